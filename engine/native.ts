@@ -1,0 +1,91 @@
+/**
+ * The bridge to native/, declared once, in the order of native/bridge/module.cpp. Plain data crosses it; all
+ * validation and defaults are in engine/index.ts. A field that may be absent is `T | null`, never optional.
+ */
+import type { DType } from '../graph/plan.js';
+
+export interface NativeCapabilities {
+  version: string;
+  /** Kernel sets this CPU can run, best first: `avx512_bf16`, `avx512`, `avx2`, `portable`. */
+  isas: string[];
+  cpu: string;
+  cores: number;
+}
+
+export interface NativeContextOptions {
+  threads: number;
+  /** One of `capabilities().isas`. */
+  isa: string;
+}
+
+export interface NativeLoadedPlan {
+  plan: number;
+  arenaBytes: number;
+  workspaceBytes: number;
+}
+
+export interface NativeRunOptions {
+  /** Records with `accumulate: "after_first"` overwrite instead of add. */
+  first: boolean;
+}
+
+export interface NativeProgress {
+  /** Records finished since the context was made. */
+  records: number;
+  /** Runs finished since the context was made. */
+  runs: number;
+  /** Largest arena byte touched so far, exclusive. */
+  arenaHighWater: number;
+  /** Milliseconds since the engine thread last finished a record; 0 when idle. */
+  sinceRecordMs: number;
+}
+
+export interface NativeRecordTime {
+  op: string;
+  runs: number;
+  seconds: number;
+}
+
+/** One context: named tensors, loaded plans, one engine thread. Methods throw `Error` with a plain message. */
+export interface NativeContext {
+  /** A zero-filled tensor owned by the context, 64-byte aligned. */
+  allocate(name: string, dtype: DType, shape: number[]): void;
+  /** A read-only tensor mapped from `byteOffset` of a file; bounds and file type are checked. */
+  map(name: string, file: string, byteOffset: number, dtype: DType, shape: number[]): void;
+  free(name: string): void;
+  /** Copies `data` into an owned tensor at `byteOffset`. */
+  write(name: string, byteOffset: number, data: Uint8Array): void;
+  /** Copies `byteLength` bytes out of a tensor. */
+  read(name: string, byteOffset: number, byteLength: number): ArrayBuffer;
+  /** Checks a plan against the tensors, prepares its kernels and returns what it will need; allocates nothing. */
+  load(plan: string): NativeLoadedPlan;
+  unload(plan: number): void;
+  /** Queues one program; inputs are copied before this returns. Resolves to the program's output slots. */
+  run(plan: number, program: string, inputs: Record<string, Uint8Array>, options: NativeRunOptions): Promise<Record<string, ArrayBuffer>>;
+  /** Copies tensors into host memory on the engine thread, between runs. */
+  snapshot(names: string[]): Promise<ArrayBuffer[]>;
+  /** Stops the run under way between two records; its promise and those queued reject with "aborted". */
+  abort(): void;
+  progress(): NativeProgress;
+  /** Seconds per op while profiling; `profile(false)` stops and clears. */
+  profile(on: boolean): void;
+  profileTimes(): NativeRecordTime[];
+  /** Fills arena ranges with NaN as soon as their last reader has run: a test of the memory plan. */
+  poison(on: boolean): void;
+  /** Joins the engine thread and frees everything. */
+  close(): void;
+}
+
+export interface NativeModule {
+  capabilities(): NativeCapabilities;
+  createContext(options: NativeContextOptions): NativeContext;
+  /**
+   * Converts `elements` values of ggml type `type` at `byteOffset` of `file` and writes them as `dtype` at
+   * `outputOffset` of `output` (created if absent, otherwise extended). Resolves when written.
+   */
+  dequantize(file: string, byteOffset: number, type: number, elements: number, output: string, outputOffset: number, dtype: DType): Promise<void>;
+  /** Index of the first NaN or infinity in a range of a file, or -1. */
+  firstNonFinite(file: string, byteOffset: number, dtype: DType, elements: number): Promise<number>;
+  /** CRC-32C (Castagnoli) of a buffer, continuing from `crc`. */
+  crc32c(data: Uint8Array, crc: number): number;
+}

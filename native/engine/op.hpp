@@ -1,0 +1,86 @@
+// What an op is to the executor: a name, a check, its scratch, and its function. docs/plan-format.md gives the
+// meaning of each op; the files of native/cpu implement them, one op a file.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace temper {
+
+enum class DType : uint8_t { f32, bf16, f16, i32 };
+
+constexpr size_t bytes_of(DType dtype) { return dtype == DType::f32 || dtype == DType::i32 ? 4 : 2; }
+
+// A tensor as an op sees it: row-major, contiguous, 64-byte aligned unless mapped from a file.
+struct Tensor {
+    DType dtype = DType::f32;
+    std::vector<int64_t> shape;
+    void* data = nullptr;
+
+    int64_t elements() const {
+        int64_t n = 1;
+        for (int64_t d : shape) n *= d;
+        return n;
+    }
+    size_t bytes() const { return static_cast<size_t>(elements()) * bytes_of(dtype); }
+    template <class T> T* as() const { return static_cast<T*>(data); }
+};
+
+using Attr = std::variant<double, bool, std::string, std::vector<double>, std::vector<bool>>;
+
+// The attributes of a record, with readers that name the op and the key when one is missing or of another type.
+struct Attrs {
+    std::string op;
+    std::map<std::string, Attr> values;
+
+    template <class T> const T& get(const std::string& key) const {
+        auto it = values.find(key);
+        if (it == values.end()) throw std::invalid_argument(op + ": attribute '" + key + "' is missing");
+        if (const T* value = std::get_if<T>(&it->second)) return *value;
+        throw std::invalid_argument(op + ": attribute '" + key + "' has another type than expected");
+    }
+    double number(const std::string& key) const { return get<double>(key); }
+    int64_t integer(const std::string& key) const { return static_cast<int64_t>(get<double>(key)); }
+    bool flag(const std::string& key) const { return get<bool>(key); }
+    const std::string& text(const std::string& key) const { return get<std::string>(key); }
+};
+
+enum class Accumulate : uint8_t { never, always, after_first };
+
+// One record, checked and ready to run. Shapes and dtypes are fixed at load; `data` pointers are set before a run.
+struct Call {
+    std::vector<Tensor> in;
+    std::vector<Tensor> out;
+    Attrs attrs;
+    int threads = 1;
+    void* workspace = nullptr; // at least what the op's workspace() said, 64-byte aligned
+    bool first = false;        // the run's `first` option
+
+    // True when this run adds to the output instead of overwriting it.
+    bool accumulates() const {
+        const std::string& mode = attrs.text("accumulate");
+        return mode == "always" || (mode == "after_first" && !first);
+    }
+};
+
+struct Op {
+    const char* name;
+    // Throws std::invalid_argument when counts, dtypes, shapes or attributes are not the op's.
+    void (*check)(const Call&);
+    // Bytes of scratch for this call on call.threads threads.
+    size_t (*workspace)(const Call&);
+    void (*run)(Call&);
+};
+
+// The op of that name in the kernel set `isa`, or nullptr. Each kernel set registers its own table.
+const Op* find_op(const std::string& isa, const std::string& name);
+
+// Kernel sets this CPU can run, best first; the last is always "portable".
+std::vector<std::string> available_isas();
+
+} // namespace temper
