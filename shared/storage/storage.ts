@@ -1,0 +1,37 @@
+/**
+ * The one storage interface, over `file://` folders (or plain paths) and `s3://bucket/prefix`. A `Storage` is rooted:
+ * keys are relative, use `/`, and may not climb out. Errors are StorageError and name the full URI.
+ */
+import type { Readable } from 'node:stream';
+
+export interface StoredObject {
+  key: string;
+  /** Bytes. */
+  size: number;
+}
+
+export interface Storage {
+  /** Canonical URI of the root, without a trailing slash. */
+  readonly uri: string;
+  /** The local folder, when this is one: lets readers map files in place. Null for object stores. */
+  readonly folder: string | null;
+  /** Size in bytes, or null when there is no such object. */
+  size(key: string): Promise<number | null>;
+  /** The whole object. Throws StorageError when absent. */
+  read(key: string): Promise<Buffer>;
+  /** Bytes [start, end) of an object. Throws when absent or shorter. */
+  readRange(key: string, start: number, end: number): Promise<Buffer>;
+  /** A stream over [start, end), or the whole object. */
+  readStream(key: string, start?: number, end?: number): Readable;
+  /** Writes or replaces an object, durably and all at once: readers see the old one or the new one, never a part. */
+  write(key: string, data: Uint8Array | AsyncIterable<Uint8Array>): Promise<void>;
+  /** Creates an object durably, or returns false when one of that name exists. Atomic among all writers. */
+  createExclusive(key: string, data: Uint8Array): Promise<boolean>;
+  /** Objects whose key starts with `prefix`, in key order. */
+  list(prefix: string): AsyncIterable<StoredObject>;
+  delete(key: string): Promise<void>;
+  /** Deletes every object whose key starts with `prefix`. */
+  deletePrefix(prefix: string): Promise<void>;
+  /** The same storage, rooted at a sub-path. */
+  at(path: string): Storage;
+}
