@@ -1,0 +1,82 @@
+import { z } from 'zod';
+import { sha256Schema, timestampSchema, version } from './version.js';
+
+/** What a result may depend on besides recipe, seed and data: two equal signatures compute the same bits. */
+export const executionSignatureSchema = z.strictObject({
+  engine: z.string(),
+  isa: z.string(),
+  device: z.string(),
+  threads: z.int(),
+  libraries: z.record(z.string(), z.string()),
+});
+export type ExecutionSignature = z.infer<typeof executionSignatureSchema>;
+
+/** A range of a tensor's rows, and where its bytes lie. */
+export const tensorPartSchema = z.strictObject({
+  file: z.string(),
+  /** Byte range in the file, half-open. */
+  start: z.int().min(0),
+  end: z.int().min(0),
+  /** Rows of the first axis, half-open. */
+  rows: z.tuple([z.int().min(0), z.int().min(0)]),
+});
+export type TensorPart = z.infer<typeof tensorPartSchema>;
+
+export const committedTensorSchema = z.strictObject({
+  dtype: z.enum(['f32', 'bf16', 'f16']),
+  shape: z.array(z.int().min(0)),
+  parts: z.array(tensorPartSchema),
+});
+export type CommittedTensor = z.infer<typeof committedTensorSchema>;
+
+export const committedFileSchema = z.strictObject({
+  bytes: z.int().min(0),
+  /** CRC-32C of the whole file, unsigned. */
+  crc32c: z.int().min(0).max(0xffffffff),
+});
+
+/** What the trainer needs beside the tensors to go on exactly where it was. */
+export const trainerStateSchema = z.strictObject({
+  /** Optimiser steps done. */
+  step: z.int().min(0),
+  /** Epoch under way, from 0, and packs of it already taken. */
+  epoch: z.int().min(0),
+  cursor: z.int().min(0),
+  seed: z.int().min(0),
+  /** Tokens and supervised tokens seen in all. */
+  tokens: z.int().min(0),
+  supervisedTokens: z.int().min(0),
+  /** Best value of the watched metric so far, for early stopping and `load_best`. */
+  best: z.strictObject({ metric: z.string(), value: z.number(), step: z.int(), misses: z.int().min(0) }).nullable(),
+  /** Validation results of this very step by name, empty when none was run. */
+  validation: z.record(z.string(), z.number()),
+});
+export type TrainerState = z.infer<typeof trainerStateSchema>;
+
+const entry = { version: version(1), sequence: z.int().min(0), generation: z.int().min(1), at: timestampSchema };
+
+/** `<run>/commits/<sequence>.json`. Taking a generation is an entry; so is a checkpoint. */
+export const commitEntrySchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    ...entry,
+    kind: z.literal('generation'),
+    /** Who took it: `<pool>.<host>.<incarnation>`. */
+    holder: z.string(),
+    worldSize: z.int().min(1),
+  }),
+  z.strictObject({
+    ...entry,
+    kind: z.literal('checkpoint'),
+    worldSize: z.int().min(1),
+    recipeDigest: sha256Schema,
+    planDigest: sha256Schema,
+    signature: executionSignatureSchema,
+    trainer: trainerStateSchema,
+    tensors: z.record(z.string(), committedTensorSchema),
+    /** By path relative to the run. */
+    files: z.record(z.string(), committedFileSchema),
+  }),
+]);
+export type CommitEntry = z.infer<typeof commitEntrySchema>;
+export type CheckpointEntry = Extract<CommitEntry, { kind: 'checkpoint' }>;
+export type GenerationEntry = Extract<CommitEntry, { kind: 'generation' }>;

@@ -1,0 +1,118 @@
+import { z } from 'zod';
+import { timelineEntrySchema } from './timeline.js';
+import { sha256Schema, timestampSchema, uriSchema, version } from './version.js';
+
+/**
+ * The argument of the `finetune` workflow: the recipe itself as an object, or a reference to one. Temper's own client
+ * sends the first form of `submission`, which also says whose file the recipe was and whether to begin afresh.
+ */
+export const submissionSchema = z.strictObject({
+  version: version(1),
+  /** The recipe as parsed, references and environment placeholders unresolved. */
+  recipe: z.record(z.string(), z.unknown()),
+  /** Where paths in the recipe start. Null: the worker's first root. */
+  base: uriSchema.nullable(),
+  /** Begin afresh although the run's folder holds a completed or resumable run. */
+  fresh: z.boolean(),
+});
+export type Submission = z.infer<typeof submissionSchema>;
+
+export const recipeReferenceSchema = z.strictObject({ recipe: uriSchema });
+
+/** What `admit` made of the input: who the run is. Travels through the workflow to every activity. */
+export const runReferenceSchema = z.strictObject({
+  version: version(1),
+  /** The workflow's id. */
+  run: z.string().min(1),
+  outputDir: uriSchema,
+  /** sha256 of the canonical recipe; the recipe lies at `<outputDir>/recipe.json`. */
+  recipeDigest: sha256Schema,
+});
+export type RunReference = z.infer<typeof runReferenceSchema>;
+
+export const admittedSchema = z.strictObject({
+  run: runReferenceSchema,
+  /** Model name as the recipe gives it, for search attributes and summaries. */
+  model: z.string(),
+  epochs: z.int().min(1),
+  /** Pool whose hosts may serve the run. */
+  pool: z.string(),
+  /** Whole result of an already completed run: nothing is left to do. */
+  completed: z.unknown().nullable(),
+});
+export type Admitted = z.infer<typeof admittedSchema>;
+
+export const dataReportSchema = z.strictObject({
+  documents: z.int(),
+  tokens: z.int(),
+  supervisedTokens: z.int(),
+  truncated: z.int(),
+  split: z.int(),
+  dropped: z.int(),
+  packs: z.int(),
+  /** Tokens ÷ (packs × packed sequence size). */
+  packingEfficiency: z.number(),
+  seconds: z.number(),
+});
+export type DataReport = z.infer<typeof dataReportSchema>;
+
+export const preparedDataSchema = z.strictObject({
+  /** Folder that holds `index.json`. */
+  train: uriSchema,
+  /** Validation sets by name; `validation` when the recipe has one without a name. */
+  validation: z.record(z.string(), uriSchema),
+  report: z.record(z.string(), dataReportSchema),
+});
+export type PreparedData = z.infer<typeof preparedDataSchema>;
+
+export const memoryForecastSchema = z.strictObject({
+  /** Bytes per rank. */
+  weights: z.int(),
+  trained: z.int(),
+  gradients: z.int(),
+  optimizer: z.int(),
+  arena: z.int(),
+  workspace: z.int(),
+  snapshot: z.int(),
+  total: z.int(),
+});
+export type MemoryForecast = z.infer<typeof memoryForecastSchema>;
+
+export const shardedModelSchema = z.strictObject({
+  /** Verified folder: config.json, tokenizer, safetensors. */
+  model: uriSchema,
+  digest: sha256Schema,
+  parameters: z.int(),
+  trainedParameters: z.int(),
+  memory: memoryForecastSchema,
+});
+export type ShardedModel = z.infer<typeof shardedModelSchema>;
+
+/** Scores of a run by name (`val_loss`, `perplexity` …), before and after training. */
+export const evaluationSchema = z.strictObject({
+  before: z.record(z.string(), z.number()),
+  after: z.record(z.string(), z.number()),
+  /** Sequence number of the commit that was judged the best, and so published. */
+  commit: z.int(),
+  step: z.int(),
+});
+export type Evaluation = z.infer<typeof evaluationSchema>;
+
+export const finetuneResultSchema = z.strictObject({
+  version: version(1),
+  run: z.string(),
+  state: z.enum(['completed', 'stopped']),
+  /** The Hugging Face folder. */
+  model: uriSchema,
+  outputDir: uriSchema,
+  recipeDigest: sha256Schema,
+  steps: z.int(),
+  epochs: z.number(),
+  metrics: z.record(z.string(), z.number()),
+  evaluation: evaluationSchema.nullable(),
+  data: z.record(z.string(), dataReportSchema),
+  timeline: z.array(timelineEntrySchema),
+  startedAt: timestampSchema,
+  finishedAt: timestampSchema,
+});
+export type FinetuneResult = z.infer<typeof finetuneResultSchema>;

@@ -1,0 +1,73 @@
+import { z } from 'zod';
+import { version } from './version.js';
+
+export const gangMemberSchema = z.strictObject({
+  /** The host worker's own task queue, `<pool>.<host>.<incarnation>`. */
+  queue: z.string(),
+  host: z.string(),
+  incarnation: z.string(),
+  /** Device of each rank on this host, e.g. `cpu:0`, in rank order. */
+  devices: z.array(z.string()).min(1),
+  firstRank: z.int().min(0),
+});
+
+/** A gang of ranks for one run. All or none; membership never changes within a generation. */
+export const grantSchema = z.strictObject({
+  version: version(1),
+  run: z.string(),
+  generation: z.int().min(1),
+  worldSize: z.int().min(1),
+  members: z.array(gangMemberSchema).min(1),
+});
+export type Grant = z.infer<typeof grantSchema>;
+
+/** What a running gang can be told. `stop` ends the run after the step under way and consolidates it. */
+export const controlMessageSchema = z.strictObject({
+  version: version(1),
+  run: z.string(),
+  action: z.enum(['pause', 'resume', 'stop', 'checkpointNow']),
+});
+export type ControlMessage = z.infer<typeof controlMessageSchema>;
+
+/** Heartbeat details of a training activity, and the payload of the workflow's `report` signal. */
+export const progressSchema = z.strictObject({
+  version: version(1),
+  phase: z.enum(['starting', 'loading', 'training', 'paused', 'validating', 'saving']),
+  generation: z.int(),
+  step: z.int(),
+  totalSteps: z.int(),
+  epoch: z.number(),
+  loss: z.number().nullable(),
+  valLoss: z.number().nullable(),
+  lr: z.number().nullable(),
+  tokensPerSecond: z.number().nullable(),
+  /** Seconds to the end of training. */
+  eta: z.number().nullable(),
+  /** Newest committed step. */
+  committedStep: z.int().nullable(),
+});
+export type Progress = z.infer<typeof progressSchema>;
+
+/** How a training activity ended, when it ended well. */
+export const epochOutcomeSchema = z.strictObject({
+  kind: z.enum(['epoch', 'finished', 'preempted', 'stopped']),
+  /** `finished`: max_steps, last epoch or early stopping. */
+  reason: z.string(),
+  step: z.int(),
+  epoch: z.number(),
+  /** Newest commit; null when none was made. */
+  commit: z.int().nullable(),
+  loss: z.number().nullable(),
+  validation: z.record(z.string(), z.number()),
+  /** How this generation came up: for the timeline. Null when it was already running. */
+  resumed: z
+    .strictObject({
+      fromStep: z.int(),
+      stepsLost: z.int().nullable(),
+      exactness: z.enum(['bitwise', 'rounding', 'fresh']),
+      loadSeconds: z.number(),
+      firstStepSeconds: z.number().nullable(),
+    })
+    .nullable(),
+});
+export type EpochOutcome = z.infer<typeof epochOutcomeSchema>;

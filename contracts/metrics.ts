@@ -1,0 +1,32 @@
+import { z } from 'zod';
+
+/** One line of `metrics.jsonl` for each optimiser step. */
+export const stepMetricsSchema = z.strictObject({
+  /** From 1. */
+  step: z.int().min(1),
+  /** Epochs done, as a fraction. */
+  epoch: z.number(),
+  loss: z.number(),
+  /** Before clipping. */
+  grad_norm: z.number(),
+  lr: z.number(),
+  /** Peak resident bytes of the rank's process. */
+  mem: z.int(),
+  /** All tokens of the step, padding included, per second of wall time. */
+  tps: z.number(),
+  tps_per_device: z.number(),
+  /** Model FLOPs utilisation against the device's measured peak; null where the peak is unknown. */
+  mfu: z.number().nullable(),
+  num_tokens_per_step: z.int(),
+  num_label_tokens: z.int(),
+  /** Seconds since 1970, UTC. */
+  timestamp: z.number(),
+  generation: z.int(),
+});
+export type StepMetrics = z.infer<typeof stepMetricsSchema>;
+
+/** One line of `metrics.jsonl` for each validation. Named sets add `val_loss/<name>`. */
+export const validationMetricsSchema = z
+  .object({ step: z.int().min(0), val_loss: z.number(), timestamp: z.number(), generation: z.int() })
+  .catchall(z.number());
+export type ValidationMetrics = z.infer<typeof validationMetricsSchema>;

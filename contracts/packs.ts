@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import { dataReportSchema } from './finetune.js';
+import { sha256Schema, version } from './version.js';
+
+/** One shard of packs: little-endian int32, memory-mappable. */
+export const packShardSchema = z.strictObject({
+  file: z.string(),
+  bytes: z.int(),
+  sha256: sha256Schema,
+  /** Number of the shard's first pack, and how many it has. */
+  firstPack: z.int().min(0),
+  packs: z.int().min(1),
+});
+
+/** `index.json` beside the shards of one prepared dataset. */
+export const packIndexSchema = z.strictObject({
+  version: version(1),
+  packedSequenceSize: z.int().min(2),
+  shards: z.array(packShardSchema),
+  packs: z.int().min(1),
+  /** Per pack: supervised tokens (targets within a document), so that a step's loss weight needs no collective. */
+  supervised: z.array(z.int().min(0)),
+  /** Per pack: tokens that are not padding. */
+  tokens: z.array(z.int().min(1)),
+  vocabularySize: z.int().nullable(),
+  /** Digest of what the packs were made from. */
+  source: sha256Schema,
+  report: dataReportSchema,
+});
+export type PackIndex = z.infer<typeof packIndexSchema>;

@@ -1,0 +1,37 @@
+/** What a host worker and the rank in its child process say to each other, over the process's IPC channel. */
+import { z } from 'zod';
+import { epochOutcomeSchema, progressSchema } from './gang.js';
+import { preparedDataSchema, runReferenceSchema } from './finetune.js';
+import { uriSchema, version } from './version.js';
+
+export const rankStartSchema = z.strictObject({
+  type: z.literal('start'),
+  version: version(1),
+  run: runReferenceSchema,
+  generation: z.int().min(1),
+  /** `<pool>.<host>.<incarnation>` of the gang's first member. */
+  holder: z.string(),
+  rank: z.int().min(0),
+  worldSize: z.int().min(1),
+  device: z.string(),
+  model: uriSchema,
+  data: preparedDataSchema,
+});
+export type RankStart = z.infer<typeof rankStartSchema>;
+
+export const rankCommandSchema = z.discriminatedUnion('type', [
+  rankStartSchema,
+  /** Train until this epoch (from 0) is done. */
+  z.strictObject({ type: z.literal('train'), epoch: z.int().min(0) }),
+  z.strictObject({ type: z.literal('control'), action: z.enum(['pause', 'resume', 'stop', 'checkpointNow', 'preempt']) }),
+  z.strictObject({ type: z.literal('exit') }),
+]);
+export type RankCommand = z.infer<typeof rankCommandSchema>;
+
+export const rankEventSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('ready') }),
+  z.strictObject({ type: z.literal('progress'), progress: progressSchema }),
+  z.strictObject({ type: z.literal('outcome'), outcome: epochOutcomeSchema }),
+  z.strictObject({ type: z.literal('failed'), code: z.string(), message: z.string(), stack: z.string().nullable() }),
+]);
+export type RankEvent = z.infer<typeof rankEventSchema>;
