@@ -80,6 +80,9 @@ struct Op {
 // The op of that name in the kernel set `isa`, or nullptr. Each kernel set registers its own table.
 const Op* find_op(const std::string& isa, const std::string& name);
 
+// The names of all ops, in the order of docs/plan-format.md.
+std::vector<std::string> op_names();
+
 // Kernel sets this CPU can run, best first; the last is always "portable".
 std::vector<std::string> available_isas();
 
