@@ -1,0 +1,1 @@
+export { type Loss, lossSchema } from './schema.js';

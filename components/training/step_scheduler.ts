@@ -1,0 +1,63 @@
+/** When things happen in a run, as a pure function of its size. Steps count from 1, epochs and packs from 0. */
+export interface Schedule {
+  /** Packs of one epoch. */
+  packs: number;
+  /** Packs of a step. */
+  globalBatch: number;
+  /** Packs of a micro-batch. */
+  microBatch: number;
+  epochs: number;
+  maxSteps: number | null;
+  /** Checkpoint every this many steps; null: at ends of epochs only. */
+  saveEvery: number | null;
+  /** Validate every this many steps; null: at ends of epochs only. */
+  validateEvery: number | null;
+}
+
+export interface StepPlace {
+  step: number;
+  epoch: number;
+  /** First pack of the step in the epoch's order, and how many it takes. */
+  cursor: number;
+  packs: number;
+  lastOfEpoch: boolean;
+  last: boolean;
+}
+
+export function stepsPerEpoch(schedule: Schedule): number {
+  return Math.ceil(schedule.packs / schedule.globalBatch);
+}
+
+export function totalSteps(schedule: Schedule): number {
+  const all = stepsPerEpoch(schedule) * schedule.epochs;
+  return schedule.maxSteps === null ? all : Math.min(all, schedule.maxSteps);
+}
+
+/** Where step `step` lies. The last step of an epoch takes the packs that are left. */
+export function placeOf(schedule: Schedule, step: number): StepPlace {
+  const perEpoch = stepsPerEpoch(schedule);
+  const epoch = Math.floor((step - 1) / perEpoch);
+  const within = (step - 1) % perEpoch;
+  const cursor = within * schedule.globalBatch;
+  const last = step === totalSteps(schedule);
+  return {
+    step,
+    epoch,
+    cursor,
+    packs: Math.min(schedule.globalBatch, schedule.packs - cursor),
+    lastOfEpoch: within === perEpoch - 1 || last,
+    last,
+  };
+}
+
+export function microBatches(schedule: Schedule, place: StepPlace): number {
+  return Math.ceil(place.packs / schedule.microBatch);
+}
+
+export function validatesAfter(schedule: Schedule, place: StepPlace): boolean {
+  return place.lastOfEpoch || (schedule.validateEvery !== null && place.step % schedule.validateEvery === 0);
+}
+
+export function savesAfter(schedule: Schedule, place: StepPlace): boolean {
+  return place.lastOfEpoch || (schedule.saveEvery !== null && place.step % schedule.saveEvery === 0);
+}
