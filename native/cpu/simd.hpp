@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -27,6 +27,9 @@ typedef int32_t vi __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef uint32_t vu __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef uint16_t vh __attribute__((vector_size(VL * 2), aligned(2), may_alias));
 typedef uint16_t bf16;
+struct f16 { // IEEE half precision: read, never computed in
+    uint16_t bits;
+};
 
 inline float to_float(bf16 x) {
     uint32_t bits = static_cast<uint32_t>(x) << 16;
@@ -35,6 +38,24 @@ inline float to_float(bf16 x) {
     return y;
 }
 inline float to_float(float x) { return x; }
+inline float to_float(f16 x) {
+    const uint32_t magnitude = x.bits & 0x7fffu, sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
+    uint32_t bits;
+    if (magnitude >= 0x7c00u) {
+        bits = sign | 0x7f800000u | (magnitude & 0x3ffu) << 13; // infinity, NaN
+    } else {
+        // Shifted into a float the exponent is off by 127 - 15; the product also makes subnormals normal.
+        bits = magnitude << 13;
+        float scaled;
+        std::memcpy(&scaled, &bits, 4);
+        scaled *= 0x1p112f;
+        std::memcpy(&bits, &scaled, 4);
+        bits |= sign;
+    }
+    float y;
+    std::memcpy(&y, &bits, 4);
+    return y;
+}
 
 // Round to nearest even; NaN stays NaN.
 inline bf16 to_bf16(float x) {
@@ -45,37 +66,69 @@ inline bf16 to_bf16(float x) {
 }
 
 inline vf splat(float x) { return vf{} + x; }
-inline vf load(const float* p) {
-    vf v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-inline void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
+inline vf load(const float* p) { return *reinterpret_cast<const vf*>(p); }
+inline void store(float* p, vf v) { *reinterpret_cast<vf*>(p) = v; }
 
 inline vf load(const bf16* p) {
-    vh half;
-    std::memcpy(&half, p, sizeof half);
-    vu wide = __builtin_convertvector(half, vu) << 16;
-    vf v;
-    std::memcpy(&v, &wide, sizeof v);
-    return v;
+#if defined(__AVX512F__)
+    vu wide = (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__AVX2__)
+    vu wide = (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+    vu wide = __builtin_convertvector(*reinterpret_cast<const vh*>(p), vu);
+#endif
+    return (vf)(wide << 16);
 }
 
 inline void store(bf16* p, vf v) {
 #if defined(__AVX512BF16__)
-    __m512 x;
-    std::memcpy(&x, &v, sizeof x);
-    __m256bh y = _mm512_cvtneps_pbh(x);
-    std::memcpy(p, &y, sizeof y);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh((__m512)v));
 #else
-    vu bits;
-    std::memcpy(&bits, &v, sizeof bits);
+    vu bits = (vu)v;
     vu rounded = (bits + 0x7fffu + ((bits >> 16) & 1)) >> 16;
     vu nan = (bits >> 16) | 0x40;
     vu is_nan = (vu)((bits & 0x7fffffffu) > 0x7f800000u);
-    vh half = __builtin_convertvector((is_nan & nan) | (~is_nan & rounded), vh);
-    std::memcpy(p, &half, sizeof half);
+    vu half = (is_nan & nan) | (~is_nan & rounded);
+#if defined(__AVX512F__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16((__m512i)half));
+#elif defined(__AVX2__)
+    __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)half, (__m256i)half), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+#else
+    *reinterpret_cast<vh*>(p) = __builtin_convertvector(half, vh);
 #endif
+#endif
+}
+
+inline vf load(const f16* p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__F16C__)
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+    vf v;
+    for (int i = 0; i < VL; i++) v[i] = to_float(p[i]);
+    return v;
+#endif
+}
+
+// How many lanes of a vector are meant: all of them, or the first `count` (the tail of a row). Kernels take either,
+// so that a tail is computed by the same instructions, and to the same bits, as the rest.
+struct Whole {};
+struct Part {
+    int count;
+};
+template <class T> vf load(const T* p, Whole) { return load(p); }
+template <class T> vf load(const T* p, Part part) { // lanes past the end are 0
+    T lanes[VL] = {};
+    for (int i = 0; i < part.count; i++) lanes[i] = p[i];
+    return load(lanes);
+}
+template <class T> void store(T* p, vf v, Whole) { store(p, v); }
+template <class T> void store(T* p, vf v, Part part) {
+    T lanes[VL];
+    store(lanes, v);
+    for (int i = 0; i < part.count; i++) p[i] = lanes[i];
 }
 
 inline void put(float* p, float x) { *p = x; }
@@ -95,6 +148,14 @@ inline float maximum(vf v) {
     for (int width = VL / 2; width > 0; width /= 2)
         for (int i = 0; i < width; i++) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
     return lanes[0];
+}
+// a * b + c, rounded once where the set has the instruction.
+inline vf fma(vf a, vf b, vf c) {
+    return a * b + c; // contracted: the sets are compiled with -ffp-contract=fast
+}
+inline vf sqrt(vf v) { // correctly rounded
+    for (int i = 0; i < VL; i++) v[i] = std::sqrt(v[i]);
+    return v;
 }
 inline vf max(vf a, vf b) { return a > b ? a : b; }
 inline vf min(vf a, vf b) { return a < b ? a : b; }
