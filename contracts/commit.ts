@@ -47,13 +47,20 @@ export const trainerStateSchema = z.strictObject({
   tokens: z.int().min(0),
   supervisedTokens: z.int().min(0),
   /** Best value of the watched metric so far, for early stopping and `load_best`. */
-  best: z.strictObject({ metric: z.string(), value: z.number(), step: z.int(), misses: z.int().min(0) }).nullable(),
+  best: z
+    .strictObject({ metric: z.string(), value: z.number(), step: z.int(), misses: z.int().min(0) })
+    .nullable(),
   /** Validation results of this very step by name, empty when none was run. */
   validation: z.record(z.string(), z.number()),
 });
 export type TrainerState = z.infer<typeof trainerStateSchema>;
 
-const entry = { version: version(1), sequence: z.int().min(0), generation: z.int().min(1), at: timestampSchema };
+const entry = {
+  version: version(1),
+  sequence: z.int().min(0),
+  generation: z.int().min(1),
+  at: timestampSchema,
+};
 
 /** `<run>/commits/<sequence>.json`. Taking a generation is an entry; so is a checkpoint. */
 export const commitEntrySchema = z.discriminatedUnion('kind', [

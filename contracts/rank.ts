@@ -1,7 +1,7 @@
 /** What a host worker and the rank in its child process say to each other, over the process's IPC channel. */
 import { z } from 'zod';
-import { epochOutcomeSchema, progressSchema } from './gang.js';
 import { preparedDataSchema, runReferenceSchema } from './finetune.js';
+import { epochOutcomeSchema, progressSchema } from './gang.js';
 import { uriSchema, version } from './version.js';
 
 export const rankStartSchema = z.strictObject({
@@ -23,7 +23,10 @@ export const rankCommandSchema = z.discriminatedUnion('type', [
   rankStartSchema,
   /** Train until this epoch (from 0) is done. */
   z.strictObject({ type: z.literal('train'), epoch: z.int().min(0) }),
-  z.strictObject({ type: z.literal('control'), action: z.enum(['pause', 'resume', 'stop', 'checkpointNow', 'preempt']) }),
+  z.strictObject({
+    type: z.literal('control'),
+    action: z.enum(['pause', 'resume', 'stop', 'checkpointNow', 'preempt']),
+  }),
   z.strictObject({ type: z.literal('exit') }),
 ]);
 export type RankCommand = z.infer<typeof rankCommandSchema>;
@@ -32,6 +35,11 @@ export const rankEventSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('progress'), progress: progressSchema }),
   z.strictObject({ type: z.literal('outcome'), outcome: epochOutcomeSchema }),
-  z.strictObject({ type: z.literal('failed'), code: z.string(), message: z.string(), stack: z.string().nullable() }),
+  z.strictObject({
+    type: z.literal('failed'),
+    code: z.string(),
+    message: z.string(),
+    stack: z.string().nullable(),
+  }),
 ]);
 export type RankEvent = z.infer<typeof rankEventSchema>;

@@ -1,7 +1,12 @@
 import type { Optimizer } from './schema.js';
 
 /** The optimiser records' per-step input, in the order that docs/plan-format.md gives. */
-export function hyper(optimizer: Optimizer, step: number, learningRate: number, maxNorm: number): Float32Array {
+export function hyper(
+  optimizer: Optimizer,
+  step: number,
+  learningRate: number,
+  maxNorm: number,
+): Float32Array {
   if (optimizer.name === 'sgd') {
     const { momentum } = optimizer;
     return Float32Array.of(learningRate, 0, 0, 0, 1 - momentum ** step, step, maxNorm, momentum);

@@ -5,7 +5,9 @@ const decay = {
   no_decay: z
     .array(z.string())
     .default([])
-    .describe('globs of parameter names that are not decayed, e.g. "*norm.weight"; none are excluded by default, as in torch'),
+    .describe(
+      'globs of parameter names that are not decayed, e.g. "*norm.weight"; none are excluded by default, as in torch',
+    ),
 };
 
 export const adamwSchema = z.strictObject({

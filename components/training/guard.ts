@@ -6,7 +6,13 @@ import { NonFiniteError } from '../../shared/errors.js';
  * @param norms norm of each gradient, in the order of `names`
  * @throws NonFiniteError that names the step and the first tensors whose gradient is not finite
  */
-export function guardFinite(step: number, loss: number, norm: number, norms: Float32Array, names: readonly string[]): void {
+export function guardFinite(
+  step: number,
+  loss: number,
+  norm: number,
+  norms: Float32Array,
+  names: readonly string[],
+): void {
   if (Number.isFinite(loss) && Number.isFinite(norm)) return;
   const bad = names.filter((_, index) => !Number.isFinite(norms[index]));
   const shown = bad.slice(0, 5).join(', ');

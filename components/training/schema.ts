@@ -2,12 +2,16 @@ import { z } from 'zod';
 
 export const precisionSchema = z
   .enum(['fp32', 'bf16'])
-  .describe('bf16: activations and products in bfloat16, float32 master weights, reductions and residual stream');
+  .describe(
+    'bf16: activations and products in bfloat16, float32 master weights, reductions and residual stream',
+  );
 export type Precision = z.infer<typeof precisionSchema>;
 
 export const activationCheckpointingSchema = z
   .enum(['none', 'full', 'auto'])
-  .describe('recompute activations in the backward pass: never, of every layer, or as few layers as memory asks for');
+  .describe(
+    'recompute activations in the backward pass: never, of every layer, or as few layers as memory asks for',
+  );
 export type ActivationCheckpointing = z.infer<typeof activationCheckpointingSchema>;
 
 /** `training.early_stopping`: ends the run when the watched validation loss stops improving. */
@@ -20,7 +24,7 @@ export type EarlyStopping = z.infer<typeof earlyStoppingSchema>;
 
 /** The keys of `training` that belong to the step loop; the optimiser's and the loss's are their components'. */
 export const loopKeys = {
-  num_epochs: z.int().min(1).default(1),
+  num_epochs: z.int().min(1).default(3),
   max_steps: z.int().min(1).nullable().default(null).describe('ends the run after this many optimiser steps'),
   clip_grad_norm: z.number().positive().nullable().default(1).describe('global norm; null does not clip'),
   precision: precisionSchema.default('bf16'),

@@ -6,7 +6,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const folder = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../examples/data/countries');
-const countries = JSON.parse(await readFile(createRequire(import.meta.url).resolve('world-countries/countries.json'), 'utf8'));
+const countries = JSON.parse(
+  await readFile(createRequire(import.meta.url).resolve('world-countries/countries.json'), 'utf8'),
+);
 
 const rows = countries
   .map((country) => ({

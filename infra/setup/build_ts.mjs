@@ -1,6 +1,6 @@
 // Transpiles every TypeScript file to dist/, one file at a time and only when it changed, so that a rebuild
 // takes a moment. Types are checked by `npm run typecheck`; this step only removes them.
-import { mkdir, readdir, rename, rm, stat, writeFile, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'esbuild';

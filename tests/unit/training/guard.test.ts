@@ -1,0 +1,33 @@
+import { guardFinite, shouldStop, updateBest } from '../../../components/training/index.js';
+import { NonFiniteError } from '../../../shared/errors.js';
+
+test('a finite step passes', () => {
+  expect(() => guardFinite(3, 1.5, 0.2, Float32Array.of(0.1), ['a'])).not.toThrow();
+});
+
+test('a non-finite gradient is named together with its step', () => {
+  const attempt = () =>
+    guardFinite(7, 1.5, Number.NaN, Float32Array.of(0.1, Number.NaN), ['a', 'layers.3.b']);
+  expect(attempt).toThrow(NonFiniteError);
+  expect(attempt).toThrow(/step 7 .*layers\.3\.b/);
+});
+
+test('a non-finite loss stops the run even when the norm is finite', () => {
+  expect(() => guardFinite(1, Number.POSITIVE_INFINITY, 1, Float32Array.of(1), ['a'])).toThrow(
+    NonFiniteError,
+  );
+});
+
+test('early stopping counts validations without improvement and starts again after one', () => {
+  const rule = { metric: 'val_loss', patience: 2, min_delta: 0.1 };
+  let best = updateBest(null, 'val_loss', 1, 10, rule.min_delta);
+  best = updateBest(best, 'val_loss', 0.95, 20, rule.min_delta);
+  expect(shouldStop(best, rule)).toBe(false);
+  expect(shouldStop(updateBest(best, 'val_loss', 0.95, 30, rule.min_delta), rule)).toBe(true);
+  expect(updateBest(best, 'val_loss', 0.8, 30, rule.min_delta)).toEqual({
+    metric: 'val_loss',
+    value: 0.8,
+    step: 30,
+    misses: 0,
+  });
+});
