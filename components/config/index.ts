@@ -1,0 +1,15 @@
+export { changedKeys } from './compare.js';
+export type { ReadFile } from './extends.js';
+export { type JsonSchema, pathKeyword, recipeJsonSchema } from './json_schema.js';
+export {
+  type ComposedRecipe,
+  type ComposeOptions,
+  composeRecipe,
+  type LoadedRecipe,
+  type LoadOptions,
+  loadRecipe,
+  type RecipeSource,
+} from './load.js';
+export type { Override } from './overrides.js';
+export type { Environment } from './references.js';
+export { printRecipe, redact } from './secrets.js';

@@ -1,0 +1,257 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import type { z } from 'zod';
+import { canonicalJson, sha256 } from '../../shared/digest.js';
+import { applyTemplates, type ReadFile, readFailure } from './extends.js';
+import { pathsIn, recipeJsonSchema } from './json_schema.js';
+import { applyOverrides, type Override } from './overrides.js';
+import { decodeRecipe, parseRecipe, treeOf } from './parse.js';
+import { Problems } from './problems.js';
+import { type Environment, resolveEnvironment, resolveReferences } from './references.js';
+import { refuseSecrets } from './secrets.js';
+import { mapScalars, merge, nodeAt, type Path, plain, scalars, type TreeNode } from './tree.js';
+import { reportIssues } from './validate.js';
+
+/** A recipe's file, its text, or the recipe itself as an object (as a workflow's input brings it). */
+export type RecipeSource =
+  | { file: string }
+  | { text: string }
+  | { recipe: Readonly<Record<string, unknown>> };
+
+export interface ComposeOptions {
+  /** Applied last, in order. */
+  overrides?: readonly Override[];
+  /** The shell's folder: where `file` and paths in overrides start, and paths in text or an object without `base`. */
+  cwd?: string;
+  /** Where relative paths of text or an object start, when it is not `cwd`. */
+  base?: string;
+  /** Laid under everything: defaults that refer to other keys, such as `output_dir: runs/${name}`. */
+  defaults?: Readonly<Record<string, unknown>>;
+  /** How files are read; a worker gives one that stays within its storage roots. */
+  read?: ReadFile;
+}
+
+export interface LoadOptions<S extends z.ZodType> extends ComposeOptions {
+  schema: S;
+  /** Default: this process's. */
+  env?: Environment;
+}
+
+/** A recipe whose templates, overrides and references are in place; the environment is not. */
+export interface ComposedRecipe {
+  /** What may be stored, sent and shown: `${env:X}` as written. */
+  document: Record<string, unknown>;
+  /** Where its relative paths start. */
+  base: string;
+}
+
+export interface LoadedRecipe<T> extends ComposedRecipe {
+  /** Validated, defaults filled in, environment resolved, paths absolute. Never shown or stored. */
+  value: T;
+  /** `value` as canonical JSON, with `${env:X}` in place of what came from the environment. */
+  canonical: string;
+  /** sha256 of `canonical`. */
+  digest: string;
+}
+
+interface Composition {
+  tree: TreeNode;
+  base: string;
+}
+
+/**
+ * Reads, composes and validates a recipe, on the machine whose environment it shall see.
+ *
+ * @throws InvalidRecipe with every problem at once, each with file, line, column, key and a suggestion.
+ * @example
+ * const { value } = await loadRecipe({ file: 'recipe.yaml' }, { schema, overrides: ['training.num_epochs=1'] });
+ */
+export async function loadRecipe<S extends z.ZodType>(
+  source: RecipeSource,
+  options: LoadOptions<S>,
+): Promise<LoadedRecipe<z.output<S>>> {
+  const problems = new Problems();
+  const composition = await compose(source, options, problems);
+  const { value, tree, document } = validate(
+    composition,
+    options.schema,
+    options.env ?? process.env,
+    problems,
+  );
+  const shown = structuredClone(value) as unknown;
+  for (const { path: at, node } of scalars(tree)) {
+    if (node.placeholder !== null) replaceAt(shown, at, node.placeholder);
+  }
+  const canonical = canonicalJson(shown);
+  return {
+    value: value as z.output<S>,
+    document,
+    base: composition.base,
+    canonical,
+    digest: sha256(canonical),
+  };
+}
+
+/**
+ * Composes and checks a recipe on a machine whose environment does not matter (the client's): values that are
+ * `${env:X}` are left unjudged.
+ *
+ * @throws InvalidRecipe
+ */
+export async function composeRecipe(
+  source: RecipeSource,
+  options: ComposeOptions & { schema: z.ZodType },
+): Promise<ComposedRecipe> {
+  const problems = new Problems();
+  const composition = await compose(source, options, problems);
+  const { document } = validate(composition, options.schema, null, problems);
+  return { document, base: composition.base };
+}
+
+async function compose(
+  source: RecipeSource,
+  options: ComposeOptions,
+  problems: Problems,
+): Promise<Composition> {
+  const cwd = path.resolve(options.cwd ?? '.');
+  const read = options.read ?? readFile;
+  const { tree, base, chain } = await readSource(source, cwd, options.base, read, problems);
+  problems.throwIfAny();
+  if (tree?.kind !== 'map') {
+    problems.add([], 'a recipe is a map of keys, such as `model:` and `data:`', tree?.origin ?? null);
+    problems.throwIfAny();
+  }
+  let whole = await applyTemplates(tree!, chain, read, problems);
+  if (options.defaults !== undefined) whole = merge(treeOf(options.defaults, base, problems), whole);
+  whole = applyOverrides(whole, options.overrides ?? [], cwd, problems);
+  refuseSecrets(whole, problems);
+  whole = resolveReferences(whole, problems);
+  return { tree: whole, base };
+}
+
+async function readSource(
+  source: RecipeSource,
+  cwd: string,
+  givenBase: string | undefined,
+  read: ReadFile,
+  problems: Problems,
+): Promise<{ tree: TreeNode | null; base: string; chain: string[] }> {
+  if ('recipe' in source) {
+    const base = givenBase ?? cwd;
+    return { tree: treeOf(source.recipe, base, problems), base, chain: [] };
+  }
+  if ('text' in source) {
+    const base = givenBase ?? cwd;
+    return { tree: parseRecipe({ text: source.text, file: null, base }, problems), base, chain: [] };
+  }
+  const absolute = path.resolve(cwd, source.file);
+  const base = path.dirname(absolute);
+  let bytes: Uint8Array;
+  try {
+    bytes = await read(absolute);
+  } catch (error) {
+    problems.add([], `cannot read the recipe '${source.file}': ${readFailure(error)}`, null);
+    return { tree: null, base, chain: [] };
+  }
+  const text = decodeRecipe(bytes, source.file, problems);
+  const tree = text === null ? null : parseRecipe({ text, file: source.file, base }, problems);
+  return { tree, base, chain: [absolute] };
+}
+
+/** Validates, and makes paths absolute. With `env` null, what stands for the environment is not judged. */
+function validate(
+  { tree: composed, base }: Composition,
+  schema: z.ZodType,
+  env: Environment | null,
+  problems: Problems,
+): { value: unknown; tree: TreeNode; document: Record<string, unknown> } {
+  const jsonSchema = recipeJsonSchema(schema);
+  let tree = resolveEnvironment(composed, env, problems);
+  let result = schema.safeParse(plain(tree, false));
+  if (!result.success && env !== null) {
+    // A variable such as `007` may have been read as a number where the schema wants text.
+    const failed = new Set(result.error.issues.map((issue) => JSON.stringify(issue.path)));
+    const raw = resolveAsText(composed, tree, env, failed);
+    const again = schema.safeParse(plain(raw, false));
+    if (again.success || again.error.issues.length < result.error.issues.length) {
+      tree = raw;
+      result = again;
+    }
+  }
+  const value = plain(tree, false);
+  if (!result.success) {
+    reportIssues(result.error.issues, {
+      root: tree,
+      value,
+      jsonSchema,
+      problems,
+      environmentKnown: env !== null,
+    });
+  }
+  problems.throwIfAny();
+
+  const document = plain(composed, false) as Record<string, unknown>;
+  const output: unknown = result.success ? structuredClone(result.data) : null;
+  for (const { path: at, kind } of pathsIn(jsonSchema, result.success ? result.data : value)) {
+    const node = nodeAt(tree, at);
+    const from = node?.origin.base ?? base;
+    const resolved = (text: string): string => absolutePath(text, from, kind);
+    const written = valueAt(result.success ? result.data : value, at);
+    if (typeof written === 'string') replaceAt(output, at, resolved(written));
+    // In the document only paths that start elsewhere (a template's folder, the shell's) need to be rewritten.
+    const source = nodeAt(composed, at);
+    if (from !== base && source?.kind === 'scalar' && typeof source.value === 'string') {
+      replaceAt(document, at, resolved(source.value));
+    }
+  }
+  return { value: output, tree, document };
+}
+
+function resolveAsText(
+  composed: TreeNode,
+  resolved: TreeNode,
+  env: Environment,
+  failed: ReadonlySet<string>,
+): TreeNode {
+  return mapScalars(resolved, (node, at) => {
+    if (node.placeholder === null || typeof node.value === 'string' || !failed.has(JSON.stringify(at)))
+      return node;
+    const source = nodeAt(composed, at);
+    const padded = source?.kind === 'scalar' ? { ...source, value: `${String(source.value)} ` } : node;
+    // With a space behind it, the reference is no longer the whole value, and stays text.
+    const text = resolveEnvironment(padded, env, new Problems());
+    return text.kind === 'scalar' ? { ...node, value: String(text.value).slice(0, -1) } : node;
+  });
+}
+
+function absolutePath(written: string, base: string, kind: string): string {
+  if (written === '' || /^[a-z][a-z0-9+.-]*:\/\//i.test(written) || written.startsWith('${env:'))
+    return written;
+  if (written === '~' || written.startsWith('~/')) return path.join(os.homedir(), written.slice(1));
+  const baseIsUri = /^[a-z][a-z0-9+.-]*:\/\//i.test(base);
+  const joined =
+    baseIsUri && !path.isAbsolute(written)
+      ? `${base.replace(/\/$/, '')}/${written}`
+      : path.resolve(base, written);
+  if (kind !== 'model' || /^\.{0,2}\//.test(written) || written.endsWith('.gguf')) return joined;
+  return !baseIsUri && existsSync(joined) ? joined : written;
+}
+
+function valueAt(root: unknown, at: Path): unknown {
+  let value = root;
+  for (const step of at) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = (value as Record<string, unknown>)[step];
+  }
+  return value;
+}
+
+function replaceAt(root: unknown, at: Path, value: unknown): void {
+  const parent = valueAt(root, at.slice(0, -1));
+  const last = at.at(-1);
+  if (typeof parent === 'object' && parent !== null && last !== undefined && last in parent) {
+    (parent as Record<string, unknown>)[last] = value;
+  }
+}

@@ -1,0 +1,34 @@
+import { InvalidRecipe, type RecipeProblem } from '../../shared/errors.js';
+import { dotted, type Origin, type Path } from './tree.js';
+
+/** Collects problems, so that a recipe's author sees all of them at once. */
+export class Problems {
+  readonly found: RecipeProblem[] = [];
+
+  add(path: Path, message: string, origin: Origin | null): void {
+    const written = origin?.override ? `${message} (set by ${origin.override})` : message;
+    this.found.push({
+      key: dotted(path),
+      message: written,
+      file: origin?.file ?? null,
+      line: origin?.line ?? null,
+      column: origin?.column ?? null,
+    });
+  }
+
+  /** Throws InvalidRecipe when anything was found, problems in the order of their places. */
+  throwIfAny(): void {
+    if (this.found.length === 0) return;
+    const seen = new Set<string>();
+    const unique = this.found.filter((problem) => {
+      const identity = JSON.stringify(problem);
+      return !seen.has(identity) && seen.add(identity);
+    });
+    throw new InvalidRecipe(
+      unique.sort((a, b) => {
+        if (a.file !== b.file) return 0;
+        return (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0);
+      }),
+    );
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * `${a.b}` stands for another value of the recipe, `${env:X}` and `${env:X:-default}` for the worker's environment;
+ * `$${` is a literal `${`. A reference that is the whole value keeps its type, and may stand for a map or a list.
+ */
+import { parseDocument } from 'yaml';
+import { maxRecipeBytes } from './parse.js';
+import type { Problems } from './problems.js';
+import { didYouMean } from './suggest.js';
+import {
+  dotted,
+  mapScalars,
+  nodeAt,
+  type Path,
+  type Scalar,
+  type ScalarNode,
+  scalars,
+  type TreeNode,
+} from './tree.js';
+
+const pattern = /\$?\$\{([^{}]*)\}/g;
+const environmentPattern = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s;
+
+/** More copies than this come from references that double each other. */
+const maxSteps = 100_000;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Replaces references within the recipe; those to the environment stay as they are written. */
+export function resolveReferences(root: TreeNode, problems: Problems): TreeNode {
+  return new ReferenceResolver(root, problems).resolve(root, []);
+}
+
+class ReferenceResolver {
+  private readonly open: string[] = [];
+  private steps = 0;
+
+  constructor(
+    private readonly root: TreeNode,
+    private readonly problems: Problems,
+  ) {}
+
+  resolve(node: TreeNode, path: Path): TreeNode {
+    return mapScalars(node, (leaf, at) => this.leaf(leaf, at), path);
+  }
+
+  private leaf(node: ScalarNode, path: Path): TreeNode {
+    if (typeof node.value !== 'string' || !node.value.includes('${')) return node;
+    this.steps += 1;
+    if (this.steps > maxSteps) {
+      if (this.steps === maxSteps + 1)
+        this.problems.add(path, 'references multiply each other without end', node.origin);
+      return node;
+    }
+    const whole = new RegExp(`^${pattern.source}$`).exec(node.value);
+    if (whole !== null && !node.value.startsWith('$$') && !whole[1]!.startsWith('env:')) {
+      return this.target(whole[1]!, node, path) ?? node;
+    }
+    const text = node.value.replace(pattern, (written, key: string) => {
+      if (written.startsWith('$$') || key.startsWith('env:')) return written;
+      const target = this.target(key, node, path);
+      if (target === null) return written;
+      if (target.kind !== 'scalar') {
+        const kind = target.kind === 'map' ? 'map' : 'list';
+        this.problems.add(path, `\${${key}} is a ${kind} and cannot stand inside text`, node.origin);
+        return written;
+      }
+      return String(target.value);
+    });
+    if (text.length > maxRecipeBytes) {
+      this.problems.add(
+        path,
+        'with its references filled in, this text is longer than a recipe may be',
+        node.origin,
+      );
+      return node;
+    }
+    return { ...node, value: text };
+  }
+
+  private target(key: string, node: ScalarNode, path: Path): TreeNode | null {
+    const steps = key.trim().split('.');
+    const found = nodeAt(this.root, steps);
+    if (found === undefined) {
+      const known = [...scalars(this.root)].map((leaf) => dotted(leaf.path));
+      const hint = didYouMean(
+        key,
+        known.length > 12 ? known.filter((name) => name.length < 24).slice(0, 12) : known,
+      );
+      this.problems.add(
+        path,
+        `\${${key}} names no key of this recipe${hint} (the environment is \${env:${key}})`,
+        node.origin,
+      );
+      return null;
+    }
+    const here = dotted(path);
+    const open = [...this.open, here];
+    const goal = dotted(steps);
+    if (open.some((name) => name === goal || name.startsWith(`${goal}.`))) {
+      this.problems.add(path, `references go in a circle: ${[...open, goal].join(' → ')}`, node.origin);
+      return null;
+    }
+    this.open.push(here);
+    const resolved = this.resolve(found, steps);
+    this.open.pop();
+    return resolved;
+  }
+}
+
+/**
+ * Replaces references to the environment. A value that is one reference takes its type as YAML would read it (`8` is
+ * a number). With `env` null they stay as they stand.
+ */
+export function resolveEnvironment(root: TreeNode, env: Environment | null, problems: Problems): TreeNode {
+  return mapScalars(root, (node, path) => {
+    if (typeof node.value !== 'string' || !node.value.includes('${')) return node;
+    const placeholder = node.value;
+    let fromEnvironment = false;
+    const text = placeholder.replace(pattern, (written, key: string) => {
+      if (written.startsWith('$$')) return written.slice(1);
+      if (!key.startsWith('env:')) return written;
+      fromEnvironment = true;
+      const parsed = environmentPattern.exec(key);
+      if (parsed === null) {
+        problems.add(
+          path,
+          `'${written}' is malformed; write \${env:NAME} or \${env:NAME:-default}`,
+          node.origin,
+        );
+        return written;
+      }
+      if (env === null) return written;
+      const [, name, fallback] = parsed;
+      // As in a shell, `:-` also replaces an empty value.
+      const set = env[name!];
+      const value = fallback === undefined ? set : set || fallback;
+      if (value === undefined) {
+        const remedy = `set it where the worker runs, or give a default: \${env:${name}:-…}`;
+        problems.add(path, `the environment variable ${name} is not set; ${remedy}`, node.origin);
+        return written;
+      }
+      return value;
+    });
+    if (!fromEnvironment) return { ...node, value: text };
+    const whole = new RegExp(`^${pattern.source}$`).test(placeholder);
+    return { ...node, value: whole && env !== null ? typed(text) : text, placeholder };
+  });
+}
+
+function typed(text: string): Scalar {
+  const document = parseDocument(text);
+  const value: unknown = document.errors.length === 0 ? document.toJS() : text;
+  if (typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value;
+  return value === null && /^(null|~)$/.test(text) ? null : text;
+}

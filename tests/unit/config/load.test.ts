@@ -1,0 +1,371 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { z } from 'zod';
+import {
+  composeRecipe,
+  type LoadOptions,
+  loadRecipe,
+  pathKeyword,
+} from '../../../components/config/index.js';
+import { InvalidRecipe, type RecipeProblem } from '../../../shared/errors.js';
+
+const schema = z.strictObject({
+  name: z.string().min(1),
+  seed: z.int().default(1),
+  model: z.strictObject({ name: z.string().meta({ [pathKeyword]: 'model' }) }).optional(),
+  data: z
+    .discriminatedUnion('dataset_type', [
+      z.strictObject({ dataset_type: z.literal('text'), path: z.string().meta({ [pathKeyword]: 'file' }) }),
+      z.strictObject({ dataset_type: z.literal('chat'), roles: z.array(z.string()).default(['assistant']) }),
+    ])
+    .optional(),
+  precision: z.enum(['fp32', 'bf16']).default('bf16'),
+  clip: z.union([z.literal('none'), z.number().positive()]).default(1),
+  resume: z.boolean().default(false),
+  output_dir: z
+    .string()
+    .meta({ [pathKeyword]: 'file' })
+    .default('runs/x'),
+});
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(os.tmpdir(), 'temper-config-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const load = (text: string, options: Partial<LoadOptions<typeof schema>> = {}) =>
+  loadRecipe({ text }, { schema, env: {}, cwd: folder, ...options });
+
+async function problemsOf(promise: Promise<unknown>): Promise<readonly RecipeProblem[]> {
+  const error = await promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof InvalidRecipe)) throw new Error(`expected InvalidRecipe, got ${String(error)}`);
+  return error.problems;
+}
+
+const write = async (name: string, text: string | Uint8Array): Promise<string> => {
+  const file = path.join(folder, name);
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, text);
+  return file;
+};
+
+describe('problems', () => {
+  test('are all reported at once, each with line, column and key', async () => {
+    const problems = await problemsOf(load('name: a\nseed: x\nprecison: bf16\nclip: -1\n'));
+    expect(problems.map(({ key, line, column }) => [key, line, column])).toEqual([
+      ['seed', 2, 7],
+      ['precison', 3, 1],
+      ['clip', 4, 7],
+    ]);
+  });
+
+  test('an unknown key suggests the nearest key that is not set yet', async () => {
+    const [problem] = await problemsOf(load('name: a\nprecison: bf16'));
+    expect(problem!.message).toBe("unknown key; did you mean 'precision'?");
+  });
+
+  test('an unknown key of a union member is compared with that member alone', async () => {
+    const [problem] = await problemsOf(load('name: a\ndata: {dataset_type: chat, role: [user]}'));
+    expect(problem).toMatchObject({ key: 'data.role', line: 2, column: 28 });
+    expect(problem!.message).toContain("did you mean 'roles'");
+  });
+
+  test('an unknown value suggests the nearest and lists the choices', async () => {
+    const [problem] = await problemsOf(load('name: a\nprecision: pf16'));
+    expect(problem!.message).toBe(
+      "'pf16' is not known here; did you mean 'bf16'? The choices are fp32, bf16",
+    );
+  });
+
+  test('an unknown discriminator lists the choices', async () => {
+    const [problem] = await problemsOf(load('name: a\ndata: {dataset_type: txt}'));
+    expect(problem).toMatchObject({ key: 'data.dataset_type', line: 2, column: 22 });
+    expect(problem!.message).toContain('text, chat');
+  });
+
+  test('a missing key is named at its parent', async () => {
+    const [problem] = await problemsOf(load('name: a\ndata:\n  dataset_type: text\n'));
+    expect(problem).toMatchObject({ key: 'data.path', line: 2, message: 'is required (text)' });
+  });
+
+  test('a wrong kind of a union names every kind that fits', async () => {
+    const [problem] = await problemsOf(load('name: a\nclip: nine'));
+    expect(problem!.message).toBe("expected one of none, or a number; did you mean 'none'?");
+  });
+
+  test("YAML's surprises are explained", async () => {
+    const problems = await problemsOf(load('name: a\nresume: yes\nseed: 1_000'));
+    expect(problems.map((problem) => problem.message)).toEqual([
+      "expected true or false, found the text 'yes'; write true",
+      "expected a number, found the text '1_000'; write 1000, without quotes",
+    ]);
+  });
+
+  test('malformed YAML is named with its place', async () => {
+    const file = await write('bad.yaml', 'name: a\nmodel:\n  name: "x\n');
+    const [problem] = await problemsOf(loadRecipe({ file }, { schema }));
+    expect(problem).toMatchObject({ file, line: 4 });
+    expect(problem!.message).toContain('malformed YAML');
+  });
+
+  test.each([
+    ['a duplicate key', 'name: a\nname: b', 2, 'stands twice'],
+    ['a tab', 'name: a\nmodel:\n\tname: b', 3, 'tabs'],
+    ['a second document', 'name: a\n---\nname: b', 2, 'one YAML document'],
+    ['an alias without an anchor', 'name: *a', 1, 'alias'],
+    ['an empty recipe', '# nothing\n', 1, 'empty'],
+    ['a list', '- a', 1, 'map of keys'],
+    ['infinity', 'name: a\nclip: .inf', 2, 'not a number a recipe can hold'],
+    ['a prototype', 'name: a\n__proto__: {x: 1}', 2, '__proto__'],
+  ])('%s is refused', async (_, text, line, part) => {
+    const problems = await problemsOf(load(text));
+    expect(problems[0]).toMatchObject({ line });
+    expect(problems[0]!.message).toContain(part);
+  });
+
+  test('aliases that multiply are stopped', async () => {
+    const levels = Array.from({ length: 30 }, (_, i) => `k${i + 1}: &a${i + 1} [${`*a${i},`.repeat(9)}]`);
+    const [problem] = await problemsOf(load(`k0: &a0 x\n${levels.join('\n')}`));
+    expect(problem!.message).toContain('aliases');
+  });
+
+  test('deep nesting is refused, not a crash', async () => {
+    const [problem] = await problemsOf(load(`name: ${'['.repeat(50_000)}`));
+    expect(problem!.message).toMatch(/nested too deeply|malformed/);
+  });
+
+  test('bytes that are no UTF-8 are named by line and column', async () => {
+    const file = await write(
+      'latin.yaml',
+      Buffer.concat([Buffer.from('name: a\n# é '), Buffer.from([0xe9]), Buffer.from('\n')]),
+    );
+    const [problem] = await problemsOf(loadRecipe({ file }, { schema }));
+    expect(problem).toMatchObject({ file, line: 2, column: 5 });
+  });
+
+  test('a file too large to be a recipe is refused', async () => {
+    const file = await write('large.yaml', Buffer.alloc((1 << 20) + 1, 'a'));
+    expect((await problemsOf(loadRecipe({ file }, { schema })))[0]!.message).toContain('bytes');
+  });
+
+  test('a missing file is named', async () => {
+    const [problem] = await problemsOf(loadRecipe({ file: 'none.yaml' }, { schema, cwd: folder }));
+    expect(problem!.message).toBe("cannot read the recipe 'none.yaml': there is no such file");
+  });
+
+  test('JSON indented with tabs is a recipe', async () => {
+    expect((await load('{\n\t"name": "a",\n\t"seed": 3\n}')).value).toMatchObject({ name: 'a', seed: 3 });
+  });
+});
+
+describe('templates', () => {
+  test('are laid under the recipe, chains included, maps merged and lists replaced', async () => {
+    await write(
+      'base/root.yaml',
+      'name: root\nseed: 5\ndata: {dataset_type: chat, roles: [user, assistant]}',
+    );
+    await write('base/middle.yaml', 'extends: root.yaml\nprecision: fp32\nseed: 6');
+    const file = await write('leaf.yaml', 'extends: base/middle.yaml\nname: leaf\ndata: {roles: [tool]}');
+    expect((await loadRecipe({ file }, { schema })).value).toMatchObject({
+      name: 'leaf',
+      seed: 6,
+      precision: 'fp32',
+      data: { dataset_type: 'chat', roles: ['tool'] },
+    });
+  });
+
+  test('that go in a circle are refused', async () => {
+    await write('a.yaml', 'extends: b.yaml\nname: a');
+    const file = await write('b.yaml', 'extends: a.yaml');
+    const [problem] = await problemsOf(loadRecipe({ file }, { schema }));
+    expect(problem!.message).toContain('b.yaml → a.yaml → b.yaml');
+  });
+
+  test('a problem within a template has the place in the template', async () => {
+    const template = await write('faulty.yaml', 'name: t\nseeed: 4');
+    const file = await write('user.yaml', 'extends: faulty.yaml');
+    expect((await problemsOf(loadRecipe({ file }, { schema })))[0]).toMatchObject({
+      file: template,
+      line: 2,
+      column: 1,
+    });
+  });
+
+  test('a missing template is named where it is asked for', async () => {
+    const [problem] = await problemsOf(load('name: a\nextends: gone.yaml'));
+    expect(problem).toMatchObject({ key: 'extends', line: 2, column: 10 });
+  });
+});
+
+describe('references', () => {
+  test('stand for other values, inside text and with their type', async () => {
+    const { value } = await load('name: r${seed}\nseed: 7\nmodel: {name: "org/${name}"}\nclip: ${seed}');
+    expect(value).toMatchObject({ name: 'r7', clip: 7, model: { name: 'org/r7' } });
+  });
+
+  test('$${ is a literal', async () => {
+    expect((await load('name: a$${seed}')).value.name).toBe('a${seed}');
+  });
+
+  test('that go in a circle are refused', async () => {
+    const problems = await problemsOf(load('name: ${model.name}\nmodel: {name: "${name}"}'));
+    expect(problems[0]!.message).toContain('model.name → name → model.name');
+  });
+
+  test('to unknown keys suggest the nearest', async () => {
+    const [problem] = await problemsOf(load('name: a\nseed: ${nmae}'));
+    expect(problem!.message).toContain("did you mean 'name'");
+  });
+
+  test('that double each other are stopped', async () => {
+    const levels = Array.from({ length: 40 }, (_, i) => `k${i + 1}: "\${k${i}}\${k${i}}"`);
+    const problems = await problemsOf(load(`k0: x\n${levels.join('\n')}`));
+    expect(problems.some((problem) => /without end|longer than/.test(problem.message))).toBe(true);
+  });
+});
+
+describe('environment', () => {
+  test('gives values, typed as YAML reads them, and defaults', async () => {
+    const { value } = await load('name: ${env:N}\nseed: ${env:S}\nclip: ${env:C:-2.5}', {
+      env: { N: 'x', S: '12' },
+    });
+    expect(value).toMatchObject({ name: 'x', seed: 12, clip: 2.5 });
+  });
+
+  test('text that looks like a number stays text where text is wanted', async () => {
+    expect((await load('name: ${env:N}', { env: { N: '007' } })).value.name).toBe('007');
+  });
+
+  test('a missing variable is named', async () => {
+    const [problem] = await problemsOf(load('name: ${env:NOT_THERE}'));
+    expect(problem).toMatchObject({ key: 'name', line: 1 });
+    expect(problem!.message).toContain('NOT_THERE');
+  });
+
+  test('its values are neither in the document nor in the canonical form', async () => {
+    const { document, canonical } = await load('name: x-${env:N}', { env: { N: 'hidden' } });
+    expect(JSON.stringify(document) + canonical).not.toContain('hidden');
+    expect(canonical).toContain('x-${env:N}');
+  });
+
+  test('its values are not in problems', async () => {
+    const [problem] = await problemsOf(load('name: a\nprecision: ${env:P}', { env: { P: 'hidden' } }));
+    expect(JSON.stringify(problem)).not.toContain('hidden');
+  });
+
+  test('is not judged on a client', async () => {
+    const options = { schema, cwd: folder };
+    const { document } = await composeRecipe({ text: 'name: a\nseed: ${env:S}' }, options);
+    expect(document).toEqual({ name: 'a', seed: '${env:S}' });
+    await expect(composeRecipe({ text: 'name: a\nseed: x${env:S}\nprecision: 3' }, options)).rejects.toThrow(
+      '1 problem',
+    );
+  });
+});
+
+describe('overrides', () => {
+  const text = 'name: a\ndata: {dataset_type: chat, roles: [user, tool]}';
+
+  test('set typed values by dotted key, in lists by index', async () => {
+    const overrides = [
+      '--seed=3',
+      'data.roles.1=system',
+      '--data.roles.2=x',
+      '--model.name=org/m',
+      'resume=true',
+    ];
+    expect((await load(text, { overrides })).value).toMatchObject({
+      seed: 3,
+      resume: true,
+      model: { name: 'org/m' },
+      data: { roles: ['user', 'system', 'x'] },
+    });
+  });
+
+  test('come before references', async () => {
+    const { value } = await load('name: a\nmodel: {name: "o/${name}"}', { overrides: ['name=b'] });
+    expect(value.model!.name).toBe('o/b');
+  });
+
+  test('take maps and lists', async () => {
+    const { value } = await load(text, { overrides: ['data={dataset_type: chat, roles: [a]}'] });
+    expect(value.data).toEqual({ dataset_type: 'chat', roles: ['a'] });
+  });
+
+  test.each([
+    ['sed=3', "did you mean 'seed'"],
+    ['seed', '--dotted.key=value'],
+    ['data.roles.9=x', '0 to 2'],
+    ['name.x=1', 'single value'],
+    ['seed="', 'read as YAML'],
+  ])('%s is refused', async (override, part) => {
+    expect((await problemsOf(load(text, { overrides: [override] })))[0]!.message).toContain(part);
+  });
+
+  test('are named in problems', async () => {
+    const [problem] = await problemsOf(load(text, { overrides: ['--seed=x'] }));
+    expect(problem!.message).toContain('(set by --seed)');
+  });
+});
+
+describe('paths', () => {
+  test('start from the file they are written in', async () => {
+    await write('templates/t.yaml', 'data: {dataset_type: text, path: d.txt}');
+    const file = await write('recipes/r.yaml', 'extends: ../templates/t.yaml\nname: a\noutput_dir: out');
+    const { value, document } = await loadRecipe({ file }, { schema });
+    expect(value).toMatchObject({
+      data: { path: path.join(folder, 'templates/d.txt') },
+      output_dir: path.join(folder, 'recipes/out'),
+    });
+    expect(document).toMatchObject({
+      output_dir: 'out',
+      data: { path: path.join(folder, 'templates/d.txt') },
+    });
+  });
+
+  test('in overrides start from the shell', async () => {
+    const file = await write('recipes/s.yaml', 'name: a');
+    const { value } = await loadRecipe({ file }, { schema, cwd: folder, overrides: ['output_dir=o'] });
+    expect(value.output_dir).toBe(path.join(folder, 'o'));
+  });
+
+  test('that are URIs, absolute or home stay what they are', async () => {
+    expect((await load('name: a\noutput_dir: s3://b/x')).value.output_dir).toBe('s3://b/x');
+    expect((await load('name: a\noutput_dir: /x/y')).value.output_dir).toBe('/x/y');
+    expect((await load('name: a\noutput_dir: ~/y')).value.output_dir).toBe(path.join(os.homedir(), 'y'));
+  });
+
+  test('a model is an id unless it is written as a path or exists', async () => {
+    const model = async (name: string) => (await load(`name: a\nmodel: {name: ${name}}`)).value.model!.name;
+    await mkdir(path.join(folder, 'org/here'), { recursive: true });
+    expect(await model('org/there')).toBe('org/there');
+    expect(await model('org/here')).toBe(path.join(folder, 'org/here'));
+    expect(await model('./org/there')).toBe(path.join(folder, 'org/there'));
+    expect(await model('m.gguf')).toBe(path.join(folder, 'm.gguf'));
+  });
+});
+
+describe('identity', () => {
+  test('does not depend on the order of keys, comments or defaults written out', async () => {
+    const one = await load('name: a\nseed: 1 # the default\nprecision: fp32');
+    const two = await load('{"precision": "fp32", "name": "a"}');
+    expect(one.digest).toBe(two.digest);
+    expect((await load('name: a\nseed: 2')).digest).not.toBe(one.digest);
+  });
+
+  test('an object gives what its text gives', async () => {
+    const text = await load('name: a\nseed: 4');
+    const object = await loadRecipe({ recipe: { seed: 4, name: 'a' } }, { schema, cwd: folder });
+    expect(object.digest).toBe(text.digest);
+  });
+
+  test('defaults may refer to other keys', async () => {
+    const { value } = await load('name: b', { defaults: { output_dir: 'runs/${name}' } });
+    expect(value.output_dir).toBe(path.join(folder, 'runs/b'));
+  });
+});

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { changedKeys, loadRecipe, printRecipe, recipeJsonSchema } from '../../../components/config/index.js';
+import { editDistance, suggestion } from '../../../components/config/suggest.js';
+
+const anything = z.record(z.string(), z.unknown());
+const load = (text: string) => loadRecipe({ text }, { schema: anything, env: { X: 'v' } });
+
+describe('secrets', () => {
+  test.each([
+    ['api_key: abc', 'api_key'],
+    ['wandb: {password: p}', 'wandb.password'],
+    ['hub:\n  token: t', 'hub.token'],
+    ['note: hf_abcdefghijklmnopqrstuvwxyz', 'note'],
+    ['note: use AKIAIOSFODNN7EXAMPLE now', 'note'],
+    ['list: [a, sk-abcdefghijklmnopqrstuv]', 'list.1'],
+    ['uri: postgres://me:pass@host/db', 'uri'],
+  ])('%s is refused, by its key and without its value', async (text, key) => {
+    const error = await load(text).catch((reason: Error) => reason);
+    expect(error).toMatchObject({ code: 'InvalidRecipe' });
+    expect((error as Error).message).toContain(`${key}: this is`);
+    expect((error as Error).message).not.toMatch(/abcdefghij|AKIAIO|pass@/);
+  });
+
+  test.each(['api_key: ${env:X}', 'eos_token: "</s>"', 'max_tokens: 5', 'token: null', 'uri: s3://bucket/x'])(
+    '%s is no secret',
+    async (text) => {
+      await expect(load(text)).resolves.toBeDefined();
+    },
+  );
+
+  test('are redacted when a recipe is printed', () => {
+    const printed = printRecipe({ name: 'a', hub: { token: 'abc', url: '${env:URL}' } });
+    expect(printed).toBe('name: a\nhub:\n  token: "[redacted]"\n  url: ${env:URL}\n');
+  });
+});
+
+test('changed keys are named, lists as a whole', () => {
+  expect(changedKeys({ a: { b: 1, c: [1] }, d: 2 }, { a: { b: 2, c: [1, 2] }, d: 2, e: 0 })).toEqual([
+    'a.b',
+    'a.c',
+    'e',
+  ]);
+});
+
+test('the JSON Schema carries descriptions, defaults and `extends`', () => {
+  const schema = recipeJsonSchema(z.strictObject({ seed: z.int().default(1).describe('Seeds everything') }));
+  expect(schema.properties).toMatchObject({ seed: { default: 1, description: 'Seeds everything' } });
+  expect(schema.properties).toHaveProperty('extends');
+});
+
+test('edit distance counts a swap of neighbours as one', () => {
+  expect(editDistance('teh', 'the')).toBe(1);
+  expect(editDistance('kitten', 'sitting')).toBe(3);
+});
+
+test('nothing is suggested when nothing is near', () => {
+  expect(suggestion('zzzzzz', ['alpha', 'beta'])).toBeNull();
+  expect(suggestion('lr', ['learning_rate'])).toBeNull();
+  expect(suggestion('Learning-Rate', ['learning_rate'])).toBe('learning_rate');
+});
