@@ -1,0 +1,70 @@
+// global_norm: norms[i] = ‖gᵢ‖ and norm = √(Σ ‖gᵢ‖²). Squares are summed in double precision over fixed blocks, whose
+// sums are then added in order: the same bits on any number of threads, and no overflow.
+#include "expect.hpp"
+#include "loops.hpp"
+
+#include <cmath>
+
+namespace temper::TEMPER_ISA {
+
+static constexpr int64_t block_size = 16384;
+
+static void check(const Call& call) {
+    expect(call.out.size() == 2 && !call.in.empty(), call, "takes at least one input and two outputs");
+    for (const Tensor& g : call.in) expect_dtype(call, g, "every g", DType::f32);
+    expect_dtype(call, call.out[0], "norm", DType::f32);
+    expect_dtype(call, call.out[1], "norms", DType::f32);
+    expect_shape(call, call.out[0], "norm", {1});
+    expect_shape(call, call.out[1], "norms", {static_cast<int64_t>(call.in.size())});
+}
+
+static size_t workspace(const Call& call) {
+    size_t blocks = 0;
+    for (const Tensor& g : call.in) blocks += static_cast<size_t>(ceil_div(g.elements(), block_size));
+    return blocks * sizeof(double);
+}
+
+typedef float half_vf __attribute__((vector_size(VL * 2), aligned(4), may_alias));
+typedef double vd __attribute__((vector_size(VL * 4)));
+
+static double sum_of_squares(const float* g, int64_t n) {
+    constexpr int width = VL / 2; // doubles in a vector
+    vd sums[4] = {};
+    int64_t i = 0;
+    for (; i + 4 * width <= n; i += 4 * width)
+        for (int c = 0; c < 4; c++) {
+            const vd v = __builtin_convertvector(*reinterpret_cast<const half_vf*>(g + i + c * width), vd);
+            sums[c] += v * v;
+        }
+    const vd total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double sum = 0;
+    for (int lane = 0; lane < width; lane++) sum += total[lane];
+    for (; i < n; i++) sum += static_cast<double>(g[i]) * g[i];
+    return sum;
+}
+
+static void run(Call& call) {
+    double* sums = static_cast<double*>(call.workspace);
+    double* of_tensor = sums;
+#pragma omp parallel num_threads(call.threads) firstprivate(of_tensor)
+    for (const Tensor& g : call.in) {
+        const int64_t n = g.elements(), blocks = ceil_div(n, block_size);
+#pragma omp for schedule(static) nowait
+        for (int64_t b = 0; b < blocks; b++)
+            of_tensor[b] = sum_of_squares(g.as<float>() + b * block_size, std::min(block_size, n - b * block_size));
+        of_tensor += blocks;
+    }
+
+    double total = 0;
+    for (size_t i = 0; i < call.in.size(); i++) {
+        double sum = 0;
+        for (int64_t b = 0; b < ceil_div(call.in[i].elements(), block_size); b++) sum += *sums++;
+        call.out[1].as<float>()[i] = static_cast<float>(std::sqrt(sum));
+        total += sum;
+    }
+    *call.out[0].as<float>() = static_cast<float>(std::sqrt(total));
+}
+
+extern const Op global_norm_op = {"global_norm", check, workspace, run};
+
+} // namespace temper::TEMPER_ISA

@@ -1,0 +1,57 @@
+// The loops that kernels share: over the types of their tensors, over threads, and over the vectors of a row.
+#pragma once
+#include "../engine/op.hpp"
+#include "simd.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace temper::TEMPER_ISA {
+
+// Calls f with a pointer of the right type for each tensor (float* or bf16*), so that f is compiled for each mixture.
+template <class F> void with_types(F&& f) { f(); }
+template <class F, class... Rest> void with_types(F&& f, const Tensor& tensor, const Rest&... rest) {
+    if (tensor.dtype == DType::f32)
+        with_types([&](auto*... pointers) { f(tensor.as<float>(), pointers...); }, rest...);
+    else
+        with_types([&](auto*... pointers) { f(tensor.as<bf16>(), pointers...); }, rest...);
+}
+
+// Calls f for a weight, which may also be f16.
+template <class F> void with_weight(F&& f, const Tensor& weight) {
+    if (weight.dtype == DType::f16)
+        f(weight.as<f16>());
+    else
+        with_types(f, weight);
+}
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// f(task) for each of `tasks` tasks. Tasks write disjoint memory, so results do not depend on who runs them.
+template <class F> void parallel_for(int threads, int64_t tasks, F&& f) {
+    const int team = static_cast<int>(std::min<int64_t>(threads, tasks));
+    if (team <= 1) {
+        for (int64_t i = 0; i < tasks; i++) f(i);
+        return;
+    }
+#pragma omp parallel for schedule(static) num_threads(team)
+    for (int64_t i = 0; i < tasks; i++) f(i);
+}
+
+// f(i, lanes) for each vector of [begin, end): lanes is Whole{}, and Part{n} for the tail.
+template <class F> inline void each_vector(int64_t begin, int64_t end, F&& f) {
+    int64_t i = begin;
+    for (; i + VL <= end; i += VL) f(i, Whole{});
+    if (i < end) f(i, Part{static_cast<int>(end - i)});
+}
+
+// The same over n elements and all threads, for ops that treat each element alone. Chunks are multiples of VL, so
+// that lanes never depend on the number of threads, and large enough to be worth a thread.
+template <class F> void each_vector_parallel(int threads, int64_t n, F&& f) {
+    constexpr int64_t chunk = 8192;
+    parallel_for(threads, ceil_div(n, chunk),
+                 [&](int64_t c) { each_vector(c * chunk, std::min(n, (c + 1) * chunk), f); });
+}
+
+} // namespace temper::TEMPER_ISA
