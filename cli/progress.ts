@@ -1,0 +1,77 @@
+import type { Progress } from '../contracts/gang.js';
+
+/** `1 h 02 min`, `3 min 20 s`, `12 s`. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  if (hours > 0) return `${hours} h ${String(minutes).padStart(2, '0')} min`;
+  return minutes > 0 ? `${minutes} min ${String(rest).padStart(2, '0')} s` : `${rest} s`;
+}
+
+const bar = (fraction: number, width: number): string => {
+  const eighths = Math.round(Math.min(1, Math.max(0, fraction)) * width * 8);
+  const full = '█'.repeat(Math.floor(eighths / 8));
+  const part = eighths % 8 === 0 ? '' : '▏▎▍▌▋▊▉'[(eighths % 8) - 1]!;
+  return (full + part).padEnd(width, '·');
+};
+
+/** Step, loss, tokens/s and what remains, as one line without its bar. */
+export function describeProgress(progress: Progress): string {
+  const parts = [`step ${progress.step}/${progress.totalSteps}`];
+  if (progress.loss !== null) parts.push(`loss ${progress.loss.toFixed(4)}`);
+  if (progress.valLoss !== null) parts.push(`val ${progress.valLoss.toFixed(4)}`);
+  if (progress.tokensPerSecond !== null) parts.push(`${Math.round(progress.tokensPerSecond)} tok/s`);
+  if (progress.eta !== null && progress.step < progress.totalSteps) parts.push(`${duration(progress.eta)} left`);
+  if (progress.phase !== 'training') parts.push(progress.phase);
+  return parts.join('  ');
+}
+
+/** Where a run's progress is shown: a bar that stays on its line on a terminal, plain lines elsewhere. */
+export class ProgressDisplay {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #live: boolean;
+  #shown = false;
+  #lastLine = '';
+  #lastAt = 0;
+
+  /** @param interval milliseconds between plain lines where there is no terminal */
+  constructor(
+    stream: NodeJS.WriteStream,
+    private readonly interval = 5_000,
+  ) {
+    this.#stream = stream;
+    this.#live = stream.isTTY === true && process.env['TERM'] !== 'dumb';
+  }
+
+  update(progress: Progress): void {
+    const text = describeProgress(progress);
+    if (this.#live) {
+      const fraction = progress.totalSteps === 0 ? 0 : progress.step / progress.totalSteps;
+      this.#stream.write(`\r\x1b[2K${bar(fraction, 24)} ${text}`.slice(0, this.#columns() + 5));
+      this.#shown = true;
+      return;
+    }
+    const now = Date.now();
+    const last = progress.step === progress.totalSteps;
+    if (text === this.#lastLine || (!last && now - this.#lastAt < this.interval)) return;
+    this.#lastLine = text;
+    this.#lastAt = now;
+    this.#stream.write(`${text}\n`);
+  }
+
+  /** A line of its own above the bar. */
+  note(text: string): void {
+    this.clear();
+    this.#stream.write(`${text}\n`);
+  }
+
+  /** Takes the bar away. */
+  clear(): void {
+    if (this.#shown) this.#stream.write('\r\x1b[2K');
+    this.#shown = false;
+  }
+
+  #columns(): number {
+    return this.#stream.columns ?? 100;
+  }
+}
