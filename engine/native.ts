@@ -9,7 +9,10 @@ export interface NativeCapabilities {
   /** Kernel sets this CPU can run, best first: `avx512_bf16`, `avx512`, `avx2`, `portable`. */
   isas: string[];
   cpu: string;
+  /** Cores this process may use. */
   cores: number;
+  /** What the numbers depend on beside our own source: compiler, C library. */
+  libraries: Record<string, string>;
 }
 
 export interface NativeContextOptions {

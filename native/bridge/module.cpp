@@ -1,0 +1,126 @@
+// The Node-API face of the engine: plain data in and out, in the order of engine/native.ts. Validation of what a user
+// may get wrong and all defaults are in engine/index.ts.
+#include "context_object.hpp"
+
+#include "../engine/crc32c.hpp"
+#include "../engine/non_finite.hpp"
+#include "../engine/parallel.hpp"
+#include "../gguf/dequantize.hpp"
+#include "arguments.hpp"
+
+#include <fstream>
+#include <functional>
+#include <sys/utsname.h>
+#if defined(__GLIBC__)
+#include <gnu/libc-version.h>
+#endif
+
+namespace temper {
+
+namespace {
+
+std::string cpu_name() {
+    std::ifstream info("/proc/cpuinfo");
+    for (std::string line; std::getline(info, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(": ") + 2);
+    utsname system;
+    return uname(&system) == 0 ? system.machine : "unknown";
+}
+
+// What the numbers depend on beside our own source.
+Napi::Object libraries(Napi::Env env) {
+    Napi::Object libraries = Napi::Object::New(env);
+#if defined(__clang__)
+    libraries.Set("compiler", std::string("clang ") + __clang_version__);
+#else
+    libraries.Set("compiler", std::string("gcc ") + __VERSION__);
+#endif
+#if defined(__GLIBC__)
+    libraries.Set("libc", std::string("glibc ") + gnu_get_libc_version());
+#endif
+    return libraries;
+}
+
+Napi::Value capabilities(const Napi::CallbackInfo& info) {
+    Napi::Object result = Napi::Object::New(info.Env());
+    Napi::Array isas = Napi::Array::New(info.Env());
+    for (const std::string& isa : available_isas()) isas.Set(isas.Length(), isa);
+    result.Set("version", TEMPER_VERSION);
+    result.Set("isas", isas);
+    result.Set("cpu", cpu_name());
+    result.Set("cores", usable_cores());
+    result.Set("libraries", libraries(info.Env()));
+    return result;
+}
+
+Napi::Value create_context(const Napi::CallbackInfo& info) {
+    return info.Env().GetInstanceData<Napi::FunctionReference>()->New({info[0]});
+}
+
+// One job on files, on a thread of libuv's pool.
+class FileWork : public Napi::AsyncWorker {
+public:
+    using Work = std::function<int64_t()>;
+
+    static Napi::Value start(Napi::Env env, Work work, bool has_result) {
+        auto* worker = new FileWork(env, std::move(work), has_result); // deletes itself when done
+        worker->Queue();
+        return worker->deferred_.Promise();
+    }
+
+private:
+    FileWork(Napi::Env env, Work work, bool has_result)
+        : AsyncWorker(env), deferred_(env), work_(std::move(work)), has_result_(has_result) {}
+    void Execute() override { result_ = work_(); }
+    void OnOK() override {
+        deferred_.Resolve(has_result_ ? Napi::Number::New(Env(), static_cast<double>(result_)) : Env().Undefined());
+    }
+    void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+    Napi::Promise::Deferred deferred_;
+    Work work_;
+    bool has_result_;
+    int64_t result_ = 0;
+};
+
+Napi::Value dequantize_file(const Napi::CallbackInfo& info) {
+    return FileWork::start(
+        info.Env(),
+        [file = to_text(info[0]), offset = to_size(info[1]), type = to_size(info[2]), elements = to_size(info[3]),
+         output = to_text(info[4]), output_offset = to_size(info[5]), dtype = dtype_of(to_text(info[6]))] {
+            dequantize(file, offset, static_cast<int>(type), elements, output, output_offset, dtype);
+            return int64_t{0};
+        },
+        false);
+}
+
+Napi::Value first_non_finite_in_file(const Napi::CallbackInfo& info) {
+    return FileWork::start(
+        info.Env(),
+        [file = to_text(info[0]), offset = to_size(info[1]), dtype = dtype_of(to_text(info[2])),
+         elements = to_size(info[3])] { return first_non_finite(file, offset, dtype, elements); },
+        true);
+}
+
+Napi::Value crc32c_of(const Napi::CallbackInfo& info) {
+    const auto data = to_bytes(info[0]);
+    const auto crc = info[1].As<Napi::Number>().Uint32Value();
+    return Napi::Number::New(info.Env(), crc32c(data.data(), data.size(), crc));
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+    // One constructor per environment: the module is loaded once per worker thread.
+    env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(ContextObject::define(env))));
+    exports.Set("capabilities", Napi::Function::New(env, capabilities));
+    exports.Set("createContext", Napi::Function::New(env, create_context));
+    exports.Set("dequantize", Napi::Function::New(env, dequantize_file));
+    exports.Set("firstNonFinite", Napi::Function::New(env, first_non_finite_in_file));
+    exports.Set("crc32c", Napi::Function::New(env, crc32c_of));
+    return exports;
+}
+
+} // namespace
+
+NODE_API_MODULE(temper, initialize)
+
+} // namespace temper
