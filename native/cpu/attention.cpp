@@ -1,0 +1,172 @@
+// attention: o = softmax(scale · q·kᵀ) · v for each head, causal within each segment of the packed buffer, with grouped
+// query heads. Keys are taken in strips with a running maximum (Milakov & Gimelshein 2018, Dao 2022), so scratch does
+// not grow with the square of T. Keys and values are packed once; a task is a block of query rows of one head.
+#include "attention_tile.hpp"
+
+#include <omp.h>
+
+namespace temper::TEMPER_ISA {
+
+static constexpr int strip = 512;     // keys between two updates of the running maximum
+static constexpr int query_rows = 8;  // share one strip of scores
+static constexpr float hidden = -1e30f; // the score of a key that a row does not see
+
+template <class P> struct ForwardWorkspace {
+    typedef typename P::Element E;
+    int32_t* starts;       // [padded T]
+    E *keys, *values;      // per kv head: keys transposed, values as steps
+    int64_t keys_stride, values_stride, panel_stride;
+    struct Thread {
+        E* rows;           // [block, K]: to be packed
+        E* queries;        // [query_rows, K]
+        float* scores;     // [query_rows, strip]
+        E* weights;        // [query_rows, strip]
+        float* output;     // [query_rows, K]
+    };
+    std::vector<Thread> threads;
+    size_t bytes;
+
+    ForwardWorkspace(const Attention& a, int team, void* memory) {
+        Scratch scratch(memory);
+        keys_stride = a.padded_T * a.K_sum;
+        panel_stride = a.padded_T * panel;
+        values_stride = a.padded_T * a.K_columns;
+        starts = scratch.take<int32_t>(a.padded_T);
+        keys = scratch.take<E>(a.G * keys_stride);
+        values = scratch.take<E>(a.G * values_stride);
+        for (int i = 0; i < team; i++)
+            threads.push_back({scratch.take<E>(block * a.K_sum), scratch.take<E>(query_rows * a.K_sum),
+                               scratch.take<float>(query_rows * strip), scratch.take<E>(query_rows * strip),
+                               scratch.take<float>(query_rows * a.K_columns)});
+        bytes = scratch.used();
+    }
+};
+
+// Scores of query_rows rows from `row` on for the keys [from, to): thread.scores, hidden where not visible.
+template <class P>
+static void score(const Attention& a, const ForwardWorkspace<P>& w, const typename ForwardWorkspace<P>::Thread& thread, int64_t kv_head,
+                  int64_t row, int64_t from, int64_t to) {
+    for (int64_t key = from; key < to; key += panel) {
+        const auto* keys = w.keys + kv_head * w.keys_stride + key * a.K_sum;
+        const bool partly = key + panel - 1 > row || key < w.starts[row + query_rows - 1];
+        for (int i = 0; i < query_rows; i += tile_rows) {
+            vf acc[tile_rows][tile_vectors] = {};
+            multiply<P>(thread.queries + i * a.K_sum, a.K_sum, P::pair, keys, a.K_sum / P::pair, acc);
+            if (partly)
+#pragma GCC unroll 8
+                for (int r = 0; r < tile_rows; r++)
+#pragma GCC unroll 2
+                    for (int j = 0; j < tile_vectors; j++)
+                        acc[r][j] = visible(key + j * VL, row + i + r, w.starts[row + i + r]) ? acc[r][j] : splat(hidden);
+            store_tile(thread.scores + i * strip + (key - from), strip, acc);
+        }
+    }
+}
+
+struct Running { // of a row's softmax, in units of P::unit
+    float maximum = hidden, sum = 0;
+};
+
+// Turns a row's strip of scores into weights e^(score − maximum), and rescales what was summed under another maximum.
+template <class P>
+static void weigh(int64_t keys, float factor, const float* scores, typename P::Element* weights, Running& running,
+                  float* output, int64_t columns) {
+    vf largest[2] = {splat(hidden), splat(hidden)};
+    for (int64_t j = 0; j < keys; j += panel)
+        for (int c = 0; c < 2; c++) largest[c] = max(largest[c], load(scores + j + c * VL));
+    const float largest_score = maximum(max(largest[0], largest[1]));
+    if (largest_score <= hidden) { // the row's segment begins after this strip
+        std::fill_n(weights, keys, typename P::Element{});
+        return;
+    }
+    const float maximum_now = std::max(running.maximum, factor * largest_score);
+    if (running.sum > 0 && maximum_now > running.maximum) {
+        const float shrink = P::power(splat(running.maximum - maximum_now))[0];
+        running.sum *= shrink;
+        for (int64_t j = 0; j < columns; j += VL) store(output + j, load(output + j) * shrink);
+    }
+    running.maximum = maximum_now;
+    vf sums[2] = {};
+    for (int64_t j = 0; j < keys; j += panel)
+        for (int c = 0; c < 2; c++) {
+            const vf e = P::power(fma(load(scores + j + c * VL), splat(factor), splat(-maximum_now)));
+            sums[c] += e;
+            store(weights + j + c * VL, e);
+        }
+    running.sum += sum(sums[0] + sums[1]);
+}
+
+// query_rows rows of one head, from `row` on.
+template <class P>
+static void attend(const Call& call, const Attention& a, const ForwardWorkspace<P>& w,
+                   const typename ForwardWorkspace<P>::Thread& thread, int64_t head, int64_t row) {
+    const float factor = static_cast<float>(a.scale * P::unit);
+    const int64_t kv_head = head / a.group;
+    const int64_t begin = w.starts[row] / panel * panel, end = round_up(row + query_rows, panel);
+    load_rows(call.in[0], row, query_rows, head, a, thread.queries);
+    Running running[query_rows];
+    for (int64_t from = begin; from < end; from += strip) {
+        const int64_t to = std::min(end, from + strip);
+        score<P>(a, w, thread, kv_head, row, from, to);
+        for (int i = 0; i < query_rows; i++)
+            weigh<P>(to - from, factor, thread.scores + i * strip, thread.weights + i * strip, running[i],
+                     thread.output + i * a.K_columns, a.K_columns);
+        multiply_rows<P>(query_rows, a.K_columns, thread.weights, strip, P::pair,
+                         w.values + kv_head * w.values_stride + from * panel, w.panel_stride, (to - from) / P::pair,
+                         thread.output, a.K_columns, from > begin);
+    }
+    float* lse = call.out[1].as<float>() + head * a.T;
+    for (int64_t i = 0; i < query_rows && row + i < a.T; i++) {
+        store_row(call.out[0], row + i, head, a, thread.output + i * a.K_columns, 1.0f / running[i].sum);
+        lse[row + i] = running[i].maximum / static_cast<float>(P::unit) + std::log(running[i].sum);
+    }
+}
+
+template <class P> static void attention(const Call& call) {
+    const Attention a(call, call.in[0]);
+    const ForwardWorkspace<P> w(a, call.threads, call.workspace);
+    find_starts(call, call.in[3], a.T, a.padded_T, w.starts);
+#pragma omp parallel num_threads(call.threads)
+    {
+        const auto& thread = w.threads[static_cast<size_t>(omp_get_thread_num())];
+#pragma omp for schedule(static)
+        for (int64_t task = 0; task < a.G * a.blocks(); task++) {
+            const int64_t head = task % a.G, t = task / a.G * block;
+            load_rows(call.in[1], t, block, head, a, thread.rows);
+            pack_transposed<P>(thread.rows, a, w.keys + head * w.keys_stride + t * a.K_sum);
+            load_rows(call.in[2], t, block, head, a, thread.rows);
+            pack_steps<P>(thread.rows, a, w.values + head * w.values_stride + t * panel, w.panel_stride);
+        }
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t task = 0; task < a.H * a.blocks(); task++) {
+            const int64_t head = task % a.H, t = task / a.H * block;
+            for (int64_t row = t; row < std::min(a.T, t + block); row += query_rows)
+                attend<P>(call, a, w, thread, head, row);
+        }
+    }
+}
+
+static void check(const Call& call) {
+    expect_counts(call, 4, 2);
+    expect_attention(call, call.in[0], call.in[1], call.in[2], call.in[3]);
+    const Tensor &q = call.in[0], &o = call.out[0], &lse = call.out[1];
+    expect_float(call, o, "o");
+    expect_shape(call, o, "o", {q.shape[0], q.shape[1]});
+    expect_dtype(call, lse, "lse", DType::f32);
+    expect_shape(call, lse, "lse", {call.attrs.integer("heads"), q.shape[0]});
+}
+
+static size_t workspace(const Call& call) {
+    return with_arithmetic({&call.in[0], &call.in[1], &call.in[2]}, [&](auto arithmetic) {
+        return ForwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[0]), call.threads, nullptr).bytes;
+    });
+}
+
+static void run(Call& call) {
+    with_arithmetic({&call.in[0], &call.in[1], &call.in[2]},
+                    [&](auto arithmetic) { attention<decltype(arithmetic)>(call); });
+}
+
+extern const Op attention_op = {"attention", check, workspace, run};
+
+} // namespace temper::TEMPER_ISA

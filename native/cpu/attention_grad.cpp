@@ -1,0 +1,246 @@
+// attention_grad. With P = e^(scale · q·kᵀ − lse), δ = Σ o ⊙ do over a head's columns and dS = scale · P ⊙ (do·vᵀ − δ)
+// (Dao 2022): dq = dS·k, dk = dSᵀ·q, dv = Pᵀ·do, the last two summed over the query heads that share a kv head.
+//
+// A task is a block of query rows of one head; it walks over the blocks of keys that its rows see. dq is its own. To
+// dk and dv of a block of keys the tasks add in turn, in the order of their numbers, so sums are the same whoever
+// computes them, and no task keeps a copy. Tasks are begun in that order too and each walks the keys in ascending
+// order, so a task waits only for tasks that are ahead of it, and rarely.
+#include "attention_tile.hpp"
+
+#include <atomic>
+#include <omp.h>
+#include <thread>
+
+namespace temper::TEMPER_ISA {
+
+template <class P> struct BackwardWorkspace {
+    typedef typename P::Element E;
+    int32_t* starts;                    // [padded T]
+    E *keys, *values;                   // transposed
+    E* key_steps;                       // keys as steps
+    float *dk, *dv;                     // [G, padded T, K_columns]
+    int32_t* visits;                    // [blocks]: by how many tasks of a query head a block of keys is visited
+    std::atomic<int32_t>* turn;         // [G, blocks]: how many visits are over
+    int64_t transposed_stride, steps_stride, panel_stride, sum_stride;
+    struct Thread {
+        E *q, *dout, *o;                // [block, K_sum]
+        E *q_steps, *dout_steps;        // the same as steps
+        E *weights, *dscores;           // [block / pair, block, pair]: pairs of rows adjacent, for Pᵀ and dSᵀ
+        E* dscores_rows;                // [block, block]: rows, for dS; dscores itself where pair is 1
+        float* dq;                      // [block, K_columns]
+        float *lse, *delta;             // [block]
+    };
+    std::vector<Thread> threads;
+    size_t bytes;
+
+    BackwardWorkspace(const Attention& a, int team, void* memory) {
+        Scratch scratch(memory);
+        transposed_stride = a.padded_T * a.K_sum;
+        panel_stride = a.padded_T * panel;
+        steps_stride = sum_stride = a.padded_T * a.K_columns;
+        starts = scratch.take<int32_t>(a.padded_T);
+        keys = scratch.take<E>(a.G * transposed_stride);
+        values = scratch.take<E>(a.G * transposed_stride);
+        key_steps = scratch.take<E>(a.G * steps_stride);
+        dk = scratch.take<float>(a.G * sum_stride);
+        dv = scratch.take<float>(a.G * sum_stride);
+        visits = scratch.take<int32_t>(a.blocks());
+        turn = scratch.take<std::atomic<int32_t>>(a.G * a.blocks());
+        const int64_t rows = block * a.K_sum, steps = block * a.K_columns, tile = block * block;
+        for (int i = 0; i < team; i++) {
+            Thread t;
+            for (E** buffer : {&t.q, &t.dout, &t.o}) *buffer = scratch.take<E>(rows);
+            for (E** buffer : {&t.q_steps, &t.dout_steps}) *buffer = scratch.take<E>(steps);
+            for (E** buffer : {&t.weights, &t.dscores}) *buffer = scratch.take<E>(tile);
+            t.dscores_rows = P::pair == 1 ? t.dscores : scratch.take<E>(tile);
+            t.dq = scratch.take<float>(block * a.K_columns);
+            for (float** buffer : {&t.lse, &t.delta}) *buffer = scratch.take<float>(block);
+            threads.push_back(t);
+        }
+        bytes = scratch.used();
+    }
+
+    int64_t first_key_block(int64_t query_block) const { return starts[query_block * block] / block; }
+};
+
+// Blocks of keys j are visited by the query blocks j, j + 1, … up to the last one whose first row sees them.
+template <class P> static void count_visits(const Attention& a, const BackwardWorkspace<P>& w) {
+    std::fill_n(w.visits, a.blocks(), 0);
+    for (int64_t c = 0; c < a.blocks(); c++)
+        for (int64_t j = w.first_key_block(c); j <= c; j++) w.visits[j]++;
+    for (int64_t i = 0; i < a.G * a.blocks(); i++) w.turn[i].store(0, std::memory_order_relaxed);
+}
+
+// One block of one kv head: packed, and its sums cleared.
+template <class P> static void prepare_keys(const Call& call, const Attention& a, const BackwardWorkspace<P>& w, typename P::Element* rows, int64_t head, int64_t t) {
+    load_rows(call.in[2], t, block, head, a, rows);
+    pack_transposed<P>(rows, a, w.keys + head * w.transposed_stride + t * a.K_sum);
+    pack_steps<P>(rows, a, w.key_steps + head * w.steps_stride + t * panel, w.panel_stride);
+    load_rows(call.in[3], t, block, head, a, rows);
+    pack_transposed<P>(rows, a, w.values + head * w.transposed_stride + t * a.K_sum);
+    for (float* sums : {w.dk, w.dv}) std::fill_n(sums + head * w.sum_stride + t * a.K_columns, block * a.K_columns, 0.0f);
+}
+
+template <class P>
+static void prepare_queries(const Call& call, const Attention& a, const typename BackwardWorkspace<P>::Thread& thread,
+                            int64_t head, int64_t t) {
+    load_rows(call.in[1], t, block, head, a, thread.q);
+    load_rows(call.in[0], t, block, head, a, thread.dout);
+    load_rows(call.in[4], t, block, head, a, thread.o);
+    pack_steps<P>(thread.q, a, thread.q_steps, block * panel);
+    pack_steps<P>(thread.dout, a, thread.dout_steps, block * panel);
+    const float* lse = call.in[5].as<float>() + head * a.T;
+    for (int64_t i = 0; i < block; i++) {
+        vf dot{};
+        each_vector(0, a.K_sum, [&](int64_t j, auto lanes) {
+            dot += load(thread.o + i * a.K_sum + j, lanes) * load(thread.dout + i * a.K_sum + j, lanes);
+        });
+        thread.delta[i] = sum(dot);
+        thread.lse[i] = t + i < a.T ? static_cast<float>(lse[t + i] * P::unit) : 0.0f;
+    }
+    std::fill_n(thread.dq, block * a.K_columns, 0.0f);
+}
+
+// Two rows of VL elements as pairs.
+inline void store_pairs(float* to, vf row, vf) { store(to, row); }
+inline void store_pairs(bf16* to, vf first, vf second) {
+    bf16 rows[2][VL];
+    store(rows[0], first);
+    store(rows[1], second);
+    for (int i = 0; i < VL; i++) to[2 * i] = rows[0][i], to[2 * i + 1] = rows[1][i];
+}
+
+// P and dS of tile_rows rows (from `row`, the block's `r`-th) and a panel of keys (from `key`, the block's `n`-th).
+template <class P>
+static void differentiate(const Attention& a, const BackwardWorkspace<P>& w, const typename BackwardWorkspace<P>::Thread& thread,
+                          int64_t kv_head, int64_t row, int r, int64_t key, int n) {
+    const float factor = static_cast<float>(a.scale * P::unit);
+    const int64_t packed = kv_head * w.transposed_stride + key * a.K_sum, steps = a.K_sum / P::pair;
+    vf weights[tile_rows][tile_vectors];
+    {
+        vf acc[tile_rows][tile_vectors] = {};
+        multiply<P>(thread.q + r * a.K_sum, a.K_sum, P::pair, w.keys + packed, steps, acc);
+        const bool partly = key + panel - 1 > row || key < w.starts[row + tile_rows - 1];
+#pragma GCC unroll 8
+        for (int i = 0; i < tile_rows; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < tile_vectors; j++) {
+                vf p = P::power(fma(acc[i][j], splat(factor), splat(-thread.lse[r + i])));
+                if (partly) p = visible(key + j * VL, row + i, w.starts[row + i]) ? p : vf{};
+                weights[i][j] = p;
+            }
+    }
+    vf acc[tile_rows][tile_vectors] = {};
+    multiply<P>(thread.dout + r * a.K_sum, a.K_sum, P::pair, w.values + packed, steps, acc);
+#pragma GCC unroll 8
+    for (int i = 0; i < tile_rows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < tile_vectors; j++)
+            acc[i][j] = weights[i][j] * a.scale * (acc[i][j] - thread.delta[r + i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < tile_rows; i += P::pair)
+#pragma GCC unroll 2
+        for (int j = 0; j < tile_vectors; j++) {
+            const int64_t at = (r + i) * block + (n + j * VL) * P::pair;
+            store_pairs(thread.weights + at, weights[i][j], weights[i + P::pair - 1][j]);
+            store_pairs(thread.dscores + at, acc[i][j], acc[i + P::pair - 1][j]);
+            if (P::pair > 1)
+                for (int e = 0; e < P::pair; e++) store(thread.dscores_rows + (r + i + e) * block + n + j * VL, acc[i + e][j]);
+        }
+}
+
+// Waits until `visits` visits of a block of keys are over.
+static void await_turn(const std::atomic<int32_t>& turn, int32_t visits) {
+    for (int spins = 0; turn.load(std::memory_order_acquire) != visits; spins++)
+        if (spins > 1000) std::this_thread::yield();
+}
+
+// A block of query rows against a block of keys.
+template <class P>
+static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typename BackwardWorkspace<P>::Thread& thread, int64_t head,
+                  int64_t c, int64_t j) {
+    const int64_t kv_head = head / a.group, t = c * block, key = j * block;
+    const bool diagonal = c == j; // rows see only the keys up to their own place
+    for (int r = 0; r < block; r += tile_rows) {
+        const int keys = diagonal ? static_cast<int>(round_up(r + tile_rows, panel)) : block;
+        for (int n = 0; n < keys; n += panel) differentiate<P>(a, w, thread, kv_head, t + r, r, key + n, n);
+        multiply_rows<P>(tile_rows, a.K_columns, thread.dscores_rows + r * block, block, P::pair,
+                         w.key_steps + kv_head * w.steps_stride + key * panel, w.panel_stride, keys / P::pair,
+                         thread.dq + r * a.K_columns, a.K_columns, true);
+    }
+    std::atomic<int32_t>& turn = w.turn[kv_head * a.blocks() + j];
+    await_turn(turn, static_cast<int32_t>((head % a.group) * w.visits[j] + (c - j)));
+    for (int n = 0; n < block; n += tile_rows) {
+        const int r = diagonal ? n : 0; // rows before a key do not see it
+        const int64_t sums = kv_head * w.sum_stride + (key + n) * a.K_columns;
+        const int64_t left = r * block + n * P::pair, right = r * panel, steps = (block - r) / P::pair;
+        multiply_rows<P>(tile_rows, a.K_columns, thread.weights + left, P::pair, block * P::pair,
+                         thread.dout_steps + right, block * panel, steps, w.dv + sums, a.K_columns, true);
+        multiply_rows<P>(tile_rows, a.K_columns, thread.dscores + left, P::pair, block * P::pair,
+                         thread.q_steps + right, block * panel, steps, w.dk + sums, a.K_columns, true);
+    }
+    turn.fetch_add(1, std::memory_order_release);
+}
+
+template <class P> static void attention_grad(const Call& call) {
+    const Attention a(call, call.in[1]);
+    const BackwardWorkspace<P> w(a, call.threads, call.workspace);
+    find_starts(call, call.in[6], a.T, a.padded_T, w.starts);
+    count_visits(a, w);
+    std::atomic<int64_t> next{0};
+#pragma omp parallel num_threads(call.threads)
+    {
+        const auto& thread = w.threads[static_cast<size_t>(omp_get_thread_num())];
+#pragma omp for schedule(static)
+        for (int64_t task = 0; task < a.G * a.blocks(); task++)
+            prepare_keys(call, a, w, thread.q, task % a.G, task / a.G * block);
+
+        // Neighbouring tasks belong to different kv heads, which do not wait for each other.
+        for (int64_t task = next++; task < a.H * a.blocks(); task = next++) {
+            const int64_t c = task / a.G % a.blocks();
+            const int64_t head = task % a.G * a.group + task / (a.G * a.blocks());
+            prepare_queries<P>(call, a, thread, head, c * block);
+            for (int64_t j = w.first_key_block(c); j <= c; j++) visit<P>(a, w, thread, head, c, j);
+            for (int64_t i = 0; i < block && c * block + i < a.T; i++)
+                store_row(call.out[0], c * block + i, head, a, thread.dq + i * a.K_columns, 1.0f);
+        }
+#pragma omp barrier
+#pragma omp for schedule(static)
+        for (int64_t t = 0; t < a.T; t++)
+            for (int64_t head = 0; head < a.G; head++) {
+                store_row(call.out[1], t, head, a, w.dk + head * w.sum_stride + t * a.K_columns, 1.0f);
+                store_row(call.out[2], t, head, a, w.dv + head * w.sum_stride + t * a.K_columns, 1.0f);
+            }
+    }
+}
+
+static void check(const Call& call) {
+    expect_counts(call, 7, 3);
+    const Tensor &dout = call.in[0], &q = call.in[1], &k = call.in[2], &v = call.in[3], &o = call.in[4], &lse = call.in[5];
+    expect_attention(call, q, k, v, call.in[6]);
+    for (const Tensor* x : {&dout, &o, &call.out[0]}) {
+        expect_float(call, *x, "do, o and dq");
+        expect_shape(call, *x, "do, o and dq", {q.shape[0], q.shape[1]});
+    }
+    for (const Tensor* x : {&call.out[1], &call.out[2]}) {
+        expect_float(call, *x, "dk and dv");
+        expect_shape(call, *x, "dk and dv", {k.shape[0], k.shape[1]});
+    }
+    expect_dtype(call, lse, "lse", DType::f32);
+    expect_shape(call, lse, "lse", {call.attrs.integer("heads"), q.shape[0]});
+}
+
+static size_t workspace(const Call& call) {
+    return with_arithmetic({&call.in[0], &call.in[1], &call.in[2], &call.in[3]}, [&](auto arithmetic) {
+        return BackwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[1]), call.threads, nullptr).bytes;
+    });
+}
+
+static void run(Call& call) {
+    with_arithmetic({&call.in[0], &call.in[1], &call.in[2], &call.in[3]},
+                    [&](auto arithmetic) { attention_grad<decltype(arithmetic)>(call); });
+}
+
+extern const Op attention_grad_op = {"attention_grad", check, workspace, run};
+
+} // namespace temper::TEMPER_ISA

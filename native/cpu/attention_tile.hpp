@@ -1,0 +1,240 @@
+// What attention and its gradient are built from: the product of two factors in registers, in float32 or in bfloat16
+// pairs, and the packing of rows into the order in which that product reads them.
+//
+// Names: T tokens, H query heads, G key/value heads, K head size. A *panel* is `panel` columns of the right factor.
+#pragma once
+#include "expect.hpp"
+#include "loops.hpp"
+#include "math.hpp"
+
+#include <cmath>
+
+namespace temper::TEMPER_ISA {
+
+#if defined(__AVX512F__) || defined(__aarch64__) // 32 vector registers
+constexpr int tile_rows = 8;
+#else
+constexpr int tile_rows = 4;
+#endif
+constexpr int tile_vectors = 2;
+constexpr int panel = tile_vectors * VL;
+constexpr int block = 64; // tokens: the unit of tasks and of packing, a multiple of `panel` and of `tile_rows`
+
+// How products are computed: `pair` elements along the sum are adjacent in both factors, so that one 32-bit word of
+// the left factor is broadcast at a time, and exponentials are taken in the units of `unit` (powers of e or of 2).
+struct Float32 {
+    typedef float Element;
+    typedef vf Factor;
+    static constexpr int pair = 1;
+    static constexpr double unit = 1.0;
+    static vf broadcast(const float* a) { return splat(*a); }
+    static vf multiply_add(vf a, vf b, vf sum) { return fma(a, b, sum); }
+    static vf power(vf x) { return exp(x); }
+};
+
+#if defined(__AVX512BF16__)
+struct BFloat16 {
+    typedef bf16 Element;
+    typedef vu Factor;
+    static constexpr int pair = 2;
+    static constexpr double unit = 1.44269504088896341; // log₂ e
+    static vu broadcast(const bf16* a) { return vu{} + *reinterpret_cast<const Word*>(a); }
+    static vf multiply_add(vu a, vu b, vf sum) {
+        return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+    }
+    static vf power(vf x) { return exp2_fast(x); }
+
+  private:
+    typedef uint32_t Word __attribute__((aligned(2), may_alias));
+};
+#endif
+
+// acc[i][j] += Σ over `steps` steps of a[i] · b[j]. Row i of `a` begins at i · row_stride and goes on by `a_step`;
+// `b` is a panel, `panel` words a step.
+template <class P, int rows>
+[[gnu::always_inline]] inline void multiply(const typename P::Element* a, int64_t row_stride, int64_t a_step,
+                                            const typename P::Element* b, int64_t steps,
+                                            vf (&acc)[rows][tile_vectors]) {
+    typedef typename P::Factor __attribute__((aligned(2), may_alias)) Factor;
+    for (int64_t s = 0; s < steps; s++, a += a_step, b += panel * P::pair) {
+        Factor right[tile_vectors];
+#pragma GCC unroll 2
+        for (int j = 0; j < tile_vectors; j++) right[j] = *reinterpret_cast<const Factor*>(b + j * VL * P::pair);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            const Factor left = P::broadcast(a + i * row_stride);
+#pragma GCC unroll 2
+            for (int j = 0; j < tile_vectors; j++) acc[i][j] = P::multiply_add(left, right[j], acc[i][j]);
+        }
+    }
+}
+
+template <int rows> [[gnu::always_inline]] inline void load_tile(const float* from, int64_t stride, vf (&acc)[rows][tile_vectors]) {
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < tile_vectors; j++) acc[i][j] = load(from + i * stride + j * VL);
+}
+
+template <int rows> [[gnu::always_inline]] inline void store_tile(float* to, int64_t stride, const vf (&acc)[rows][tile_vectors]) {
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < tile_vectors; j++) store(to + i * stride + j * VL, acc[i][j]);
+}
+
+// to [rows, columns] (+)= the product of `rows` (a multiple of tile_rows) rows of a with panels of b that lie
+// panel_stride apart.
+template <class P>
+inline void multiply_rows(int rows, int64_t columns, const typename P::Element* a, int64_t row_stride, int64_t a_step,
+                          const typename P::Element* b, int64_t panel_stride, int64_t steps, float* to,
+                          int64_t to_stride, bool accumulate) {
+    for (int i = 0; i < rows; i += tile_rows)
+        for (int64_t column = 0; column < columns; column += panel) {
+            vf acc[tile_rows][tile_vectors] = {};
+            float* tile = to + i * to_stride + column;
+            if (accumulate) load_tile(tile, to_stride, acc);
+            multiply<P>(a + i * row_stride, row_stride, a_step, b + column / panel * panel_stride, steps, acc);
+            store_tile(tile, to_stride, acc);
+        }
+}
+
+// The shape of a call, and the sizes it is padded to.
+struct Attention {
+    int64_t T, H, G, K;
+    int64_t group;    // query heads per key/value head
+    int64_t padded_T; // whole blocks
+    int64_t K_sum;    // head size as the length of a sum: whole pairs
+    int64_t K_columns; // head size as columns: whole panels
+    float scale;
+
+    explicit Attention(const Call& call, const Tensor& q)
+        : T(q.shape[0]), H(call.attrs.integer("heads")), G(call.attrs.integer("kv_heads")),
+          K(call.attrs.integer("head_dim")), group(H / G), padded_T(round_up(T, block)), K_sum(round_up(K, 2)),
+          K_columns(round_up(K, panel)), scale(static_cast<float>(call.attrs.number("scale"))) {}
+
+    int64_t blocks() const { return padded_T / block; }
+};
+
+inline void expect_attention(const Call& call, const Tensor& q, const Tensor& k, const Tensor& v,
+                             const Tensor& segments) {
+    const int64_t H = call.attrs.integer("heads"), G = call.attrs.integer("kv_heads"), K = call.attrs.integer("head_dim");
+    expect(H > 0 && G > 0 && H % G == 0, call, "heads must be a multiple of kv_heads");
+    expect(K > 0 && K <= 256, call, "head_dim must lie in [1, 256]");
+    expect(call.attrs.number("scale") > 0, call, "scale must be positive");
+    expect_rank(call, q, "q", 2);
+    expect_rank(call, segments, "segments", 1);
+    const int64_t T = q.shape[0];
+    expect_shape(call, q, "q", {T, H * K});
+    expect_shape(call, k, "k", {T, G * K});
+    expect_shape(call, v, "v", {T, G * K});
+    for (const Tensor* x : {&q, &k, &v}) expect_float(call, *x, "q, k and v");
+    expect_dtype(call, segments, "segments", DType::i32);
+    expect(segments.shape[0] >= 2, call, "segments needs a beginning and an end");
+}
+
+// starts[t]: where the segment of token t begins. Padding tokens begin after the end, so they see no key.
+inline void find_starts(const Call& call, const Tensor& segments, int64_t T, int64_t padded_T, int32_t* starts) {
+    const int32_t* bounds = segments.as<int32_t>();
+    const int64_t S = segments.shape[0];
+    auto fail = [&](int64_t i, const std::string& rule) {
+        throw std::out_of_range(call.attrs.op + ": segments[" + std::to_string(i) + "] is " + std::to_string(bounds[i]) +
+                                ", but " + rule);
+    };
+    if (bounds[0] != 0) fail(0, "the first segment begins at 0");
+    for (int64_t i = 1; i < S; i++) {
+        if (bounds[i] < bounds[i - 1]) fail(i, "boundaries ascend");
+        if (bounds[i] > T) fail(i, "the buffer has " + std::to_string(T) + " tokens");
+        std::fill(starts + bounds[i - 1], starts + bounds[i], bounds[i - 1]);
+    }
+    if (bounds[S - 1] != T) fail(S - 1, "the last segment ends at " + std::to_string(T));
+    std::fill(starts + T, starts + padded_T, static_cast<int32_t>(padded_T));
+}
+
+// Which of VL keys from `key` on the token `row`, whose segment begins at `start`, may see.
+inline vi visible(int64_t key, int64_t row, int32_t start) {
+    vi keys;
+    for (int i = 0; i < VL; i++) keys[i] = i;
+    keys += static_cast<int32_t>(key);
+    return (keys <= vi{} + static_cast<int32_t>(row)) & (keys >= vi{} + start);
+}
+
+// One head's `count` rows of x from token t on: to [count, K_sum], zero where there is no token or column.
+template <class E>
+inline void load_rows(const Tensor& x, int64_t t, int64_t count, int64_t head, const Attention& a, E* to) {
+    const int64_t width = x.shape[1];
+    with_types(
+        [&](auto* from) {
+            for (int64_t i = 0; i < count; i++, to += a.K_sum) {
+                const int64_t filled = t + i < a.T ? a.K : 0;
+                auto* row = from + (t + i) * width + head * a.K;
+                if constexpr (std::is_same_v<decltype(row), E*>)
+                    std::copy_n(row, filled, to);
+                else
+                    each_vector(0, filled, [&](int64_t j, auto lanes) { store(to + j, load(row + j, lanes), lanes); });
+                std::fill(to + filled, to + a.K_sum, E{});
+            }
+        },
+        x);
+}
+
+// Rows as columns, for a sum over the head: `block` rows become block / panel panels of K_sum / pair steps.
+template <class P> inline void pack_transposed(const typename P::Element* rows, const Attention& a, typename P::Element* to) {
+    const int64_t words = a.K_sum / P::pair;
+    const uint32_t* from = reinterpret_cast<const uint32_t*>(rows);
+    uint32_t* out = reinterpret_cast<uint32_t*>(to);
+    for (int p = 0; p < block; p += panel, out += words * panel)
+        for (int64_t w = 0; w < words; w++)
+            for (int i = 0; i < panel; i++) out[w * panel + i] = from[(p + i) * words + w];
+}
+
+// Rows as steps, for a sum over tokens: `block` rows of K_sum become `block / pair` steps of each of the panels of
+// K_columns, which lie panel_stride apart.
+template <class P>
+inline void pack_steps(const typename P::Element* rows, const Attention& a, typename P::Element* to, int64_t panel_stride) {
+    for (int64_t column = 0; column < a.K_columns; column += panel, to += panel_stride)
+        for (int i = 0; i < block; i += P::pair)
+            for (int c = 0; c < panel; c++)
+                for (int e = 0; e < P::pair; e++)
+                    to[i * panel + c * P::pair + e] =
+                        column + c < a.K ? rows[(i + e) * a.K_sum + column + c] : typename P::Element{};
+}
+
+// Writes row t of one head.
+inline void store_row(const Tensor& y, int64_t t, int64_t head, const Attention& a, const float* from, float factor) {
+    with_types(
+        [&](auto* to) {
+            to += t * y.shape[1] + head * a.K;
+            each_vector(0, a.K, [&](int64_t j, auto lanes) { store(to + j, load(from + j, lanes) * factor, lanes); });
+        },
+        y);
+}
+
+// Hands out parts of a workspace. Begun at nullptr it only counts, so a layout and its size cannot disagree.
+class Scratch {
+  public:
+    explicit Scratch(void* begin) : begin_(static_cast<char*>(begin)) {}
+    template <class E> E* take(int64_t count) {
+        char* at = begin_ + used_;
+        used_ += (static_cast<size_t>(count) * sizeof(E) + 63) & ~size_t{63};
+        return reinterpret_cast<E*>(at);
+    }
+    size_t used() const { return used_; }
+
+  private:
+    char* begin_;
+    size_t used_ = 0;
+};
+
+// Calls f with the arithmetic that the inputs call for: bfloat16 products where all are bf16 and the CPU has them.
+template <class F> auto with_arithmetic(std::initializer_list<const Tensor*> inputs, F&& f) {
+#if defined(__AVX512BF16__)
+    if (std::all_of(inputs.begin(), inputs.end(), [](const Tensor* x) { return x->dtype == DType::bf16; }))
+        return f(BFloat16{});
+#else
+    (void)inputs;
+#endif
+    return f(Float32{});
+}
+
+} // namespace temper::TEMPER_ISA

@@ -1,0 +1,155 @@
+// attention and attention_grad against a plain double-precision reference over packed segments.
+#include "kernel_call.hpp"
+
+using namespace temper;
+using namespace temper::check;
+
+namespace {
+
+struct Problem {
+    int64_t T, H, G, K;
+    double scale;
+    std::vector<int64_t> bounds; // segment boundaries, from 0 to T
+    Values q, k, v, dout;
+
+    std::map<std::string, Attr> attrs() const {
+        return {{"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", scale}};
+    }
+    Values segments() const {
+        std::vector<int64_t> padded = bounds;
+        padded.resize(static_cast<size_t>(T + 1), T);
+        return integers(padded);
+    }
+};
+
+Problem problem(DType dtype, std::vector<int64_t> lengths, int64_t H, int64_t G, int64_t K) {
+    Problem p{0, H, G, K, 1 / std::sqrt(double(K)), {0}, {}, {}, {}, {}};
+    for (int64_t length : lengths) p.bounds.push_back(p.T += length);
+    p.q = normal(dtype, {p.T, H * K}, 1.5);
+    p.k = normal(dtype, {p.T, G * K}, 1.5);
+    p.v = normal(dtype, {p.T, G * K});
+    p.dout = normal(dtype, {p.T, H * K});
+    return p;
+}
+
+struct Reference {
+    std::vector<double> o, lse, dq, dk, dv;
+};
+
+Reference reference(const Problem& p) {
+    const int64_t T = p.T, H = p.H, G = p.G, K = p.K;
+    auto size = [](int64_t n) { return std::vector<double>(static_cast<size_t>(n)); };
+    Reference r{size(T * H * K), size(H * T), size(T * H * K), size(T * G * K), size(T * G * K)};
+    for (size_t s = 0; s + 1 < p.bounds.size(); s++)
+        for (int64_t h = 0; h < H; h++)
+            for (int64_t i = p.bounds[s]; i < p.bounds[s + 1]; i++) {
+                const int64_t begin = p.bounds[s], n = i - begin + 1;
+                const int64_t qi = (i * H + h) * K;
+                auto kj = [&](int64_t j) { return ((begin + j) * G + h / (H / G)) * K; };
+                std::vector<double> w = size(n), dw = size(n);
+                double largest = -INFINITY, sum = 0, delta = 0;
+                for (int64_t j = 0; j < n; j++) {
+                    for (int64_t x = 0; x < K; x++) {
+                        w[j] += p.scale * p.q[qi + x] * p.k[kj(j) + x];
+                        dw[j] += p.dout[qi + x] * p.v[kj(j) + x];
+                    }
+                    largest = std::max(largest, w[j]);
+                }
+                for (double& x : w) sum += x = std::exp(x - largest);
+                r.lse[h * T + i] = largest + std::log(sum);
+                for (int64_t j = 0; j < n; j++) delta += (w[j] /= sum) * dw[j];
+                for (int64_t j = 0; j < n; j++)
+                    for (int64_t x = 0; x < K; x++) {
+                        const double ds = p.scale * w[j] * (dw[j] - delta);
+                        r.o[qi + x] += w[j] * p.v[kj(j) + x];
+                        r.dq[qi + x] += ds * p.k[kj(j) + x];
+                        r.dk[kj(j) + x] += ds * p.q[qi + x];
+                        r.dv[kj(j) + x] += w[j] * p.dout[qi + x];
+                    }
+            }
+    return r;
+}
+
+// Forward, and the gradient from the reference's o and lse, in all kernel sets. Products in bf16 round the weights and
+// dS to 2⁻⁹ each, as any bf16 attention does; the rest is the rounding of the outputs.
+void check_problem(const Problem& p) {
+    const DType dtype = p.q.dtype;
+    const double tolerance = dtype == DType::bf16 ? 5e-3 : 2e-6;
+    const Reference r = reference(p);
+    Invocation forward{"attention",
+                       p.attrs(),
+                       {p.q, p.k, p.v, p.segments()},
+                       {zeros(dtype, p.q.shape), zeros(DType::f32, {p.H, p.T})}};
+    forward.on_each_isa([&](const auto& results) {
+        CHECK_CLOSE(relative_error(results[0], r.o), 0, tolerance);
+        for (size_t i = 0; i < r.lse.size(); i++) CHECK_CLOSE(results[1][i], r.lse[i], 5e-6 + 1e-6 * std::fabs(r.lse[i]));
+    });
+    Invocation backward{
+        "attention_grad",
+        p.attrs(),
+        {p.dout, p.q, p.k, p.v, values(dtype, p.q.shape, r.o), values(DType::f32, {p.H, p.T}, r.lse), p.segments()},
+        {zeros(dtype, p.q.shape), zeros(dtype, p.k.shape), zeros(dtype, p.v.shape)}};
+    backward.on_each_isa([&](const auto& results) {
+        // A segment of one token has no dq and dk: there δ cancels do·v only up to rounding.
+        auto close = [&](const std::vector<double>& a, const std::vector<double>& b) {
+            double size = 0;
+            for (double x : b) size += x * x;
+            if (size > 1e-6)
+                CHECK_CLOSE(relative_error(a, b), 0, 2 * tolerance);
+            else
+                for (size_t i = 0; i < a.size(); i++) CHECK_CLOSE(a[i], b[i], 20 * tolerance);
+        };
+        close(results[0], r.dq);
+        close(results[1], r.dk);
+        close(results[2], r.dv);
+    });
+}
+
+} // namespace
+
+TEST(attention_of_one_document_of_each_type) {
+    for (DType dtype : {DType::f32, DType::bf16}) check_problem(problem(dtype, {77}, 3, 1, 64));
+}
+
+TEST(attention_over_ragged_segments_down_to_one_token) {
+    for (DType dtype : {DType::f32, DType::bf16}) {
+        check_problem(problem(dtype, {1}, 2, 2, 64));
+        check_problem(problem(dtype, {1, 1, 5, 64, 1, 63, 130, 2}, 4, 2, 64));
+        check_problem(problem(dtype, {127, 3, 70}, 3, 3, 32));
+    }
+}
+
+TEST(attention_with_any_head_size) {
+    for (DType dtype : {DType::f32, DType::bf16})
+        for (int64_t K : {1, 7, 16, 48, 80, 128, 131, 256}) check_problem(problem(dtype, {29, 40, 1}, 2, 1, K));
+}
+
+TEST(attention_over_more_keys_than_a_strip) {
+    for (DType dtype : {DType::f32, DType::bf16}) check_problem(problem(dtype, {530, 13, 700, 21}, 2, 1, 16));
+}
+
+TEST(attention_shares_key_value_heads) {
+    check_problem(problem(DType::f32, {50, 90}, 9, 3, 16));
+    check_problem(problem(DType::bf16, {50, 90}, 8, 1, 64));
+}
+
+TEST(attention_survives_scores_of_any_size) {
+    Problem p = problem(DType::f32, {5, 600, 9}, 1, 1, 16);
+    p.q = normal(DType::f32, p.q.shape, 30);
+    const Reference r = reference(p);
+    Invocation forward{"attention", p.attrs(), {p.q, p.k, p.v, p.segments()}, {zeros(DType::f32, p.q.shape), zeros(DType::f32, {1, p.T})}};
+    forward.on_each_isa([&](const auto& results) { CHECK_CLOSE(relative_error(results[0], r.o), 0, 1e-4); });
+}
+
+TEST(attention_names_a_bad_boundary) {
+    Problem p = problem(DType::f32, {5, 4}, 1, 1, 16);
+    Invocation forward{"attention", p.attrs(), {p.q, p.k, p.v, p.segments()}, {zeros(DType::f32, p.q.shape), zeros(DType::f32, {1, p.T})}};
+    forward.in[3] = integers({0, 5, 4, 9});
+    CHECK_THROWS(forward.run("portable", 1), "segments[2] is 4");
+    forward.in[3] = integers({1, 9});
+    CHECK_THROWS(forward.run("portable", 1), "segments[0] is 1");
+    forward.in[3] = integers({0, 12});
+    CHECK_THROWS(forward.run("portable", 1), "segments[1] is 12");
+    forward.in[3] = integers({0, 5});
+    CHECK_THROWS(forward.run("portable", 1), "segments[1] is 5");
+}
