@@ -1,0 +1,141 @@
+/**
+ * A model as immutable data: values, and nodes that make values from values. Written by a `GraphBuilder`, rewritten by
+ * the passes, executed in float64 by the interpreter, and turned into a plan by `compile.ts`.
+ */
+import { GraphError } from './error.js';
+import type { AttrValue, DType } from './plan.js';
+
+/** The letters an axis is written with, and what they stand for. */
+export const axisLegend = {
+  T: 'tokens of the packed buffer',
+  D: 'model width',
+  H: 'query heads',
+  G: 'key/value heads',
+  K: 'head size',
+  F: 'feed-forward width',
+  V: 'vocabulary',
+  R: 'LoRA rank',
+  S: 'document boundaries, T + 1',
+  P: 'positions in the RoPE table',
+} as const;
+
+export type Axis = keyof typeof axisLegend;
+
+export type AxisSizes = Readonly<Partial<Record<Axis, number>>>;
+
+/**
+ * How a value lies across ranks: the same everywhere, split along one dimension, or as summands that still have to be
+ * added. Placement is part of a value's type: an op refuses a combination it has no meaning for.
+ */
+export type Placement =
+  | { readonly kind: 'replicated' }
+  | { readonly kind: 'shard'; readonly dim: number }
+  | { readonly kind: 'partial' };
+
+export const replicated: Placement = { kind: 'replicated' };
+export const partial: Placement = { kind: 'partial' };
+export const shard = (dim: number): Placement => ({ kind: 'shard', dim });
+
+export const samePlacement = (a: Placement, b: Placement): boolean =>
+  a.kind === b.kind && (a.kind !== 'shard' || b.kind !== 'shard' || a.dim === b.dim);
+
+export const printPlacement = (p: Placement): string =>
+  p.kind === 'shard' ? `Shard(${p.dim})` : p.kind === 'partial' ? 'Partial' : 'Replicated';
+
+/**
+ * Where a value comes from. `param` and `constant` are tensors that a graph reads; `state` is a tensor of the context
+ * that a graph writes (gradients, moments); `input` and `output` are slots of one run; the rest is `intermediate`.
+ */
+export type ValueKind = 'param' | 'constant' | 'state' | 'input' | 'output' | 'intermediate';
+
+export interface Value {
+  readonly id: number;
+  readonly name: string;
+  /** One label a dimension: letters of the legend multiplied (`HK`), or a plain number (`8`). */
+  readonly axes: readonly string[];
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly placement: Placement;
+  readonly kind: ValueKind;
+  /** True of a `param` that is trained. */
+  readonly trainable: boolean;
+}
+
+export type Attrs = Readonly<Record<string, AttrValue>>;
+
+export type Phase = 'forward' | 'recompute' | 'backward' | 'norm' | 'update';
+
+export interface Node {
+  readonly op: string;
+  /** Ids of values. */
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+  readonly attrs: Attrs;
+  /** Decoder layer, from 0; null outside the layers. */
+  readonly layer: number | null;
+  readonly phase: Phase;
+}
+
+export interface Graph {
+  readonly name: string;
+  readonly axes: AxisSizes;
+  /** Indexed by id. */
+  readonly values: readonly Value[];
+  /** In an order that computes every value before its use. */
+  readonly nodes: readonly Node[];
+  /** What the graph is for, by name: ids of values. */
+  readonly outputs: Readonly<Record<string, number>>;
+}
+
+/** Size of one axis label, e.g. `HK` → H · K. */
+export function axisSize(label: string, sizes: AxisSizes): number {
+  if (/^\d+$/.test(label)) return Number(label);
+  let size = 1;
+  for (const letter of label) {
+    const factor = sizes[letter as Axis];
+    if (factor === undefined) {
+      throw new GraphError(
+        `axis '${label}': the graph gives no size for '${letter}'; it has ${Object.keys(sizes).join(' ')}`,
+      );
+    }
+    size *= factor;
+  }
+  return size;
+}
+
+export const elements = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
+
+/** `name[T D] bf16`, for messages and prints. */
+export function printValue(value: Value): string {
+  const placement = value.placement.kind === 'replicated' ? '' : ` ${printPlacement(value.placement)}`;
+  return `${value.name}[${value.axes.join(' ')}] ${value.dtype}${placement}`;
+}
+
+/** The value with this id. */
+export function getValue(graph: Graph, id: number): Value {
+  const value = graph.values[id];
+  if (value === undefined) throw new GraphError(`graph ${graph.name}: there is no value ${id}`);
+  return value;
+}
+
+/** The value that the graph declares as output `name`. */
+export function outputOf(graph: Graph, name: string): Value {
+  const id = graph.outputs[name];
+  if (id === undefined) {
+    throw new GraphError(
+      `graph ${graph.name} has no output '${name}'; it has: ${Object.keys(graph.outputs).join(', ') || 'none'}`,
+    );
+  }
+  return getValue(graph, id);
+}
+
+/** The graph as text, one node a line. */
+export function printGraph(graph: Graph): string {
+  const show = (id: number) => printValue(getValue(graph, id));
+  const lines = graph.nodes.map((node) => {
+    const place = `${node.phase}${node.layer === null ? '' : ` ${node.layer}`}`;
+    const attrs = Object.entries(node.attrs).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+    return `${place.padEnd(12)} ${node.outputs.map(show).join(', ')} = ${node.op}(${node.inputs.map(show).join(', ')}) ${attrs.join(' ')}`.trimEnd();
+  });
+  return `graph ${graph.name}\n${lines.join('\n')}\n`;
+}

@@ -1,0 +1,193 @@
+/**
+ * attention: causal, grouped-query, within each document of the packed buffer. P = softmax(scale · q·kᵀ), o = P·v;
+ * lse is the log of each row's softmax sum. Backward (Dao et al. 2022): P = exp(S − lse), D = Σ(do ⊙ o), dv = Pᵀ·do,
+ * dS = P ⊙ (do·vᵀ − D), dq = scale · dS·k, dk = scale · dSᵀ·q; a key/value head sums over its query heads.
+ */
+import { GraphError } from '../error.js';
+import type { Attrs, Placement, Value } from '../graph.js';
+import { elements, printPlacement, replicated, shard } from '../graph.js';
+import type { Op, Tensor } from './op.js';
+import { commonPlacement, demand, notPartial, num, sameAxes, zeros } from './op.js';
+
+/** Heads may be split over ranks, tokens may not: a document's keys must be at hand. */
+function headPlacement(op: string, values: readonly Value[], segments: Value): Placement {
+  notPartial(op, values);
+  const placement = commonPlacement(op, values);
+  if (placement.kind === 'shard' && placement.dim === 0)
+    throw new GraphError(
+      `${op}: ${values[0]!.name} is ${printPlacement(placement)}, should be Replicated or Shard(1)`,
+    );
+  if (segments.placement.kind !== 'replicated')
+    throw new GraphError(`${op} needs ${segments.name} Replicated`);
+  return placement;
+}
+
+function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v: Value, attrs: Attrs): void {
+  const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
+  demand(
+    q.axes.length === 2 && sameAxes(k, v) && q.axes[0] === k.axes[0],
+    op,
+    inputs,
+    'q [T, HK], k and v [T, GK]',
+  );
+  demand(
+    q.shape[1] === heads * size && k.shape[1] === kvHeads * size && heads % kvHeads === 0,
+    op,
+    inputs,
+    `${heads} query heads, ${kvHeads} key/value heads dividing them, of size ${size}`,
+  );
+}
+
+/** Start of each token's document. */
+function documentStarts(segments: Tensor, tokens: number): Int32Array {
+  const starts = new Int32Array(tokens);
+  for (let s = 0; s + 1 < segments.data.length; s++) {
+    starts.fill(segments.data[s]!, segments.data[s]!, segments.data[s + 1]!);
+  }
+  return starts;
+}
+
+/** Multiply-adds of one pass over the causal half of a single document that fills the buffer: an upper bound. */
+const causalProduct = (q: Value): number => q.shape[0]! * elements(q.shape);
+
+export const attention: Op = {
+  name: 'attention',
+  infer(inputs, attrs) {
+    const [q, k, v, segments] = inputs;
+    demand(
+      inputs.length === 4 && segments!.dtype === 'i32',
+      'attention',
+      inputs,
+      'q, k, v and segments i32 [S]',
+    );
+    checkHeads('attention', inputs, q!, k!, v!, attrs);
+    const placement = headPlacement('attention', [q!, k!, v!], segments!);
+    return [
+      { axes: q!.axes, dtype: 'f32', placement },
+      // [heads, T]: split along its heads where q is.
+      {
+        axes: [String(num(attrs, 'heads')), q!.axes[0]!],
+        dtype: 'f32',
+        placement: placement.kind === 'shard' ? shard(0) : replicated,
+      },
+    ];
+  },
+  flops: ({ inputs }) => 2 * causalProduct(inputs[0]!),
+  vjp(emit, { inputs, outputs, attrs }, [dy], needs) {
+    const [q, k, v, segments] = inputs;
+    const grads = emit('attention_grad', [dy!, q!, k!, v!, outputs[0]!, outputs[1]!, segments!], attrs, {
+      dtypes: [q!.dtype, k!.dtype, v!.dtype],
+    });
+    return [...grads.map((grad, i) => (needs[i] ? grad : null)), null];
+  },
+  evaluate([q, k, v, segments], attrs, shapes) {
+    const [tokens, width] = shapes[0] as [number, number];
+    const [heads, kvHeads, size, factor] = [
+      num(attrs, 'heads'),
+      num(attrs, 'kv_heads'),
+      num(attrs, 'head_dim'),
+      num(attrs, 'scale'),
+    ];
+    const kvWidth = kvHeads * size;
+    const starts = documentStarts(segments!, tokens);
+    const o = zeros(shapes[0]!);
+    const lse = zeros(shapes[1]!);
+    for (let h = 0; h < heads; h++) {
+      const kvHead = Math.floor(h / (heads / kvHeads));
+      for (let t = 0; t < tokens; t++) {
+        const scores = new Float64Array(t + 1 - starts[t]!);
+        for (let s = starts[t]!; s <= t; s++) {
+          let dot = 0;
+          for (let j = 0; j < size; j++)
+            dot += q!.data[t * width + h * size + j]! * k!.data[s * kvWidth + kvHead * size + j]!;
+          scores[s - starts[t]!] = factor * dot;
+        }
+        const top = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+        const sum = scores.reduce((a, b) => a + Math.exp(b - top), 0);
+        lse[h * tokens + t] = top + Math.log(sum);
+        for (let s = starts[t]!; s <= t; s++) {
+          const p = Math.exp(scores[s - starts[t]!]! - lse[h * tokens + t]!);
+          for (let j = 0; j < size; j++)
+            o[t * width + h * size + j]! += p * v!.data[s * kvWidth + kvHead * size + j]!;
+        }
+      }
+    }
+    return [o, lse];
+  },
+  fallback(emit, [q, k, v, segments], attrs) {
+    const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
+    const tokens = q!.axes[0]!;
+    const group = heads / kvHeads;
+    const [qs] = emit('reshape', [q!], { axes: `${tokens} ${kvHeads} ${group} ${size}` });
+    const [ks] = emit('reshape', [k!], { axes: `${tokens} ${kvHeads} ${size}` });
+    const [vs] = emit('reshape', [v!], { axes: `${tokens} ${kvHeads} ${size}` });
+    const [dots] = emit('einsum', [qs!, ks!], { spec: 'tghk,sgk->ghts' });
+    const [scores] = emit('scale', [dots!], { alpha: attrs.scale! });
+    const [mask] = emit('segment_mask', [segments!], { axis: tokens });
+    // Softmax without the usual shift: float64 has the range, and the masked terms vanish exactly.
+    const [exps] = emit('unary', [scores!], { fn: 'exp' });
+    const [weights] = emit('einsum', [exps!, mask!], { spec: 'ghts,ts->ghts' });
+    const [sums] = emit('einsum', [weights!], { spec: 'ghts->ght' });
+    const [inverse] = emit('unary', [sums!], { fn: 'reciprocal' });
+    const [os] = emit('einsum', [weights!, vs!, inverse!], { spec: 'ghts,sgk,ght->tghk' });
+    const [o] = emit('reshape', [os!], { axes: q!.axes.join(' ') });
+    const [logs] = emit('unary', [sums!], { fn: 'log' });
+    const [lse] = emit('reshape', [logs!], { axes: `${heads} ${tokens}` });
+    return [o!, lse!];
+  },
+};
+
+export const attentionGrad: Op = {
+  name: 'attention_grad',
+  infer(inputs, attrs) {
+    const [dy, q, k, v, o, , segments] = inputs;
+    demand(
+      inputs.length === 7 && sameAxes(dy!, q!) && sameAxes(o!, q!),
+      'attention_grad',
+      inputs,
+      'do, q, k, v, o, lse, segments',
+    );
+    checkHeads('attention_grad', inputs, q!, k!, v!, attrs);
+    const placement = headPlacement('attention_grad', [dy!, q!, k!, v!, o!], segments!);
+    return [q!, k!, v!].map((value) => ({ axes: value.axes, dtype: 'f32' as const, placement }));
+  },
+  // q·kᵀ and do·vᵀ again, then dv, dq and dk: five products where forward has two.
+  flops: ({ inputs }) => 5 * causalProduct(inputs[1]!),
+  evaluate([dy, q, k, v, o, lse, segments], attrs, shapes) {
+    const [tokens, width] = shapes[0] as [number, number];
+    const [heads, kvHeads, size, factor] = [
+      num(attrs, 'heads'),
+      num(attrs, 'kv_heads'),
+      num(attrs, 'head_dim'),
+      num(attrs, 'scale'),
+    ];
+    const kvWidth = kvHeads * size;
+    const starts = documentStarts(segments!, tokens);
+    const [dq, dk, dv] = shapes.map(zeros) as [Float64Array, Float64Array, Float64Array];
+    for (let h = 0; h < heads; h++) {
+      const kvHead = Math.floor(h / (heads / kvHeads));
+      for (let t = 0; t < tokens; t++) {
+        const row = t * width + h * size;
+        let delta = 0;
+        for (let j = 0; j < size; j++) delta += dy!.data[row + j]! * o!.data[row + j]!;
+        for (let s = starts[t]!; s <= t; s++) {
+          const kv = s * kvWidth + kvHead * size;
+          let score = 0;
+          let dp = 0;
+          for (let j = 0; j < size; j++) {
+            score += q!.data[row + j]! * k!.data[kv + j]!;
+            dp += dy!.data[row + j]! * v!.data[kv + j]!;
+          }
+          const p = Math.exp(factor * score - lse!.data[h * tokens + t]!);
+          const ds = factor * p * (dp - delta);
+          for (let j = 0; j < size; j++) {
+            dv[kv + j]! += p * dy!.data[row + j]!;
+            dq[row + j]! += ds * k!.data[kv + j]!;
+            dk[kv + j]! += ds * q!.data[row + j]!;
+          }
+        }
+      }
+    }
+    return [dq, dk, dv];
+  },
+};

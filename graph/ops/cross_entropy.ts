@@ -1,0 +1,101 @@
+/**
+ * cross_entropy: loss = weight · Σ_t −log softmax(logits[t])[labels[t]] over labels ≥ 0, and with `grad` also
+ * dlogits = weight · (softmax − onehot), 0 where there is no label. `weight` is 1 ÷ supervised tokens of the step.
+ */
+import { GraphError } from '../error.js';
+import type { Placement, Value } from '../graph.js';
+import { elements, partial } from '../graph.js';
+import type { Op, OpCall } from './op.js';
+import { demand, flag, rowPlacement, zeros } from './op.js';
+
+/** Rows of a placement that is split over tokens leave a Partial loss. */
+export const lossPlacement = (rows: Placement): Placement => (rows.kind === 'shard' ? partial : rows);
+
+/**
+ * The gradient of a loss op is made by the same op, in one record with the loss. That takes the loss to be the graph's
+ * own: its incoming gradient is a `fill` of 1, which autodiff seeds and passes here.
+ */
+export function refuseScaledLoss(op: string, { outputs }: OpCall, seed: Value | null | undefined): void {
+  if (seed?.name !== 'd(loss)') {
+    throw new GraphError(
+      `${op} makes its gradient together with its loss, so ${outputs[0]!.name} must be the graph's loss itself`,
+    );
+  }
+}
+
+/** Log of Σ exp of a row, and its largest element. */
+export function logSumExp(row: Float64Array): number {
+  const top = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  return top + Math.log(row.reduce((sum, z) => sum + Math.exp(z - top), 0));
+}
+
+export const crossEntropy: Op = {
+  name: 'cross_entropy',
+  infer(inputs, attrs) {
+    const [logits, labels, weight] = inputs;
+    demand(
+      inputs.length === 3 &&
+        logits!.axes.length === 2 &&
+        labels!.axes[0] === logits!.axes[0] &&
+        labels!.dtype === 'i32' &&
+        weight!.shape[0] === 1,
+      'cross_entropy',
+      inputs,
+      'logits [T, V], labels i32 [T], weight [1]',
+    );
+    const placement = rowPlacement('cross_entropy', [logits!, labels!], [weight!]);
+    const loss = { axes: ['1'], dtype: 'f32' as const, placement: lossPlacement(placement) };
+    return flag(attrs, 'grad') ? [loss, { axes: logits!.axes, dtype: 'f32', placement }] : [loss];
+  },
+  flops: ({ inputs, attrs }) => (flag(attrs, 'grad') ? 6 : 4) * elements(inputs[0]!.shape),
+  vjp(emit, call, [seed], needs) {
+    refuseScaledLoss('cross_entropy', call, seed);
+    const [logits] = call.inputs;
+    const made = emit(
+      'cross_entropy',
+      call.inputs,
+      { ...call.attrs, grad: true },
+      { dtypes: ['f32', logits!.dtype] },
+    );
+    return [needs[0] ? made[1]! : null, null, null];
+  },
+  evaluate([logits, labels, weight], attrs) {
+    const width = logits!.shape[1]!;
+    const scale = weight!.data[0]!;
+    const dlogits = zeros(logits!.shape);
+    let loss = 0;
+    labels!.data.forEach((label, t) => {
+      if (label < 0) return;
+      const row = logits!.data.subarray(t * width, (t + 1) * width);
+      const lse = logSumExp(row);
+      loss += scale * (lse - row[label]!);
+      row.forEach((z, j) => {
+        dlogits[t * width + j] = scale * (Math.exp(z - lse) - (j === label ? 1 : 0));
+      });
+    });
+    return flag(attrs, 'grad') ? [Float64Array.of(loss), dlogits] : [Float64Array.of(loss)];
+  },
+  accumulates: [0],
+  inPlace: [[1, 0]],
+  fallback(emit, [logits, labels, weight]) {
+    const [logprobs] = emitLogprobs(emit, logits!, labels!);
+    const [sum] = emit('einsum', [logprobs!, weight!], { spec: 't,o->o' });
+    return emit('scale', [sum!], { alpha: -1 });
+  },
+};
+
+/** log softmax(logits)[t, targets[t]], 0 where the target is negative, in primitives. */
+export function emitLogprobs(
+  emit: Parameters<NonNullable<Op['fallback']>>[0],
+  logits: Value,
+  targets: Value,
+): Value[] {
+  const [pick] = emit('one_hot', [targets], { axis: logits.axes[1]! });
+  const [exps] = emit('unary', [logits], { fn: 'exp' });
+  const [sums] = emit('einsum', [exps!], { spec: 'tv->t' });
+  const [lse] = emit('unary', [sums!], { fn: 'log' });
+  const [all] = emit('einsum', [lse!, pick!], { spec: 't,tv->t' });
+  const [minus] = emit('scale', [all!], { alpha: -1 });
+  const [chosen] = emit('einsum', [logits, pick!], { spec: 'tv,tv->t' });
+  return emit('add', [chosen!, minus!]);
+}

@@ -1,0 +1,46 @@
+/** cast, add and scale: the elementwise ops that are linear, so they also work on Partial values. */
+import { elements } from '../graph.js';
+import type { Op } from './op.js';
+import { commonPlacement, demand, num, sameAxes } from './op.js';
+
+/** cast: y = x in another dtype, the output's. */
+export const cast: Op = {
+  name: 'cast',
+  infer(inputs) {
+    demand(inputs.length === 1, 'cast', inputs, 'one input');
+    return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];
+  },
+  flops: () => 0,
+  // The gradient keeps the dtype it arrives in: ops read any float dtype.
+  vjp: (_emit, _call, [dy]) => [dy ?? null],
+  evaluate: ([x]) => [x!.data.slice()],
+  cheap: true,
+};
+
+/** add: y = a + b. */
+export const add: Op = {
+  name: 'add',
+  infer(inputs) {
+    const [a, b] = inputs;
+    demand(inputs.length === 2 && sameAxes(a!, b!), 'add', inputs, 'two inputs with the same axes');
+    return [{ axes: a!.axes, dtype: 'f32', placement: commonPlacement('add', inputs) }];
+  },
+  flops: ({ outputs }) => elements(outputs[0]!.shape),
+  vjp: (_emit, _call, [dy], needs) => needs.map((need) => (need ? dy! : null)),
+  evaluate: ([a, b]) => [a!.data.map((x, i) => x + b!.data[i]!)],
+  inPlace: [[0, 0]],
+  cheap: true,
+};
+
+/** scale: y = alpha · x. */
+export const scale: Op = {
+  name: 'scale',
+  infer(inputs) {
+    demand(inputs.length === 1, 'scale', inputs, 'one input');
+    return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];
+  },
+  flops: ({ outputs }) => elements(outputs[0]!.shape),
+  vjp: (emit, { inputs, attrs }, [dy]) => emit('scale', [dy!], attrs, { dtypes: [inputs[0]!.dtype] }),
+  evaluate: ([x], attrs) => [x!.data.map((v) => v * num(attrs, 'alpha'))],
+  cheap: true,
+};

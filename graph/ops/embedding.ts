@@ -1,0 +1,74 @@
+/** embedding: y[t] = table[ids[t]]; its gradient adds dy[t] to row ids[t], in token order. */
+
+import { elements, partial } from '../graph.js';
+import { dtypeBytes } from '../plan.js';
+import type { Op } from './op.js';
+import { demand, rowPlacement, zeros } from './op.js';
+
+export const embedding: Op = {
+  name: 'embedding',
+  infer(inputs) {
+    const [table, ids] = inputs;
+    demand(
+      inputs.length === 2 && table!.axes.length === 2 && ids!.axes.length === 1 && ids!.dtype === 'i32',
+      'embedding',
+      inputs,
+      'table [V, D] and ids i32 [T]',
+    );
+    const placement = rowPlacement('embedding', [ids!], [table!]);
+    return [{ axes: [ids!.axes[0]!, table!.axes[1]!], dtype: 'f32', placement }];
+  },
+  flops: () => 0,
+  // The rows that are named, not the whole table.
+  bytes: ({ inputs, outputs }) =>
+    elements(outputs[0]!.shape) * (dtypeBytes[inputs[0]!.dtype] + dtypeBytes[outputs[0]!.dtype]) +
+    elements(inputs[1]!.shape) * 4,
+  vjp(emit, { inputs }, [dy], needs) {
+    if (!needs[0]) return [null, null];
+    const [table, ids] = inputs;
+    return [
+      emit('embedding_grad', [dy!, ids!], { accumulate: 'never', axes: table!.axes.join(' ') })[0]!,
+      null,
+    ];
+  },
+  evaluate([table, ids], _attrs, [shape]) {
+    const width = table!.shape[1]!;
+    const y = zeros(shape!);
+    ids!.data.forEach((id, t) => {
+      y.set(table!.data.subarray(id * width, (id + 1) * width), t * width);
+    });
+    return [y];
+  },
+  fallback(emit, [table, ids]) {
+    const [pick] = emit('one_hot', [ids!], { axis: table!.axes[0]! });
+    return emit('einsum', [pick!, table!], { spec: 'tv,vd->td' });
+  },
+};
+
+/** embedding_grad: inputs dy [T, D] and ids; output dtable. The attribute `axes` names dtable's axes. */
+export const embeddingGrad: Op = {
+  name: 'embedding_grad',
+  infer(inputs, attrs) {
+    const [dy, ids] = inputs;
+    const axes = String(attrs.axes).split(' ');
+    demand(
+      inputs.length === 2 && axes[1] === dy!.axes[1] && ids!.axes[0] === dy!.axes[0],
+      'embedding_grad',
+      inputs,
+      `dy [T, D] and ids [T] for a table [${axes.join(' ')}]`,
+    );
+    const placement = rowPlacement('embedding_grad', [dy!, ids!], []);
+    return [{ axes, dtype: 'f32', placement: placement.kind === 'shard' ? partial : placement }];
+  },
+  flops: ({ inputs }) => elements(inputs[0]!.shape),
+  bytes: ({ inputs }) => elements(inputs[0]!.shape) * (dtypeBytes[inputs[0]!.dtype] + 8),
+  evaluate([dy, ids], _attrs, [shape]) {
+    const width = shape![1]!;
+    const table = zeros(shape!);
+    ids!.data.forEach((id, t) => {
+      for (let j = 0; j < width; j++) table[id * width + j]! += dy!.data[t * width + j]!;
+    });
+    return [table];
+  },
+  accumulates: [0],
+};

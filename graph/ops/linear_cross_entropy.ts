@@ -1,0 +1,143 @@
+/**
+ * linear_cross_entropy: the output projection and its cross-entropy as one op, a chunk of rows at a time, so that the
+ * logits [T, V] never exist (Liger's fused linear cross-entropy; Wijmans et al. 2024, "Cut your losses"). Gradients
+ * are made while a chunk is at hand: Z = x·wᵀ, dZ = weight · (softmax(Z) − onehot), dx = dZ·w, dw += dZᵀ·x.
+ * linear_logprobs: log p of each target, the scoring form of the same.
+ */
+
+import type { Attrs } from '../graph.js';
+import { elements } from '../graph.js';
+import { dtypeBytes } from '../plan.js';
+import { toBf16 } from '../round.js';
+import { crossEntropy, emitLogprobs, logSumExp, lossPlacement, refuseScaledLoss } from './cross_entropy.js';
+import type { EvaluateMode, Op, OpCall, Tensor } from './op.js';
+import { demand, flag, rowPlacement, zeros } from './op.js';
+
+/** One row of logits; `x` and `w` already rounded where the products are bf16. */
+function logitsRow(x: Float64Array, w: Float64Array, width: number, t: number): Float64Array {
+  const row = new Float64Array(w.length / width);
+  for (let v = 0; v < row.length; v++) {
+    let sum = 0;
+    for (let j = 0; j < width; j++) sum += x[t * width + j]! * w[v * width + j]!;
+    row[v] = sum;
+  }
+  return row;
+}
+
+function factors(
+  x: Tensor,
+  w: Tensor,
+  attrs: Attrs,
+  mode: EvaluateMode,
+): { x: Float64Array; w: Float64Array; round: (z: number) => number } {
+  if (!mode.roundFactors || attrs.compute !== 'bf16') return { x: x.data, w: w.data, round: (z) => z };
+  return { x: x.data.map(toBf16), w: w.data.map(toBf16), round: toBf16 };
+}
+
+/** The weight is read once for each chunk of rows and product. */
+function streamedBytes({ inputs, outputs, attrs }: OpCall): number {
+  const chunks = Math.ceil(inputs[0]!.shape[0]! / Number(attrs.chunk_rows));
+  const weight = elements(inputs[1]!.shape) * dtypeBytes[inputs[1]!.dtype];
+  const passes = flag(attrs, 'dx') ? 2 : 1;
+  const gradient = flag(attrs, 'dw') ? 2 * chunks * elements(inputs[1]!.shape) * 4 : 0;
+  return (
+    chunks * passes * weight + gradient + elements(inputs[0]!.shape) * 4 + elements(outputs[0]!.shape) * 4
+  );
+}
+
+export const linearCrossEntropy: Op = {
+  name: 'linear_cross_entropy',
+  infer(inputs, attrs) {
+    const [x, w, labels, weight] = inputs;
+    demand(
+      inputs.length === 4 &&
+        x!.axes[1] === w!.axes[1] &&
+        labels!.axes[0] === x!.axes[0] &&
+        labels!.dtype === 'i32' &&
+        weight!.shape[0] === 1,
+      'linear_cross_entropy',
+      inputs,
+      'x [T, D], w [V, D], labels i32 [T], weight [1]',
+    );
+    const placement = rowPlacement('linear_cross_entropy', [x!, labels!], [w!, weight!]);
+    const types = [{ axes: ['1'], dtype: 'f32' as const, placement: lossPlacement(placement) }];
+    if (flag(attrs, 'dx')) types.push({ axes: [...x!.axes], dtype: 'f32', placement });
+    if (flag(attrs, 'dw'))
+      types.push({ axes: [...w!.axes], dtype: 'f32', placement: lossPlacement(placement) });
+    return types;
+  },
+  flops({ inputs, attrs }) {
+    const products = 1 + (flag(attrs, 'dx') ? 1 : 0) + (flag(attrs, 'dw') ? 1 : 0);
+    const logits = inputs[0]!.shape[0]! * inputs[1]!.shape[0]!;
+    return products * 2 * logits * inputs[0]!.shape[1]! + 6 * logits;
+  },
+  bytes: streamedBytes,
+  vjp(emit, call, [seed], needs) {
+    refuseScaledLoss('linear_cross_entropy', call, seed);
+    const [dx, dw] = [needs[0]!, needs[1]!];
+    const dtypes = ['f32' as const, ...(dx ? [call.inputs[0]!.dtype] : []), ...(dw ? ['f32' as const] : [])];
+    const made = emit('linear_cross_entropy', call.inputs, { ...call.attrs, dx, dw }, { dtypes });
+    return [dx ? made[1]! : null, dw ? made.at(-1)! : null, null, null];
+  },
+  evaluate([x, w, labels, weight], attrs, _shapes, mode) {
+    const width = x!.shape[1]!;
+    const f = factors(x!, w!, attrs, mode);
+    const dx = zeros(x!.shape);
+    const dw = zeros(w!.shape);
+    let loss = 0;
+    labels!.data.forEach((label, t) => {
+      if (label < 0) return;
+      const row = logitsRow(f.x, f.w, width, t);
+      const lse = logSumExp(row);
+      loss += weight!.data[0]! * (lse - row[label]!);
+      row.forEach((z, v) => {
+        const dz = f.round(weight!.data[0]! * (Math.exp(z - lse) - (v === label ? 1 : 0)));
+        for (let j = 0; j < width; j++) {
+          dx[t * width + j]! += dz * f.w[v * width + j]!;
+          dw[v * width + j]! += dz * f.x[t * width + j]!;
+        }
+      });
+    });
+    return [Float64Array.of(loss), ...(flag(attrs, 'dx') ? [dx] : []), ...(flag(attrs, 'dw') ? [dw] : [])];
+  },
+  accumulates: [0, 1, 2],
+  fallback(emit, [x, w, labels, weight], attrs) {
+    const [logits] = emit('einsum', [x!, w!], { spec: 'td,vd->tv' });
+    return crossEntropy.fallback!(emit, [logits!, labels!, weight!], attrs);
+  },
+};
+
+export const linearLogprobs: Op = {
+  name: 'linear_logprobs',
+  infer(inputs) {
+    const [x, w, targets] = inputs;
+    demand(
+      inputs.length === 3 &&
+        x!.axes[1] === w!.axes[1] &&
+        targets!.axes[0] === x!.axes[0] &&
+        targets!.dtype === 'i32',
+      'linear_logprobs',
+      inputs,
+      'x [T, D], w [V, D], targets i32 [T]',
+    );
+    return [
+      { axes: [x!.axes[0]!], dtype: 'f32', placement: rowPlacement('linear_logprobs', [x!, targets!], [w!]) },
+    ];
+  },
+  flops: ({ inputs }) => 2 * elements(inputs[0]!.shape) * inputs[1]!.shape[0]!,
+  bytes: streamedBytes,
+  evaluate([x, w, targets], attrs, _shapes, mode) {
+    const f = factors(x!, w!, attrs, mode);
+    return [
+      targets!.data.map((target, t) => {
+        if (target < 0) return 0;
+        const row = logitsRow(f.x, f.w, x!.shape[1]!, t);
+        return row[target]! - logSumExp(row);
+      }),
+    ];
+  },
+  fallback(emit, [x, w, targets]) {
+    const [logits] = emit('einsum', [x!, w!], { spec: 'td,vd->tv' });
+    return emitLogprobs(emit, logits!, targets!);
+  },
+};

@@ -1,0 +1,246 @@
+/**
+ * matmul: y = Σᵢ alphaᵢ · op(aᵢ) · op(bᵢ) [+ bias] [+ residual]. Inputs a₀, b₀, a₁, b₁, … then bias, then residual.
+ * op(a) is M×K, `a` itself [K, M] when trans_a; op(b) is K×N, `b` itself [N, K] when trans_b.
+ */
+
+import { GraphError } from '../error.js';
+import type { Attrs, Placement, Value } from '../graph.js';
+import { elements, partial, printPlacement, replicated, samePlacement, shard } from '../graph.js';
+import { dtypeBytes } from '../plan.js';
+import { toBf16 } from '../round.js';
+import type { Op, OpCall, Tensor } from './op.js';
+import { demand, flag, zeros } from './op.js';
+
+export interface Product<V> {
+  readonly a: V;
+  readonly b: V;
+  readonly transA: boolean;
+  readonly transB: boolean;
+  readonly alpha: number;
+}
+
+export interface MatmulParts<V> {
+  readonly products: readonly Product<V>[];
+  readonly bias: V | null;
+  readonly residual: V | null;
+}
+
+/** Sorts a matmul's inputs into its products, bias and residual. */
+export function matmulParts<V>(inputs: readonly V[], attrs: Attrs): MatmulParts<V> {
+  const transA = attrs.trans_a as boolean[];
+  const transB = attrs.trans_b as boolean[];
+  const alpha = attrs.alpha as number[];
+  const products = alpha.map((factor, i) => ({
+    a: inputs[2 * i]!,
+    b: inputs[2 * i + 1]!,
+    transA: transA[i]!,
+    transB: transB[i]!,
+    alpha: factor,
+  }));
+  let next = 2 * alpha.length;
+  const bias = flag(attrs, 'bias') ? inputs[next++]! : null;
+  const residual = flag(attrs, 'residual') ? inputs[next++]! : null;
+  return { products, bias, residual };
+}
+
+/** The inputs and attributes of a matmul with these parts. */
+export function matmulCall<V>(parts: MatmulParts<V>, compute: string): { inputs: V[]; attrs: Attrs } {
+  const { products, bias, residual } = parts;
+  const inputs = products.flatMap((product) => [product.a, product.b]);
+  if (bias !== null) inputs.push(bias);
+  if (residual !== null) inputs.push(residual);
+  const attrs = {
+    compute,
+    trans_a: products.map((product) => product.transA),
+    trans_b: products.map((product) => product.transB),
+    alpha: products.map((product) => product.alpha),
+    bias: bias !== null,
+    residual: residual !== null,
+    accumulate: 'never',
+  };
+  return { inputs, attrs };
+}
+
+const rowAxis = (p: Product<Value>): number => (p.transA ? 1 : 0);
+const columnAxis = (p: Product<Value>): number => (p.transB ? 0 : 1);
+
+/** Placement of one product: rows from a, columns from b, and a contraction over shards leaves summands. */
+function productPlacement(p: Product<Value>): Placement {
+  const { a, b } = p;
+  const whole = (value: Value) => value.placement.kind === 'replicated';
+  if (whole(a) && whole(b)) return replicated;
+  if (a.placement.kind === 'partial' && whole(b)) return partial;
+  if (b.placement.kind === 'partial' && whole(a)) return partial;
+  if (a.placement.kind === 'shard' && whole(b) && a.placement.dim === rowAxis(p)) return shard(0);
+  if (b.placement.kind === 'shard' && whole(a) && b.placement.dim === columnAxis(p)) return shard(1);
+  const bothContracted =
+    a.placement.kind === 'shard' &&
+    b.placement.kind === 'shard' &&
+    a.placement.dim !== rowAxis(p) &&
+    b.placement.dim !== columnAxis(p);
+  if (bothContracted) return partial;
+  throw new GraphError(
+    `matmul: no product of ${a.name} (${printPlacement(a.placement)}) and ${b.name} (${printPlacement(b.placement)}); gather one of them first`,
+  );
+}
+
+function inferMatmul(inputs: readonly Value[], attrs: Attrs) {
+  const { products, bias, residual } = matmulParts(inputs, attrs);
+  const count = 2 * products.length + (bias === null ? 0 : 1) + (residual === null ? 0 : 1);
+  demand(
+    products.length > 0 && inputs.length === count,
+    'matmul',
+    inputs,
+    `${count} inputs, a pair for each product`,
+  );
+  let rows = '';
+  let columns = '';
+  let placement = replicated;
+  products.forEach((p, i) => {
+    demand(p.a.axes.length === 2 && p.b.axes.length === 2, 'matmul', inputs, 'matrices');
+    const inner = [p.a.axes[1 - rowAxis(p)]!, p.b.axes[1 - columnAxis(p)]!];
+    demand(
+      inner[0] === inner[1],
+      'matmul',
+      inputs,
+      `product ${i} to contract the same axis, not ${inner.join(' with ')}`,
+    );
+    const outer = [p.a.axes[rowAxis(p)]!, p.b.axes[columnAxis(p)]!];
+    const made = productPlacement(p);
+    if (i === 0) [rows, columns, placement] = [outer[0]!, outer[1]!, made];
+    demand(
+      outer[0] === rows && outer[1] === columns,
+      'matmul',
+      inputs,
+      `product ${i} to be [${rows} ${columns}] as the first`,
+    );
+    demand(
+      samePlacement(made, placement),
+      'matmul',
+      inputs,
+      `product ${i} to be ${printPlacement(placement)} as the first`,
+    );
+  });
+  if (bias !== null) {
+    demand(bias.axes.length === 1 && bias.axes[0] === columns, 'matmul', inputs, `a bias [${columns}]`);
+    demand(
+      placement.kind !== 'partial',
+      'matmul',
+      inputs,
+      'no bias on a Partial result: every rank would add it',
+    );
+  }
+  if (residual !== null) {
+    demand(
+      residual.axes.join(' ') === `${rows} ${columns}`,
+      'matmul',
+      inputs,
+      `a residual [${rows} ${columns}]`,
+    );
+    demand(
+      samePlacement(residual.placement, placement),
+      'matmul',
+      inputs,
+      `a residual that is ${printPlacement(placement)}`,
+    );
+  }
+  return [{ axes: [rows, columns], dtype: 'f32' as const, placement }];
+}
+
+/** Gradients of one product's factors, each a product itself: no transpose is ever materialised. */
+function factorGradients(p: Product<Value>, dy: Value): { da: Product<Value>; db: Product<Value> } {
+  const da = p.transA
+    ? { a: p.b, b: dy, transA: p.transB, transB: true, alpha: p.alpha }
+    : { a: dy, b: p.b, transA: false, transB: !p.transB, alpha: p.alpha };
+  const db = p.transB
+    ? { a: dy, b: p.a, transA: true, transB: p.transA, alpha: p.alpha }
+    : { a: p.a, b: dy, transA: !p.transA, transB: false, alpha: p.alpha };
+  return { da, db };
+}
+
+export const matmul: Op = {
+  name: 'matmul',
+  infer: inferMatmul,
+  flops({ inputs, outputs, attrs }: OpCall) {
+    const { products, bias, residual } = matmulParts(inputs, attrs);
+    const size = elements(outputs[0]!.shape);
+    const inner = products.reduce((sum, p) => sum + p.a.shape[1 - rowAxis(p)]!, 0);
+    return 2 * size * inner + (bias === null ? 0 : size) + (residual === null ? 0 : size);
+  },
+  vjp(emit, { inputs, attrs }, [dy], needs) {
+    const { products, bias, residual } = matmulParts(inputs, attrs);
+    const grads: (Value | null)[] = [];
+    const multiply = (product: Product<Value>, like: Value) => {
+      const call = matmulCall({ products: [product], bias: null, residual: null }, String(attrs.compute));
+      // A parameter's gradient is float32; an activation's has the activation's dtype.
+      const dtype = like.kind === 'param' ? 'f32' : like.dtype;
+      return emit('matmul', call.inputs, call.attrs, { dtypes: [dtype] })[0]!;
+    };
+    products.forEach((product, i) => {
+      const { da, db } = factorGradients(product, dy!);
+      grads.push(
+        needs[2 * i] ? multiply(da, product.a) : null,
+        needs[2 * i + 1] ? multiply(db, product.b) : null,
+      );
+    });
+    if (bias !== null)
+      grads.push(needs[grads.length] ? emit('reduce_rows', [dy!], { accumulate: 'never' })[0]! : null);
+    if (residual !== null) grads.push(needs[grads.length] ? dy! : null);
+    return grads;
+  },
+  evaluate(inputs, attrs, [shape], mode) {
+    const { products, bias, residual } = matmulParts(inputs, attrs);
+    const [rows, columns] = shape as [number, number];
+    const y = residual === null ? zeros(shape!) : residual.data.slice();
+    if (bias !== null) for (let i = 0; i < y.length; i++) y[i]! += bias.data[i % columns]!;
+    const rounded = mode.roundFactors && attrs.compute === 'bf16';
+    for (const product of products) addProduct(y, rows, columns, product, rounded);
+    return [y];
+  },
+  bytes: ({ inputs, outputs, attrs }) =>
+    [...inputs, ...outputs].reduce((sum, v) => sum + elements(v.shape) * dtypeBytes[v.dtype], 0) +
+    (attrs.accumulate === 'never' ? 0 : elements(outputs[0]!.shape) * 4),
+  accumulates: [0],
+};
+
+function addProduct(
+  y: Float64Array,
+  rows: number,
+  columns: number,
+  p: Product<Tensor>,
+  rounded: boolean,
+): void {
+  const a = rounded ? p.a.data.map(toBf16) : p.a.data;
+  const b = rounded ? p.b.data.map(toBf16) : p.b.data;
+  const inner = p.a.shape[p.transA ? 0 : 1]!;
+  const [aRow, aInner] = p.transA ? [1, rows] : [inner, 1];
+  const [bInner, bColumn] = p.transB ? [1, inner] : [columns, 1];
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) {
+      let sum = 0;
+      for (let k = 0; k < inner; k++) sum += a[i * aRow + k * aInner]! * b[k * bInner + j * bColumn]!;
+      y[i * columns + j]! += p.alpha * sum;
+    }
+  }
+}
+
+/** reduce_rows: y[n] = Σ_t x[t, n], the gradient of a bias. */
+export const reduceRows: Op = {
+  name: 'reduce_rows',
+  infer(inputs) {
+    const [x] = inputs;
+    demand(inputs.length === 1 && x!.axes.length === 2, 'reduce_rows', inputs, 'one input [T, N]');
+    const p = x!.placement;
+    const placement = p.kind !== 'shard' ? p : p.dim === 0 ? partial : shard(0);
+    return [{ axes: [x!.axes[1]!], dtype: 'f32', placement }];
+  },
+  flops: ({ inputs }) => elements(inputs[0]!.shape),
+  evaluate([x], _attrs, [shape]) {
+    const y = zeros(shape!);
+    x!.data.forEach((value, i) => {
+      y[i % y.length]! += value;
+    });
+    return [y];
+  },
+  accumulates: [0],
+};

@@ -1,0 +1,55 @@
+/** Every op the graph knows, by name. */
+import { GraphError } from '../error.js';
+import { attention, attentionGrad } from './attention.js';
+import { crossEntropy } from './cross_entropy.js';
+import { dropout } from './dropout.js';
+import { add, cast, scale } from './elementwise.js';
+import { embedding, embeddingGrad } from './embedding.js';
+import { fill } from './fill.js';
+import { linearCrossEntropy, linearLogprobs } from './linear_cross_entropy.js';
+import { matmul, reduceRows } from './matmul.js';
+import type { Op } from './op.js';
+import { adamw, globalNorm, sgd } from './optimizer.js';
+import { primitives } from './primitives.js';
+import { randomNormal, randomUniform } from './random.js';
+import { rmsnorm, rmsnormGrad } from './rmsnorm.js';
+import { rope } from './rope.js';
+import { swiglu, swigluGrad } from './swiglu.js';
+
+/** Ops that a plan may hold, in the order of docs/plan-format.md. */
+export const planOps: readonly Op[] = [
+  fill,
+  cast,
+  add,
+  scale,
+  embedding,
+  embeddingGrad,
+  matmul,
+  rmsnorm,
+  rmsnormGrad,
+  rope,
+  attention,
+  attentionGrad,
+  swiglu,
+  swigluGrad,
+  reduceRows,
+  dropout,
+  crossEntropy,
+  linearCrossEntropy,
+  linearLogprobs,
+  globalNorm,
+  adamw,
+  sgd,
+  randomNormal,
+  randomUniform,
+];
+
+const byName = new Map([...planOps, ...primitives].map((op) => [op.name, op]));
+
+/** The rules of the op of this name. */
+export function opOf(name: string): Op {
+  const op = byName.get(name);
+  if (op === undefined)
+    throw new GraphError(`there is no op '${name}'; known are ${[...byName.keys()].join(', ')}`);
+  return op;
+}

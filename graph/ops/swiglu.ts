@@ -1,0 +1,62 @@
+/** swiglu (Shazeer 2020): h = gate · σ(gate) · up. Backward: dgate = dh · up · σ(1 + gate(1 − σ)), dup = dh · gate · σ. */
+import { elements } from '../graph.js';
+import type { Op } from './op.js';
+import { commonPlacement, demand, notPartial, sameAxes, zeros } from './op.js';
+
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
+export const swiglu: Op = {
+  name: 'swiglu',
+  infer(inputs) {
+    const [gate, up] = inputs;
+    demand(inputs.length === 2 && sameAxes(gate!, up!), 'swiglu', inputs, 'gate and up [T, F]');
+    notPartial('swiglu', inputs);
+    return [{ axes: gate!.axes, dtype: 'f32', placement: commonPlacement('swiglu', inputs) }];
+  },
+  flops: ({ outputs }) => 5 * elements(outputs[0]!.shape),
+  vjp(emit, { inputs }, [dh], needs) {
+    const grads = emit('swiglu_grad', [dh!, ...inputs], {}, { dtypes: inputs.map((value) => value.dtype) });
+    return grads.map((grad, i) => (needs[i] ? grad : null));
+  },
+  evaluate: ([gate, up]) => [gate!.data.map((g, i) => g * sigmoid(g) * up!.data[i]!)],
+  cheap: true,
+  fallback(emit, [gate, up]) {
+    const [s] = emit('unary', [gate!], { fn: 'sigmoid' });
+    return emit('einsum', [gate!, s!, up!], { spec: 'tf,tf,tf->tf' });
+  },
+};
+
+export const swigluGrad: Op = {
+  name: 'swiglu_grad',
+  infer(inputs) {
+    const [dh, gate, up] = inputs;
+    demand(
+      inputs.length === 3 && sameAxes(dh!, gate!) && sameAxes(gate!, up!),
+      'swiglu_grad',
+      inputs,
+      'dh, gate and up [T, F]',
+    );
+    notPartial('swiglu_grad', inputs);
+    const type = {
+      axes: gate!.axes,
+      dtype: 'f32' as const,
+      placement: commonPlacement('swiglu_grad', inputs),
+    };
+    return [type, type];
+  },
+  flops: ({ outputs }) => 10 * elements(outputs[0]!.shape),
+  evaluate([dh, gate, up], _attrs, [shape]) {
+    const dgate = zeros(shape!);
+    const dup = zeros(shape!);
+    gate!.data.forEach((g, i) => {
+      const s = sigmoid(g);
+      dgate[i] = dh!.data[i]! * up!.data[i]! * s * (1 + g * (1 - s));
+      dup[i] = dh!.data[i]! * g * s;
+    });
+    return [dgate, dup];
+  },
+  inPlace: [
+    [0, 1],
+    [1, 2],
+  ],
+};
