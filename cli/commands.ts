@@ -1,0 +1,156 @@
+/** What each command takes. What it does is in commands/, loaded only when it is run. */
+import { buildCommand, numberParser } from '@stricli/core';
+import type { Context } from './context.js';
+
+const recipeArgument = {
+  kind: 'tuple',
+  parameters: [{ brief: 'recipe file', placeholder: 'RECIPE.yaml', parse: String }],
+} as const;
+
+const jsonFlag = { kind: 'boolean', brief: 'leave exactly one JSON object on stdout', default: false } as const;
+const idFlag = { kind: 'parsed', parse: String, brief: "workflow id; left out: the recipe's name", optional: true } as const;
+const newFlag = { kind: 'boolean', brief: 'begin afresh: what the output folder holds of this run is deleted', default: false } as const;
+
+export interface RunFlags {
+  json: boolean;
+  new: boolean;
+  id?: string;
+}
+
+export const run = buildCommand<RunFlags, [string], Context>({
+  loader: async () => (await import('./commands/run.js')).run,
+  parameters: { flags: { json: jsonFlag, new: newFlag, id: idFlag }, positional: recipeArgument },
+  docs: {
+    brief: 'Run a recipe and follow it to its end',
+    fullDescription:
+      'Runs a recipe as a durable workflow and follows it. Uses the Temporal server that the environment or a profile\n' +
+      'names, otherwise an embedded one; starts a worker in place where none serves the queue.\n' +
+      'Exit codes: 0 completed, 1 failed, 2 wrong usage or recipe, 75 a service is not reachable, 130 interrupted.',
+  },
+});
+
+export const start = buildCommand<RunFlags, [string], Context>({
+  loader: async () => (await import('./commands/start.js')).start,
+  parameters: { flags: { json: jsonFlag, new: newFlag, id: idFlag }, positional: recipeArgument },
+  docs: { brief: 'Start a recipe and return at once' },
+});
+
+export interface WatchFlags {
+  json: boolean;
+}
+
+export const watch = buildCommand<WatchFlags, [string], Context>({
+  loader: async () => (await import('./commands/watch.js')).watch,
+  parameters: {
+    flags: { json: jsonFlag },
+    positional: { kind: 'tuple', parameters: [{ brief: 'workflow id of the run', placeholder: 'RUN', parse: String }] },
+  },
+  docs: { brief: 'Follow a run that was started elsewhere' },
+});
+
+export interface WorkerFlags {
+  role: 'all' | 'control' | 'host';
+  devices: string;
+  pool: string;
+}
+
+export const worker = buildCommand<WorkerFlags, [], Context>({
+  loader: async () => (await import('./commands/worker.js')).worker,
+  parameters: {
+    flags: {
+      role: { kind: 'enum', values: ['all', 'control', 'host'], brief: 'what to serve', default: 'all' },
+      devices: { kind: 'parsed', parse: String, brief: 'auto, or cpu:N for N ranks on the CPU', default: 'auto' },
+      pool: { kind: 'parsed', parse: String, brief: 'pool that this host belongs to', default: 'default' },
+    },
+  },
+  docs: { brief: 'Serve workflows and training until SIGTERM' },
+});
+
+export interface ScoreFlags {
+  model: string;
+  adapter?: string;
+  precision: 'fp32' | 'bf16';
+  input: string;
+  output: string;
+}
+
+export const score = buildCommand<ScoreFlags, [], Context>({
+  loader: async () => (await import('./commands/score.js')).score,
+  parameters: {
+    flags: {
+      model: { kind: 'parsed', parse: String, brief: 'model folder, .gguf file or Hugging Face id' },
+      adapter: { kind: 'parsed', parse: String, brief: 'PEFT adapter folder', optional: true },
+      precision: { kind: 'enum', values: ['fp32', 'bf16'], brief: 'of products and activations', default: 'fp32' },
+      input: { kind: 'parsed', parse: String, brief: 'JSON lines with input_ids, text, or prompt and completion' },
+      output: { kind: 'parsed', parse: String, brief: 'JSON lines with logprobs' },
+    },
+  },
+  docs: { brief: 'Log-probabilities of given tokens or texts' },
+});
+
+export interface PlanFlags {
+  json: boolean;
+  print: boolean;
+}
+
+export const plan = buildCommand<PlanFlags, [string], Context>({
+  loader: async () => (await import('./commands/plan.js')).plan,
+  parameters: {
+    flags: { json: jsonFlag, print: { kind: 'boolean', brief: 'print the whole plan as text', default: false } },
+    positional: recipeArgument,
+  },
+  docs: { brief: 'Memory, FLOPs and steps of a recipe, before anything is allocated' },
+});
+
+export interface PreviewFlags {
+  rows: number;
+}
+
+export const preview = buildCommand<PreviewFlags, [string], Context>({
+  loader: async () => (await import('./commands/preview.js')).preview,
+  parameters: {
+    flags: { rows: { kind: 'parsed', parse: numberParser, brief: 'rows of each dataset to show', default: '3' } },
+    positional: recipeArgument,
+  },
+  docs: { brief: 'Sample rows of the data with their template, and what the loss sees' },
+});
+
+export const validate = buildCommand<{ json: boolean }, [string], Context>({
+  loader: async () => (await import('./commands/validate.js')).validate,
+  parameters: { flags: { json: jsonFlag }, positional: recipeArgument },
+  docs: { brief: 'Check a recipe and print it with every default' },
+});
+
+export interface ExportFlags {
+  merge: boolean;
+  step?: number;
+  output: string;
+}
+
+export const exportModel = buildCommand<ExportFlags, [string], Context>({
+  loader: async () => (await import('./commands/export.js')).exportModel,
+  parameters: {
+    flags: {
+      merge: { kind: 'boolean', brief: 'merge the adapter into the model', default: false },
+      step: { kind: 'parsed', parse: numberParser, brief: 'step of the checkpoint; left out: the newest', optional: true },
+      output: { kind: 'parsed', parse: String, brief: 'folder or s3:// prefix to publish' },
+    },
+    positional: {
+      kind: 'tuple',
+      parameters: [{ brief: 'output folder of a run', placeholder: 'OUTPUT_DIR', parse: String }],
+    },
+  },
+  docs: { brief: 'Publish a checkpoint of a run as a Hugging Face folder' },
+});
+
+export const schema = buildCommand<Record<never, never>, [], Context>({
+  loader: async () => (await import('./commands/schema.js')).schema,
+  parameters: {},
+  docs: { brief: "The recipe's JSON Schema, for editors" },
+});
+
+export const doctor = buildCommand<{ json: boolean }, [], Context>({
+  loader: async () => (await import('./commands/doctor.js')).doctor,
+  parameters: { flags: { json: jsonFlag } },
+  docs: { brief: 'Check CPU, memory, engine, Temporal, storage and credentials, each with a remedy' },
+});

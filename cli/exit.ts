@@ -1,0 +1,17 @@
+import { InvalidRecipe, ServiceUnavailable, TemperError, UsageError } from '../shared/errors.js';
+
+/** Exit codes that scripts rely on. */
+export const exitCodes = { completed: 0, failed: 1, usage: 2, unavailable: 75, interrupted: 130 } as const;
+
+/** The exit code of a command that threw. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof InvalidRecipe || error instanceof UsageError) return exitCodes.usage;
+  if (error instanceof ServiceUnavailable) return exitCodes.unavailable;
+  return exitCodes.failed;
+}
+
+/** What to print about an error: its message alone when it is one of ours, all there is when it is a defect. */
+export function describeError(error: unknown): string {
+  if (error instanceof TemperError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,65 @@
+import { z } from 'zod';
+import { checkpointSchema } from '../../components/checkpoint/index.js';
+import { dataSchema } from '../../components/datasets/llm/index.js';
+import { lossSchema } from '../../components/loss/index.js';
+import { modelSchema } from '../../components/models/index.js';
+import { lrSchedulerSchema, optimizerSchema } from '../../components/optim/index.js';
+import { peftSchema } from '../../components/peft/index.js';
+import { loopKeys } from '../../components/training/index.js';
+
+const trainingSchema = z.strictObject({
+  optimizer: optimizerSchema.prefault({ name: 'adamw' }),
+  learning_rate: z.number().positive().default(2e-4).describe('peak learning rate'),
+  lr_scheduler: lrSchedulerSchema.prefault({ name: 'constant' }),
+  loss: lossSchema.default('linear_ce'),
+  ...loopKeys,
+});
+
+const evaluationSchema = z.strictObject({
+  every_steps: z
+    .int()
+    .min(1)
+    .nullable()
+    .default(50)
+    .describe('optimiser steps between validations; null validates at ends of epochs only'),
+  load_best: z
+    .boolean()
+    .default(false)
+    .describe('publish the checkpoint with the lowest validation loss instead of the last one'),
+});
+
+const exportSchema = z.strictObject({
+  merge_adapter: z.boolean().default(false).describe('publish the merged model as well, in <output_dir>/merged'),
+});
+
+/** The recipe of a language-model run: DESIGN's shape, each key with what it does. */
+export const recipeSchema = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit')
+    .describe('name of the run, and its workflow id unless --id says otherwise'),
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(1111),
+  model: modelSchema,
+  peft: peftSchema.nullable().default(null).describe('left out: every parameter is trained'),
+  data: dataSchema,
+  training: trainingSchema.prefault({}),
+  checkpoint: checkpointSchema.prefault({}),
+  evaluation: evaluationSchema.prefault({}),
+  export: exportSchema.prefault({}),
+  pool: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]+$/)
+    .default('default')
+    .describe('pool of hosts that may serve the run'),
+  output_dir: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .meta({ 'x-temper-path': 'folder' })
+    .describe('folder or s3:// prefix that the run owns; left out: runs/<name> beside the recipe'),
+});
+export type Recipe = z.output<typeof recipeSchema>;
+
+/** Keys whose change makes a resume meaningless: the weights would no longer be those of one run. */
+export const identityKeys = ['model', 'peft', 'data', 'seed', 'training.optimizer'] as const;
