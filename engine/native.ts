@@ -64,7 +64,12 @@ export interface NativeContext {
   load(plan: string): NativeLoadedPlan;
   unload(plan: number): void;
   /** Queues one program; inputs are copied before this returns. Resolves to the program's output slots. */
-  run(plan: number, program: string, inputs: Record<string, Uint8Array>, options: NativeRunOptions): Promise<Record<string, ArrayBuffer>>;
+  run(
+    plan: number,
+    program: string,
+    inputs: Record<string, Uint8Array>,
+    options: NativeRunOptions,
+  ): Promise<Record<string, ArrayBuffer>>;
   /** Copies tensors into host memory on the engine thread, between runs. */
   snapshot(names: string[]): Promise<ArrayBuffer[]>;
   /** Stops the run under way between two records; its promise and those queued reject with "aborted". */
@@ -86,7 +91,15 @@ export interface NativeModule {
    * Converts `elements` values of ggml type `type` at `byteOffset` of `file` and writes them as `dtype` at
    * `outputOffset` of `output` (created if absent, otherwise extended). Resolves when written.
    */
-  dequantize(file: string, byteOffset: number, type: number, elements: number, output: string, outputOffset: number, dtype: DType): Promise<void>;
+  dequantize(
+    file: string,
+    byteOffset: number,
+    type: number,
+    elements: number,
+    output: string,
+    outputOffset: number,
+    dtype: DType,
+  ): Promise<void>;
   /** Index of the first NaN or infinity in a range of a file, or -1. */
   firstNonFinite(file: string, byteOffset: number, dtype: DType, elements: number): Promise<number>;
   /** CRC-32C (Castagnoli) of a buffer, continuing from `crc`. */

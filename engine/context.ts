@@ -1,0 +1,251 @@
+/** The engine as the rest of Temper sees it: contexts, tensors and plans, typed and checked. */
+import type { ExecutionSignature } from '../contracts/commit.js';
+import type { DType, Plan } from '../graph/plan.js';
+import { dtypeBytes } from '../graph/plan.js';
+import { EngineError } from '../shared/errors.js';
+import { addon } from './addon.js';
+import { native, nativeAsync } from './errors.js';
+import type { NativeCapabilities, NativeContext, NativeProgress, NativeRecordTime } from './native.js';
+import { defaultThreads } from './threads.js';
+import { bytesOf, type TensorData, typedArray } from './typed_arrays.js';
+
+export interface ContextOptions {
+  /** Default: `TEMPER_THREADS`, otherwise the physical cores this process may use. */
+  threads?: number;
+  /** Kernel set. Default: `TEMPER_ISA`, otherwise the best this CPU runs. */
+  isa?: string;
+}
+
+export interface TensorInfo {
+  dtype: DType;
+  shape: readonly number[];
+}
+
+export interface RunOptions {
+  /** Records with `accumulate: "after_first"` overwrite instead of add. Default false. */
+  first?: boolean;
+}
+
+/** What this build of the engine and this CPU can do. */
+export function engineCapabilities(): NativeCapabilities {
+  return native(() => addon().capabilities());
+}
+
+/** Starts an engine thread. Throws EngineError when the engine is not built or the options do not fit this CPU. */
+export function createContext(options: ContextOptions = {}): EngineContext {
+  const capabilities = engineCapabilities();
+  const threads = options.threads ?? defaultThreads();
+  if (!Number.isInteger(threads) || threads < 1 || threads > 4096) {
+    throw new EngineError(`an engine cannot have ${threads} threads`);
+  }
+  const isa = options.isa ?? (process.env.TEMPER_ISA || capabilities.isas[0]!);
+  if (!capabilities.isas.includes(isa)) {
+    throw new EngineError(
+      `this CPU does not run the kernel set '${isa}'; it runs ${capabilities.isas.join(', ')}`,
+    );
+  }
+  const signature = {
+    engine: capabilities.version,
+    isa,
+    device: capabilities.cpu,
+    threads,
+    libraries: capabilities.libraries,
+  };
+  return new EngineContext(
+    native(() => addon().createContext({ threads, isa })),
+    signature,
+  );
+}
+
+/**
+ * Named tensors, loaded plans and the engine thread that runs them, in the order in which runs were asked for.
+ * Failures are EngineError, OutOfMemoryError where the system refuses memory, and EngineAborted after `abort()`.
+ *
+ * @example
+ * const context = createContext();
+ * context.allocate('w', 'f32', [2, 3]);
+ * context.write('w', new Float32Array(6));
+ * const plan = context.load(compiled.plan);
+ * const { loss } = await plan.run('micro', { ids, labels, weight }, { first: true });
+ */
+export class EngineContext {
+  /** What the bits of its results depend on besides plan and inputs. */
+  readonly signature: ExecutionSignature;
+  readonly #native: NativeContext;
+  readonly #tensors = new Map<string, TensorInfo>();
+  #closed = false;
+
+  constructor(context: NativeContext, signature: ExecutionSignature) {
+    this.#native = context;
+    this.signature = signature;
+  }
+
+  /** A zero-filled tensor of the context. Pages are committed when first touched. */
+  allocate(name: string, dtype: DType, shape: readonly number[]): void {
+    const info = tensorInfo(name, dtype, shape);
+    native(() => this.#native.allocate(name, dtype, [...shape]));
+    this.#tensors.set(name, info);
+  }
+
+  /**
+   * A read-only tensor: the bytes of `file` from `byteOffset`, mapped and not copied (copied where the offset is not a
+   * multiple of the element). The file must not be truncated while it is mapped; replacing it by rename is safe.
+   */
+  map(name: string, file: string, byteOffset: number, dtype: DType, shape: readonly number[]): void {
+    const info = tensorInfo(name, dtype, shape);
+    requireOffset(`the tensor '${name}'`, byteOffset);
+    native(() => this.#native.map(name, file, byteOffset, dtype, [...shape]));
+    this.#tensors.set(name, info);
+  }
+
+  /** Frees a tensor that no loaded plan uses. */
+  free(name: string): void {
+    native(() => this.#native.free(name));
+    this.#tensors.delete(name);
+  }
+
+  /** Dtype and shape of every tensor, in the order in which they were made. */
+  get tensors(): ReadonlyMap<string, TensorInfo> {
+    return this.#tensors;
+  }
+
+  /** Copies `data` (the dtype's array type, or raw bytes) into a tensor from element `offset`. */
+  write(name: string, data: TensorData | Uint8Array, offset = 0): void {
+    const { dtype } = this.#info(name);
+    const bytes = bytesOf(`the tensor '${name}'`, dtype, data);
+    requireOffset(`the tensor '${name}'`, offset);
+    native(() => this.#native.write(name, offset * dtypeBytes[dtype], bytes));
+  }
+
+  /** A copy of a tensor, or of `count` elements from element `offset`. */
+  read(name: string, offset = 0, count?: number): TensorData {
+    const { dtype, shape } = this.#info(name);
+    requireOffset(`the tensor '${name}'`, offset);
+    const elements = count ?? Math.max(0, shape.reduce((product, d) => product * d, 1) - offset);
+    requireOffset(`the tensor '${name}'`, elements);
+    const size = dtypeBytes[dtype];
+    return typedArray(
+      dtype,
+      native(() => this.#native.read(name, offset * size, elements * size)),
+    );
+  }
+
+  /** Checks a plan against the tensors and prepares its kernels. Arena and scratch are allocated by the first run. */
+  load(plan: Plan): EnginePlan {
+    const loaded = native(() => this.#native.load(JSON.stringify(plan)));
+    return new EnginePlan(this.#native, plan, loaded.plan, loaded.arenaBytes, loaded.workspaceBytes);
+  }
+
+  /**
+   * Copies of whole tensors, in the order of `names`, made by the engine thread after everything queued before. Later
+   * runs wait for it, so the copy is of one moment.
+   */
+  async snapshot(names: readonly string[]): Promise<Map<string, TensorData>> {
+    const infos = names.map((name) => [name, this.#info(name)] as const);
+    const buffers = await nativeAsync(async () => this.#native.snapshot([...names]));
+    return new Map(infos.map(([name, { dtype }], i) => [name, typedArray(dtype, buffers[i]!)]));
+  }
+
+  /** Ends the run under way between two records; it and all that is queued reject with EngineAborted. */
+  abort(): void {
+    this.#native.abort();
+  }
+
+  progress(): NativeProgress {
+    return this.#native.progress();
+  }
+
+  /** Seconds per op while `on`; turning it off clears them. */
+  profile(on: boolean): void {
+    this.#native.profile(on);
+  }
+
+  /** By time, the longest first. */
+  profileTimes(): NativeRecordTime[] {
+    return this.#native.profileTimes().sort((a, b) => b.seconds - a.seconds);
+  }
+
+  /** While `on`, fills arena and scratch with NaN whenever nothing should read them any more: a test of the plan. */
+  poison(on: boolean): void {
+    this.#native.poison(on);
+  }
+
+  /** Aborts what is queued, waits for the record under way and frees everything. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#native.close();
+    this.#tensors.clear();
+  }
+
+  #info(name: string): TensorInfo {
+    const info = this.#tensors.get(name);
+    if (info !== undefined) return info;
+    throw new EngineError(this.#closed ? 'the context is closed' : `there is no tensor '${name}'`);
+  }
+}
+
+/** A plan in a context. */
+export class EnginePlan {
+  readonly name: string;
+  readonly arenaBytes: number;
+  /** Scratch of the record that needs most. */
+  readonly workspaceBytes: number;
+  readonly #native: NativeContext;
+  readonly #id: number;
+  readonly #inputs = new Map<string, DType>();
+  readonly #outputs = new Map<string, DType>();
+
+  constructor(context: NativeContext, plan: Plan, id: number, arenaBytes: number, workspaceBytes: number) {
+    this.name = plan.name;
+    this.arenaBytes = arenaBytes;
+    this.workspaceBytes = workspaceBytes;
+    this.#native = context;
+    this.#id = id;
+    for (const buffer of plan.buffers) {
+      if (buffer.space === 'input') this.#inputs.set(buffer.name, buffer.dtype);
+      if (buffer.space === 'output') this.#outputs.set(buffer.name, buffer.dtype);
+    }
+  }
+
+  /**
+   * Queues a program and resolves to its output slots by name. `inputs` are exactly the slots that the program reads,
+   * each in the array type of its dtype (16-bit floats as their bits); they are copied before this returns.
+   */
+  async run(
+    program: string,
+    inputs: Readonly<Record<string, TensorData | Uint8Array>> = {},
+    options: RunOptions = {},
+  ): Promise<Record<string, TensorData>> {
+    const bytes: Record<string, Uint8Array> = {};
+    for (const [name, data] of Object.entries(inputs)) {
+      const dtype = this.#inputs.get(name);
+      if (dtype === undefined) throw new EngineError(`plan '${this.name}' has no input '${name}'`);
+      bytes[name] = bytesOf(`plan '${this.name}': the input '${name}'`, dtype, data);
+    }
+    const outputs = await nativeAsync(async () =>
+      this.#native.run(this.#id, program, bytes, { first: options.first ?? false }),
+    );
+    return Object.fromEntries(
+      Object.entries(outputs).map(([name, buffer]) => [name, typedArray(this.#outputs.get(name)!, buffer)]),
+    );
+  }
+
+  /** Forgets the plan. It must have no runs queued. */
+  unload(): void {
+    native(() => this.#native.unload(this.#id));
+  }
+}
+
+function tensorInfo(name: string, dtype: DType, shape: readonly number[]): TensorInfo {
+  if (name === '') throw new EngineError('a tensor needs a name');
+  if (!shape.every((d) => Number.isSafeInteger(d) && d > 0)) {
+    throw new EngineError(`the tensor '${name}' cannot have the shape [${shape.join(', ')}]`);
+  }
+  return { dtype, shape: [...shape] };
+}
+
+function requireOffset(what: string, offset: number): void {
+  if (!Number.isSafeInteger(offset) || offset < 0)
+    throw new EngineError(`${what}: ${offset} is no offset or count`);
+}

@@ -1,0 +1,15 @@
+/** The TypeScript face of the native engine. */
+export {
+  type ContextOptions,
+  createContext,
+  EngineContext,
+  EnginePlan,
+  engineCapabilities,
+  type RunOptions,
+  type TensorInfo,
+} from './context.js';
+export { EngineAborted } from './errors.js';
+export { crc32c, type DequantizeOptions, dequantize, firstNonFinite, ggmlTypes } from './files.js';
+export type { NativeCapabilities, NativeProgress, NativeRecordTime } from './native.js';
+export { defaultThreads } from './threads.js';
+export type { TensorData } from './typed_arrays.js';

@@ -1,0 +1,30 @@
+/** Tensors as JavaScript has them: float32 and int32 as numbers, the 16-bit floats as their bits. */
+import type { DType } from '../graph/plan.js';
+import { dtypeBytes } from '../graph/plan.js';
+import { EngineError } from '../shared/errors.js';
+
+export type TensorData = Float32Array | Int32Array | Uint16Array;
+
+const arrayOf = { f32: Float32Array, i32: Int32Array, bf16: Uint16Array, f16: Uint16Array } as const;
+
+/** A buffer's contents in the array type of `dtype`, without a copy. */
+export function typedArray(dtype: DType, buffer: ArrayBuffer): TensorData {
+  return new arrayOf[dtype](buffer);
+}
+
+/**
+ * The bytes of `data`, without a copy. Throws EngineError unless it is the array type of `dtype`, or a Uint8Array of
+ * whole elements.
+ */
+export function bytesOf(what: string, dtype: DType, data: TensorData | Uint8Array): Uint8Array {
+  if (data instanceof Uint8Array) {
+    if (data.byteLength % dtypeBytes[dtype] !== 0) {
+      throw new EngineError(`${what}: ${data.byteLength} bytes are not whole ${dtype} values`);
+    }
+    return data;
+  }
+  if (!(data instanceof arrayOf[dtype])) {
+    throw new EngineError(`${what} is ${dtype}: expected a ${arrayOf[dtype].name}`);
+  }
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}

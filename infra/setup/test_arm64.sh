@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Cross-compiles the native tests for arm64 and runs them under qemu-user. Installs Debian's cross-compiler and emulator
+# where it may. Pass test names (e.g. attention_test) to run those alone.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+packages=()
+command -v aarch64-linux-gnu-g++ >/dev/null || packages+=(g++-aarch64-linux-gnu)
+command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
+if [ "${#packages[@]}" -gt 0 ]; then
+  sudo=
+  [ "$(id -u)" = 0 ] || sudo='sudo -n'
+  if ! { command -v apt-get && $sudo true; } >/dev/null 2>&1; then
+    echo "test_arm64: install these first: ${packages[*]}" >&2
+    exit 1
+  fi
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+generator=()
+if [ ! -f build/arm64/CMakeCache.txt ] && command -v ninja >/dev/null; then generator=(-G Ninja); fi
+cmake -S native -B build/arm64 "${generator[@]}" -DCMAKE_TOOLCHAIN_FILE="$PWD/native/toolchains/aarch64.cmake" \
+  -DTEMPER_ADDON=OFF -DTEMPER_TESTS=ON
+cmake --build build/arm64 --parallel "$(nproc)"
+filter=()
+if [ "$#" -gt 0 ]; then filter=(-R "^($(IFS='|'; echo "$*"))\$"); fi
+ctest --test-dir build/arm64 --output-on-failure "${filter[@]}"
