@@ -166,6 +166,6 @@ inline double relative_error(const std::vector<double>& a, const std::vector<dou
 }
 
 // Half an ulp of the type, relative: what storing a result costs.
-inline double rounding(DType dtype) { return dtype == DType::bf16 ? 0x1p-9 : 0x1p-24; }
+inline double rounding(DType dtype) { return dtype == DType::bf16 ? 0x1p-8 : 0x1p-24; }
 
 } // namespace temper::check

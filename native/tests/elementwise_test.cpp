@@ -1,0 +1,178 @@
+// fill, cast, add, scale, swiglu and its gradient: element by element against double precision.
+#include "kernel_call.hpp"
+
+using namespace temper;
+using namespace temper::check;
+
+namespace {
+
+const std::vector<std::vector<int64_t>> shapes = {{1, 1}, {1, 7}, {3, 17}, {5, 64}, {13, 101}, {7, 2903}};
+const DType floats[] = {DType::f32, DType::bf16};
+
+// Every result within a few roundings of the reference, whose own size (before cancellation) is `size`.
+void check_elements(const std::vector<double>& result, DType dtype, double ulps, const std::function<double(int64_t)>& reference,
+                    const std::function<double(int64_t)>& size) {
+    for (size_t i = 0; i < result.size(); i++) {
+        const auto n = static_cast<int64_t>(i);
+        const double tolerance = rounding(dtype) * std::fabs(reference(n)) * 1.01 + ulps * 0x1p-24 * std::fabs(size(n));
+        CHECK_CLOSE(result[i], reference(n), tolerance + 1e-40);
+    }
+}
+
+} // namespace
+
+TEST(fill_writes_every_element) {
+    for (DType dtype : {DType::f32, DType::bf16, DType::i32})
+        for (const auto& shape : shapes)
+            Invocation{"fill", {{"value", -2.0}}, {}, {zeros(dtype, shape)}}.on_each_isa([](const auto& results) {
+                for (double x : results[0]) CHECK_EQ(x, -2.0);
+            });
+}
+
+TEST(cast_rounds_to_nearest_even) {
+    for (DType from : floats)
+        for (DType to : floats)
+            for (const auto& shape : shapes) {
+                const Values x = normal(from, shape);
+                Invocation{"cast", {}, {x}, {zeros(to, shape)}}.on_each_isa([&](const auto& results) {
+                    for (size_t i = 0; i < x.data.size(); i++)
+                        CHECK_EQ(results[0][i], to == DType::bf16 ? round_to_bf16(static_cast<float>(x.data[i])) : x.data[i]);
+                });
+            }
+}
+
+TEST(cast_keeps_infinity_nan_and_ties) {
+    Values x = values(DType::f32, {19}, std::vector<double>(19, 1.0));
+    x.data[0] = INFINITY, x.data[1] = -INFINITY, x.data[2] = NAN;
+    x.data[3] = 1 + 0x1p-8;       // halfway between 1 and its neighbour: to even, down
+    x.data[4] = 1 + 3 * 0x1p-8;   // halfway: to even, up
+    x.data[5] = 3.4028234e38;     // past the largest bf16
+    x.data[18] = -0.0;            // in the tail
+    Invocation{"cast", {}, {x}, {zeros(DType::bf16, {19})}}.on_each_isa([](const auto& results) {
+        const std::vector<double>& y = results[0];
+        CHECK(y[0] == INFINITY && y[1] == -INFINITY && std::isnan(y[2]));
+        CHECK_EQ(y[3], 1.0);
+        CHECK_EQ(y[4], 1 + 0x1p-6);
+        CHECK_EQ(y[5], INFINITY);
+        CHECK(std::signbit(y[18]));
+    });
+}
+
+TEST(cast_reads_every_half) {
+    // All 65536 bit patterns against the definition: (−1)^s · 2^(e−25) · (m + 1024), subnormals without the 1024.
+    constexpr int n = 65536;
+    for (const std::string& isa : available_isas()) {
+        Memory from(2 * n), to(4 * n);
+        for (int i = 0; i < n; i++) static_cast<uint16_t*>(from.get())[i] = static_cast<uint16_t>(i);
+        Call call{{{DType::f16, {n}, from.get()}}, {{DType::f32, {n}, to.get()}}, {"cast", {}}, 2, nullptr, false};
+        find_op(isa, "cast")->run(call);
+        for (int i = 0; i < n; i++) {
+            const int exponent = i >> 10 & 31, mantissa = i & 1023;
+            double expected = std::ldexp(exponent ? mantissa + 1024 : mantissa, std::max(exponent, 1) - 25);
+            if (exponent == 31) expected = mantissa ? NAN : INFINITY;
+            if (i & 0x8000) expected = -expected;
+            const float y = static_cast<float*>(to.get())[i];
+            CHECK(std::isnan(expected) ? std::isnan(y) : y == expected);
+        }
+    }
+}
+
+TEST(add_adds_any_mixture_of_types) {
+    for (DType a : floats)
+        for (DType b : floats)
+            for (DType y : floats)
+                for (const auto& shape : shapes) {
+                    const Values va = normal(a, shape), vb = normal(b, shape);
+                    Invocation{"add", {}, {va, vb}, {zeros(y, shape)}}.on_each_isa([&](const auto& results) {
+                        check_elements(results[0], y, 1, [&](int64_t i) { return va[i] + vb[i]; },
+                                       [&](int64_t i) { return va[i] + vb[i]; });
+                    });
+                }
+}
+
+TEST(add_may_write_onto_its_first_input) {
+    const Values a = normal(DType::f32, {20011}), b = normal(DType::bf16, {20011});
+    Invocation{"add", {}, {a, b}, {zeros(DType::f32, {20011})}, false, {{0, 0}}}.on_each_isa([&](const auto& results) {
+        for (int64_t i = 0; i < 20011; i++)
+            CHECK_EQ(results[0][static_cast<size_t>(i)], static_cast<float>(a[i]) + static_cast<float>(b[i]));
+    });
+}
+
+TEST(scale_multiplies) {
+    for (DType y : floats)
+        for (const auto& shape : shapes) {
+            const Values x = normal(DType::bf16, shape);
+            Invocation{"scale", {{"alpha", 0.3}}, {x}, {zeros(y, shape)}}.on_each_isa([&](const auto& results) {
+                auto expected = [&](int64_t i) { return x[i] * 0.3; };
+                check_elements(results[0], y, 2, expected, expected);
+            });
+        }
+}
+
+namespace {
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+} // namespace
+
+TEST(swiglu_is_gate_times_its_sigmoid_times_up) {
+    for (DType gate : floats)
+        for (DType h : floats)
+            for (const auto& shape : shapes) {
+                const Values g = normal(gate, shape, 3), u = normal(DType::bf16, shape);
+                Invocation{"swiglu", {}, {g, u}, {zeros(h, shape)}}.on_each_isa([&](const auto& results) {
+                    auto expected = [&](int64_t i) { return g[i] * sigmoid(g[i]) * u[i]; };
+                    check_elements(results[0], h, 6, expected, expected);
+                });
+            }
+}
+
+TEST(swiglu_is_right_at_the_ends_of_the_exponential) {
+    const Values g = values(DType::f32, {8}, {-1000, -104, -88, -1e-30, 0, 1e-30, 88, 1000});
+    const Values u = values(DType::f32, {8}, std::vector<double>(8, 1.0));
+    Invocation{"swiglu", {}, {{g.dtype, {1, 8}, g.data}, {u.dtype, {1, 8}, u.data}}, {zeros(DType::f32, {1, 8})}}.on_each_isa(
+        [&](const auto& results) {
+            for (int64_t i = 0; i < 8; i++) {
+                const double expected = g[i] * sigmoid(g[i]);
+                CHECK_CLOSE(results[0][static_cast<size_t>(i)], expected, 4e-7 * std::fabs(expected) + 1e-36);
+            }
+        });
+}
+
+TEST(swiglu_grad_agrees_with_the_formula_in_place_too) {
+    for (bool in_place : {false, true})
+        for (DType dtype : floats)
+            for (const auto& shape : shapes) {
+                const Values d = normal(DType::bf16, shape), g = normal(dtype, shape, 3), u = normal(dtype, shape);
+                Invocation invocation{"swiglu_grad", {}, {d, g, u}, {zeros(dtype, shape), zeros(dtype, shape)}};
+                if (in_place) invocation.in_place = {{0, 1}, {1, 2}};
+                invocation.on_each_isa([&](const auto& results) {
+                    check_elements(
+                        results[0], dtype, 8,
+                        [&](int64_t i) {
+                            const double s = sigmoid(g[i]);
+                            return d[i] * u[i] * s * (1 + g[i] * (1 - s));
+                        },
+                        [&](int64_t i) { return d[i] * u[i] * sigmoid(g[i]) * (1 + std::fabs(g[i])); });
+                    auto dup = [&](int64_t i) { return d[i] * g[i] * sigmoid(g[i]); };
+                    check_elements(results[1], dtype, 6, dup, dup);
+                });
+            }
+}
+
+TEST(swiglu_grad_agrees_with_finite_differences) {
+    const std::vector<int64_t> shape = {3, 11};
+    const Values d = normal(DType::f32, shape), g = normal(DType::f32, shape), u = normal(DType::f32, shape);
+    Invocation{"swiglu_grad", {}, {d, g, u}, {zeros(DType::f32, shape), zeros(DType::f32, shape)}}.on_each_isa(
+        [&](const auto& results) {
+            const double step = 1e-5;
+            for (int64_t i = 0; i < 33; i++) {
+                auto h = [&](double gate) { return gate * sigmoid(gate) * u[i]; };
+                CHECK_CLOSE(results[0][static_cast<size_t>(i)], d[i] * (h(g[i] + step) - h(g[i] - step)) / (2 * step), 1e-5);
+            }
+        });
+}
+
+TEST(elementwise_checks_name_the_op) {
+    CHECK_THROWS((Invocation{"add", {}, {zeros(DType::f32, {3}), zeros(DType::f32, {4})}, {zeros(DType::f32, {3})}}.run("portable", 1)), "add: ");
+    CHECK_THROWS((Invocation{"scale", {}, {zeros(DType::f32, {3})}, {zeros(DType::f32, {3})}}.run("portable", 1)), "'alpha' is missing");
+    CHECK_THROWS((Invocation{"swiglu", {}, {zeros(DType::f32, {3, 2})}, {zeros(DType::f32, {3, 2})}}.run("portable", 1)), "takes 2 inputs");
+}
