@@ -96,6 +96,11 @@ export class GraphBuilder {
     return this.byName.get(name) ?? null;
   }
 
+  /** The value with this id, null where there is none yet. */
+  value(id: number): Value | null {
+    return this.values[id] ?? null;
+  }
+
   /** Nodes written by `write` belong to decoder layer `index`, which is what activation checkpointing recomputes. */
   layer<T>(index: number | null, write: () => T): T {
     const outer = this.currentLayer;

@@ -114,6 +114,7 @@ export const attention: Op = {
     }
     return [o, lse];
   },
+  float32: [1],
   fallback(emit, [q, k, v, segments], attrs) {
     const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
     const tokens = q!.axes[0]!;

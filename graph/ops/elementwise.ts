@@ -29,6 +29,7 @@ export const add: Op = {
   vjp: (_emit, _call, [dy], needs) => needs.map((need) => (need ? dy! : null)),
   evaluate: ([a, b]) => [a!.data.map((x, i) => x + b!.data[i]!)],
   inPlace: [[0, 0]],
+  float32: [0],
   cheap: true,
 };
 

@@ -39,6 +39,7 @@ export const embedding: Op = {
     });
     return [y];
   },
+  float32: [0],
   fallback(emit, [table, ids]) {
     const [pick] = emit('one_hot', [ids!], { axis: table!.axes[0]! });
     return emit('einsum', [pick!, table!], { spec: 'tv,vd->td' });

@@ -100,6 +100,7 @@ export const linearCrossEntropy: Op = {
     });
     return [Float64Array.of(loss), ...(flag(attrs, 'dx') ? [dx] : []), ...(flag(attrs, 'dw') ? [dw] : [])];
   },
+  float32: [0],
   accumulates: [0, 1, 2],
   fallback(emit, [x, w, labels, weight], attrs) {
     const [logits] = emit('einsum', [x!, w!], { spec: 'td,vd->tv' });
@@ -136,6 +137,7 @@ export const linearLogprobs: Op = {
       }),
     ];
   },
+  float32: [0],
   fallback(emit, [x, w, targets]) {
     const [logits] = emit('einsum', [x!, w!], { spec: 'td,vd->tv' });
     return emitLogprobs(emit, logits!, targets!);

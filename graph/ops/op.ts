@@ -69,6 +69,8 @@ export interface Op {
   readonly accumulates?: readonly number[];
   /** Outputs (state) whose old values `evaluate` gets after the inputs, where the node has them. */
   readonly readsOutputs?: readonly number[];
+  /** Outputs that stay float32 in every precision: statistics, losses, the residual stream. */
+  readonly float32?: readonly number[];
   /** Pairs [output, input] that may share a buffer. */
   readonly inPlace?: readonly (readonly [output: number, input: number])[];
   /** True where a pass that saves memory may well compute it again: cheap beside a matrix product. */

@@ -5,7 +5,7 @@
  */
 import { elements } from '../graph.js';
 import type { Op, Tensor } from './op.js';
-import { flag, num, require } from './op.js';
+import { demand, flag, num } from './op.js';
 
 /** global_norm: the Euclidean norm over all gradients, and that of each. */
 export const globalNorm: Op = {

@@ -47,6 +47,7 @@ export const rmsnorm: Op = {
     }
     return [y, rstd];
   },
+  float32: [1],
   cheap: true,
   fallback(emit, [x, w], attrs) {
     const [squares] = emit('einsum', [x!, x!], { spec: 'td,td->t' });

@@ -1,0 +1,84 @@
+/**
+ * Reverse-mode differentiation, graph to graph: appends the backward nodes and declares an output `grad:<name>` for
+ * each trainable parameter that the loss depends on. Work is done only for values that a trainable parameter feeds:
+ * a frozen parameter costs no gradient, and nothing flows to layers below the lowest trained one.
+ */
+import { GraphBuilder } from '../builder.js';
+import { GraphError } from '../error.js';
+import type { Graph, Value } from '../graph.js';
+import { getValue, outputOf } from '../graph.js';
+import { opOf } from '../ops/registry.js';
+import { removeDeadCode } from './dead_code.js';
+
+/** Differentiates output `loss` of `graph`, an f32 [1]. */
+export function autodiff(graph: Graph): Graph {
+  const loss = outputOf(graph, 'loss');
+  const needs = valuesThatNeedGradients(graph);
+  if (!needs.has(loss.id)) {
+    throw new GraphError(
+      `graph ${graph.name}: the loss depends on no trainable parameter; nothing would be trained`,
+    );
+  }
+  const builder = GraphBuilder.from(graph);
+  const contributions = new Map<number, { grad: Value; layer: number | null }[]>();
+  const contribute = (id: number, grad: Value, layer: number | null) => {
+    const list = contributions.get(id);
+    if (list === undefined) contributions.set(id, [{ grad, layer }]);
+    else list.push({ grad, layer });
+  };
+
+  /** The gradient of a value whose consumers have all been seen: the sum of what they contributed. */
+  const gradientOf = (id: number): Value | null => {
+    const list = contributions.get(id);
+    if (list === undefined) return null;
+    let sum = list[0]!.grad;
+    for (const { grad, layer } of list.slice(1)) {
+      const value = getValue(graph, id);
+      const options = {
+        names: [`d(${value.name})`],
+        dtypes: [value.kind === 'param' ? ('f32' as const) : value.dtype],
+      };
+      sum = builder.layer(layer, () => builder.emit('add', [sum, grad], {}, options)[0]!);
+    }
+    contributions.set(id, [{ grad: sum, layer: null }]);
+    return sum;
+  };
+
+  builder.phase('backward', () => {
+    contribute(loss.id, builder.emit('fill', [], { value: 1, axes: '1' }, { names: ['d(loss)'] })[0]!, null);
+    for (const node of graph.nodes.toReversed()) {
+      const inputNeeds = node.inputs.map((id) => needs.has(id));
+      if (!inputNeeds.includes(true)) continue;
+      const grads = node.outputs.map(gradientOf);
+      if (grads.every((grad) => grad === null)) continue;
+      const op = opOf(node.op);
+      if (op.vjp === undefined) throw new GraphError(`op ${node.op} has no gradient`);
+      const call = {
+        inputs: node.inputs.map((id) => getValue(graph, id)),
+        outputs: node.outputs.map((id) => getValue(graph, id)),
+        attrs: node.attrs,
+      };
+      const made = builder.layer(node.layer, () => op.vjp!(builder.emit, call, grads, inputNeeds));
+      made.forEach((grad, i) => {
+        if (grad !== null && inputNeeds[i]) contribute(node.inputs[i]!, grad, node.layer);
+      });
+    }
+    for (const value of graph.values) {
+      if (value.kind !== 'param' || !value.trainable) continue;
+      const grad = gradientOf(value.id);
+      if (grad !== null) builder.output(`grad:${value.name}`, grad);
+    }
+  });
+  return removeDeadCode(builder.build());
+}
+
+function valuesThatNeedGradients(graph: Graph): Set<number> {
+  const needs = new Set(
+    graph.values.filter((value) => value.kind === 'param' && value.trainable).map((value) => value.id),
+  );
+  for (const node of graph.nodes) {
+    if (!node.inputs.some((id) => needs.has(id))) continue;
+    for (const id of node.outputs) needs.add(id);
+  }
+  return needs;
+}

@@ -1,0 +1,118 @@
+/**
+ * LoRA (Hu et al. 2021): y = x·Wᵀ becomes x·Wᵀ + s · dropout(x)·Aᵀ·Bᵀ with A [R, in], B [out, R] and s = alpha ÷ R, or
+ * alpha ÷ √R (rsLoRA, Kalajdzievski 2023). W and everything else is frozen. The low-rank product joins the matmul of
+ * W as a second product of the same record, so it costs no pass over y.
+ */
+import { GraphBuilder } from '../builder.js';
+import { GraphError } from '../error.js';
+import type { Graph, Node, Value } from '../graph.js';
+import { getValue } from '../graph.js';
+import type { Product } from '../ops/matmul.js';
+import { matmulCall, matmulParts } from '../ops/matmul.js';
+import { setTrainable } from './trainable.js';
+
+export interface LoraOptions {
+  rank: number;
+  alpha: number;
+  rsLora: boolean;
+  /** Probability that an element of the adapter's input is dropped while training; 0 leaves the op out. */
+  dropout: number;
+  /** Whether a linear is adapted, by module name: `model.layers.0.self_attn.q_proj`. */
+  matches: (module: string) => boolean;
+}
+
+const weightSuffix = '.weight';
+
+/** Names of the module's adapter parameters. */
+export const loraNames = (module: string): { a: string; b: string } => ({
+  a: `${module}.lora_A.weight`,
+  b: `${module}.lora_B.weight`,
+});
+
+/** Modules of `graph` that `insertLora` could adapt: the linears, by name, in order. */
+export function linearModules(graph: Graph): string[] {
+  const modules = new Set<string>();
+  for (const node of graph.nodes)
+    for (const product of linearProducts(graph, node)) modules.add(moduleOf(product.b));
+  return [...modules];
+}
+
+/** Inserts adapters into every linear that matches, in training with dropout, and freezes everything else. */
+export function insertLora(graph: Graph, options: LoraOptions): Graph {
+  if (!Number.isInteger(options.rank) || options.rank < 1) {
+    throw new GraphError(`LoRA rank is ${options.rank}, should be a whole number from 1`);
+  }
+  const builder = GraphBuilder.withValuesOf(graph);
+  builder.setAxes({ R: options.rank });
+  const scale = options.alpha / (options.rsLora ? Math.sqrt(options.rank) : options.rank);
+  let site = 0;
+  for (const node of graph.nodes) {
+    const adapted = linearProducts(graph, node).filter((product) => options.matches(moduleOf(product.b)));
+    const outputs = node.outputs.map((id) => getValue(graph, id));
+    const inputs = node.inputs.map((id) => getValue(graph, id));
+    builder.layer(node.layer, () => {
+      if (adapted.length === 0) {
+        builder.append({ op: node.op, inputs, outputs, attrs: node.attrs });
+        return;
+      }
+      const parts = matmulParts(inputs, node.attrs);
+      const products = adapted.map((product) =>
+        lowRankProduct(builder, product, scale, options.dropout, site++),
+      );
+      const call = matmulCall(
+        { ...parts, products: [...parts.products, ...products] },
+        String(node.attrs.compute),
+      );
+      builder.append({ op: 'matmul', inputs: call.inputs, outputs, attrs: call.attrs });
+    });
+  }
+  if (site === 0) {
+    throw new GraphError(
+      `LoRA matches none of the model's linears, which are: ${linearModules(graph).join(', ')}`,
+    );
+  }
+  return setTrainable(
+    builder.build(),
+    (name) => name.endsWith('.lora_A.weight') || name.endsWith('.lora_B.weight'),
+  );
+}
+
+function linearProducts(graph: Graph, node: Node): Product<Value>[] {
+  if (node.op !== 'matmul') return [];
+  const { products } = matmulParts(
+    node.inputs.map((id) => getValue(graph, id)),
+    node.attrs,
+  );
+  return products.filter(
+    (p) => p.b.kind === 'param' && p.transB && !p.transA && p.b.name.endsWith(weightSuffix),
+  );
+}
+
+const moduleOf = (weight: Value): string => weight.name.slice(0, -weightSuffix.length);
+
+function lowRankProduct(
+  builder: GraphBuilder,
+  base: Product<Value>,
+  scale: number,
+  probability: number,
+  site: number,
+): Product<Value> {
+  const module = moduleOf(base.b);
+  const [out, into] = base.b.axes as [string, string];
+  const names = loraNames(module);
+  const a = builder.param(names.a, 'f32', `R ${into}`);
+  const b = builder.param(names.b, 'f32', `${out} R`);
+  const x = probability === 0 ? base.a : dropped(builder, base.a, probability, site);
+  const u = builder.linear(`${module.split('.').at(-1)!}.lora_u`, x, a);
+  return { a: u, b, transA: false, transB: true, alpha: base.alpha * scale };
+}
+
+function dropped(builder: GraphBuilder, x: Value, probability: number, site: number): Value {
+  const tokens = x.axes[0]!;
+  const random = [
+    builder.input('dropout_key', 'i32', '4'),
+    builder.input('packs', 'i32', tokens),
+    builder.input('offsets', 'i32', tokens),
+  ];
+  return builder.emit('dropout', [x, ...random], { probability, site }, { names: ['lora_dropout'] })[0]!;
+}

@@ -1,0 +1,101 @@
+/**
+ * Memory planning: an offset in the arena for every intermediate value of a program, such that no two that live at one
+ * time overlap. Greedy by size, best fit (Pisarchyk and Lee 2020, "Efficient memory management for deep neural net
+ * inference"): the largest value is placed first, each into the tightest gap among those it lives beside.
+ */
+import type { Graph, Node, Value } from '../graph.js';
+import { elements, getValue } from '../graph.js';
+import { opOf } from '../ops/registry.js';
+import { dtypeBytes } from '../plan.js';
+import type { Lifetime } from './liveness.js';
+import { arenaSize, lifetimes, peakBytes } from './liveness.js';
+
+export interface MemoryPlan {
+  /** Byte offset of each intermediate value, by id. */
+  readonly offsets: ReadonlyMap<number, number>;
+  readonly arenaBytes: number;
+  /** The most bytes alive at one node: no plan of this order can be smaller. */
+  readonly lowerBound: number;
+}
+
+/** Values that share one range: one, or a chain of values each computed in place of the one before. */
+interface Range {
+  readonly ids: number[];
+  readonly bytes: number;
+  readonly life: Lifetime;
+  offset: number;
+}
+
+/** `inPlace: false` gives every value a range of its own. */
+export function planMemory(
+  graph: Graph,
+  nodes: readonly Node[],
+  options: { inPlace: boolean } = { inPlace: true },
+): MemoryPlan {
+  const ranges = options.inPlace ? sharedRanges(graph, nodes) : separateRanges(graph, nodes);
+  const bySize = [...ranges].sort((a, b) => b.bytes - a.bytes || a.life.first - b.life.first);
+  const placed: Range[] = [];
+  for (const range of bySize) {
+    range.offset = bestFit(range, placed);
+    insertByOffset(placed, range);
+  }
+  const offsets = new Map(ranges.flatMap((range) => range.ids.map((id) => [id, range.offset] as const)));
+  const arenaBytes = ranges.reduce((end, range) => Math.max(end, range.offset + range.bytes), 0);
+  return { offsets, arenaBytes, lowerBound: peakBytes(ranges, nodes.length) };
+}
+
+function separateRanges(graph: Graph, nodes: readonly Node[]): Range[] {
+  return [...lifetimes(graph, nodes)].map(([id, life]) => ({
+    ids: [id],
+    bytes: arenaSize(getValue(graph, id)),
+    life,
+    offset: 0,
+  }));
+}
+
+/** Lets an output take over the range of an input that dies there, where the op works in place. */
+function sharedRanges(graph: Graph, nodes: readonly Node[]): Range[] {
+  const ranges = new Map(separateRanges(graph, nodes).map((range) => [range.ids[0]!, range]));
+  nodes.forEach((node, at) => {
+    for (const [output, input] of opOf(node.op).inPlace ?? []) {
+      const [made, read] = [node.outputs[output], node.inputs[input]];
+      if (made === undefined || read === undefined) continue;
+      const [into, from] = [ranges.get(made), ranges.get(read)];
+      const alone = node.inputs.filter((id) => id === read).length === 1;
+      if (into === undefined || from === undefined || from.life.last !== at || !alone) continue;
+      if (!sameStorage(getValue(graph, made), getValue(graph, read))) continue;
+      from.ids.push(made);
+      from.life.last = into.life.last;
+      ranges.set(made, from);
+    }
+  });
+  return [...new Set(ranges.values())];
+}
+
+const sameStorage = (a: Value, b: Value): boolean =>
+  a.dtype === b.dtype && elements(a.shape) * dtypeBytes[a.dtype] === elements(b.shape) * dtypeBytes[b.dtype];
+
+/** The tightest gap between ranges that live at the same time; behind them all where none is wide enough. */
+function bestFit(range: Range, placed: readonly Range[]): number {
+  let best = -1;
+  let bestGap = Number.POSITIVE_INFINITY;
+  let end = 0;
+  for (const other of placed) {
+    if (other.life.last < range.life.first || range.life.last < other.life.first) continue;
+    const gap = other.offset - end;
+    if (gap >= range.bytes && gap < bestGap) [best, bestGap] = [end, gap];
+    end = Math.max(end, other.offset + other.bytes);
+  }
+  return best >= 0 ? best : end;
+}
+
+function insertByOffset(placed: Range[], range: Range): void {
+  let low = 0;
+  let high = placed.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (placed[middle]!.offset <= range.offset) low = middle + 1;
+    else high = middle;
+  }
+  placed.splice(low, 0, range);
+}

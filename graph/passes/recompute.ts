@@ -1,0 +1,108 @@
+/**
+ * Activation recomputation (Chen et al. 2016): the backward pass of a decoder layer computes again what it needs of the
+ * layer's forward pass, instead of keeping it. In a layer that is recomputed in full only the layer's input is kept;
+ * where it is cheap, only what costs little beside a matrix product is computed again (Korthikanti et al. 2022), and
+ * only where that saves memory. Dropout draws the same mask again, because its mask is a function of its counter.
+ */
+import { GraphBuilder } from '../builder.js';
+import type { Graph, Node } from '../graph.js';
+import { getValue } from '../graph.js';
+import { opOf } from '../ops/registry.js';
+
+export interface RecomputeChoice {
+  /** Layers whose whole forward pass is computed again. */
+  readonly full: ReadonlySet<number>;
+  /** Layers whose cheap ops are computed again. */
+  readonly cheap: ReadonlySet<number>;
+}
+
+/** Decoder layers of the graph, ascending. */
+export function layersOf(graph: Graph): number[] {
+  const layers = new Set(graph.nodes.map((node) => node.layer));
+  return [...layers].filter((layer) => layer !== null).sort((a, b) => a - b);
+}
+
+/** Adds the recomputation to a graph with its backward pass. */
+export function recompute(graph: Graph, choice: RecomputeChoice): Graph {
+  if (choice.full.size === 0 && choice.cheap.size === 0) return graph;
+  const repeatable = repeatableNodes(graph, choice);
+  const builder = GraphBuilder.withValuesOf(graph);
+  const copies = new Map<number, number>();
+  const begun = new Set<number>();
+  for (const node of graph.nodes) {
+    if (node.phase === 'backward' && node.layer !== null && !begun.has(node.layer)) {
+      begun.add(node.layer);
+      for (const original of neededCopies(graph, node.layer, repeatable))
+        copyNode(builder, graph, original, copies);
+    }
+    const inputs = node.phase === 'backward' ? node.inputs.map((id) => copies.get(id) ?? id) : node.inputs;
+    append(builder, { ...node, inputs });
+  }
+  return builder.build();
+}
+
+function append(builder: GraphBuilder, node: Node): void {
+  const values = (ids: readonly number[]) => ids.map((id) => builder.value(id)!);
+  builder.phase(node.phase, () =>
+    builder.layer(node.layer, () =>
+      builder.append({
+        op: node.op,
+        inputs: values(node.inputs),
+        outputs: values(node.outputs),
+        attrs: node.attrs,
+      }),
+    ),
+  );
+}
+
+function copyNode(builder: GraphBuilder, graph: Graph, node: Node, copies: Map<number, number>): void {
+  const inputs = node.inputs.map((id) => copies.get(id) ?? id);
+  const outputs = node.outputs.map(
+    (id) => builder.clone(getValue(graph, id), `${getValue(graph, id).name}.again`).id,
+  );
+  append(builder, { ...node, inputs, outputs, phase: 'recompute' });
+  node.outputs.forEach((id, i) => {
+    copies.set(id, outputs[i]!);
+  });
+}
+
+/** Forward nodes that may be computed again, by output value. What a later layer reads forward is kept instead. */
+function repeatableNodes(graph: Graph, choice: RecomputeChoice): Map<number, Node> {
+  const readBackward = new Set<number>();
+  const crossing = new Set<number>();
+  const home = new Map<number, number | null>();
+  for (const node of graph.nodes) {
+    for (const id of node.outputs) home.set(id, node.layer);
+    for (const id of node.inputs) {
+      if (node.phase === 'backward') readBackward.add(id);
+      else if (home.get(id) !== node.layer) crossing.add(id);
+    }
+  }
+  const repeatable = new Map<number, Node>();
+  for (const node of graph.nodes) {
+    if (node.phase !== 'forward' || node.layer === null) continue;
+    if (node.outputs.some((id) => crossing.has(id) || getValue(graph, id).kind !== 'intermediate')) continue;
+    const isKept = (id: number) =>
+      getValue(graph, id).kind !== 'intermediate' || readBackward.has(id) || crossing.has(id);
+    const worth =
+      choice.cheap.has(node.layer) &&
+      opOf(node.op).cheap === true &&
+      node.inputs.every((id) => isKept(id) || repeatable.has(id));
+    if (choice.full.has(node.layer) || worth) for (const id of node.outputs) repeatable.set(id, node);
+  }
+  return repeatable;
+}
+
+/** What the backward pass of `layer` needs again, in forward order. */
+function neededCopies(graph: Graph, layer: number, repeatable: ReadonlyMap<number, Node>): Node[] {
+  const needed = new Set<Node>();
+  const demand = (id: number) => {
+    const node = repeatable.get(id);
+    if (node === undefined || node.layer !== layer || needed.has(node)) return;
+    needed.add(node);
+    node.inputs.forEach(demand);
+  };
+  for (const node of graph.nodes)
+    if (node.phase === 'backward' && node.layer === layer) node.inputs.forEach(demand);
+  return graph.nodes.filter((node) => needed.has(node));
+}
