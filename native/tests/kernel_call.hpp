@@ -40,6 +40,21 @@ inline float round_to_bf16(float x) {
     return x;
 }
 
+// The half nearest to x (ties to even), as its bits; for normal halves.
+inline uint16_t f16_bits(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude < 0x38800000) return static_cast<uint16_t>(sign); // below the smallest normal half: 0
+    return static_cast<uint16_t>(sign | ((magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13));
+}
+inline float round_to_f16(float x) {
+    const uint32_t bits = f16_bits(x), magnitude = bits & 0x7fff;
+    const uint32_t wide = (bits & 0x8000) << 16 | (magnitude ? (magnitude << 13) + 0x38000000 : 0);
+    std::memcpy(&x, &wide, 4);
+    return x;
+}
+
 // A tensor with its values in double precision beside it: what references compute from.
 struct Values {
     DType dtype;
@@ -64,7 +79,10 @@ inline int64_t whole(int64_t low, int64_t high) {
 }
 
 inline Values values(DType dtype, std::vector<int64_t> shape, std::vector<double> data) {
-    for (double& x : data) x = dtype == DType::bf16 ? round_to_bf16(static_cast<float>(x)) : static_cast<float>(x);
+    for (double& x : data) {
+        const float nearest = static_cast<float>(x);
+        x = dtype == DType::bf16 ? round_to_bf16(nearest) : dtype == DType::f16 ? round_to_f16(nearest) : nearest;
+    }
     return {dtype, std::move(shape), std::move(data)};
 }
 inline Values normal(DType dtype, std::vector<int64_t> shape, double deviation = 1) {
@@ -131,6 +149,7 @@ struct Invocation {
         for (size_t i = 0; i < v.data.size(); i++) {
             const float x = static_cast<float>(v.data[i]);
             if (v.dtype == DType::f32) tensor.as<float>()[i] = x;
+            if (v.dtype == DType::f16) tensor.as<uint16_t>()[i] = f16_bits(x);
             if (v.dtype == DType::i32) tensor.as<int32_t>()[i] = static_cast<int32_t>(static_cast<int64_t>(v.data[i]));
             if (v.dtype == DType::bf16) {
                 uint32_t bits;

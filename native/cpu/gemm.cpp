@@ -1,0 +1,314 @@
+// The driver: which thread computes which part of y, in which blocks.
+//
+//     for each block of columns that fits the L2 cache          (N)
+//         for each pass over K                                  (one, unless K is long)
+//             pack b: the block's panels, TILE_COLUMNS wide
+//             for each strip of rows                            (M)
+//                 pack a, or read it where it lies
+//                 for each panel: the tile; after the last pass, its way out
+//
+// after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), with b instead of a kept
+// in L2 since a can mostly be read in place.
+#include "gemm.hpp"
+
+#include "expect.hpp"
+#include "gemm_pack.hpp"
+#include "gemm_tile.hpp"
+#include "loops.hpp"
+
+#include <algorithm>
+
+namespace temper::TEMPER_ISA {
+
+namespace {
+
+// Words of K in one pass, and in one strip of a product too long for a pass. What a sum rounds to depends on them, so
+// they are constants and no function of the machine.
+constexpr int64_t PASS_WORDS = 800;
+constexpr int64_t STRIP_WORDS = 512;
+// The packed block of b, in words: about 600 KB, which leaves L2 (1 MB and more) room for a and y.
+constexpr int64_t BLOCK_WORDS = 150 * 1024;
+// Rows whose float32 sums wait for the next pass. Each thread holds one such block.
+constexpr int64_t PARTIAL_ROWS = 1024;
+
+// [k0, k0 + k) of one product.
+struct Segment {
+    const Product* product;
+    int64_t k0, k, words;
+    float rescale;
+};
+using Pass = std::vector<Segment>;
+
+struct Schedule {
+    std::vector<Pass> passes; // at least one
+    float alpha = 1;          // what the sums are multiplied with at last
+    int64_t pass_words = 0;   // the longest pass
+};
+
+// α₀P₀ + α₁P₁ = (P₀ · α₀/α₁ + P₁) · α₁: the factors are rounded as they are, and alpha costs nothing inside K.
+Schedule schedule(const Gemm& gemm, int k_per_word) {
+    Schedule result;
+    result.passes.emplace_back();
+    int64_t used = 0;
+    bool any = false;
+    for (const Product& product : gemm.products) {
+        if (product.alpha == 0 || product.k == 0) continue;
+        const int64_t words = ceil_div(product.k, k_per_word);
+        const int64_t strips = words <= PASS_WORDS ? 1 : ceil_div(words, STRIP_WORDS);
+        const int64_t strip = strips == 1 ? words : round_up(ceil_div(words, strips), VL);
+        for (int64_t w = 0; w < words; w += strip) {
+            const int64_t here = std::min(strip, words - w);
+            if (used > 0 && used + here > PASS_WORDS) {
+                result.passes.emplace_back();
+                used = 0;
+            }
+            const float rescale = any && w == 0 ? result.alpha / product.alpha : 1;
+            const int64_t k0 = w * k_per_word;
+            result.passes.back().push_back({&product, k0, std::min(here * k_per_word, product.k - k0), here, rescale});
+            used += here;
+            result.pass_words = std::max(result.pass_words, used);
+        }
+        result.alpha = product.alpha;
+        any = true;
+    }
+    return result;
+}
+
+// The threads form a grid over y; each computes its cell alone.
+struct Grid {
+    int rows, columns;
+};
+
+// Every cell packs the b of its columns (about PACK_COST rows' worth of work), so columns are split where they can be.
+Grid choose_grid(const Gemm& gemm) {
+    constexpr int64_t PACK_COST = 16;
+    const int64_t row_units = ceil_div(gemm.m, 8), column_units = ceil_div(gemm.n, TILE_COLUMNS);
+    Grid best = {1, 1};
+    int64_t best_cost = INT64_MAX;
+    for (int columns = 1; columns <= gemm.threads; columns++) {
+        const int rows = gemm.threads / columns;
+        const int64_t cost = (ceil_div(row_units, rows) * 8 + PACK_COST) * ceil_div(column_units, columns);
+        if (cost <= best_cost) {
+            best = {rows, columns};
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+int64_t part(int64_t units, int parts, int index) { return units * index / parts; }
+
+// Where a thread's scratch lies, in words; every part is 64-byte aligned.
+struct ScratchLayout {
+    int64_t b, a, sums, total;
+    int64_t block_panels; // of TILE_COLUMNS
+    int64_t row_block;    // rows whose sums are kept
+};
+
+ScratchLayout scratch_layout(const Gemm& gemm, const Schedule& plan, const Grid& grid) {
+    const int64_t panels = ceil_div(ceil_div(gemm.n, TILE_COLUMNS), grid.columns);
+    const int64_t panel_words = std::max<int64_t>(1, plan.pass_words) * TILE_COLUMNS;
+    ScratchLayout layout;
+    // Blocks of equal size, none above BLOCK_WORDS unless one panel is.
+    const int64_t most = std::max<int64_t>(1, BLOCK_WORDS / panel_words);
+    layout.block_panels = ceil_div(panels, ceil_div(panels, most));
+    layout.row_block = plan.passes.size() > 1 ? std::min(round_up(gemm.m, TILE_SUMS), PARTIAL_ROWS) : TILE_SUMS;
+    layout.b = 0;
+    layout.a = round_up(layout.block_panels * panel_words + VL, 16);
+    // a: TILE_SUMS rows of each segment, padded to whole vectors, and room for the packing's last vector
+    const int64_t segments = static_cast<int64_t>(gemm.products.size()) + plan.pass_words / STRIP_WORDS + 1;
+    layout.sums = layout.a + round_up(TILE_SUMS * (plan.pass_words + (segments + 1) * VL), 16);
+    layout.total = layout.sums + round_up(layout.row_block * layout.block_panels * TILE_COLUMNS, 16);
+    return layout;
+}
+
+template <class Lanes> vf load_as_float(const void* data, DType dtype, int64_t at, Lanes lanes) {
+    return dtype == DType::f32 ? load(static_cast<const float*>(data) + at, lanes)
+                               : load(static_cast<const bf16*>(data) + at, lanes);
+}
+
+// The tile's way out: sums [rows][width] times alpha, plus what y adds, to rows m.. and columns n.. of y.
+void write_out(const Output& y, float alpha, const float* sums, int width, int64_t m, int rows, int64_t n,
+               int64_t columns) {
+    for (int i = 0; i < rows; i++, sums += width) {
+        const int64_t at = (m + i) * y.ld + n, residual_at = (m + i) * y.residual_ld + n;
+        each_vector(0, columns, [&](int64_t j, auto lanes) {
+            vf v = load(sums + j) * splat(alpha);
+            if (y.bias) v += load_as_float(y.bias, y.bias_dtype, n + j, lanes);
+            if (y.residual) v += load_as_float(y.residual, y.residual_dtype, residual_at + j, lanes);
+            if (y.accumulate) v += load(static_cast<const float*>(y.data) + at + j, lanes);
+            if (y.dtype == DType::f32)
+                store(static_cast<float*>(y.data) + at + j, v, lanes);
+            else
+                store(static_cast<bf16*>(y.data) + at + j, v, lanes);
+        });
+    }
+}
+
+// Calls f with a null pointer of the C++ type that stands for `dtype`.
+template <class F> void with_source(DType dtype, F f) {
+    if (dtype == DType::f32) f(static_cast<const float*>(nullptr));
+    if (dtype == DType::bf16) f(static_cast<const bf16*>(nullptr));
+    if (dtype == DType::f16) f(static_cast<const f16*>(nullptr));
+}
+
+// One thread's part of y.
+template <class Words> class Cell {
+  public:
+    Cell(const Gemm& gemm, const Schedule& plan, const ScratchLayout& layout, uint32_t* scratch)
+        : gemm(gemm), plan(plan), layout(layout), packed_b(scratch + layout.b), packed_a(scratch + layout.a),
+          sums(reinterpret_cast<float*>(scratch + layout.sums)) {
+        strips.resize(gemm.products.size() + static_cast<size_t>(plan.pass_words / STRIP_WORDS) + 1);
+    }
+
+    void run(int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+        const int64_t block = layout.block_panels * TILE_COLUMNS;
+        const int64_t row_block = plan.passes.size() > 1 ? layout.row_block : m1 - m0;
+        for (int64_t n = n0; n < n1; n += block)
+            for (int64_t m = m0; m < m1; m += row_block)
+                run_block(m, std::min(m + row_block, m1), n, std::min(n + block, n1));
+    }
+
+  private:
+    const Gemm& gemm;
+    const Schedule& plan;
+    const ScratchLayout& layout;
+    uint32_t* packed_b;
+    uint32_t* packed_a;
+    float* sums;
+    std::vector<Strip> strips;
+
+    static int vectors_of(int64_t columns) {
+        return static_cast<int>(ceil_div(std::min<int64_t>(columns, TILE_COLUMNS), VL));
+    }
+
+    void run_block(int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+        const int full_rows = TILE_SUMS / vectors_of(n1 - n0);
+        const int64_t width = round_up(n1 - n0, VL);
+        for (size_t p = 0; p < plan.passes.size(); p++) {
+            const bool last = p + 1 == plan.passes.size();
+            pack_b(plan.passes[p], n0, n1);
+            for (int64_t m = m0; m < m1;) {
+                const int rows = next_rows(m1 - m, full_rows);
+                prepare_a(plan.passes[p], m, rows);
+                float* const strip_sums = plan.passes.size() > 1 ? sums + (m - m0) * width : sums;
+                for (int64_t n = n0; n < n1; n += TILE_COLUMNS) {
+                    const int vectors = vectors_of(n1 - n);
+                    float* const tile_sums = plan.passes.size() > 1 ? strip_sums + rows * (n - n0) : sums;
+                    if (last && gemm.y.accumulate) prefetch_y(m, rows, n);
+                    aim_b(plan.passes[p], n - n0, n1 - n0);
+                    find_tile<Words>(rows, vectors)(strips.data(), static_cast<int>(plan.passes[p].size()), tile_sums,
+                                                    p > 0);
+                    if (last)
+                        write_out(gemm.y, plan.alpha, tile_sums, vectors * VL, m, rows, n,
+                                  std::min<int64_t>(n1 - n, TILE_COLUMNS));
+                }
+                m += rows;
+            }
+        }
+    }
+
+    // y comes from memory while the tile computes.
+    void prefetch_y(int64_t m, int rows, int64_t n) const {
+        const char* row = static_cast<const char*>(gemm.y.data) + (m * gemm.y.ld + n) * 4;
+        for (int i = 0; i < rows; i++, row += gemm.y.ld * 4)
+            for (int at = 0; at < TILE_COLUMNS * 4; at += 64) __builtin_prefetch(row + at, 1);
+    }
+
+    // packed_b: [segment][panel][word][width], width TILE_COLUMNS but for the last panel of a matrix.
+    void pack_b(const Pass& pass, int64_t n0, int64_t n1) {
+        uint32_t* out = packed_b;
+        for (const Segment& segment : pass) {
+            const Factor& b = segment.product->b;
+            for (int64_t n = n0; n < n1; n += TILE_COLUMNS, out += segment.words * TILE_COLUMNS) {
+                const int width = vectors_of(n1 - n) * VL;
+                with_source(b.dtype, [&](auto null) {
+                    const auto* source = static_cast<decltype(null)>(b.data);
+                    if (b.trans)
+                        pack_transposed<Words>(source + n * b.ld + segment.k0, b.ld, segment.k, n1 - n, width, out);
+                    else
+                        pack_straight<Words>(source + segment.k0 * b.ld + n, b.ld, segment.k, n1 - n, width, out);
+                });
+            }
+        }
+    }
+
+    // The strips' b for the panel that starts `column` columns into a block of `columns`.
+    void aim_b(const Pass& pass, int64_t column, int64_t columns) {
+        const uint32_t* b = packed_b;
+        for (size_t s = 0; s < pass.size(); s++) {
+            strips[s].b = b + column * pass[s].words;
+            b += ceil_div(columns, TILE_COLUMNS) * TILE_COLUMNS * pass[s].words;
+        }
+    }
+
+    // The strips' a: where it lies if its rows are words already, otherwise packed.
+    void prepare_a(const Pass& pass, int64_t m, int rows) {
+        uint32_t* out = packed_a;
+        for (size_t s = 0; s < pass.size(); s++) {
+            const Segment& segment = pass[s];
+            const Factor& a = segment.product->a;
+            Strip& strip = strips[s];
+            strip.words = segment.words;
+            strip.rescale = segment.rescale;
+            with_source(a.dtype, [&](auto null) {
+                const auto* source = static_cast<decltype(null)>(a.data);
+                using Source = std::remove_const_t<std::remove_pointer_t<decltype(null)>>;
+                strip.a = reinterpret_cast<const char*>(out);
+                strip.packed = a.trans;
+                if (a.trans) {
+                    pack_straight<Words>(source + segment.k0 * a.ld + m, a.ld, segment.k, gemm.m - m, rows, out);
+                    out += segment.words * rows + VL;
+                } else if (Words::template reads_in_place<Source> && segment.k % Words::k_per_word == 0) {
+                    strip.a = reinterpret_cast<const char*>(source + m * a.ld + segment.k0);
+                    strip.row_stride = a.ld * static_cast<int64_t>(sizeof(Source));
+                } else {
+                    const int64_t stride = round_up(segment.words, VL);
+                    for (int i = 0; i < rows; i++, out += stride)
+                        pack_row<Words>(source + (m + i) * a.ld + segment.k0, segment.k, out);
+                    strip.row_stride = stride * 4;
+                }
+            });
+        }
+    }
+};
+
+template <class Words> void run(const Gemm& gemm, uint32_t* scratch) {
+    const Schedule plan = schedule(gemm, Words::k_per_word);
+    const Grid grid = choose_grid(gemm);
+    const ScratchLayout layout = scratch_layout(gemm, plan, grid);
+    const int cells = grid.rows * grid.columns;
+    const int64_t row_units = ceil_div(gemm.m, 8), column_units = ceil_div(gemm.n, TILE_COLUMNS);
+#pragma omp parallel for num_threads(cells) schedule(static, 1)
+    for (int c = 0; c < cells; c++) {
+        const int row = c / grid.columns, column = c % grid.columns;
+        Cell<Words>(gemm, plan, layout, scratch + c * layout.total)
+            .run(part(row_units, grid.rows, row) * 8, std::min(gemm.m, part(row_units, grid.rows, row + 1) * 8),
+                 part(column_units, grid.columns, column) * TILE_COLUMNS,
+                 std::min(gemm.n, part(column_units, grid.columns, column + 1) * TILE_COLUMNS));
+    }
+}
+
+} // namespace
+
+Compute compute_type(const Call& call) {
+    const std::string& name = call.attrs.text("compute");
+    expect(name == "f32" || name == "bf16", call, "compute is '" + name + "'; it must be 'f32' or 'bf16'");
+    return name == "f32" ? Compute::f32 : Compute::bf16;
+}
+
+size_t gemm_scratch(const Gemm& gemm) {
+    const int k_per_word = gemm.compute == Compute::bf16 ? Bf16Words::k_per_word : F32Words::k_per_word;
+    const Grid grid = choose_grid(gemm);
+    const ScratchLayout layout = scratch_layout(gemm, schedule(gemm, k_per_word), grid);
+    return static_cast<size_t>(grid.rows * grid.columns * layout.total) * 4;
+}
+
+void gemm(const Gemm& gemm, void* scratch) {
+    if (gemm.compute == Compute::bf16)
+        run<Bf16Words>(gemm, static_cast<uint32_t*>(scratch));
+    else
+        run<F32Words>(gemm, static_cast<uint32_t*>(scratch));
+}
+
+} // namespace temper::TEMPER_ISA

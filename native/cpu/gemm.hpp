@@ -1,0 +1,68 @@
+// The matrix product of every op: y = Σᵢ alphaᵢ · op(aᵢ) · op(bᵢ) [+ bias] [+ residual] [+ y], M×N.
+//
+// Nothing is prepacked and nothing but y is written: weights stay where they are (mapped files, float32 masters), and
+// each thread packs the panels it multiplies into its own scratch, converting them to the compute type on the way.
+// All products of a tile are added in registers, so a LoRA layer or the gradient of a shared input is one pass over y.
+//
+// Every element of y is computed by one thread, in an order that K alone decides: the same bits on any number of
+// threads.
+#pragma once
+#include "../engine/op.hpp"
+
+#include <vector>
+
+#ifndef TEMPER_ISA
+#error "TEMPER_ISA names the kernel set: portable, avx2, avx512, avx512_bf16"
+#endif
+
+namespace temper::TEMPER_ISA {
+
+// What the factors are multiplied as. bf16: each factor is rounded to bfloat16 (to nearest, ties to even); their
+// products are accumulated in float32 either way.
+enum class Compute : uint8_t { f32, bf16 };
+
+// The record's `compute` attribute. Throws std::invalid_argument unless it is "f32" or "bf16".
+Compute compute_type(const Call&);
+
+// A row-major matrix with `ld` elements from row to row; trans: op() is its transpose.
+struct Factor {
+    const void* data;
+    DType dtype; // f32, bf16 or f16
+    int64_t ld;
+    bool trans = false;
+};
+
+struct Product {
+    Factor a;    // op(a): (M, K)
+    Factor b;    // op(b): (K, N)
+    int64_t k;
+    float alpha = 1; // 0: the product is skipped, whatever its factors hold
+};
+
+struct Output {
+    void* data = nullptr;     // (M, N)
+    DType dtype = DType::f32; // f32 or bf16
+    int64_t ld = 0;
+    bool accumulate = false;         // add to what y holds; f32 only
+    const void* bias = nullptr;      // (N), f32 or bf16
+    DType bias_dtype = DType::f32;
+    const void* residual = nullptr;  // (M, N), f32 or bf16
+    DType residual_dtype = DType::f32;
+    int64_t residual_ld = 0;
+};
+
+struct Gemm {
+    int64_t m, n;
+    std::vector<Product> products = {};
+    Output y = {};
+    Compute compute;
+    int threads;
+};
+
+// Bytes of scratch gemm() needs; a function of shapes, dtypes and threads, never of data.
+size_t gemm_scratch(const Gemm&);
+
+// `scratch` is 64-byte aligned.
+void gemm(const Gemm&, void* scratch);
+
+} // namespace temper::TEMPER_ISA

@@ -1,0 +1,101 @@
+// Packing: from a row-major matrix to the words that the tile reads in sequence.
+#pragma once
+#include "gemm_words.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace temper::TEMPER_ISA {
+
+// One of log2(VL) stages: rows i and i + S trade the halves of each 2·S block.
+template <int S, size_t... I> inline vu interleave(vu a, vu b, bool high, std::index_sequence<I...>) {
+    const vu low_lanes = {static_cast<uint32_t>((I / S) % 2 == 0 ? I : VL + I - S)...};
+    const vu high_lanes = {static_cast<uint32_t>((I / S) % 2 == 0 ? I + S : VL + I)...};
+    return __builtin_shuffle(a, b, high ? high_lanes : low_lanes);
+}
+
+template <int S> [[gnu::always_inline]] inline void transpose_stage(vu (&rows)[VL]) {
+    if constexpr (S > 0) {
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; i++) {
+            if (i & S) continue;
+            const vu a = rows[i], b = rows[i + S];
+            rows[i] = interleave<S>(a, b, false, std::make_index_sequence<VL>());
+            rows[i + S] = interleave<S>(a, b, true, std::make_index_sequence<VL>());
+        }
+        transpose_stage<S / 2>(rows);
+    }
+}
+[[gnu::always_inline]] inline void transpose(vu (&rows)[VL]) { transpose_stage<VL / 2>(rows); }
+
+// `count` elements at p, and zeros up to `size`: what a vector may read at the edge of a matrix.
+template <class Source, int SIZE> struct Edge {
+    Source values[SIZE] = {};
+    Edge(const Source* p, int64_t count) { std::memcpy(values, p, static_cast<size_t>(count) * sizeof(Source)); }
+};
+
+// The words of row p[0] … p[k - 1], padded with zeros to a whole word; `out` has room for whole vectors.
+template <class Words, class Source> inline void pack_row(const Source* p, int64_t k, uint32_t* out) {
+    constexpr int step = VL * Words::k_per_word;
+    int64_t i = 0;
+    for (; i + step <= k; i += step, out += VL) store_words(out, Words::along(p + i));
+    if (i < k) store_words(out, Words::along(Edge<Source, step>(p + i, k - i).values));
+}
+
+// From columns of words to [word][width]: K runs along the rows of the source (op(b) of a transposed b, N rows of K).
+// Rows past `rows` become zeros. width: a multiple of VL.
+template <class Words, class Source>
+void pack_transposed(const Source* source, int64_t ld, int64_t k, int64_t rows, int width, uint32_t* out) {
+    constexpr int step = VL * Words::k_per_word;
+    const int64_t words = (k + Words::k_per_word - 1) / Words::k_per_word;
+    for (int column = 0; column < width; column += VL) {
+        const int64_t valid = std::min<int64_t>(VL, rows - column);
+        for (int64_t w = 0; w < words; w += VL) {
+            const int64_t left = k - w * Words::k_per_word;
+            const Source* p = source + column * ld + w * Words::k_per_word;
+            vu block[VL];
+            if (valid == VL && left >= step) {
+#pragma GCC unroll 16
+                for (int r = 0; r < VL; r++) block[r] = Words::along(p + r * ld);
+            } else {
+                for (int r = 0; r < VL; r++)
+                    block[r] = r < valid ? Words::along(Edge<Source, step>(p + r * ld, std::min<int64_t>(left, step)).values)
+                                         : vu{};
+            }
+            transpose(block);
+            uint32_t* to = out + w * width + column;
+            if (words - w >= VL) {
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; i++) store_words(to + i * width, block[i]);
+            } else {
+                for (int i = 0; i < words - w; i++) store_words(to + i * width, block[i]);
+            }
+        }
+    }
+}
+
+// From rows of K to [word][width]: K runs down the source (op(b) of a plain b, op(a) of a transposed a). Columns past
+// `columns` become zeros. Whole vectors are stored at every word, each overwriting the last one's excess: width need
+// not be a multiple of VL, and `out` has room for one more vector.
+template <class Words, class Source>
+void pack_straight(const Source* source, int64_t ld, int64_t k, int64_t columns, int width, uint32_t* out) {
+    constexpr int per_word = Words::k_per_word;
+    const int64_t words = (k + per_word - 1) / per_word;
+    for (int64_t w = 0; w < words; w++, source += per_word * ld, out += width) {
+        const int64_t rows = std::min<int64_t>(per_word, k - w * per_word);
+        for (int column = 0; column < width; column += VL) {
+            const int64_t valid = std::min<int64_t>(VL, columns - column);
+            if (valid == VL && rows == per_word) {
+                store_words(out + column, Words::across(source + column, ld));
+                continue;
+            }
+            Source edge[per_word * VL] = {};
+            for (int64_t r = 0; r < rows; r++)
+                if (valid > 0)
+                    std::memcpy(edge + r * VL, source + r * ld + column, static_cast<size_t>(valid) * sizeof(Source));
+            store_words(out + column, Words::across(edge, VL));
+        }
+    }
+}
+
+} // namespace temper::TEMPER_ISA
