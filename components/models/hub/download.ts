@@ -1,0 +1,244 @@
+/** Downloads a model from the hub into the cache: resumed after an interruption, checked, published all at once. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { ModelError, ServiceUnavailable } from '../../../shared/errors.js';
+import { HubClient, type HubFile, type HubOptions } from './client.js';
+
+export interface DownloadOptions extends HubOptions {
+  /** Folder of the cache. */
+  cache: string;
+  revision?: string;
+  onProgress?: (doneBytes: number, totalBytes: number, file: string) => void;
+  onNotice?: (text: string) => void;
+}
+
+export interface DownloadedModel {
+  folder: string;
+  commit: string;
+}
+
+const commitPattern = /^[0-9a-f]{40}$/;
+const wantedNames = new Set([
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'model.safetensors.index.json',
+]);
+
+/**
+ * The folder of a model at a revision. A commit that lies in the cache needs no network; a branch does, unless the hub
+ * cannot be reached (or HF_HUB_OFFLINE is set) and the branch was resolved before.
+ */
+export async function downloadModel(id: string, options: DownloadOptions): Promise<DownloadedModel> {
+  const { revision = 'main', onNotice } = options;
+  const home = path.join(options.cache, 'hub', id.replaceAll('/', '--'));
+  const client = new HubClient(options);
+  const commit = await resolveCommit(client, id, revision, home, onNotice);
+  const folder = path.join(home, commit);
+  if (!(await exists(folder))) {
+    if (offline())
+      throw new ServiceUnavailable(
+        `${id} at ${commit} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it`,
+      );
+    await mkdir(home, { recursive: true });
+    await withLock(`${folder}.lock`, folder, options.signal, () =>
+      fetchAll(client, id, commit, folder, options),
+    );
+  }
+  return { folder, commit };
+}
+
+async function resolveCommit(
+  client: HubClient,
+  id: string,
+  revision: string,
+  home: string,
+  onNotice: ((text: string) => void) | undefined,
+): Promise<string> {
+  if (commitPattern.test(revision)) return revision;
+  const ref = path.join(home, 'refs', encodeURIComponent(revision));
+  const known = await readFile(ref, 'utf8').catch(() => null);
+  if (offline()) {
+    if (known !== null) return known;
+    throw new ServiceUnavailable(
+      `${id} at ${revision} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it`,
+    );
+  }
+  try {
+    const commit = await client.commitOf(id, revision);
+    await mkdir(path.dirname(ref), { recursive: true });
+    await writeFile(ref, commit);
+    return commit;
+  } catch (error) {
+    if (!(error instanceof ServiceUnavailable) || known === null) throw error;
+    onNotice?.(`the hub cannot be reached; ${id} at ${revision} is taken from the cache, commit ${known}`);
+    return known;
+  }
+}
+
+async function fetchAll(
+  client: HubClient,
+  id: string,
+  commit: string,
+  folder: string,
+  options: DownloadOptions,
+): Promise<void> {
+  const partial = `${folder}.partial`;
+  await mkdir(partial, { recursive: true });
+  const files = selectFiles(await client.files(id, commit), id);
+  const total = files.reduce((sum, file) => sum + file.bytes, 0);
+  let before = 0;
+  for (const file of files) {
+    const done = before;
+    await fetchFile(client, id, commit, file, partial, (bytes) =>
+      options.onProgress?.(done + bytes, total, file.path),
+    );
+    before += file.bytes;
+  }
+  await rename(partial, folder);
+}
+
+/** Config, tokenizer and safetensors weights; throws where the repository has none of the latter. */
+function selectFiles(files: HubFile[], id: string): HubFile[] {
+  const sharded = files.some(({ path: name }) => name === 'model.safetensors.index.json');
+  const isWeight = (name: string) =>
+    sharded ? /^model-\d+-of-\d+\.safetensors$/.test(name) : name === 'model.safetensors';
+  const selected = files.filter(({ path: name }) => wantedNames.has(name) || isWeight(name));
+  if (!selected.some(({ path: name }) => name === 'config.json'))
+    throw new ModelError(`${id}: the repository has no config.json`);
+  if (!selected.some(({ path: name }) => isWeight(name))) {
+    const gguf = files.find(({ path: name }) => name.endsWith('.gguf'));
+    const hint = gguf === undefined ? '' : `; it has ${gguf.path}: download that file and name its path`;
+    throw new ModelError(`${id}: the repository has no safetensors weights${hint}`);
+  }
+  return selected;
+}
+
+async function fetchFile(
+  client: HubClient,
+  id: string,
+  commit: string,
+  file: HubFile,
+  folder: string,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const target = path.join(folder, file.path);
+  if (await exists(target)) return onBytes(file.bytes);
+  const partial = `${target}.partial`;
+  for (let attempt = 1; ; attempt++) {
+    await fetchRest(client, id, commit, file, partial, onBytes);
+    const found = await checksum(partial, file);
+    if (found === file.checksum.value) break;
+    await rm(partial);
+    if (attempt === 2) {
+      throw new ModelError(
+        `${id}: ${file.path} is damaged: ${file.checksum.algorithm} ${found}, but the hub lists ${file.checksum.value}`,
+      );
+    }
+  }
+  await rename(partial, target);
+}
+
+/** Appends what `partial` lacks, and goes on where a connection breaks for as long as it brings something. */
+async function fetchRest(
+  client: HubClient,
+  id: string,
+  commit: string,
+  file: HubFile,
+  partial: string,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const handle = await open(partial, 'a+');
+  try {
+    let have = (await handle.stat()).size;
+    if (have > file.bytes) {
+      await handle.truncate(0);
+      have = 0;
+    }
+    for (let fruitless = 0; have < file.bytes; ) {
+      const before = have;
+      try {
+        const { from, body } = await client.content(id, commit, file.path, have);
+        if (from !== have) {
+          await handle.truncate(from);
+          have = from;
+        }
+        for await (const chunk of body) {
+          await handle.appendFile(chunk);
+          have += chunk.byteLength;
+          onBytes(have);
+        }
+      } catch (error) {
+        const broken = error instanceof TypeError;
+        if (!broken) throw error;
+      }
+      if (have > file.bytes) break;
+      fruitless = have > before ? 0 : fruitless + 1;
+      if (fruitless === 3)
+        throw new ServiceUnavailable(`${id}: the connection breaks at byte ${have} of ${file.path}`);
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function checksum(file: string, { checksum: { algorithm } }: HubFile): Promise<string> {
+  const hash = createHash(algorithm === 'sha256' ? 'sha256' : 'sha1');
+  if (algorithm === 'git-sha1') hash.update(`blob ${(await stat(file)).size}\0`);
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
+/** Runs `work` unless another process of this host is at it; then waits for what it publishes. */
+async function withLock(
+  lock: string,
+  published: string,
+  signal: AbortSignal | undefined,
+  work: () => Promise<void>,
+): Promise<void> {
+  const owner = `${hostname()} ${process.pid}`;
+  for (;;) {
+    signal?.throwIfAborted();
+    if (await exists(published)) return;
+    if (
+      await writeFile(lock, owner, { flag: 'wx' }).then(
+        () => true,
+        () => false,
+      )
+    )
+      break;
+    if (await isDead(lock)) await rm(lock, { force: true });
+    else await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  try {
+    await work();
+  } finally {
+    await rm(lock, { force: true });
+  }
+}
+
+async function isDead(lock: string): Promise<boolean> {
+  const [host, pid] = (await readFile(lock, 'utf8').catch(() => '')).split(' ');
+  if (host !== hostname() || !pid) return false;
+  try {
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
+function offline(): boolean {
+  return /^(1|true|yes|on)$/i.test(process.env.HF_HUB_OFFLINE ?? '');
+}
+
+async function exists(file: string): Promise<boolean> {
+  return (await stat(file).catch(() => null)) !== null;
+}

@@ -1,0 +1,66 @@
+/** Model families by `architectures[0]` of config.json. Operators register their own in temporal.config.ts. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { ModelError } from '../../shared/errors.js';
+import type { Model, ModelFamily } from './family.js';
+import { llama } from './llama/model.js';
+
+const families = new Map<string, ModelFamily>([[llama.architecture, llama]]);
+
+/** Adds a family, or replaces the one of the same architecture. */
+export function registerModelFamily(family: ModelFamily): void {
+  families.set(family.architecture, family);
+}
+
+export function knownArchitectures(): string[] {
+  return [...families.keys()].sort();
+}
+
+/** The family of a GGUF file's `general.architecture`. */
+export function familyOfGguf(architecture: string, place: string): ModelFamily {
+  for (const family of families.values()) {
+    if (family.ggufArchitectures.includes(architecture)) return family;
+  }
+  const known = [...families.values()].flatMap((family) => family.ggufArchitectures);
+  throw new ModelError(
+    `${place}: GGUF architecture ${JSON.stringify(architecture)} is not supported; supported: ${known.join(', ')}`,
+  );
+}
+
+/** The model that a parsed config.json describes. Throws ModelError listing the known architectures. */
+export function modelFromConfig(config: unknown, place: string): Model {
+  if (typeof config !== 'object' || config === null || Array.isArray(config)) {
+    throw new ModelError(`${place}: not a JSON object`);
+  }
+  const architectures = (config as { architectures?: unknown }).architectures;
+  const name: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
+  const known = knownArchitectures().join(', ');
+  if (typeof name !== 'string')
+    throw new ModelError(`${place}: names no 'architectures'; supported: ${known}`);
+  const family = families.get(name);
+  if (family === undefined) {
+    throw new ModelError(
+      `${place}: architecture ${JSON.stringify(name)} is not supported; supported: ${known}`,
+    );
+  }
+  return family.model(config as Record<string, unknown>, place);
+}
+
+/** Reads `config.json` of a model folder; `overrides` replace its keys (`model.config_overrides` of a recipe). */
+export async function openModel(folder: string, overrides: Record<string, unknown> = {}): Promise<Model> {
+  const file = path.join(folder, 'config.json');
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(await readFile(file, 'utf8'));
+  } catch (cause) {
+    const absent = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new ModelError(
+      absent
+        ? `${folder}: not a model folder, it has no config.json`
+        : `${file}: not valid JSON: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+  const config = typeof parsed === 'object' && parsed !== null ? { ...parsed, ...overrides } : parsed;
+  return modelFromConfig(config, file);
+}
