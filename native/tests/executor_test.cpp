@@ -1,0 +1,277 @@
+// The executor on plans of a few records: what it refuses, what it computes, and what it does between records.
+#include "../engine/context.hpp"
+
+#include "check.hpp"
+
+#include <future>
+
+using namespace temper;
+
+namespace {
+
+// Pieces of a plan's JSON.
+std::string buffer(const std::string& name, const std::string& space, int n, int offset = -1, const std::string& dtype = "f32") {
+    return R"({"name":")" + name + R"(","dtype":")" + dtype + R"(","shape":[)" + std::to_string(n) + R"(],"space":")" +
+           space + R"(","offset":)" + (offset < 0 ? "null" : std::to_string(offset)) + "}";
+}
+std::string record(const std::string& op, const std::string& in, const std::string& out, const std::string& attrs = "") {
+    return R"({"op":")" + op + R"(","inputs":[)" + in + R"(],"outputs":[)" + out + R"(],"attrs":{)" + attrs + "}}";
+}
+std::string plan(const std::string& buffers, const std::string& records, const std::string& programs, int arena = 0) {
+    return R"({"version":1,"digest":"d","name":"test","arenaBytes":)" + std::to_string(arena) + R"(,"buffers":[)" +
+           buffers + R"(],"records":[)" + records + R"(],"programs":{)" + programs + "}}";
+}
+
+// y = (x + w) · 3, through two arena buffers that share no memory.
+std::string example() {
+    return plan(buffer("x", "input", 4) + "," + buffer("w", "tensor", 4) + "," + buffer("a", "arena", 4, 0) + "," +
+                    buffer("b", "arena", 4, 64) + "," + buffer("y", "output", 4),
+                record("add", "0,1", "2") + "," + record("scale", "2", "3", R"("alpha":3)") + "," + record("cast", "3", "4"),
+                R"("go":[0,3],"none":[1,1])", 128);
+}
+
+Context context(int threads = 2) { return Context(threads, "portable"); }
+
+// Runs a program with float inputs and one float output, to the end.
+std::vector<float> run(Context& context, int id, const std::string& program,
+                       const std::map<std::string, std::vector<float>>& inputs, bool first = false) {
+    Context::Inputs bytes;
+    for (const auto& [name, values] : inputs) bytes.emplace(name, std::as_bytes(std::span(values)));
+    std::vector<float> output;
+    std::vector<void*> destinations;
+    for (const OutputSlot& slot : context.outputs(id, program)) {
+        output.resize(slot.bytes / 4);
+        destinations.push_back(output.data());
+    }
+    std::promise<void> done;
+    context.run(id, program, bytes, first, destinations, [&](const std::string* error) {
+        if (error) done.set_exception(std::make_exception_ptr(std::runtime_error(*error)));
+        else done.set_value();
+    });
+    done.get_future().get();
+    return output;
+}
+
+void set(Context& context, const std::string& name, const std::vector<float>& values) {
+    context.write(name, 0, std::as_bytes(std::span(values)));
+}
+
+} // namespace
+
+TEST(runs_a_program) {
+    Context c = context();
+    c.allocate("w", DType::f32, {4});
+    set(c, "w", {10, 20, 30, 40});
+    const auto loaded = c.load(example());
+    CHECK_EQ(loaded.arena_bytes, 128u);
+    CHECK(run(c, loaded.plan, "go", {{"x", {1, 2, 3, 4}}}) == (std::vector<float>{33, 66, 99, 132}));
+    CHECK(run(c, loaded.plan, "go", {{"x", {0, 0, 0, 0}}}) == (std::vector<float>{30, 60, 90, 120}));
+    CHECK(run(c, loaded.plan, "none", {}).empty());
+    CHECK_EQ(c.progress().records, 6u);
+    CHECK_EQ(c.progress().runs, 3u);
+    CHECK_EQ(c.progress().arena_high, 80u);
+    CHECK_EQ(c.progress().since_record_ms, 0.0);
+}
+
+TEST(poison_does_not_change_a_sound_plan) {
+    Context c = context();
+    c.allocate("w", DType::f32, {4});
+    const auto loaded = c.load(example());
+    c.poison(true);
+    CHECK(run(c, loaded.plan, "go", {{"x", {1, 2, 3, 4}}}) == (std::vector<float>{3, 6, 9, 12}));
+}
+
+TEST(poison_shows_a_read_of_what_nothing_wrote) {
+    Context c = context();
+    const auto loaded = c.load(plan(buffer("a", "arena", 4, 0) + "," + buffer("y", "output", 4), record("cast", "0", "1"),
+                                    R"("go":[0,1])", 64));
+    CHECK(run(c, loaded.plan, "go", {}) == (std::vector<float>{0, 0, 0, 0}));
+    c.poison(true);
+    for (float y : run(c, loaded.plan, "go", {})) CHECK(std::isnan(y));
+}
+
+// a's last reader is record 1; b, laid over a's second half and written by record 0 with it, is read by record 2.
+TEST(poison_shows_two_live_buffers_that_share_memory) {
+    Context c = context();
+    const std::string buffers = buffer("a", "arena", 32, 0) + "," + buffer("b", "arena", 16, 64) + "," +
+                                buffer("s", "arena", 32, 128) + "," + buffer("y", "output", 16);
+    const std::string records = record("fill", "", "0", R"("value":1)") + "," + record("fill", "", "1", R"("value":2)") +
+                                "," + record("cast", "0", "2") + "," + record("cast", "1", "3");
+    const auto loaded = c.load(plan(buffers, records, R"("go":[0,4])", 256));
+    CHECK_EQ(run(c, loaded.plan, "go", {})[0], 2.0f);
+    c.poison(true);
+    CHECK(std::isnan(run(c, loaded.plan, "go", {})[0]));
+}
+
+// v is a's memory under another shape: it lives on when a itself is past.
+TEST(poison_leaves_a_view_of_live_memory) {
+    Context c = context();
+    const std::string buffers = buffer("a", "arena", 16, 0) + "," + buffer("v", "arena", 16, 0) + "," + buffer("y", "output", 16);
+    const auto loaded = c.load(
+        plan(buffers, record("fill", "", "0", R"("value":5)") + "," + record("cast", "1", "2"), R"("go":[0,2])", 64));
+    c.poison(true);
+    CHECK_EQ(run(c, loaded.plan, "go", {})[0], 5.0f);
+}
+
+TEST(output_slots_keep_their_value_between_runs) {
+    Context c = context();
+    const auto loaded =
+        c.load(plan(buffer("x", "input", 1) + "," + buffer("y", "output", 1), record("add", "1,0", "1"), R"("go":[0,1])"));
+    run(c, loaded.plan, "go", {{"x", {2}}});
+    CHECK_EQ(run(c, loaded.plan, "go", {{"x", {3}}})[0], 5.0f);
+}
+
+TEST(the_option_first_overwrites_what_accumulates) {
+    Context c = context();
+    const std::string x = R"({"name":"x","dtype":"f32","shape":[2,1],"space":"input","offset":null},)";
+    const auto loaded = c.load(plan(x + buffer("y", "output", 1),
+                                    record("reduce_rows", "0", "1", R"("accumulate":"after_first")"), R"("go":[0,1])"));
+    CHECK_EQ(run(c, loaded.plan, "go", {{"x", {1, 2}}}, true)[0], 3.0f);
+    CHECK_EQ(run(c, loaded.plan, "go", {{"x", {3, 4}}}, false)[0], 10.0f);
+    CHECK_EQ(run(c, loaded.plan, "go", {{"x", {5, 6}}}, true)[0], 11.0f);
+}
+
+TEST(a_plan_with_a_larger_arena_moves_it_for_all) {
+    Context c = context();
+    c.allocate("w", DType::f32, {4});
+    const auto small = c.load(example());
+    CHECK_EQ(run(c, small.plan, "go", {{"x", {1, 1, 1, 1}}})[0], 3.0f);
+    const auto large = c.load(plan(buffer("a", "arena", 1 << 20, 0) + "," + buffer("y", "output", 1 << 20),
+                                   record("fill", "", "0", R"("value":7)") + "," + record("cast", "0", "1"),
+                                   R"("go":[0,2])", 4 << 20));
+    CHECK_EQ(run(c, large.plan, "go", {}).back(), 7.0f);
+    CHECK_EQ(run(c, small.plan, "go", {{"x", {2, 2, 2, 2}}})[0], 6.0f);
+    c.unload(large.plan);
+    CHECK_EQ(run(c, small.plan, "go", {{"x", {3, 3, 3, 3}}})[0], 9.0f);
+    CHECK_THROWS(run(c, large.plan, "go", {}), "is not loaded");
+}
+
+TEST(refuses_inputs_that_do_not_fit) {
+    Context c = context();
+    c.allocate("w", DType::f32, {4});
+    const int id = c.load(example()).plan;
+    CHECK_THROWS(run(c, id, "go", {}), "plan 'test' program 'go' needs the input 'x'");
+    CHECK_THROWS(run(c, id, "go", {{"x", {1, 2, 3}}}), "the input 'x' is f32 [4], 16 bytes, but 12 were given");
+    CHECK_THROWS(run(c, id, "go", {{"x", {1, 2, 3, 4}}, {"z", {1}}}), "has no input 'z'");
+    CHECK_THROWS(run(c, id, "gone", {}), "has no program 'gone'; it has go, none");
+}
+
+TEST(refuses_malformed_plans) {
+    Context c = context();
+    const std::string a = buffer("a", "arena", 4, 0);
+    auto load = [&](const std::string& json) { c.load(json); };
+    CHECK_THROWS(load("{}"), "plan: 'version' is missing");
+    CHECK_THROWS(load(plan(a, "", "", 8)), "buffer 0 'a': ends past the arena's 8 bytes");
+    CHECK_THROWS(load(plan(buffer("a", "arena", 4, 4), "", "", 64)), "not a multiple of 64");
+    CHECK_THROWS(load(plan(buffer("a", "arena", 4), "", "", 64)), "'a'.offset: expected a number");
+    CHECK_THROWS(load(plan(buffer("a", "input", 4, 0), "", "")), "only buffers of the arena have an offset");
+    CHECK_THROWS(load(plan(buffer("a", "attic", 4), "", "")), "unknown space 'attic'");
+    CHECK_THROWS(load(plan(buffer("a", "arena", 0, 0), "", "", 64)), "has a dimension of 0");
+    CHECK_THROWS(load(plan(buffer("a", "arena", 4, 0, "f64"), "", "", 64)), "unknown dtype 'f64'");
+    CHECK_THROWS(load(plan(buffer("a", "input", 4) + "," + buffer("a", "input", 5), "", "")), "two slots are called 'a'");
+    CHECK_THROWS(load(plan(a, record("fill", "", "1", R"("value":1)"), "", 64)), "record 0 (fill).outputs: there is no buffer 1");
+    CHECK_THROWS(load(plan(a, record("fill", "", "0"), "", 64)), "attribute 'value' is missing");
+    CHECK_THROWS(load(plan(a, record("fall", "", "0"), "", 64)), "record 0 (fall): unknown op; known are fill, cast");
+    CHECK_THROWS(load(plan(a, record("fill", "0", "0", R"("value":1)"), "", 64)), "record 0 (fill): ");
+    CHECK_THROWS(load(plan(a, "", R"("go":[0,1])", 64)), "program 'go': is not a range of the 0 records");
+    CHECK_THROWS(load(plan(buffer("x", "input", 4), record("fill", "", "0", R"("value":1)"), "")), "writes the input slot 'x'");
+    CHECK_THROWS(load(plan(buffer("a", "arena", 32, 0) + "," + buffer("b", "arena", 32, 64), record("cast", "0", "1"), "", 256)),
+                 "the output 'b' covers a part of the input 'a'");
+    CHECK_THROWS(load(plan(buffer("w", "tensor", 4), "", "")), "needs the tensor 'w' as f32 [4], but the context has none");
+}
+
+TEST(refuses_tensors_that_differ_from_the_plan) {
+    Context c = context();
+    c.allocate("w", DType::bf16, {2, 2});
+    CHECK_THROWS(c.load(example()), "needs the tensor 'w' as f32 [4], but the context has it as bf16 [2, 2]");
+}
+
+TEST(guards_tensors_that_are_in_use) {
+    Context c = context();
+    c.allocate("w", DType::f32, {4});
+    const int id = c.load(example()).plan;
+    CHECK_THROWS(c.allocate("w", DType::f32, {4}), "exists already");
+    CHECK_THROWS(c.free("w"), "is used by plan 'test': unload it first");
+    CHECK_THROWS(set(c, "w", {1, 2, 3, 4, 5}), "has 16 bytes, not 20 from offset 0");
+    CHECK_THROWS(c.read("w", SIZE_MAX, 2, nullptr), "has 16 bytes");
+    CHECK_THROWS(c.read("v", 0, 0, nullptr), "there is no tensor 'v'");
+    c.unload(id);
+    c.free("w");
+}
+
+TEST(abort_ends_what_is_queued_and_nothing_later) {
+    Context c = context();
+    std::string records;
+    for (int i = 0; i < 20000; i++) records += (i ? "," : "") + record("fill", "", "0", R"("value":1)");
+    const auto loaded = c.load(plan(buffer("a", "arena", 4096, 0), records, R"("long":[0,20000],"short":[0,1])", 4096 * 4));
+    std::vector<std::promise<std::string>> ends(3);
+    for (auto& end : ends)
+        c.run(loaded.plan, "long", {}, false, {}, [&](const std::string* error) { end.set_value(error ? *error : ""); });
+    while (c.progress().records == 0) std::this_thread::yield();
+    CHECK_THROWS(c.unload(loaded.plan), "has runs queued");
+    c.abort();
+    for (auto& end : ends) CHECK_EQ(end.get_future().get(), "aborted");
+    CHECK(c.progress().records < 60000);
+    run(c, loaded.plan, "short", {});
+}
+
+TEST(an_op_that_fails_is_named_with_its_record) {
+    Context c = context();
+    c.allocate("table", DType::f32, {4});
+    const std::string buffers = R"({"name":"t","dtype":"f32","shape":[2,2],"space":"arena","offset":0},)" +
+                                buffer("ids", "input", 1, -1, "i32") +
+                                R"(,{"name":"y","dtype":"f32","shape":[1,2],"space":"output","offset":null})";
+    const int id = c.load(plan(buffers, record("fill", "", "0", R"("value":1)") + "," + record("embedding", "0,1", "2"),
+                               R"("go":[0,2])", 64))
+                       .plan;
+    const int32_t bad = 9;
+    float as_float;
+    std::memcpy(&as_float, &bad, 4);
+    CHECK_THROWS(run(c, id, "go", {{"ids", {as_float}}}), "plan 'test' record 1 (embedding): ");
+}
+
+TEST(a_snapshot_is_of_the_moment_it_was_queued_for) {
+    Context c = context();
+    c.allocate("w", DType::f32, {3});
+    const int id = c.load(plan(buffer("w", "tensor", 3) + "," + buffer("x", "input", 3), record("add", "0,1", "0"),
+                               R"("go":[0,1])"))
+                       .plan;
+    const std::vector<float> x = {1, 2, 3};
+    const Context::Inputs inputs{{"x", std::as_bytes(std::span(x))}};
+    std::vector<float> copy(3);
+    std::promise<void> done;
+    c.run(id, "go", inputs, false, {}, [](const std::string*) {});
+    c.snapshot({"w"}, {copy.data()}, [](const std::string*) {});
+    c.run(id, "go", inputs, false, {}, [&](const std::string*) { done.set_value(); });
+    done.get_future().get();
+    CHECK(copy == x);
+}
+
+TEST(close_ends_what_is_queued) {
+    std::promise<std::string> end;
+    {
+        Context c = context();
+        const int id = c.load(plan(buffer("a", "arena", 4, 0), record("fill", "", "0", R"("value":1)"), R"("go":[0,1])", 64)).plan;
+        c.close();
+        CHECK_THROWS(c.outputs(id, "go"), "the context is closed");
+        c.close();
+    }
+    Context c = context();
+    std::string records;
+    for (int i = 0; i < 50000; i++) records += (i ? "," : "") + record("fill", "", "0", R"("value":1)");
+    const int id = c.load(plan(buffer("a", "arena", 4096, 0), records, R"("go":[0,50000])", 4096 * 4)).plan;
+    c.run(id, "go", {}, false, {}, [&](const std::string* error) { end.set_value(error ? *error : ""); });
+    while (c.progress().records == 0) std::this_thread::yield();
+    c.close();
+    CHECK_EQ(end.get_future().get(), "aborted");
+}
+
+TEST(two_contexts_run_side_by_side) {
+    Context a = context(1), b = context(2);
+    for (Context* c : {&a, &b}) c->allocate("w", DType::f32, {4});
+    const int in_a = a.load(example()).plan, in_b = b.load(example()).plan;
+    CHECK_EQ(run(a, in_a, "go", {{"x", {1, 1, 1, 1}}})[0], 3.0f);
+    CHECK_EQ(run(b, in_b, "go", {{"x", {2, 2, 2, 2}}})[0], 6.0f);
+}
+
+TEST(refuses_a_kernel_set_that_is_not_there) { CHECK_THROWS(Context(1, "avx1024"), "does not run the kernel set"); }
