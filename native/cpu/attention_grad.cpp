@@ -101,14 +101,15 @@ static void prepare_queries(const Call& call, const Attention& a, const typename
     std::fill_n(thread.dq, block * a.K_columns, 0.0f);
 }
 
-// Two rows of VL elements as pairs.
-inline void store_pairs(float* to, vf row, vf) { store(to, row); }
-inline void store_pairs(bf16* to, vf first, vf second) {
-    bf16 rows[2][VL];
-    store(rows[0], first);
-    store(rows[1], second);
-    for (int i = 0; i < VL; i++) to[2 * i] = rows[0][i], to[2 * i + 1] = rows[1][i];
+// Two rows of VL elements as pairs; with a pair of one, the row itself.
+static inline void store_pairs(float* to, vf row, vf) { store(to, row); }
+#if defined(__AVX512BF16__)
+static inline void store_pairs(bf16* to, vf first, vf second) {
+    alignas(64) static constexpr uint16_t order[2 * VL] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(order), rounded));
 }
+#endif
 
 // P and dS of tile_rows rows (from `row`, the block's `r`-th) and a panel of keys (from `key`, the block's `n`-th).
 template <class P>

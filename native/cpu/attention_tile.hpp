@@ -86,7 +86,7 @@ template <int rows> [[gnu::always_inline]] inline void store_tile(float* to, int
 // to [rows, columns] (+)= the product of `rows` (a multiple of tile_rows) rows of a with panels of b that lie
 // panel_stride apart.
 template <class P>
-inline void multiply_rows(int rows, int64_t columns, const typename P::Element* a, int64_t row_stride, int64_t a_step,
+[[gnu::always_inline]] inline void multiply_rows(int rows, int64_t columns, const typename P::Element* a, int64_t row_stride, int64_t a_step,
                           const typename P::Element* b, int64_t panel_stride, int64_t steps, float* to,
                           int64_t to_stride, bool accumulate) {
     for (int i = 0; i < rows; i += tile_rows)
@@ -179,25 +179,47 @@ inline void load_rows(const Tensor& x, int64_t t, int64_t count, int64_t head, c
 }
 
 // Rows as columns, for a sum over the head: `block` rows become block / panel panels of K_sum / pair steps.
-template <class P> inline void pack_transposed(const typename P::Element* rows, const Attention& a, typename P::Element* to) {
-    const int64_t words = a.K_sum / P::pair;
+template <class P> void pack_transposed(const typename P::Element* rows, const Attention& a, typename P::Element* to) {
+    const int64_t words = a.K_sum / P::pair, whole = words / VL * VL;
     const uint32_t* from = reinterpret_cast<const uint32_t*>(rows);
     uint32_t* out = reinterpret_cast<uint32_t*>(to);
     for (int p = 0; p < block; p += panel, out += words * panel)
-        for (int64_t w = 0; w < words; w++)
-            for (int i = 0; i < panel; i++) out[w * panel + i] = from[(p + i) * words + w];
+        for (int i = 0; i < panel; i += VL) {
+            for (int64_t word = 0; word < whole; word += VL) {
+                vu square[VL];
+                for (int r = 0; r < VL; r++) square[r] = *reinterpret_cast<const vu*>(from + (p + i + r) * words + word);
+                transpose(square);
+                for (int r = 0; r < VL; r++) *reinterpret_cast<vu*>(out + (word + r) * panel + i) = square[r];
+            }
+            for (int64_t word = whole; word < words; word++)
+                for (int r = 0; r < VL; r++) out[word * panel + i + r] = from[(p + i + r) * words + word];
+        }
+}
+
+// VL elements of one row, or of two as pairs.
+inline void join(const float* row, const float*, float* to) { store(to, load(row)); }
+inline void join(const bf16* first, const bf16* second, bf16* to) {
+    *reinterpret_cast<vu*>(to) = ((vu)load(first) >> 16) | (vu)load(second);
 }
 
 // Rows as steps, for a sum over tokens: `block` rows of K_sum become `block / pair` steps of each of the panels of
 // K_columns, which lie panel_stride apart.
 template <class P>
-inline void pack_steps(const typename P::Element* rows, const Attention& a, typename P::Element* to, int64_t panel_stride) {
-    for (int64_t column = 0; column < a.K_columns; column += panel, to += panel_stride)
-        for (int i = 0; i < block; i += P::pair)
-            for (int c = 0; c < panel; c++)
+void pack_steps(const typename P::Element* rows, const Attention& a, typename P::Element* to, int64_t panel_stride) {
+    for (int64_t column = 0; column < a.K_columns; column += VL) {
+        auto* panel_of = to + column / panel * panel_stride + column % panel * P::pair;
+        for (int i = 0; i < block; i += P::pair) {
+            const auto* row = rows + i * a.K_sum + column;
+            auto* step = panel_of + i * panel;
+            if (column + VL <= a.K_sum) {
+                join(row, row + a.K_sum, step);
+                continue;
+            }
+            for (int c = 0; c < VL; c++)
                 for (int e = 0; e < P::pair; e++)
-                    to[i * panel + c * P::pair + e] =
-                        column + c < a.K ? rows[(i + e) * a.K_sum + column + c] : typename P::Element{};
+                    step[c * P::pair + e] = column + c < a.K_sum ? row[e * a.K_sum + c] : typename P::Element{};
+        }
+    }
 }
 
 // Writes row t of one head.

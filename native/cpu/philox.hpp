@@ -59,17 +59,6 @@ inline void philox(vu counter[4], const uint32_t seed[2]) {
     }
 }
 
-// Lane i of a, then lane i of b, for the lower (upper) half of the lanes.
-inline void interleave(vu a, vu b, vu& lower, vu& upper) {
-    vi low, high;
-    for (int i = 0; i < VL / 2; i++) {
-        low[2 * i] = i, low[2 * i + 1] = VL + i;
-        high[2 * i] = VL / 2 + i, high[2 * i + 1] = VL + VL / 2 + i;
-    }
-    lower = __builtin_shuffle(a, b, low);
-    upper = __builtin_shuffle(a, b, high);
-}
-
 // From words by counter to words in their order: 4 · VL words, word w of counter i at 4i + w.
 inline void in_order(const vu words[4], uint32_t* to) {
     vu a[2], b[2], ordered[4];

@@ -164,4 +164,25 @@ inline vf sqrt(vf v) { // correctly rounded
 inline vf max(vf a, vf b) { return a > b ? a : b; }
 inline vf min(vf a, vf b) { return a < b ? a : b; }
 
+
+// Lane i of a, then lane i of b, for the lower and for the upper half of the lanes.
+inline void interleave(vu a, vu b, vu& lower, vu& upper) {
+    vi low, high;
+    for (int i = 0; i < VL / 2; i++) {
+        low[2 * i] = i, low[2 * i + 1] = VL + i;
+        high[2 * i] = VL / 2 + i, high[2 * i + 1] = VL + VL / 2 + i;
+    }
+    lower = __builtin_shuffle(a, b, low);
+    upper = __builtin_shuffle(a, b, high);
+}
+
+// Transposes a VL × VL matrix of words: log₂ VL rounds of interleaving row i with row i + VL/2.
+inline void transpose(vu (&rows)[VL]) {
+    for (int round = 1; round < VL; round *= 2) {
+        vu next[VL];
+        for (int i = 0; i < VL / 2; i++) interleave(rows[i], rows[i + VL / 2], next[2 * i], next[2 * i + 1]);
+        for (int i = 0; i < VL; i++) rows[i] = next[i];
+    }
+}
+
 } // namespace temper::TEMPER_ISA
