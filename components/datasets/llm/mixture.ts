@@ -1,0 +1,35 @@
+/** Which source the next document comes from. */
+
+export interface WeightedSource {
+  weight: number;
+  /** Documents it has. */
+  documents: number;
+}
+
+/**
+ * Source numbers in an order that keeps every prefix as near to the weights as whole documents allow: each time the source
+ * that is furthest behind its share comes next, and the first of equals. Ends when one source has no more
+ * (`first_exhausted`), or when every source was used up once, those that end sooner starting again.
+ */
+export function* interleave(
+  sources: readonly WeightedSource[],
+  stop: 'first_exhausted' | 'all_exhausted',
+): Generator<number> {
+  const total = sources.reduce((sum, { weight }) => sum + weight, 0);
+  const taken = sources.map(() => 0);
+  for (let count = 1; ; count += 1) {
+    let next = 0;
+    let behind = Number.NEGATIVE_INFINITY;
+    for (const [index, { weight }] of sources.entries()) {
+      const deficit = (count * weight) / total - taken[index]!;
+      if (deficit > behind) {
+        behind = deficit;
+        next = index;
+      }
+    }
+    const exhausted = sources.map(({ documents }, index) => taken[index]! >= documents);
+    if (stop === 'first_exhausted' ? exhausted[next] : exhausted.every(Boolean)) return;
+    taken[next]! += 1;
+    yield next;
+  }
+}

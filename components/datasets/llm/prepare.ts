@@ -1,0 +1,325 @@
+/** prepareData: from a dataset to packed shards, content-addressed, resumable, the same bytes whatever happened on the way. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type DataReport, type PackIndex, packIndexSchema } from '../../../contracts/index.js';
+import { digestOf } from '../../../shared/digest.js';
+import { DataError, StorageError } from '../../../shared/errors.js';
+import { type ChunkCounts, chunkFile, readChunk } from './chunk_store.js';
+import type { Document } from './document.js';
+import { interleave } from './mixture.js';
+import { ShardWriter } from './pack_file.js';
+import { Packer, packingWindow } from './packing.js';
+import { chunksOf, type PlannedSource, planSource } from './plan_chunks.js';
+import { datasetDefinition } from './registry.js';
+import { type Dataset, isMixture, type SingleDataset } from './schema.js';
+import { type ChunkTask, tokeniseAll } from './tokenise_pool.js';
+import type { TokenizerSource } from './tokenizer.js';
+
+/** Raised when the same input would give other packs: old ones are then not found, and made anew. */
+const formatVersion = 1;
+
+export interface PrepareProgress {
+  /** From 0 to 1. */
+  fraction: number;
+  documents: number;
+  tokens: number;
+  /** For people. */
+  text: string;
+}
+
+export interface PrepareOptions {
+  dataset: Dataset;
+  packedSequenceSize: number;
+  /** Null where no dataset needs one. */
+  tokenizer: TokenizerSource | null;
+  /** Entries of the model's embedding: ids beyond it are refused. */
+  vocabularySize: number | null;
+  /** Folder under which each prepared dataset has a folder, named by its digest. */
+  cache: string;
+  /** Worker threads; the packs do not depend on it. Default 1. */
+  threads?: number;
+  /** Modules that register further dataset types, for the worker threads. */
+  extensions?: readonly string[];
+  onProgress?: (progress: PrepareProgress) => void;
+  signal?: AbortSignal;
+}
+
+export interface PreparedPacks {
+  /** Holds `index.json` and the shards. */
+  folder: string;
+  /** Digest of everything the packs were made from. */
+  digest: string;
+  index: PackIndex;
+  /** Found as it was, made by an earlier call. */
+  reused: boolean;
+}
+
+/**
+ * Tokenises, masks, packs and writes a dataset, or finds it done. Killed at any instant and called again, it goes on with
+ * the chunks that are not tokenised yet, and ends with the same shards.
+ *
+ * @throws DataError for data that cannot be used, naming file, row and column; StorageError for a full disk.
+ */
+export async function prepareData(options: PrepareOptions): Promise<PreparedPacks> {
+  const started = performance.now();
+  const sources = await planSources(options);
+  const digest = packsDigest(sources, options);
+  const folder = path.join(options.cache, digest);
+  const finished = await publishedPacks(folder);
+  if (finished !== null) return { folder, digest, index: finished, reused: true };
+
+  const work = `${folder}.work`;
+  try {
+    await mkdir(work, { recursive: true });
+    const chunks = await tokenise(sources, work, options);
+    const index = await pack(sources, chunks, work, folder, digest, options, started);
+    await rm(work, { recursive: true, force: true });
+    return { folder, digest, index, reused: false };
+  } catch (error) {
+    // Another process that prepares the same data may have published it, and removed the work folder under us.
+    const theirs = await publishedPacks(folder);
+    if (theirs !== null) return { folder, digest, index: theirs, reused: true };
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
+      throw new StorageError(
+        `${options.cache}: the disk is full; what is tokenised so far is kept in ${work}`,
+        { cause: error },
+      );
+    }
+    throw error;
+  }
+}
+
+async function planSources({ dataset, tokenizer, signal }: PrepareOptions): Promise<PlannedSource[]> {
+  const singles = isMixture(dataset) ? dataset.datasets : [{ weight: 1, dataset }];
+  const sources: PlannedSource[] = [];
+  for (const { weight, dataset: single } of singles as { weight: number; dataset: SingleDataset }[]) {
+    if (datasetDefinition(single.dataset_type).needsTokenizer && tokenizer === null) {
+      throw new DataError(`'${single.dataset_type}' data needs a tokenizer, and the model has none`);
+    }
+    sources.push(await planSource(single, weight, signal));
+  }
+  return sources;
+}
+
+/** What decides the packs' bytes: options and content, but neither paths nor threads. */
+function packsDigest(sources: readonly PlannedSource[], options: PrepareOptions): string {
+  const usesTokenizer = sources.some(({ dataset }) => datasetDefinition(dataset.dataset_type).needsTokenizer);
+  return digestOf({
+    formatVersion,
+    sources: sources.map(({ dataset, weight, files }) => ({
+      options: { ...dataset, path: null },
+      weight,
+      files: files.map(({ sha256, format }) => ({ sha256, format })),
+    })),
+    stop: isMixture(options.dataset) ? options.dataset.stop : null,
+    tokenizer: usesTokenizer ? options.tokenizer!.digest : null,
+    vocabularySize: options.vocabularySize,
+    packedSequenceSize: options.packedSequenceSize,
+    packingWindow,
+  });
+}
+
+/** The index of a finished folder whose shards have their lengths. Null when there is none: what lies there instead is replaced. */
+async function publishedPacks(folder: string): Promise<PackIndex | null> {
+  let index: PackIndex;
+  try {
+    index = packIndexSchema.parse(JSON.parse(await readFile(path.join(folder, 'index.json'), 'utf8')));
+  } catch {
+    return null;
+  }
+  for (const { file, bytes } of index.shards) {
+    const info = await stat(path.join(folder, file)).catch(() => null);
+    if (info?.size !== bytes) return null;
+  }
+  return index;
+}
+
+/** Tokenises what is not tokenised yet; returns every source's chunk files in order. */
+async function tokenise(
+  sources: readonly PlannedSource[],
+  work: string,
+  options: PrepareOptions,
+): Promise<string[][]> {
+  const tasks: ChunkTask[] = [];
+  const files: string[][] = sources.map(() => []);
+  let total = 0;
+  let done = 0;
+  const sum = { documents: 0, tokens: 0 };
+  for (const [number, source] of sources.entries()) {
+    for await (const chunk of chunksOf(source)) {
+      const file = chunkFile(work, number, files[number]!.length);
+      files[number]!.push(file);
+      total += chunk.end - chunk.start;
+      options.signal?.throwIfAborted();
+      const existing = await readChunk(file);
+      if (existing === null) {
+        tasks.push({ chunk, dataset: source.dataset, file });
+      } else {
+        done += chunk.end - chunk.start;
+        sum.documents += existing.documents.length;
+        sum.tokens += existing.documents.reduce((tokens, { ids }) => tokens + ids.length, 0);
+      }
+    }
+  }
+  const settings = {
+    tokenizer: options.tokenizer,
+    vocabularySize: options.vocabularySize,
+    packedSequenceSize: options.packedSequenceSize,
+    extensions: options.extensions ?? [],
+  };
+  const report = (): void => {
+    const text = `tokenised ${sum.documents} documents, ${sum.tokens} tokens`;
+    options.onProgress?.({ fraction: total === 0 ? 1 : done / total, ...sum, text });
+  };
+  report();
+  await tokeniseAll(
+    tasks,
+    settings,
+    options.threads ?? 1,
+    ({ chunk }, result) => {
+      done += chunk.end - chunk.start;
+      sum.documents += result.documents;
+      sum.tokens += result.tokens;
+      report();
+    },
+    options.signal,
+  );
+  return files;
+}
+
+/** One source's documents, one after the other and from the beginning again, with one chunk in memory. */
+class DocumentStream {
+  private chunk = 0;
+  private place = 0;
+  private documents: Document[] = [];
+
+  constructor(private readonly files: readonly string[]) {}
+
+  async next(): Promise<Document> {
+    while (this.place >= this.documents.length) {
+      const file = this.files[this.chunk % this.files.length]!;
+      const loaded = await readChunk(file);
+      if (loaded === null)
+        throw new DataError(`${file} disappeared or was damaged while it was in use: run again`);
+      this.documents = loaded.documents;
+      this.chunk += 1;
+      this.place = 0;
+    }
+    return this.documents[this.place++]!;
+  }
+}
+
+interface SourceCounts extends ChunkCounts {
+  documents: number;
+}
+
+async function countsOf(files: readonly string[]): Promise<SourceCounts> {
+  const sum: SourceCounts = { read: 0, truncated: 0, split: 0, dropped: 0, documents: 0 };
+  for (const file of files) {
+    const chunk = await readChunk(file);
+    if (chunk === null)
+      throw new DataError(`${file} disappeared or was damaged while it was in use: run again`);
+    sum.read += chunk.read;
+    sum.truncated += chunk.truncated;
+    sum.split += chunk.split;
+    sum.dropped += chunk.dropped;
+    sum.documents += chunk.documents.length;
+  }
+  return sum;
+}
+
+async function pack(
+  sources: readonly PlannedSource[],
+  chunks: readonly string[][],
+  work: string,
+  folder: string,
+  digest: string,
+  options: PrepareOptions,
+  started: number,
+): Promise<PackIndex> {
+  const counts = await Promise.all(chunks.map(countsOf));
+  for (const [number, { read, documents }] of counts.entries()) {
+    if (documents === 0) throw emptySource(sources[number]!, read);
+  }
+  const building = path.join(work, `packs-${process.pid}-${randomUUID()}`);
+  await mkdir(building);
+  const writer = new ShardWriter(building, options.packedSequenceSize);
+  const packer = new Packer(options.packedSequenceSize);
+  const streams = chunks.map((files) => new DocumentStream(files));
+  const weighted = sources.map(({ weight }, number) => ({ weight, documents: counts[number]!.documents }));
+  for (const number of interleave(
+    weighted,
+    isMixture(options.dataset) ? options.dataset.stop : 'first_exhausted',
+  )) {
+    const full = packer.add(await streams[number]!.next());
+    if (full === null) continue;
+    options.signal?.throwIfAborted();
+    await writer.add(full);
+  }
+  for (const rest of packer.finish()) await writer.add(rest);
+  await writer.close();
+
+  const add = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
+  const packs = writer.tokens.length;
+  const tokens = add(writer.tokens);
+  const report: DataReport = {
+    documents: add(counts.map(({ read }) => read)),
+    tokens,
+    supervisedTokens: add(writer.supervised),
+    truncated: add(counts.map(({ truncated }) => truncated)),
+    split: add(counts.map(({ split }) => split)),
+    dropped: add(counts.map(({ dropped }) => dropped)),
+    packs,
+    packingEfficiency: tokens / (packs * options.packedSequenceSize),
+    seconds: (performance.now() - started) / 1000,
+  };
+  const index: PackIndex = packIndexSchema.parse({
+    version: 1,
+    packedSequenceSize: options.packedSequenceSize,
+    shards: writer.shards,
+    packs,
+    supervised: writer.supervised,
+    tokens: writer.tokens,
+    vocabularySize: options.vocabularySize,
+    source: digest,
+    report,
+  });
+  await publish(building, folder, index);
+  return index;
+}
+
+function emptySource({ dataset, files }: PlannedSource, read: number): DataError {
+  const where =
+    files.length === 0 ? `the '${dataset.dataset_type}' dataset` : files.map((file) => file.path).join(', ');
+  if (read === 0)
+    return new DataError(
+      `${where}: no rows to train on: the dataset, or what the recipe selects of it, is empty`,
+    );
+  const reason = 'none has a token that is trained on within packed_sequence_size';
+  return new DataError(`${where}: all ${read} documents were dropped: ${reason}`);
+}
+
+/** Makes the folder appear under its name whole: its index is written last, then it is renamed. */
+async function publish(building: string, folder: string, index: PackIndex): Promise<void> {
+  await writeFile(path.join(building, 'index.json'), JSON.stringify(index), { flush: true });
+  await syncFolder(building);
+  try {
+    await rename(building, folder);
+  } catch (error) {
+    const occupied = ['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '');
+    if (!occupied || (await publishedPacks(folder)) !== null) throw error;
+    await rm(folder, { recursive: true, force: true });
+    await rename(building, folder);
+  }
+  await syncFolder(path.dirname(folder));
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,40 @@
+/** Dataset types by name. An operator adds one with `registerDataset`; a recipe names it and never names code. */
+import { UsageError } from '../../../shared/errors.js';
+import { chat } from './types/chat.js';
+import { columnMapped } from './types/column_mapped.js';
+import type { DatasetDefinition } from './types/definition.js';
+import { hellaswag } from './types/hellaswag.js';
+import { mock, mockPacked } from './types/mock.js';
+import { pretokenized } from './types/pretokenized.js';
+import { squad } from './types/squad.js';
+import { text } from './types/text.js';
+
+const definitions = new Map<string, DatasetDefinition>();
+
+/**
+ * Adds a dataset type. Its schema is a strict object with a literal `dataset_type`; call it before the recipe's schema
+ * is made, and name its module in prepareData's `extensions`, so that worker threads register it too.
+ */
+export function registerDataset<Options>(definition: DatasetDefinition<Options>): void {
+  if (definitions.has(definition.type))
+    throw new UsageError(`the dataset type '${definition.type}' is registered twice`);
+  definitions.set(definition.type, definition as DatasetDefinition);
+}
+
+export function datasetDefinition(type: string): DatasetDefinition {
+  const definition = definitions.get(type);
+  if (definition === undefined)
+    throw new UsageError(`unknown dataset type '${type}'; known are ${[...definitions.keys()].join(', ')}`);
+  return definition;
+}
+
+export const datasetDefinitions = (): DatasetDefinition[] => [...definitions.values()];
+
+registerDataset(columnMapped);
+registerDataset(text);
+registerDataset(chat);
+registerDataset(squad);
+registerDataset(hellaswag);
+registerDataset(pretokenized);
+registerDataset(mock);
+registerDataset(mockPacked);

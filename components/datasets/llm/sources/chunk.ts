@@ -1,0 +1,37 @@
+import type { FileFormat } from './files.js';
+
+/** A run of rows that one worker thread reads, tokenises and stores at a time. */
+export interface Chunk {
+  /** Null for generated data. */
+  file: string | null;
+  format: FileFormat | 'generated';
+  /** Bytes [start, end) of the file; rows for Parquet and generated data. */
+  start: number;
+  end: number;
+  /** Number of its first row in the dataset's files taken together, and in its file; both from 0. */
+  firstRow: number;
+  firstRowOfFile: number;
+  rows: number;
+  /** Bytes [0, headerEnd) hold a CSV's names. */
+  headerEnd: number;
+  /** False where the chunk is an inner piece of one long text. */
+  begins: boolean;
+  ends: boolean;
+}
+
+export interface Row {
+  /** In the dataset's files taken together, from 0: what `rows` and `holdout` select by. */
+  index: number;
+  /** Where it stands, for errors: `line 7`, `row 7`. */
+  place: string;
+  value: unknown;
+  /** Whether this is the document's first, and its last, piece: only a long text file has several. */
+  begins: boolean;
+  ends: boolean;
+}
+
+/** Bytes of one chunk: about a second of tokenising, which is also what a kill costs. */
+export const chunkBytes = 1 << 19;
+
+/** A longer row is no row: the file is of another format than it claims. */
+export const maxRowBytes = 256 << 20;

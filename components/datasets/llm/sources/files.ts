@@ -1,0 +1,104 @@
+/** From a recipe's `path` to files, and from a file to its format. */
+import { open, readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import picomatch from 'picomatch';
+import { DataError } from '../../../../shared/errors.js';
+
+export const fileFormats = ['json', 'jsonl', 'csv', 'tsv', 'parquet', 'text'] as const;
+export type FileFormat = (typeof fileFormats)[number];
+
+export interface DataFile {
+  path: string;
+  bytes: number;
+}
+
+const formatOfExtension: Record<string, FileFormat> = {
+  '.json': 'json',
+  '.jsonl': 'jsonl',
+  '.ndjson': 'jsonl',
+  '.csv': 'csv',
+  '.tsv': 'tsv',
+  '.parquet': 'parquet',
+  '.txt': 'text',
+  '.text': 'text',
+  '.md': 'text',
+};
+
+/** The files that paths, globs and folders name, in the order given and by name within a folder. Each is one of local storage. */
+export async function resolveFiles(paths: string | readonly string[]): Promise<DataFile[]> {
+  const files: DataFile[] = [];
+  for (const given of typeof paths === 'string' ? [paths] : paths) {
+    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(given) && !given.startsWith('file://')) {
+      throw new DataError(`${given}: data is read from local files; copy it to the worker and give its path`);
+    }
+    const local = given.replace(/^file:\/\//, '');
+    const info = await stat(local).catch(() => null);
+    if (info?.isFile()) {
+      files.push({ path: local, bytes: info.size });
+    } else if (info?.isDirectory()) {
+      const found = await filesUnder(local, (name) => path.extname(name) in formatOfExtension);
+      if (found.length === 0)
+        throw new DataError(`${local}: the folder has no file of a known kind (${knownExtensions()})`);
+      files.push(...found);
+    } else if (info === null && /[*?[{]/.test(local)) {
+      const { base } = picomatch.scan(local);
+      const matches = picomatch(local);
+      const found = await filesUnder(base || '.', (_, whole) => matches(whole)).catch(() => []);
+      if (found.length === 0) throw new DataError(`${local}: no file matches this pattern`);
+      files.push(...found);
+    } else {
+      throw new DataError(`${local}: there is no such file or folder`);
+    }
+  }
+  return files;
+}
+
+async function filesUnder(
+  folder: string,
+  wanted: (name: string, whole: string) => boolean,
+): Promise<DataFile[]> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  const found: DataFile[] = [];
+  for (const entry of entries) {
+    const whole = path.join(entry.parentPath, entry.name);
+    if (entry.isFile() && wanted(entry.name, whole))
+      found.push({ path: whole, bytes: (await stat(whole)).size });
+  }
+  return found.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+const knownExtensions = (): string => Object.keys(formatOfExtension).join(', ');
+
+/** The format by extension; a `.json` file that holds one object per line is JSONL. */
+export async function formatOf(file: string, given: FileFormat | 'auto'): Promise<FileFormat> {
+  if (given !== 'auto') return given;
+  const format = formatOfExtension[path.extname(file).toLowerCase()];
+  if (format === undefined) {
+    throw new DataError(
+      `${file}: the extension is none of ${knownExtensions()}; say what it is with 'format'`,
+    );
+  }
+  return format === 'json' && (await holdsLines(file)) ? 'jsonl' : format;
+}
+
+/** Whether the first line is a whole JSON object, and something follows it. */
+async function holdsLines(file: string): Promise<boolean> {
+  const handle = await open(file, 'r');
+  try {
+    const buffer = Buffer.alloc(1 << 20);
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
+    const text = buffer
+      .subarray(0, bytesRead)
+      .toString('utf8')
+      .replace(/^\uFEFF/, '');
+    const end = text.indexOf('\n');
+    if (end < 0 || text.slice(end).trim() === '' || !text.startsWith('{')) return false;
+    const first: unknown = JSON.parse(text.slice(0, end));
+    return typeof first === 'object';
+  } catch (error) {
+    if (error instanceof SyntaxError) return false;
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}

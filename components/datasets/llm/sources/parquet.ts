@@ -1,0 +1,104 @@
+/** Parquet through hyparquet, loaded when the first such file is met. */
+import { open } from 'node:fs/promises';
+import { DataError } from '../../../../shared/errors.js';
+import type { Chunk, Row } from './chunk.js';
+
+/** Rows of one chunk: a row group is cut into parts of this many. */
+const chunkRows = 20_000;
+
+interface OpenParquet {
+  file: { byteLength: number; slice(start: number, end?: number): Promise<ArrayBuffer> };
+  close(): Promise<void>;
+}
+
+async function openParquet(file: string): Promise<OpenParquet> {
+  const handle = await open(file, 'r');
+  const { size } = await handle.stat();
+  return {
+    file: {
+      byteLength: size,
+      slice: async (start, end = size) => {
+        const data = new Uint8Array(end - start);
+        const { bytesRead } = await handle.read(data, 0, data.length, start);
+        return data.buffer.slice(0, bytesRead);
+      },
+    },
+    close: () => handle.close(),
+  };
+}
+
+const failure = (file: string, error: unknown): DataError =>
+  new DataError(
+    `${file}: cannot be read as Parquet: ${error instanceof Error ? error.message : String(error)}`,
+    { cause: error },
+  );
+
+export async function* splitParquet(file: string, firstRow: number): AsyncGenerator<Chunk> {
+  const { parquetMetadataAsync } = await import('hyparquet');
+  const opened = await openParquet(file);
+  try {
+    const metadata = await parquetMetadataAsync(opened.file).catch((error: unknown) => {
+      throw failure(file, error);
+    });
+    let row = 0;
+    for (const group of metadata.row_groups) {
+      const groupEnd = row + Number(group.num_rows);
+      for (; row < groupEnd; row = Math.min(groupEnd, row + chunkRows)) {
+        const end = Math.min(groupEnd, row + chunkRows);
+        yield {
+          file,
+          format: 'parquet',
+          start: row,
+          end,
+          firstRow: firstRow + row,
+          firstRowOfFile: row,
+          rows: end - row,
+          headerEnd: 0,
+          begins: true,
+          ends: true,
+        };
+      }
+    }
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Rows [start, end) of the file, 64-bit integers as numbers. */
+export async function readParquetRows(chunk: Chunk): Promise<Row[]> {
+  const file = chunk.file!;
+  const [{ parquetReadObjects }, { compressors }] = await Promise.all([
+    import('hyparquet'),
+    import('hyparquet-compressors'),
+  ]);
+  const opened = await openParquet(file);
+  try {
+    const values = await parquetReadObjects({
+      file: opened.file,
+      compressors,
+      rowStart: chunk.start,
+      rowEnd: chunk.end,
+    });
+    return values.map((value, index) => ({
+      index: chunk.firstRow + index,
+      place: `row ${chunk.start + index + 1}`,
+      value: plainNumbers(value),
+      begins: true,
+      ends: true,
+    }));
+  } catch (error) {
+    throw failure(file, error);
+  } finally {
+    await opened.close();
+  }
+}
+
+function plainNumbers(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<number | bigint>, Number);
+  if (Array.isArray(value)) return value.map(plainNumbers);
+  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+    return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, plainNumbers(entry)]));
+  }
+  return value;
+}

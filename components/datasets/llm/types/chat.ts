@@ -1,0 +1,89 @@
+/** Conversations: OpenAI's `messages`, or ShareGPT's `conversations`, through the model's own chat template. */
+import { z } from 'zod';
+import type { Document } from '../document.js';
+import type { Message } from '../tokenizer.js';
+import { encodeConversation } from './completion.js';
+import { columnOf, type DatasetDefinition, fileKeys, RowError, recordOf, tokenizerOf } from './definition.js';
+
+const schema = z
+  .strictObject({
+    dataset_type: z.literal('chat'),
+    ...fileKeys('truncate'),
+    messages_column: z
+      .string()
+      .min(1)
+      .nullable()
+      .default(null)
+      .describe("the conversation's column; null: messages, else conversations"),
+    tools_column: z
+      .string()
+      .min(1)
+      .default('tools')
+      .describe('tool definitions for the template, where a row has them'),
+    train_on_roles: z
+      .array(z.string().min(1))
+      .min(1)
+      .default(['assistant'])
+      .describe('whose messages are trained on'),
+  })
+  .describe("conversations in OpenAI's or ShareGPT's form");
+
+type Options = z.output<typeof schema>;
+
+/** ShareGPT's names for roles. */
+const roleOf: Record<string, string> = {
+  human: 'user',
+  gpt: 'assistant',
+  chatgpt: 'assistant',
+  bot: 'assistant',
+  model: 'assistant',
+  function_response: 'tool',
+};
+
+export const chat: DatasetDefinition<Options> = {
+  type: 'chat',
+  schema,
+  needsTokenizer: true,
+  generatedRows: null,
+  textUnit: () => 'line',
+  convert(row, options, context): Document[] {
+    const tokenizer = tokenizerOf(context);
+    if (!tokenizer.hasChatTemplate)
+      throw new RowError('chat data needs a chat template, and the model has none');
+    const record = recordOf(row);
+    const tools = columnOf(record, options.tools_column);
+    return [
+      encodeConversation(
+        messagesOf(record, options.messages_column),
+        new Set(options.train_on_roles),
+        Array.isArray(tools) && tools.length > 0 ? tools : null,
+        tokenizer,
+      ),
+    ];
+  },
+};
+
+function messagesOf(record: Readonly<Record<string, unknown>>, column: string | null): Message[] {
+  const names = column === null ? ['messages', 'conversations'] : [column];
+  const list = names.map((name) => columnOf(record, name)).find((value) => value !== undefined);
+  if (list === undefined) {
+    throw new RowError(
+      `lacks the column ${names.map((name) => `'${name}'`).join(' or ')} (it has ${Object.keys(record).join(', ')})`,
+    );
+  }
+  if (!Array.isArray(list) || list.length === 0)
+    throw new RowError('the conversation is not a list of messages, or is empty');
+  return list.map((entry: unknown, index) => messageOf(entry, index));
+}
+
+function messageOf(entry: unknown, index: number): Message {
+  if (typeof entry !== 'object' || entry === null)
+    throw new RowError(`message ${index + 1} is not an object`);
+  const { from, value, ...rest } = entry as Record<string, unknown>;
+  const role = rest.role ?? from;
+  const content = 'content' in rest ? rest.content : value;
+  if (typeof role !== 'string') throw new RowError(`message ${index + 1} has neither 'role' nor 'from'`);
+  if (content === undefined && !('tool_calls' in rest))
+    throw new RowError(`message ${index + 1} has neither 'content' nor 'value'`);
+  return { ...rest, role: roleOf[role] ?? role, content: content ?? '' };
+}

@@ -1,0 +1,159 @@
+/** Question and answer from columns of JSON, JSONL, CSV or Parquet. */
+import { z } from 'zod';
+import type { Document } from '../document.js';
+import type { Message, Tokenizer } from '../tokenizer.js';
+import { encodeCompletion, encodeConversation, type LossScope } from './completion.js';
+import {
+  columnOf,
+  type DatasetDefinition,
+  fileKeys,
+  RowError,
+  recordOf,
+  textOf,
+  tokenizerOf,
+} from './definition.js';
+
+const schema = z
+  .strictObject({
+    dataset_type: z.literal('column_mapped'),
+    ...fileKeys('truncate'),
+    columns: z
+      .looseObject({
+        question: z.string().min(1),
+        answer: z.string().min(1),
+        context: z.string().min(1).optional(),
+      })
+      .catchall(z.string().min(1))
+      .describe(
+        'which column holds what; further names may be used in templates. `a.b.0` looks into nested columns',
+      ),
+    template: z
+      .enum(['auto', 'chat', 'plain'])
+      .default('auto')
+      .describe(
+        "chat: the model's chat template, question as user, answer as assistant; auto: chat where the model has one",
+      ),
+    prompt_template: z
+      .string()
+      .nullable()
+      .default(null)
+      .describe(
+        'text of the prompt, with placeholders such as {question} and {context}; null: context and question',
+      ),
+    answer_template: z
+      .string()
+      .nullable()
+      .default(null)
+      .describe('text of the answer, with placeholders; null: {answer}'),
+    system_prompt: z.string().nullable().default(null).describe('system message of the chat template'),
+    loss: z.enum(['answer', 'full']).default('answer').describe('which tokens are trained on'),
+  })
+  .superRefine((options, context) => {
+    for (const key of ['prompt_template', 'answer_template'] as const) {
+      for (const [, name] of (options[key] ?? '').matchAll(placeholder)) {
+        if (name! in options.columns) continue;
+        const known = Object.keys(options.columns)
+          .map((column) => `{${column}}`)
+          .join(', ');
+        context.addIssue({
+          code: 'custom',
+          path: [key],
+          message: `{${name}} is none of the mapped columns ${known}`,
+        });
+      }
+    }
+    if (options.system_prompt !== null && options.template === 'plain') {
+      context.addIssue({
+        code: 'custom',
+        path: ['system_prompt'],
+        message: 'has no place in the plain template',
+      });
+    }
+  });
+
+type Options = z.output<typeof schema>;
+
+const placeholder = /\{([A-Za-z_]\w*)\}/g;
+
+export const columnMapped: DatasetDefinition<Options> = {
+  type: 'column_mapped',
+  schema,
+  needsTokenizer: true,
+  generatedRows: null,
+  textUnit: () => 'line',
+  convert(row, options, context): Document[] {
+    const fields = fieldsOf(recordOf(row), options.columns);
+    return [encodeExchange(exchangeOf(fields, options), tokenizerOf(context))];
+  },
+};
+
+/** One question with its answer, ready for either template. */
+export interface Exchange {
+  template: 'auto' | 'chat' | 'plain';
+  system: string | null;
+  prompt: string;
+  answer: string;
+  /** What stands between prompt and answer in the plain form. */
+  separator: string;
+  loss: LossScope;
+}
+
+function exchangeOf(fields: ReadonlyMap<string, string>, options: Options): Exchange {
+  const fill = (template: string): string =>
+    template.replace(placeholder, (written, name: string) => fields.get(name) ?? written);
+  const fallback = fields.has('context') ? '{context}\n{question}' : '{question}';
+  return {
+    template: options.template,
+    system: options.system_prompt,
+    prompt: fill(options.prompt_template ?? fallback),
+    answer: fill(options.answer_template ?? '{answer}'),
+    separator: options.prompt_template === null && options.answer_template === null ? ' ' : '',
+    loss: options.loss,
+  };
+}
+
+/** Mapped columns as text. Throws RowError naming every column the row lacks. */
+function fieldsOf(
+  record: Readonly<Record<string, unknown>>,
+  columns: Readonly<Record<string, string | undefined>>,
+): Map<string, string> {
+  const fields = new Map<string, string>();
+  const absent: string[] = [];
+  for (const [name, column] of Object.entries(columns)) {
+    if (column === undefined) continue;
+    const value = columnOf(record, column);
+    if (value === undefined) absent.push(column);
+    else fields.set(name, textOf(value));
+  }
+  if (absent.length > 0) {
+    const names = absent.map((column) => `'${column}'`).join(', ');
+    throw new RowError(
+      `lacks the ${absent.length === 1 ? 'column' : 'columns'} ${names} (it has ${Object.keys(record).join(', ')})`,
+    );
+  }
+  return fields;
+}
+
+const assistant: ReadonlySet<string> = new Set(['assistant']);
+
+function messagesOf({ system, prompt, answer }: Exchange): Message[] {
+  return [
+    ...(system === null ? [] : [{ role: 'system', content: system }]),
+    { role: 'user', content: prompt },
+    { role: 'assistant', content: answer },
+  ];
+}
+
+/** The document of one exchange. */
+export function encodeExchange(exchange: Exchange, tokenizer: Tokenizer): Document {
+  if (exchange.answer === '') throw new RowError('the answer is empty');
+  const { template, prompt, separator, answer, loss } = exchange;
+  if (template === 'chat' && !tokenizer.hasChatTemplate) {
+    throw new RowError("'template: chat' needs a chat template, and the model has none; use plain");
+  }
+  if (template === 'plain' || !tokenizer.hasChatTemplate) {
+    return encodeCompletion(prompt, separator + answer, loss, tokenizer);
+  }
+  const document = encodeConversation(messagesOf(exchange), assistant, null, tokenizer);
+  return loss === 'full' ? { ids: document.ids, labels: document.ids.slice() } : document;
+}

@@ -1,0 +1,120 @@
+/** What a dataset type is, and the options that all of them share. */
+import { z } from 'zod';
+import { DataError } from '../../../../shared/errors.js';
+import type { Document } from '../document.js';
+import type { Row } from '../sources/chunk.js';
+import { fileFormats } from '../sources/files.js';
+import type { TextUnit } from '../sources/split.js';
+import type { Tokenizer } from '../tokenizer.js';
+
+/** Marks paths for the recipe loader, which makes them start from the recipe's folder. */
+const filePath = z.string().min(1).meta({ 'x-temper-path': 'file' });
+
+const longDocuments = z.enum(['truncate', 'split']);
+export type LongDocuments = z.infer<typeof longDocuments>;
+
+/** Options about length, common to every dataset. */
+export const lengthKeys = (fallback: LongDocuments) => ({
+  long_documents: longDocuments
+    .default(fallback)
+    .describe('what becomes of a document longer than packed_sequence_size: cut to it, or cut into several'),
+});
+
+/** Options of every dataset that is read from files. */
+export const fileKeys = (fallback: LongDocuments) => ({
+  path: z.union([filePath, z.array(filePath).min(1)]).describe('a file, a folder, a glob, or a list of them'),
+  format: z
+    .enum(['auto', ...fileFormats])
+    .default('auto')
+    .describe("the files' format; auto goes by extension"),
+  rows: z
+    .tuple([z.int().min(0), z.int().min(1).nullable()])
+    .refine(([from, to]) => to === null || to > from, 'the second number must be larger than the first')
+    .nullable()
+    .default(null)
+    .describe('take rows [from, to), counted from 0; null for `to` means to the end'),
+  limit: z.int().min(1).nullable().default(null).describe('take at most this many rows'),
+  holdout: z
+    .strictObject({
+      fraction: z.number().gt(0).lt(1).describe('share of rows that is held out'),
+      part: z.enum(['held_out', 'rest']).describe('which part this dataset is'),
+      seed: z.int().min(0).default(0),
+    })
+    .nullable()
+    .default(null)
+    .describe(
+      'splits rows by a hash of their number: two datasets with the same fraction and seed never overlap',
+    ),
+  invalid_rows: z
+    .enum(['error', 'skip'])
+    .default('error')
+    .describe('a row that lacks a column, or cannot be rendered: stop, or drop and count it'),
+  ...lengthKeys(fallback),
+});
+
+export interface RowSelection {
+  rows: readonly [number, number | null] | null;
+  limit: number | null;
+  holdout: { fraction: number; part: 'held_out' | 'rest'; seed: number } | null;
+}
+
+export interface FileOptions extends RowSelection {
+  dataset_type: string;
+  path: string | string[];
+  format: (typeof fileFormats)[number] | 'auto';
+  invalid_rows: 'error' | 'skip';
+  long_documents: LongDocuments;
+}
+
+/** What turning rows into documents may use. */
+export interface DatasetContext {
+  tokenizer: Tokenizer | null;
+  vocabularySize: number | null;
+  packedSequenceSize: number;
+}
+
+export interface DatasetDefinition<Options = unknown> {
+  /** `dataset_type`. */
+  type: string;
+  schema: z.ZodObject;
+  needsTokenizer: boolean;
+  /** Generated data: how many rows there are. Null: rows come from files. */
+  generatedRows: ((options: Options) => number) | null;
+  /** What a text file's rows are. */
+  textUnit: (options: Options) => TextUnit;
+  /** One row's documents. Throws RowError for a row that cannot be one. */
+  convert(row: Row, options: Options, context: DatasetContext): Document[];
+}
+
+/** A row that cannot become a document; the caller adds file and row. */
+export class RowError extends DataError {}
+
+export function tokenizerOf(context: DatasetContext): Tokenizer {
+  if (context.tokenizer === null)
+    throw new DataError('this dataset needs a tokenizer, and the model has none');
+  return context.tokenizer;
+}
+
+/** The row as an object, or a RowError. */
+export function recordOf(row: Row): Readonly<Record<string, unknown>> {
+  if (typeof row.value !== 'object' || row.value === null || Array.isArray(row.value)) {
+    throw new RowError(
+      `expected an object with columns, found ${Array.isArray(row.value) ? 'a list' : typeof row.value}`,
+    );
+  }
+  return row.value as Record<string, unknown>;
+}
+
+/** A column by name, or by dotted path into nested ones (`answers.text.0`); undefined when it is absent or null. */
+export function columnOf(record: Readonly<Record<string, unknown>>, name: string): unknown {
+  if (name in record) return record[name] ?? undefined;
+  let value: unknown = record;
+  for (const step of name.split('.')) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = (value as Record<string, unknown>)[step];
+  }
+  return value ?? undefined;
+}
+
+/** A field as text: text as it stands, anything else as compact JSON. */
+export const textOf = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));

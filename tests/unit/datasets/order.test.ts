@@ -1,0 +1,54 @@
+import { EpochOrder } from '../../../components/datasets/llm/index.js';
+
+test.each([1, 2, 3, 4, 5, 16, 17, 97, 1000, 4097])('an epoch of %i packs takes each once', (length) => {
+  const order = new EpochOrder(length, 1111, 0).slice(0, length);
+  expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length }, (_, index) => index));
+});
+
+test('seed and epoch change the order, and nothing else does', () => {
+  const order = (seed: number, epoch: number) => new EpochOrder(1000, seed, epoch).slice(0, 1000).join();
+  expect(order(1, 0)).toBe(order(1, 0));
+  expect(new Set([order(1, 0), order(1, 1), order(2, 0), order(1 + 2 ** 40, 0)]).size).toBe(4);
+});
+
+test('every place receives every pack about equally often over seeds', () => {
+  const length = 8;
+  const seeds = 8000;
+  const counts = Array.from({ length }, () => new Array<number>(length).fill(0));
+  for (let seed = 0; seed < seeds; seed += 1) {
+    new EpochOrder(length, seed, 3).slice(0, length).forEach((pack, place) => {
+      counts[place]![pack]! += 1;
+    });
+  }
+  // Binomial with p = 1/8: six standard deviations are 6·√(8000·7/64) ≈ 177.
+  for (const row of counts)
+    for (const count of row) expect(Math.abs(count - seeds / length)).toBeLessThan(177);
+});
+
+test('neighbours in the data do not stay neighbours', () => {
+  const order = new EpochOrder(4096, 5, 0).slice(0, 4096);
+  const kept = order.filter((pack, place) => place > 0 && pack === order[place - 1]! + 1).length;
+  // One expected by chance (Poisson): ten or more has probability 1e-7.
+  expect(kept).toBeLessThan(10);
+});
+
+test('the order is part of the format: it may not change between versions', () => {
+  expect(new EpochOrder(10, 1111, 0).slice(0, 10)).toMatchInlineSnapshot(`
+[
+  7,
+  6,
+  0,
+  9,
+  2,
+  8,
+  4,
+  1,
+  3,
+  5,
+]
+`);
+});
+
+test('a place outside the epoch is refused', () => {
+  expect(() => new EpochOrder(4, 0, 0).at(4)).toThrow(RangeError);
+});

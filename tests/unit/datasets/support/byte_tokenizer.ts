@@ -1,0 +1,43 @@
+import type { Message, Tokenizer } from '../../../../components/datasets/llm/index.js';
+
+const bos = '<s>';
+const eos = '<|im_end|>';
+const start = '<|im_start|>';
+const special = [bos, eos, start];
+
+/** UTF-8 bytes as tokens, and three special tokens: small, exact, and with offsets that a reader can check by hand. */
+export function byteTokenizer({ chatTemplate = true }: { chatTemplate?: boolean } = {}): Tokenizer {
+  return {
+    vocabularySize: 256 + special.length,
+    bosId: 256,
+    eosId: 257,
+    specialTokens: new Set(special),
+    hasChatTemplate: chatTemplate,
+    encode(text, { addSpecial }) {
+      const ids: number[] = addSpecial ? [256] : [];
+      const offsets: [number, number][] = addSpecial ? [[0, 0]] : [];
+      for (let place = 0; place < text.length; ) {
+        const found = special.findIndex((token) => text.startsWith(token, place));
+        const piece = found >= 0 ? special[found]! : String.fromCodePoint(text.codePointAt(place)!);
+        const tokens = found >= 0 ? [256 + found] : [...Buffer.from(piece)];
+        for (const id of tokens) {
+          ids.push(id);
+          offsets.push([place, place + piece.length]);
+        }
+        place += piece.length;
+      }
+      return { ids, offsets };
+    },
+    decode(ids) {
+      const parts = ids.map((id) => (id < 256 ? Buffer.from([id]) : Buffer.from(special[id - 256]!)));
+      return Buffer.concat(parts).toString('utf8');
+    },
+    applyChatTemplate(messages: readonly Message[], { addGenerationPrompt }) {
+      const turns = messages.map(({ role, content }) => {
+        if (role === 'forbidden') throw new Error('no such role');
+        return `${start}${role}\n${String(content)}${eos}\n`;
+      });
+      return turns.join('') + (addGenerationPrompt ? `${start}assistant\n` : '');
+    },
+  };
+}
