@@ -218,7 +218,13 @@ export class GraphBuilder {
 
   private declare(name: string, kind: ValueKind, dtype: DType, axes: string, placement: Placement): Value {
     const known = this.byName.get(name);
-    if (known !== undefined) {
+    if (known?.kind === 'intermediate') {
+      // Slots and tensors are found by their name, an intermediate value is not: it gives way.
+      this.byName.delete(name);
+      const renamed = { ...known, name: this.freshName(`${name}.0`) };
+      this.values[known.id] = renamed;
+      this.byName.set(renamed.name, renamed);
+    } else if (known !== undefined) {
       // Tied parameters and shared inputs are declared where they are used; they must agree.
       if (known.kind === kind && known.dtype === dtype && known.axes.join(' ') === axes) return known;
       throw new GraphError(

@@ -76,7 +76,7 @@ export const crossEntropy: Op = {
     return flag(attrs, 'grad') ? [Float64Array.of(loss), dlogits] : [Float64Array.of(loss)];
   },
   float32: [0],
-  accumulates: [0],
+  accumulates: () => [0],
   inPlace: [[1, 0]],
   fallback(emit, [logits, labels, weight]) {
     const [logprobs] = emitLogprobs(emit, logits!, labels!);

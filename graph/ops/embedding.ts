@@ -71,5 +71,5 @@ export const embeddingGrad: Op = {
     });
     return [table];
   },
-  accumulates: [0],
+  accumulates: () => [0],
 };

@@ -101,7 +101,8 @@ export const linearCrossEntropy: Op = {
     return [Float64Array.of(loss), ...(flag(attrs, 'dx') ? [dx] : []), ...(flag(attrs, 'dw') ? [dw] : [])];
   },
   float32: [0],
-  accumulates: [0, 1, 2],
+  // The loss, and dw where there is one; dx is this micro-batch's own.
+  accumulates: (attrs) => (flag(attrs, 'dw') ? [0, flag(attrs, 'dx') ? 2 : 1] : [0]),
   fallback(emit, [x, w, labels, weight], attrs) {
     const [logits] = emit('einsum', [x!, w!], { spec: 'td,vd->tv' });
     return crossEntropy.fallback!(emit, [logits!, labels!, weight!], attrs);

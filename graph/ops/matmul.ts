@@ -200,7 +200,7 @@ export const matmul: Op = {
   bytes: ({ inputs, outputs, attrs }) =>
     [...inputs, ...outputs].reduce((sum, v) => sum + elements(v.shape) * dtypeBytes[v.dtype], 0) +
     (attrs.accumulate === 'never' ? 0 : elements(outputs[0]!.shape) * 4),
-  accumulates: [0],
+  accumulates: () => [0],
 };
 
 function addProduct(
@@ -242,5 +242,5 @@ export const reduceRows: Op = {
     });
     return [y];
   },
-  accumulates: [0],
+  accumulates: () => [0],
 };

@@ -66,7 +66,7 @@ export interface Op {
     mode: EvaluateMode,
   ): Float64Array[];
   /** Outputs that `attrs.accumulate` adds to; the other outputs are always overwritten. */
-  readonly accumulates?: readonly number[];
+  accumulates?(attrs: Attrs): readonly number[];
   /** Outputs (state) whose old values `evaluate` gets after the inputs, where the node has them. */
   readonly readsOutputs?: readonly number[];
   /** Outputs that stay float32 in every precision: statistics, losses, the residual stream. */

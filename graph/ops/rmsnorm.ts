@@ -103,5 +103,5 @@ export const rmsnormGrad: Op = {
     }
     return flag(attrs, 'dw') ? [dx, dw] : [dx];
   },
-  accumulates: [1],
+  accumulates: () => [1],
 };

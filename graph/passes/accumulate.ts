@@ -54,7 +54,7 @@ function sumTerms(
 
 function writeInto(node: Node, term: number, state: Value, accumulate: 'after_first' | 'always'): Node {
   const index = node.outputs.indexOf(term);
-  if (index < 0 || !opOf(node.op).accumulates?.includes(index)) {
+  if (index < 0 || !opOf(node.op).accumulates?.(node.attrs).includes(index)) {
     throw new GraphError(
       `${state.name}: its term made by ${node.op} cannot be accumulated; used twice, or an op without that form`,
     );

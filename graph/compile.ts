@@ -1,0 +1,216 @@
+/**
+ * The one way from a model's graph to plans. A model declares `hidden` [T, D] and `head` [V, D]; what it is compiled
+ * for decides the rest:
+ *
+ *     const { plan, tensors, memory } = compileTraining({ graph, optimizer: { name: 'adamw', weightDecay: () => 0 } });
+ */
+
+import { GraphBuilder } from './builder.js';
+import { GraphError } from './error.js';
+import type { Graph } from './graph.js';
+import { accumulateGradients } from './passes/accumulate.js';
+import { autodiff } from './passes/autodiff.js';
+import { removeDeadCode } from './passes/dead_code.js';
+import { fuse } from './passes/fusion.js';
+import type { LoraOptions } from './passes/lora.js';
+import { insertLora } from './passes/lora.js';
+import type { LossKind } from './passes/loss.js';
+import { attachLogprobs, attachLoss, logitsName } from './passes/loss.js';
+import type { OptimizerSpec } from './passes/optimizer.js';
+import { appendOptimizer, trainedParameters } from './passes/optimizer.js';
+import type { AssembledPlan } from './passes/plan.js';
+import { assemblePlan } from './passes/plan.js';
+import type { Precision } from './passes/precision.js';
+import { setPrecision } from './passes/precision.js';
+import type { RecomputeChoice } from './passes/recompute.js';
+import { layersOf, recompute } from './passes/recompute.js';
+import { schedule } from './passes/schedule.js';
+import { setTrainable } from './passes/trainable.js';
+import type { Plan } from './plan.js';
+import type { MemoryReport, TensorSpec, WorkReport } from './report.js';
+import { memoryReport, tensorsOf, workReport } from './report.js';
+
+export interface Compiled {
+  readonly plan: Plan;
+  /** Every tensor the context must have, in the order of the model. */
+  readonly tensors: readonly TensorSpec[];
+  readonly memory: MemoryReport;
+  readonly work: WorkReport;
+  /** The graph the plan was made from, scheduled: for the interpreter and for prints. */
+  readonly graph: Graph;
+}
+
+export interface CompiledTraining extends Compiled {
+  /** Trained parameters, in the order of the `norms` output. */
+  readonly trained: readonly string[];
+  /** What activation checkpointing came to: layers recomputed in full, and layers whose cheap ops are. */
+  readonly recomputed: { readonly full: number; readonly cheap: number; readonly of: number };
+}
+
+export interface ModelOptions {
+  /** A forward graph with the outputs `hidden` and `head`. */
+  readonly graph: Graph;
+  readonly precision?: Precision;
+  /** Adapters to insert; null (as when left out) leaves the model as it is. */
+  readonly lora?: LoraOptions | null;
+  /**
+   * Without LoRA, which parameters are trained and therefore float32 masters in the context: in training all of them
+   * where this is left out, elsewhere none. A validation plan that shares a context with training is given the same.
+   */
+  readonly trainable?: (parameter: string) => boolean;
+}
+
+export interface TrainingOptions extends ModelOptions {
+  readonly loss?: LossKind;
+  readonly optimizer: OptimizerSpec;
+  /** `auto` takes the least recompute whose arena fits `arenaBudget` bytes. */
+  readonly recompute?:
+    | { readonly mode: 'none' }
+    | { readonly mode: 'full' }
+    | { readonly mode: 'auto'; readonly arenaBudget: number };
+}
+
+/** A plan with the programs `micro`, `norm` and `update`. */
+export function compileTraining(options: TrainingOptions): CompiledTraining {
+  const model = options.lora
+    ? insertLora(options.graph, options.lora)
+    : setTrainable(options.graph, options.trainable ?? (() => true));
+  const differentiated = fuse(autodiff(withLoss(model, options)));
+  const step = appendOptimizer(accumulateGradients(differentiated), options.optimizer);
+  const { graph, assembled, choice } = chooseRecompute(step, options.recompute ?? { mode: 'none' });
+  return {
+    ...reports(graph, assembled),
+    trained: trainedParameters(graph).map(({ parameter }) => parameter.name),
+    recomputed: { full: choice.full.size, cheap: choice.cheap.size, of: layersOf(graph).length },
+  };
+}
+
+/** A plan with the program `micro`: the loss of one micro-batch in the output slot `loss`, nothing kept. */
+export function compileValidation(options: ModelOptions & { readonly loss?: LossKind }): Compiled {
+  const graph = withLoss(withoutDropout(options), options);
+  return forwardOnly(graph, 'micro');
+}
+
+/** A plan with the program `score`: log p of `targets` (0 where negative) in the output slot `logprobs` f32 [T]. */
+export function compileScoring(options: ModelOptions): Compiled {
+  const graph = setPrecision(attachLogprobs(withoutDropout(options)), options.precision ?? 'f32');
+  return forwardOnly(graph, 'score');
+}
+
+/** What `compileInit` fills a tensor with. `site` sets the random streams of tensors apart. */
+export type Init =
+  | {
+      readonly name: string;
+      readonly shape: readonly number[];
+      readonly kind: 'value';
+      readonly value: number;
+    }
+  | {
+      readonly name: string;
+      readonly shape: readonly number[];
+      readonly kind: 'uniform';
+      readonly bound: number;
+      readonly site: number;
+    }
+  | {
+      readonly name: string;
+      readonly shape: readonly number[];
+      readonly kind: 'normal';
+      readonly std: number;
+      readonly site: number;
+    };
+
+/** A plan with the program `init`, which fills f32 tensors of the context. `seed`: a whole number below 2⁵³. */
+export function compileInit(inits: readonly Init[], seed: number): Plan {
+  if (inits.length === 0) throw new GraphError('nothing to initialise');
+  const builder = new GraphBuilder('init', {});
+  for (const init of inits) {
+    const tensor = builder.state(init.name, 'f32', init.shape.join(' '));
+    const axes = init.shape.join(' ');
+    const append = (op: string, attrs: Record<string, number | string>) =>
+      builder.append({ op, inputs: [], outputs: [tensor], attrs });
+    if (init.kind === 'value') append('fill', { value: init.value, axes });
+    else if (init.kind === 'uniform')
+      append('random_uniform', { seed, site: init.site, bound: init.bound, axes });
+    else append('random_normal', { seed, site: init.site, std: init.std, axes });
+  }
+  return assemblePlan(builder.build(), { program: 'init' }).plan;
+}
+
+function withLoss(
+  graph: Graph,
+  options: { readonly loss?: LossKind; readonly precision?: Precision },
+): Graph {
+  const kind = options.loss ?? 'linear_ce';
+  const keep = new Set(kind === 'masked_ce' ? [logitsName] : []);
+  return setPrecision(attachLoss(graph, kind), options.precision ?? 'f32', keep);
+}
+
+/** The model as it is evaluated: adapters without their dropout. */
+const withoutDropout = ({ graph, lora, trainable }: ModelOptions): Graph =>
+  lora ? insertLora(graph, { ...lora, dropout: 0 }) : setTrainable(graph, trainable ?? (() => false));
+
+/** Turns the graph's outputs into output slots and assembles the plan. */
+function forwardOnly(graph: Graph, program: string): Compiled {
+  const fused = fuse(removeDeadCode(graph));
+  const builder = GraphBuilder.withValuesOf({ ...fused, outputs: {} });
+  const slots = new Map<number, number>();
+  for (const [name, id] of Object.entries(fused.outputs)) {
+    const value = builder.value(id)!;
+    slots.set(id, builder.outputSlot(name, 'f32', value.axes.join(' ')).id);
+  }
+  const nodes = fused.nodes.map((node) => ({
+    ...node,
+    outputs: node.outputs.map((id) => slots.get(id) ?? id),
+  }));
+  const scheduled = schedule({ ...builder.build(), nodes });
+  return reports(scheduled, assemblePlan(scheduled, { program }));
+}
+
+const reports = (graph: Graph, assembled: AssembledPlan): Compiled => ({
+  plan: assembled.plan,
+  tensors: tensorsOf(graph),
+  memory: memoryReport(graph, assembled),
+  work: workReport(graph),
+  graph,
+});
+
+interface Recomputed {
+  readonly graph: Graph;
+  readonly assembled: AssembledPlan;
+  readonly choice: RecomputeChoice;
+}
+
+/**
+ * Least recompute first: nothing; then the cheap ops of ever more layers; then ever more layers in full. The layers
+ * are taken from the first on, since the first layers' activations live longest.
+ */
+function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recompute']>): Recomputed {
+  const layers = layersOf(graph);
+  const attempt = (level: number): Recomputed => {
+    const cheap = new Set(layers.slice(Math.max(0, level - layers.length), level));
+    const full = new Set(layers.slice(0, Math.max(0, level - layers.length)));
+    const made = schedule(recompute(graph, { full, cheap }));
+    return { graph: made, assembled: assemblePlan(made), choice: { full, cheap } };
+  };
+  const most = 2 * layers.length;
+  if (mode.mode === 'none') return attempt(0);
+  if (mode.mode === 'full') return attempt(most);
+  const fits = (made: Recomputed) => made.assembled.plan.arenaBytes <= mode.arenaBudget;
+  let best = attempt(0);
+  if (fits(best)) return best;
+  best = attempt(most);
+  if (!fits(best)) {
+    throw new GraphError(
+      `graph ${graph.name}: with every layer recomputed the arena still takes ${best.assembled.plan.arenaBytes} bytes, of ${mode.arenaBudget} there are; use a smaller micro-batch or packed sequence`,
+    );
+  }
+  let [low, high] = [0, most];
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    const made = attempt(middle);
+    if (fits(made)) [best, high] = [made, middle];
+    else low = middle;
+  }
+  return best;
+}

@@ -1,0 +1,128 @@
+/** What a plan will take: memory by role, floating-point operations by phase, bytes moved. */
+import type { Graph, Node, Phase, Value } from './graph.js';
+import { elements, getValue } from './graph.js';
+import { opOf } from './ops/registry.js';
+import { arenaSize } from './passes/liveness.js';
+import type { AssembledPlan } from './passes/plan.js';
+import type { DType } from './plan.js';
+import { dtypeBytes } from './plan.js';
+
+export type TensorRole = 'frozen' | 'trained' | 'gradient' | 'moment' | 'constant' | 'statistic';
+
+/** A tensor that the context must have before a plan is loaded. */
+export interface TensorSpec {
+  readonly name: string;
+  readonly role: TensorRole;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+export interface MemoryReport {
+  /** Bytes by role of the context's tensors. */
+  readonly frozen: number;
+  readonly trained: number;
+  readonly gradients: number;
+  readonly moments: number;
+  readonly constants: number;
+  /** The plan's arena: activations and everything between records. */
+  readonly arena: number;
+  /** Most bytes alive at one record: no arena for this order can be smaller. */
+  readonly arenaLowerBound: number;
+  /** Activations that the forward pass of one decoder layer keeps for its backward pass; the largest layer. */
+  readonly activationsPerLayer: number;
+  /** Everything above that exists at one time. The engine's workspace, which it computes itself, comes on top. */
+  readonly total: number;
+}
+
+export interface WorkReport {
+  /** Floating-point operations of one micro-batch, by what they are for. */
+  readonly forward: number;
+  readonly recompute: number;
+  readonly backward: number;
+  /** Floating-point operations of one optimiser step: norm and update. */
+  readonly optimizer: number;
+  /** Bytes read and written: by one micro-batch, and by one optimiser step. */
+  readonly microBytes: number;
+  readonly optimizerBytes: number;
+}
+
+/** The tensors a scheduled graph reads or writes in the context, in the order of its values. */
+export function tensorsOf(graph: Graph): TensorSpec[] {
+  const used = new Set(graph.nodes.flatMap((node) => [...node.inputs, ...node.outputs]));
+  return graph.values.flatMap((value) => {
+    const role = roleOf(value);
+    return role === null || !used.has(value.id)
+      ? []
+      : [{ name: value.name, role, dtype: value.dtype, shape: value.shape }];
+  });
+}
+
+function roleOf(value: Value): TensorRole | null {
+  if (value.kind === 'param') return value.trainable ? 'trained' : 'frozen';
+  if (value.kind === 'constant') return 'constant';
+  if (value.kind !== 'state') return null;
+  if (value.name.startsWith('grad:')) return 'gradient';
+  return value.name.startsWith('stat:') ? 'statistic' : 'moment';
+}
+
+export function memoryReport(graph: Graph, assembled: AssembledPlan): MemoryReport {
+  const bytes = { frozen: 0, trained: 0, gradient: 0, moment: 0, constant: 0, statistic: 0 };
+  for (const tensor of tensorsOf(graph))
+    bytes[tensor.role] += elements(tensor.shape) * dtypeBytes[tensor.dtype];
+  const arena = assembled.plan.arenaBytes;
+  return {
+    frozen: bytes.frozen,
+    trained: bytes.trained,
+    gradients: bytes.gradient,
+    moments: bytes.moment,
+    constants: bytes.constant,
+    arena,
+    arenaLowerBound: assembled.arenaLowerBound,
+    activationsPerLayer: activationsPerLayer(graph),
+    total:
+      bytes.frozen + bytes.trained + bytes.gradient + bytes.moment + bytes.constant + bytes.statistic + arena,
+  };
+}
+
+/** Bytes that the forward nodes of a layer make and later backward or recomputed nodes read; the largest layer. */
+function activationsPerLayer(graph: Graph): number {
+  const readLater = new Set(
+    graph.nodes.filter((node) => node.phase !== 'forward').flatMap((node) => node.inputs),
+  );
+  const perLayer = new Map<number, number>();
+  for (const node of graph.nodes) {
+    if (node.phase !== 'forward' || node.layer === null) continue;
+    const kept = node.outputs
+      .filter((id) => readLater.has(id))
+      .reduce((sum, id) => sum + arenaSize(getValue(graph, id)), 0);
+    perLayer.set(node.layer, (perLayer.get(node.layer) ?? 0) + kept);
+  }
+  return Math.max(0, ...perLayer.values());
+}
+
+export function workReport(graph: Graph): WorkReport {
+  const flops: Record<Phase, number> = { forward: 0, recompute: 0, backward: 0, norm: 0, update: 0 };
+  const bytes: Record<Phase, number> = { forward: 0, recompute: 0, backward: 0, norm: 0, update: 0 };
+  for (const node of graph.nodes) {
+    const call = callOf(graph, node);
+    const op = opOf(node.op);
+    flops[node.phase] += op.flops(call);
+    bytes[node.phase] +=
+      op.bytes?.(call) ??
+      [...call.inputs, ...call.outputs].reduce((sum, v) => sum + elements(v.shape) * dtypeBytes[v.dtype], 0);
+  }
+  return {
+    forward: flops.forward,
+    recompute: flops.recompute,
+    backward: flops.backward,
+    optimizer: flops.norm + flops.update,
+    microBytes: bytes.forward + bytes.recompute + bytes.backward,
+    optimizerBytes: bytes.norm + bytes.update,
+  };
+}
+
+const callOf = (graph: Graph, node: Node) => ({
+  inputs: node.inputs.map((id) => getValue(graph, id)),
+  outputs: node.outputs.map((id) => getValue(graph, id)),
+  attrs: node.attrs,
+});
