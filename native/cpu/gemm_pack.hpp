@@ -3,30 +3,8 @@
 #include "gemm_words.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace temper::TEMPER_ISA {
-
-// One of log2(VL) stages: rows i and i + S trade the halves of each 2·S block.
-template <int S, size_t... I> inline vu interleave(vu a, vu b, bool high, std::index_sequence<I...>) {
-    const vu low_lanes = {static_cast<uint32_t>((I / S) % 2 == 0 ? I : VL + I - S)...};
-    const vu high_lanes = {static_cast<uint32_t>((I / S) % 2 == 0 ? I + S : VL + I)...};
-    return __builtin_shuffle(a, b, high ? high_lanes : low_lanes);
-}
-
-template <int S> [[gnu::always_inline]] inline void transpose_stage(vu (&rows)[VL]) {
-    if constexpr (S > 0) {
-#pragma GCC unroll 16
-        for (int i = 0; i < VL; i++) {
-            if (i & S) continue;
-            const vu a = rows[i], b = rows[i + S];
-            rows[i] = interleave<S>(a, b, false, std::make_index_sequence<VL>());
-            rows[i + S] = interleave<S>(a, b, true, std::make_index_sequence<VL>());
-        }
-        transpose_stage<S / 2>(rows);
-    }
-}
-[[gnu::always_inline]] inline void transpose(vu (&rows)[VL]) { transpose_stage<VL / 2>(rows); }
 
 // `count` elements at p, and zeros up to `size`: what a vector may read at the edge of a matrix.
 template <class Source, int SIZE> struct Edge {

@@ -1,0 +1,87 @@
+// The output layer in chunks of rows: gathers the rows that have a label and makes their logits, chunk_rows at a time,
+// so that masked positions (a prompt's, often most of them) cost nothing and the full logits never exist.
+#pragma once
+#include "cross_entropy.hpp"
+#include "expect.hpp"
+#include "gemm.hpp"
+
+namespace temper::TEMPER_ISA {
+
+// Hands out a record's scratch piece by piece; with a null base it only counts.
+class Scratch {
+  public:
+    explicit Scratch(void* base) : base(static_cast<char*>(base)) {}
+    template <class T> T* take(int64_t count) {
+        T* piece = base ? reinterpret_cast<T*>(base + used) : nullptr;
+        used += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+        return piece;
+    }
+    size_t bytes() const { return used; }
+
+  private:
+    char* base;
+    size_t used = 0;
+};
+
+struct LinearHead {
+    const Tensor &x, &w; // (T, D), (V, D)
+    int64_t T, D, V, chunk_rows;
+    Compute compute;
+    int threads;
+
+    explicit LinearHead(const Call& call)
+        : x(call.in[0]), w(call.in[1]), T(x.shape[0]), D(x.shape[1]), V(w.shape[0]),
+          chunk_rows(std::min(T, call.attrs.integer("chunk_rows"))), compute(compute_type(call)),
+          threads(call.threads) {}
+
+    // x_rows (rows, D) are of x's dtype.
+    Gemm logits(int64_t rows, const void* x_rows, float* y) const {
+        return {.m = rows,
+                .n = V,
+                .products = {{.a = {x_rows, x.dtype, D}, .b = {w.data, w.dtype, D, true}, .k = D}},
+                .y = {.data = y, .dtype = DType::f32, .ld = V},
+                .compute = compute,
+                .threads = threads};
+    }
+};
+
+inline void check_linear_head(const Call& call) {
+    const Tensor &x = call.in[0], &w = call.in[1];
+    expect_rank(call, x, "x", 2);
+    expect_float(call, x, "x");
+    expect_rank(call, w, "w", 2);
+    expect_weight(call, w, "w");
+    expect_shape(call, w, "w", {w.shape[0], x.shape[1]});
+    expect_shape(call, call.in[2], "labels", {x.shape[0]});
+    expect_dtype(call, call.in[2], "labels", DType::i32);
+    expect(call.attrs.integer("chunk_rows") >= 1, call, "chunk_rows must be at least 1");
+    compute_type(call);
+}
+
+// The most scratch that `products(rows)` needs for any number of rows a chunk may have.
+template <class F> size_t chunk_scratch(const LinearHead& head, F products) {
+    size_t most = 0;
+    for (int64_t rows = 1; rows <= head.chunk_rows; rows++)
+        for (const Gemm& product : products(rows)) most = std::max(most, gemm_scratch(product));
+    return most;
+}
+
+// f(rows, first, count) for chunks of nearly equal size, none above chunk_rows: `count` entries of `rows` from `first`.
+template <class F> void each_chunk(const std::vector<int64_t>& rows, int64_t chunk_rows, F f) {
+    const int64_t n = static_cast<int64_t>(rows.size());
+    const int64_t chunks = ceil_div(n, chunk_rows);
+    for (int64_t c = 0; c < chunks; c++) {
+        const int64_t first = n * c / chunks;
+        f(rows.data() + first, first, n * (c + 1) / chunks - first);
+    }
+}
+
+// Copies the named rows of a (T, D) tensor together.
+inline void gather_rows(const Tensor& from, const int64_t* rows, int64_t count, void* to) {
+    const size_t bytes = static_cast<size_t>(from.shape[1]) * bytes_of(from.dtype);
+    for (int64_t i = 0; i < count; i++)
+        std::memcpy(static_cast<char*>(to) + static_cast<size_t>(i) * bytes,
+                    static_cast<const char*>(from.data) + static_cast<size_t>(rows[i]) * bytes, bytes);
+}
+
+} // namespace temper::TEMPER_ISA
