@@ -19,6 +19,8 @@ export const tensorPartSchema = z.strictObject({
   end: z.int().min(0),
   /** Rows of the first axis, half-open. */
   rows: z.tuple([z.int().min(0), z.int().min(0)]),
+  /** CRC-32C of these bytes, unsigned: names the tensor that is damaged. */
+  crc32c: z.int().min(0).max(0xffffffff),
 });
 export type TensorPart = z.infer<typeof tensorPartSchema>;
 
@@ -77,13 +79,29 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
     worldSize: z.int().min(1),
     recipeDigest: sha256Schema,
     planDigest: sha256Schema,
+    /** The commit that this generation went on from; null when it began at step 0. */
+    resumedFrom: z.int().min(1).nullable(),
     signature: executionSignatureSchema,
     trainer: trainerStateSchema,
     tensors: z.record(z.string(), committedTensorSchema),
     /** By path relative to the run. */
     files: z.record(z.string(), committedFileSchema),
   }),
+  z.strictObject({
+    ...entry,
+    kind: z.literal('retirement'),
+    /** Checkpoints that nobody may load any more. Their files are deleted once this entry stands. */
+    sequences: z.array(z.int().min(1)).min(1),
+  }),
 ]);
 export type CommitEntry = z.infer<typeof commitEntrySchema>;
 export type CheckpointEntry = Extract<CommitEntry, { kind: 'checkpoint' }>;
+export type RetirementEntry = Extract<CommitEntry, { kind: 'retirement' }>;
 export type GenerationEntry = Extract<CommitEntry, { kind: 'generation' }>;
+
+/** `<run>/commits/<sequence, 8 digits>.json`: the entry, and a checksum of its text exactly as it stands in the file. */
+export const commitFileSchema = z.strictObject({
+  /** Eight hexadecimal digits. */
+  crc32c: z.string().regex(/^[0-9a-f]{8}$/),
+  entry: commitEntrySchema,
+});

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { finetuneResultSchema } from './finetune.js';
-import { sha256Schema, timestampSchema, version } from './version.js';
+import { sha256Schema, timestampSchema, uriSchema, version } from './version.js';
 
 /** `<output_dir>/run.json`: who owns the folder and how far the run came. */
 export const runDocumentSchema = z.strictObject({
@@ -18,3 +18,13 @@ export const runDocumentSchema = z.strictObject({
   failure: z.string().nullable(),
 });
 export type RunDocument = z.infer<typeof runDocumentSchema>;
+
+/** `<output_dir>/recipe.json`: the recipe as admitted, environment placeholders unresolved. */
+export const storedRecipeSchema = z.strictObject({
+  version: version(1),
+  digest: sha256Schema,
+  /** Where relative paths in it start. */
+  base: uriSchema,
+  recipe: z.record(z.string(), z.unknown()),
+});
+export type StoredRecipe = z.infer<typeof storedRecipeSchema>;

@@ -1,0 +1,135 @@
+/** What the `finetune` workflow asks of its activities: one request per activity, and the interface of them all. */
+import { z } from 'zod';
+import {
+  type Admitted,
+  admittedSchema,
+  type Evaluation,
+  evaluationSchema,
+  finetuneResultSchema,
+  type PreparedData,
+  preparedDataSchema,
+  type RunReference,
+  runReferenceSchema,
+  type ShardedModel,
+  shardedModelSchema,
+} from './finetune.js';
+import {
+  type ControlMessage,
+  type EpochOutcome,
+  epochOutcomeSchema,
+  type Grant,
+  grantSchema,
+  progressSchema,
+} from './gang.js';
+import { timestampSchema, version } from './version.js';
+
+/** What `admit` tells the workflow: who the run is, and whether the namespace has Temper's search attributes. */
+export const admissionSchema = z.strictObject({ admitted: admittedSchema, searchAttributes: z.boolean() });
+export interface Admission {
+  admitted: Admitted;
+  searchAttributes: boolean;
+}
+
+export const trainRequestSchema = z.strictObject({
+  version: version(1),
+  run: runReferenceSchema,
+  grant: grantSchema,
+  model: shardedModelSchema,
+  data: preparedDataSchema,
+  /** Train until this epoch, from 0, is done. */
+  epoch: z.int().min(0),
+});
+export type TrainRequest = z.infer<typeof trainRequestSchema>;
+
+/**
+ * How `trainEpoch` ends when it ends well. `detached`: the gang trains on by itself, and the next `trainEpoch` of the same
+ * grant takes it up again; so a workflow may continue as new in the middle of an epoch.
+ */
+export const trainOutcomeSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('detached') }),
+  z.strictObject({ kind: z.literal('ended'), outcome: epochOutcomeSchema }),
+]);
+export type TrainOutcome = { kind: 'detached' } | { kind: 'ended'; outcome: EpochOutcome };
+
+export const evaluateRequestSchema = z.strictObject({
+  version: version(1),
+  run: runReferenceSchema,
+  model: shardedModelSchema,
+  data: preparedDataSchema,
+});
+export type EvaluateRequest = z.infer<typeof evaluateRequestSchema>;
+
+export const consolidateRequestSchema = z.strictObject({
+  version: version(1),
+  run: runReferenceSchema,
+  model: shardedModelSchema,
+  data: preparedDataSchema,
+  evaluation: evaluationSchema,
+});
+export type ConsolidateRequest = z.infer<typeof consolidateRequestSchema>;
+
+export const consolidatedSchema = z.strictObject({
+  /** URI of the published Hugging Face folder. */
+  model: z.string(),
+  metrics: z.record(z.string(), z.number()),
+});
+
+export const finishRequestSchema = z.strictObject({
+  version: version(1),
+  run: runReferenceSchema,
+  end: z.discriminatedUnion('state', [
+    z.strictObject({ state: z.enum(['completed', 'stopped']), result: finetuneResultSchema }),
+    z.strictObject({ state: z.literal('failed'), failure: z.string() }),
+  ]),
+});
+export type FinishRequest = z.infer<typeof finishRequestSchema>;
+
+/** Details of RankLost and HostLost failures. */
+export const lossDetailsSchema = z.strictObject({
+  version: version(1),
+  /** The last moment it was certainly alive. */
+  aliveAt: timestampSchema,
+  /** The last progress it reported. */
+  progress: progressSchema.nullable(),
+});
+export type LossDetails = z.infer<typeof lossDetailsSchema>;
+
+/** Argument of the `hostLost` signal: the host worker that served this queue is proven dead. */
+export const hostLostSchema = z.strictObject({
+  version: version(1),
+  queue: z.string(),
+  aliveAt: timestampSchema,
+  step: z.int().nullable(),
+  detail: z.string(),
+});
+export type HostLost = z.infer<typeof hostLostSchema>;
+
+/** On the task queue `temper`. */
+export interface ControlActivities {
+  admit(input: unknown): Promise<Admission>;
+  finish(request: FinishRequest): Promise<void>;
+}
+
+/** On `temper.steps.<pool>`. */
+export interface StepActivities {
+  prepareData(run: RunReference): Promise<PreparedData>;
+  shardModel(run: RunReference): Promise<ShardedModel>;
+  evaluate(request: EvaluateRequest): Promise<Evaluation>;
+  consolidate(request: ConsolidateRequest): Promise<z.infer<typeof consolidatedSchema>>;
+}
+
+/** On `temper.pool.<pool>`. */
+export interface PoolActivities {
+  /** Waits on the queue until a host has a free slot; takes it, and a generation, for the run. */
+  acquire(run: RunReference): Promise<Grant>;
+}
+
+/** On the host's own queue. */
+export interface GangActivities {
+  trainEpoch(request: TrainRequest): Promise<TrainOutcome>;
+  control(message: ControlMessage): Promise<void>;
+  /** Has the running `trainEpoch` return `detached`. */
+  detach(grant: Grant): Promise<void>;
+  /** Gives the slot back. Nothing happens when it is not held any more. */
+  release(grant: Grant): Promise<void>;
+}

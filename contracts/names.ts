@@ -1,0 +1,49 @@
+/** The names by which clients, workers and workflows find each other. No imports: the workflow bundle holds this file. */
+
+export const workflowType = 'finetune';
+
+/** Workflows and light activities. */
+export const defaultTaskQueue = 'temper';
+
+/** Where a host with a free slot offers it: the `acquire` activity. */
+export const poolQueue = (pool: string): string => `temper.pool.${pool}`;
+
+/** Where hosts take the steps that need no slot: data, model, evaluation, consolidation. */
+export const stepsQueue = (pool: string): string => `temper.steps.${pool}`;
+
+/** Signals that a person sends (no argument), and those that hosts send. */
+export const signalNames = {
+  pause: 'pause',
+  resume: 'resume',
+  stop: 'stop',
+  checkpointNow: 'checkpointNow',
+  /** Argument: Progress. */
+  report: 'report',
+  /** Argument: HostLost. */
+  hostLost: 'hostLost',
+} as const;
+
+export const queryNames = {
+  /** Answers with a RunStatus. */
+  progress: 'progress',
+} as const;
+
+/** Search attributes and their types. Where a namespace refuses them, the memo carries the same names. */
+export const searchAttributeTypes = {
+  TemperModel: 'KEYWORD',
+  TemperState: 'KEYWORD',
+  TemperStep: 'INT',
+  TemperLoss: 'DOUBLE',
+} as const;
+
+/** Failure types that a gang's activities use beside the codes of `shared/errors.ts`. */
+export const failureTypes = {
+  /** A rank's process ended without an outcome. Details: LossDetails. */
+  rankLost: 'RankLost',
+  /** A host worker ended while it held the activity. Details: LossDetails. */
+  hostLost: 'HostLost',
+  /** The host no longer holds a slot for this generation. */
+  leaseLost: 'LeaseLost',
+  /** Nothing left to offer; another host, or a later attempt, will. */
+  noFreeSlot: 'NoFreeSlot',
+} as const;

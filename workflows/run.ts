@@ -1,0 +1,171 @@
+/** One run as the workflow sees it: its state, its timeline, and what is told to whoever asks. */
+import { type ContinueAsNew, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
+import type { EpochOutcome, Progress } from '../contracts/gang.js';
+import type { RunPhase, RunState, RunStatus } from '../contracts/run_state.js';
+import type { TimelineEntry } from '../contracts/timeline.js';
+import type { GangLoss } from './failures.js';
+import { Visibility } from './visibility.js';
+
+export class Run {
+  readonly state: RunState;
+  private readonly visibility = new Visibility();
+
+  constructor(carried: RunState | undefined) {
+    this.state = carried ?? newState();
+  }
+
+  get admitted() {
+    const { admission } = this.state;
+    if (admission === null) throw new TypeError('the run is not admitted yet');
+    return admission.admitted;
+  }
+
+  enter(phase: RunPhase): void {
+    this.state.phase = phase;
+    this.show();
+  }
+
+  show(): void {
+    this.visibility.show(this.state);
+  }
+
+  /** Adds an entry to the timeline and returns its index. */
+  record(event: TimelineEntry['event'], detail: string, more: Partial<TimelineEntry> = {}): number {
+    const { grant, progress, outcome } = this.state;
+    return (
+      this.state.timeline.push({
+        at: now(),
+        event,
+        generation: grant?.generation ?? null,
+        step: progress?.step ?? outcome?.step ?? null,
+        detail,
+        detectedAfter: null,
+        capacityAfter: null,
+        loadedAfter: null,
+        firstStepAfter: null,
+        stepsLost: null,
+        exactness: null,
+        ...more,
+      }) - 1
+    );
+  }
+
+  /** Takes a report of the gang that is held; an older gang's is ignored. */
+  noteProgress(progress: Progress): void {
+    if (progress.generation !== this.state.grant?.generation) return;
+    this.state.progress = progress;
+    this.noteCommit(progress.committedStep);
+  }
+
+  noteCommit(step: number | null): void {
+    if (step !== null && step > (this.state.committedStep ?? -1)) this.state.committedStep = step;
+  }
+
+  /** The gang was lost or gave up: the timeline gets an entry that the next generation completes. */
+  interrupted(
+    event: 'preempted' | 'rank_lost' | 'host_lost' | 'error_retried',
+    loss: Pick<GangLoss, 'detail' | 'aliveAt'>,
+  ): void {
+    const noticedAt = now();
+    const entry = this.record(event, loss.detail, {
+      detectedAfter: loss.aliveAt === null ? null : seconds(loss.aliveAt, noticedAt),
+    });
+    this.state.interruption = {
+      entry,
+      noticedAt,
+      step: this.state.progress?.step ?? this.state.outcome?.step ?? 0,
+    };
+    this.state.progress = null;
+    this.state.grant = null;
+  }
+
+  /** A gang was granted: how long that took, counted from the interruption where there was one. */
+  granted(): void {
+    const { grant, interruption, askedAt } = this.state;
+    const capacityAfter = seconds(interruption?.noticedAt ?? askedAt ?? now(), now());
+    this.record('gang_granted', grant!.members.map((member) => member.queue).join(', '), { capacityAfter });
+    if (interruption !== null) this.state.timeline[interruption.entry]!.capacityAfter = capacityAfter;
+  }
+
+  /** A generation came up: completes the interruption's entry. */
+  resumed(resumed: NonNullable<EpochOutcome['resumed']>): void {
+    const { interruption } = this.state;
+    const known = {
+      loadedAfter: resumed.loadSeconds,
+      firstStepAfter: resumed.firstStepSeconds,
+      stepsLost:
+        resumed.stepsLost ??
+        (interruption === null ? null : Math.max(0, interruption.step - resumed.fromStep)),
+      exactness: resumed.exactness,
+    };
+    if (interruption !== null) {
+      Object.assign(this.state.timeline[interruption.entry]!, known);
+      this.state.interruption = null;
+    }
+    if (resumed.exactness === 'fresh') return;
+    this.record('resumed', `from step ${resumed.fromStep}`, { step: resumed.fromStep, ...known });
+  }
+
+  /** Whether history is so long that the workflow had better go on in a new one. */
+  get historyIsLong(): boolean {
+    return workflowInfo().continueAsNewSuggested;
+  }
+
+  /** Throws ContinueAsNew, which must reach the workflow's caller. */
+  async continueAsNew(input: unknown): Promise<ContinueAsNew> {
+    return await makeContinueAsNewFunc<(input: unknown, carried: RunState) => Promise<unknown>>()(
+      input,
+      this.state,
+    );
+  }
+
+  status(): RunStatus {
+    const { state } = this;
+    return {
+      version: 1,
+      run: state.admission?.admitted.run.run ?? workflowInfo().workflowId,
+      phase: state.phase,
+      model: state.admission?.admitted.model ?? null,
+      outputDir: state.admission?.admitted.run.outputDir ?? null,
+      epochs: state.admission?.admitted.epochs ?? null,
+      epoch: state.epoch,
+      generation: state.grant?.generation ?? null,
+      host: state.grant?.members[0]?.host ?? null,
+      progress: state.progress,
+      timeline: state.timeline,
+    };
+  }
+}
+
+function newState(): RunState {
+  return {
+    version: 1,
+    phase: 'admitting',
+    startedAt: now(),
+    admission: null,
+    data: null,
+    model: null,
+    epoch: 0,
+    grant: null,
+    outcome: null,
+    progress: null,
+    committedStep: null,
+    errors: { count: 0, committedStep: null },
+    paused: false,
+    stopping: false,
+    evaluation: null,
+    timeline: [],
+    interruption: null,
+    askedAt: null,
+  };
+}
+
+/** The workflow's own clock, which replays. */
+export function now(): string {
+  return new Date().toISOString();
+}
+
+/** Seconds between two ISO times. */
+export function seconds(from: string, to: string): number {
+  return Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000);
+}

@@ -1,0 +1,245 @@
+/**
+ * Step 3 of a run: a gang is acquired and trains epoch by epoch. When it is lost or preempted, a new one is acquired and
+ * goes on from the newest commit. Preemptions and lost hosts have no budget; errors have one, which a new commit renews.
+ */
+import {
+  ActivityCancellationType,
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  isCancellation,
+  proxyActivities,
+  sleep,
+  Trigger,
+} from '@temporalio/workflow';
+import type { GangActivities, HostLost, PoolActivities, TrainOutcome } from '../contracts/activities.js';
+import type { ControlMessage, EpochOutcome, Grant, Progress } from '../contracts/gang.js';
+import { poolQueue } from '../contracts/names.js';
+import { classifyLoss, type GangLoss } from './failures.js';
+import { now, type Run } from './run.js';
+
+/** Errors in a row that a run survives without a new commit in between. */
+const errorBudget = 3;
+
+type Ending = TrainOutcome | { kind: 'lost'; loss: GangLoss; error: unknown };
+
+export class Training {
+  /** Resolved when the host that holds the present grant is reported dead. */
+  private hostLoss = new Trigger<HostLost>();
+  private detaching = false;
+
+  constructor(
+    private readonly run: Run,
+    private readonly input: unknown,
+  ) {}
+
+  /** Trains until the run is finished or stopped. Throws what ends the run, ContinueAsNew among it. */
+  async train(): Promise<void> {
+    const { state } = this.run;
+    while (!this.isDone()) {
+      if (this.run.historyIsLong) {
+        await condition(allHandlersFinished);
+        await this.run.continueAsNew(this.input);
+      }
+      if (state.grant === null) {
+        if (state.paused) this.run.enter('paused');
+        await condition(() => !state.paused || state.stopping);
+        await this.acquire();
+      }
+      await this.handle(await this.driveGang(state.grant!));
+    }
+    await this.release();
+  }
+
+  private isDone(): boolean {
+    const { epoch, outcome, stopping, committedStep, grant } = this.run.state;
+    if (outcome?.kind === 'finished' || outcome?.kind === 'stopped') return true;
+    if (stopping && committedStep !== null && grant === null) return true;
+    return epoch >= this.run.admitted.epochs;
+  }
+
+  private async acquire(): Promise<void> {
+    const { run } = this;
+    const { pool } = run.admitted;
+    run.state.askedAt = now();
+    run.enter('waiting');
+    const { acquire } = proxyActivities<PoolActivities>({
+      taskQueue: poolQueue(pool),
+      summary: `a slot of pool ${pool}`,
+      startToCloseTimeout: '30 seconds',
+      retry: { initialInterval: '1 second', backoffCoefficient: 1.5, maximumInterval: '10 seconds' },
+      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    });
+    run.state.grant = await acquire(run.admitted.run);
+    this.hostLoss = new Trigger<HostLost>();
+    run.granted();
+    if (run.state.stopping) await this.deliver('stop');
+  }
+
+  /** One `trainEpoch` on the gang that is held, raced against the news that its host is dead. */
+  private async driveGang(grant: Grant): Promise<Ending> {
+    const { run } = this;
+    const { state } = run;
+    this.detaching = false;
+    run.enter(state.paused ? 'paused' : 'training');
+    const scope = new CancellationScope();
+    const trained = scope
+      .run(() => this.trainEpoch(grant))
+      .then(
+        (outcome): Ending => outcome,
+        (error: unknown): Ending => ({ kind: 'lost', loss: classifyLoss(error), error }),
+      );
+    const buried = this.hostLoss.then((lost): Ending => {
+      // Nobody is left to confirm the cancellation, so nobody waits for it.
+      scope.cancel();
+      const { detail, aliveAt } = lost;
+      return { kind: 'lost', loss: { kind: 'host_lost', detail, aliveAt, progress: null }, error: null };
+    });
+    return await Promise.race([trained, buried]);
+  }
+
+  private trainEpoch(grant: Grant): Promise<TrainOutcome> {
+    const { state, admitted } = this.run;
+    const { trainEpoch } = proxyActivities<GangActivities>({
+      taskQueue: grant.members[0]!.queue,
+      summary: `epoch ${state.epoch + 1} of ${admitted.epochs}, generation ${grant.generation}`,
+      scheduleToStartTimeout: '30 seconds',
+      startToCloseTimeout: '365 days',
+      // The host sees the death of a rank at once; this is for the loss of the host, and outlasts a blip of the server.
+      heartbeatTimeout: '60 seconds',
+      retry: { maximumAttempts: 1 },
+      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    });
+    return trainEpoch({
+      version: 1,
+      run: admitted.run,
+      grant,
+      model: state.model!,
+      data: state.data!,
+      epoch: state.epoch,
+    });
+  }
+
+  private async handle(ending: Ending): Promise<void> {
+    if (ending.kind === 'ended') this.takeOutcome(ending.outcome);
+    else if (ending.kind === 'lost') await this.takeLoss(ending.loss, ending.error);
+  }
+
+  private takeOutcome(outcome: EpochOutcome): void {
+    const { run } = this;
+    run.state.outcome = outcome;
+    if (outcome.commit !== null) run.noteCommit(outcome.step);
+    if (outcome.resumed !== null) run.resumed(outcome.resumed);
+    switch (outcome.kind) {
+      case 'epoch':
+      case 'finished':
+        run.state.epoch += 1;
+        run.record('epoch_finished', outcome.reason, { step: outcome.step });
+        break;
+      case 'stopped':
+        run.record('stopped', outcome.reason, { step: outcome.step });
+        break;
+      case 'preempted':
+        // The gang gave its slot back when it stopped.
+        run.interrupted('preempted', { detail: outcome.reason, aliveAt: null });
+        break;
+    }
+    run.show();
+  }
+
+  private async takeLoss(loss: GangLoss, error: unknown): Promise<void> {
+    const { run } = this;
+    if (loss.progress !== null) run.noteProgress(loss.progress);
+    switch (loss.kind) {
+      case 'silent':
+        // The gang may well have trained on while Temporal was away: the next round takes it up where it is, or finds
+        // that nobody serves the host's queue.
+        return;
+      case 'host_lost':
+        run.interrupted('host_lost', loss);
+        return;
+      case 'fatal':
+        await this.release();
+        throw error;
+      case 'rank_lost':
+      case 'error': {
+        const errors = this.countError();
+        if (errors > errorBudget) {
+          await this.release();
+          throw error;
+        }
+        await this.release({ keepGrant: true });
+        run.interrupted(loss.kind === 'rank_lost' ? 'rank_lost' : 'error_retried', loss);
+        if (errors > 1) await sleep(1000 * 2 ** (errors - 1));
+      }
+    }
+  }
+
+  /** Errors since the newest commit grew, this one included. */
+  private countError(): number {
+    const { errors, committedStep } = this.run.state;
+    if (committedStep !== errors.committedStep) Object.assign(errors, { count: 0, committedStep });
+    errors.count += 1;
+    return errors.count;
+  }
+
+  /** Gives the gang back, however the run ends; also when it is being cancelled. */
+  async release({ keepGrant = false } = {}): Promise<void> {
+    const { grant } = this.run.state;
+    if (grant === null) return;
+    await CancellationScope.nonCancellable(async () => {
+      try {
+        await this.gang(grant).release(grant);
+      } catch {
+        // A host that cannot be reached has nothing to give back, or frees the slot by itself.
+      }
+    });
+    if (!keepGrant) this.run.state.grant = null;
+  }
+
+  /** Short activities on the host's queue. */
+  private gang(grant: Grant) {
+    return proxyActivities<GangActivities>({
+      taskQueue: grant.members[0]!.queue,
+      startToCloseTimeout: '10 seconds',
+      scheduleToCloseTimeout: '20 seconds',
+      retry: { maximumAttempts: 3 },
+      cancellationType: ActivityCancellationType.TRY_CANCEL,
+    });
+  }
+
+  /** Passes a person's wish to the gang that is held. A gang that is lost meanwhile is the loop's business. */
+  async deliver(action: ControlMessage['action']): Promise<void> {
+    const { grant } = this.run.state;
+    if (grant === null) return;
+    try {
+      await this.gang(grant).control({ version: 1, run: this.run.admitted.run.run, action });
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+    }
+  }
+
+  /** A report of the gang. In a history grown long it also has the gang detach, so that the run can continue as new. */
+  async report(progress: Progress): Promise<void> {
+    const { run } = this;
+    run.noteProgress(progress);
+    run.show();
+    const { grant } = run.state;
+    if (grant === null || this.detaching || !run.historyIsLong) return;
+    this.detaching = true;
+    try {
+      await this.gang(grant).detach(grant);
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      this.detaching = false;
+    }
+  }
+
+  /** The host worker of that queue is proven dead. */
+  buried(lost: HostLost): void {
+    const { grant, progress } = this.run.state;
+    if (grant === null || !grant.members.some((member) => member.queue === lost.queue)) return;
+    if (progress !== null && lost.step !== null) progress.step = Math.max(progress.step, lost.step);
+    this.hostLoss.resolve(lost);
+  }
+}

@@ -1,0 +1,73 @@
+/** How a run shows itself to people who look at Temporal: search attributes or memo, and the current details. */
+import { setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
+import { searchAttributeTypes } from '../contracts/names.js';
+import type { RunState } from '../contracts/run_state.js';
+
+type Shown = Record<keyof typeof searchAttributeTypes, string | number | null>;
+
+type TypedPairs = Extract<Parameters<typeof upsertSearchAttributes>[0], readonly unknown[]>;
+
+/** Writes what changed since the last call; nothing before admission, which says where it may be written. */
+export class Visibility {
+  private shown: Shown = { TemperModel: null, TemperState: null, TemperStep: null, TemperLoss: null };
+
+  show(state: RunState): void {
+    setCurrentDetails(details(state));
+    if (state.admission === null) return;
+    const wanted: Shown = {
+      TemperModel: state.admission.admitted.model,
+      TemperState: state.phase,
+      TemperStep: state.progress?.step ?? state.outcome?.step ?? null,
+      TemperLoss: state.progress?.loss ?? state.outcome?.loss ?? null,
+    };
+    const changed = (Object.keys(wanted) as (keyof Shown)[]).filter(
+      (name) => wanted[name] !== null && wanted[name] !== this.shown[name],
+    );
+    if (changed.length === 0) return;
+    this.shown = wanted;
+    if (state.admission.searchAttributes) {
+      const pairs = changed.map((name) => ({
+        key: { name, type: searchAttributeTypes[name] },
+        value: wanted[name],
+      }));
+      upsertSearchAttributes(pairs as TypedPairs);
+    } else {
+      upsertMemo(Object.fromEntries(changed.map((name) => [name, wanted[name]])));
+    }
+  }
+}
+
+/** Markdown for the Temporal UI. */
+function details(state: RunState): string {
+  const lines = [`**${state.phase.replaceAll('_', ' ')}**`];
+  const { admission, progress, grant, outcome } = state;
+  if (admission !== null)
+    lines.push(`model ${admission.admitted.model} → \`${admission.admitted.run.outputDir}\``);
+  if (grant !== null) {
+    lines.push(`generation ${grant.generation} on ${grant.members.map((member) => member.host).join(', ')}`);
+  }
+  if (progress !== null) {
+    const loss = progress.loss === null ? '' : `, loss ${progress.loss.toFixed(4)}`;
+    const speed =
+      progress.tokensPerSecond === null ? '' : `, ${Math.round(progress.tokensPerSecond)} tokens/s`;
+    const eta = progress.eta === null ? '' : `, ${Math.round(progress.eta)} s to go`;
+    lines.push(`step ${progress.step} of ${progress.totalSteps}${loss}${speed}${eta}`);
+  } else if (outcome !== null) {
+    lines.push(`step ${outcome.step}, ${outcome.reason}`);
+  }
+  const interruptions = state.timeline.filter((entry) => interruptionEvents.has(entry.event));
+  if (interruptions.length > 0) {
+    const last = interruptions.at(-1)!;
+    lines.push(
+      `${interruptions.length} interruptions, the last: ${last.event.replaceAll('_', ' ')}, ${last.detail}`,
+    );
+  }
+  return lines.join('\n\n');
+}
+
+const interruptionEvents: ReadonlySet<string> = new Set([
+  'preempted',
+  'rank_lost',
+  'host_lost',
+  'error_retried',
+]);
