@@ -1,0 +1,272 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import {
+  createContext,
+  EngineAborted,
+  type EngineContext,
+  engineCapabilities,
+} from '../../../engine/index.js';
+import { EngineError, OutOfMemoryError } from '../../../shared/errors.js';
+import { tinyPlan } from './tiny_plans.js';
+
+const open: EngineContext[] = [];
+function context(options: Parameters<typeof createContext>[0] = {}): EngineContext {
+  const made = createContext({ threads: 2, ...options });
+  open.push(made);
+  return made;
+}
+afterEach(() => {
+  for (const made of open.splice(0)) made.close();
+});
+
+const addTo = tinyPlan(
+  ['w: f32[3]@tensor', 'x: f32[3]@input', 'y: f32[3]@output'],
+  [['add', ['w', 'x'], ['y']]],
+);
+
+/** Many records of some 100 µs each. */
+function longPlan(records: number) {
+  return tinyPlan(
+    ['a: f32[262144]@arena+0'],
+    Array.from({ length: records }, () => ['fill', [], ['a'], { value: 1 }]),
+    { arenaBytes: 1 << 20, programs: { go: [0, records], one: [0, 1] } },
+  );
+}
+
+test.each(engineCapabilities().isas)('%s runs a plan', async (isa) => {
+  const engine = context({ isa });
+  engine.allocate('w', 'f32', [3]);
+  engine.write('w', Float32Array.of(1, 2, 3));
+  const { y } = await engine.load(addTo).run('go', { x: Float32Array.of(10, 20, 30) });
+  expect(y).toEqual(Float32Array.of(11, 22, 33));
+});
+
+test('outputs come in the array type of their dtype', async () => {
+  const plan = tinyPlan(
+    ['x: f32[2]@input', 'b: bf16[2]@output', 'n: i32[2]@output'],
+    [
+      ['cast', ['x'], ['b']],
+      ['fill', [], ['n'], { value: 7 }],
+    ],
+  );
+  const outputs = await context()
+    .load(plan)
+    .run('go', { x: Float32Array.of(1, -2) });
+  expect(outputs).toEqual({ b: Uint16Array.of(0x3f80, 0xc000), n: Int32Array.of(7, 7) });
+});
+
+test('a view into a larger buffer is an input by its own bytes', async () => {
+  const engine = context();
+  engine.allocate('w', 'f32', [3]);
+  const { y } = await engine.load(addTo).run('go', { x: Float32Array.of(0, 1, 2, 3, 4).subarray(1, 4) });
+  expect(y).toEqual(Float32Array.of(1, 2, 3));
+});
+
+test('inputs are copied before run returns', async () => {
+  const engine = context();
+  engine.allocate('w', 'f32', [3]);
+  const x = Float32Array.of(1, 2, 3);
+  const running = engine.load(addTo).run('go', { x });
+  x.fill(9);
+  expect((await running).y).toEqual(Float32Array.of(1, 2, 3));
+});
+
+test('runs go in the order in which they were asked for', async () => {
+  const engine = context();
+  engine.allocate('w', 'f32', [1]);
+  const double = engine.load(
+    tinyPlan(
+      ['w: f32[1]@tensor', 'y: f32[1]@output'],
+      [
+        ['add', ['w', 'w'], ['w']],
+        ['cast', ['w'], ['y']],
+      ],
+    ),
+  );
+  engine.write('w', Float32Array.of(1));
+  const runs = await Promise.all(Array.from({ length: 10 }, () => double.run('go')));
+  expect(runs.map(({ y }) => y![0])).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]);
+});
+
+test('tensors are written and read from an element on', () => {
+  const engine = context();
+  engine.allocate('h', 'bf16', [2, 3]);
+  engine.write('h', Uint16Array.of(7, 8), 2);
+  engine.write('h', new Uint8Array([1, 2]), 5);
+  expect(engine.read('h')).toEqual(Uint16Array.of(0, 0, 7, 8, 0, 0x0201));
+  expect(engine.read('h', 2, 2)).toEqual(Uint16Array.of(7, 8));
+  expect(engine.tensors.get('h')).toEqual({ dtype: 'bf16', shape: [2, 3] });
+});
+
+test('a snapshot is of the moment it was asked for', async () => {
+  const engine = context();
+  engine.allocate('w', 'f32', [1]);
+  const increment = engine.load(
+    tinyPlan(['w: f32[1]@tensor', 'x: f32[1]@input'], [['add', ['w', 'x'], ['w']]]),
+  );
+  const x = Float32Array.of(1);
+  void increment.run('go', { x });
+  const snapshot = engine.snapshot(['w']);
+  await increment.run('go', { x });
+  expect(await snapshot).toEqual(new Map([['w', Float32Array.of(1)]]));
+  expect(engine.read('w')).toEqual(Float32Array.of(2));
+});
+
+test('the event loop turns while a program runs', async () => {
+  const engine = context();
+  let running = true;
+  const run = engine
+    .load(longPlan(200))
+    .run('go')
+    .finally(() => {
+      running = false;
+    });
+  let turns = 0;
+  let seen = 0;
+  for (; running; turns++) {
+    await turn();
+    seen = Math.max(seen, engine.progress().records);
+  }
+  await run;
+  expect(turns).toBeGreaterThan(10);
+  expect(seen).toBeGreaterThan(0);
+});
+
+test('abort ends the run under way and those queued, and nothing later', async () => {
+  const engine = context();
+  const plan = engine.load(longPlan(20_000));
+  const ends = Promise.allSettled([plan.run('go'), plan.run('one'), engine.snapshot([])]);
+  while (engine.progress().records === 0) await turn();
+  engine.abort();
+  for (const end of await ends) {
+    expect(end).toMatchObject({ status: 'rejected', reason: expect.any(EngineAborted) });
+  }
+  expect(engine.progress().records).toBeLessThan(20_000);
+  await expect(plan.run('one')).resolves.toEqual({});
+});
+
+test('progress says how far the engine is and that it is idle', async () => {
+  const engine = context();
+  await engine.load(longPlan(3)).run('go');
+  expect(engine.progress()).toEqual({ records: 3, runs: 1, arenaHighWater: 1 << 20, sinceRecordMs: 0 });
+});
+
+test('the profile counts each op while it is on', async () => {
+  const engine = context();
+  const plan = engine.load(longPlan(3));
+  await plan.run('go');
+  expect(engine.profileTimes()).toEqual([]);
+  engine.profile(true);
+  await plan.run('go');
+  expect(engine.profileTimes()).toEqual([{ op: 'fill', runs: 3, seconds: expect.any(Number) }]);
+  engine.profile(false);
+  expect(engine.profileTimes()).toEqual([]);
+});
+
+test('two contexts work side by side', async () => {
+  const engines = [context({ threads: 1 }), context({ threads: 2 })];
+  const results = await Promise.all(
+    engines.map((engine, i) => {
+      engine.allocate('w', 'f32', [3]);
+      return engine.load(addTo).run('go', { x: Float32Array.of(i, i, i) });
+    }),
+  );
+  expect(results.map(({ y }) => y![0])).toEqual([0, 1]);
+});
+
+test('poison makes a read of dead memory visible', async () => {
+  const engine = context();
+  const plan = engine.load(
+    tinyPlan(['a: f32[1]@arena+0', 'y: f32[1]@output'], [['cast', ['a'], ['y']]], { arenaBytes: 64 }),
+  );
+  expect((await plan.run('go')).y![0]).toBe(0);
+  engine.poison(true);
+  expect((await plan.run('go')).y![0]).toBeNaN();
+});
+
+test('wrong inputs reject by name', async () => {
+  const engine = context();
+  engine.allocate('w', 'f32', [3]);
+  const plan = engine.load(addTo);
+  const x = Float32Array.of(1, 2, 3);
+  await expect(plan.run('go')).rejects.toThrow("needs the input 'x'");
+  await expect(plan.run('go', { x, z: x })).rejects.toThrow("has no input 'z'");
+  await expect(plan.run('go', { x: x.subarray(1) })).rejects.toThrow(
+    "the input 'x' is f32 [3], 12 bytes, but 8 were given",
+  );
+  await expect(plan.run('go', { x: Int32Array.of(1, 2, 3) })).rejects.toThrow(
+    "the input 'x' is f32: expected a Float32Array",
+  );
+  await expect(plan.run('gone')).rejects.toThrow("has no program 'gone'; it has go");
+  await expect(plan.run('gone')).rejects.toBeInstanceOf(EngineError);
+});
+
+test('a plan that does not fit is refused with its place', () => {
+  const engine = context();
+  expect(() => engine.load(addTo)).toThrow(
+    "plan 'tiny' needs the tensor 'w' as f32 [3], but the context has none",
+  );
+  const unknown = tinyPlan([], [['conv9d', [], []]]);
+  expect(() => engine.load(unknown)).toThrow(
+    /record 0 \(conv9d\): unknown op; known are fill, cast, add, scale/,
+  );
+  expect(() => engine.load({ ...addTo, version: 2 as 1 })).toThrow(
+    'version 2 is not 1, which this engine runs',
+  );
+});
+
+test('tensors in use are guarded', async () => {
+  const engine = context();
+  engine.allocate('w', 'f32', [262144]);
+  const records = Array.from(
+    { length: 200 },
+    () => ['fill', [], ['w'], { value: 1 }] as [string, string[], string[], object],
+  );
+  const plan = engine.load(tinyPlan(['w: f32[262144]@tensor'], records as Parameters<typeof tinyPlan>[1]));
+  const run = plan.run('go');
+  expect(() => engine.read('w')).toThrow("the tensor 'w' is in use by what is queued: await it first");
+  expect(() => engine.write('w', new Float32Array(1))).toThrow('is in use');
+  expect(() => plan.unload()).toThrow('has runs queued');
+  await run;
+  expect(() => engine.free('w')).toThrow("is used by plan 'tiny': unload it first");
+  plan.unload();
+  engine.free('w');
+  expect(engine.tensors.size).toBe(0);
+});
+
+test('memory that the system refuses is an OutOfMemoryError', () => {
+  expect(() => context().allocate('w', 'f32', [2 ** 30, 2 ** 14])).toThrow(OutOfMemoryError);
+});
+
+test('shapes and names are checked', () => {
+  const engine = context();
+  expect(() => engine.allocate('', 'f32', [1])).toThrow('needs a name');
+  expect(() => engine.allocate('w', 'f32', [0])).toThrow("the tensor 'w' cannot have the shape [0]");
+  expect(() => engine.allocate('w', 'f32', [1.5])).toThrow(EngineError);
+  expect(() => engine.read('w')).toThrow("there is no tensor 'w'");
+});
+
+test('options that this machine does not have are refused', () => {
+  expect(() => createContext({ isa: 'avx1024' })).toThrow(
+    /does not run the kernel set 'avx1024'; it runs .*portable/,
+  );
+  expect(() => createContext({ threads: 0 })).toThrow('cannot have 0 threads');
+});
+
+test('TEMPER_ISA chooses a kernel set', () => {
+  process.env.TEMPER_ISA = 'portable';
+  try {
+    expect(context().signature.isa).toBe('portable');
+  } finally {
+    delete process.env.TEMPER_ISA;
+  }
+  expect(context().signature.isa).toBe(engineCapabilities().isas[0]);
+});
+
+test('a closed context says so, rejects what was queued, and closes again', async () => {
+  const engine = context();
+  const run = engine.load(longPlan(20_000)).run('go');
+  engine.close();
+  engine.close();
+  await expect(run).rejects.toBeInstanceOf(EngineAborted);
+  expect(() => engine.allocate('w', 'f32', [1])).toThrow('the context is closed');
+});

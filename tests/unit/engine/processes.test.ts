@@ -1,0 +1,58 @@
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+
+const engine = path.resolve(import.meta.dirname, '../../../engine/index.js');
+const worker = path.resolve(import.meta.dirname, 'worker_run.js');
+
+/** Runs a module in a Node of its own and returns how it ended. */
+async function node(body: string, flags: string[] = []) {
+  const code = `import { createContext } from ${JSON.stringify(engine)};
+    const buffer = { name: 'a', dtype: 'f32', shape: [262144], space: 'arena', offset: 0 };
+    const record = { op: 'fill', inputs: [], outputs: [0], attrs: { value: 1 } };
+    const plan = (n) => ({ version: 1, digest: '', name: 'p', arenaBytes: 1 << 20, buffers: [buffer],
+      records: Array(n).fill(record), programs: { go: [0, n] } });
+    ${body}`;
+  const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', code]);
+  let output = '';
+  child.stdout.on('data', (chunk) => (output += chunk));
+  child.stderr.on('data', (chunk) => (output += chunk));
+  const [exit, signal] = await new Promise<[number | null, string | null]>((resolve) =>
+    child.on('close', (...end) => resolve(end)),
+  );
+  return { exit, signal, output: output.trim() };
+}
+const clean = (output: string) => ({ exit: 0, signal: null, output });
+
+test('a process ends by itself with a context open and idle', async () => {
+  expect(await node(`createContext({ threads: 2 }); console.log('made')`)).toEqual(clean('made'));
+});
+
+test('a process stays alive until what it awaits is done', async () => {
+  const body = `createContext({ threads: 2 }).load(plan(200)).run('go').then(() => console.log('done'))`;
+  expect(await node(body)).toEqual(clean('done'));
+});
+
+test('process.exit in the middle of a run ends it cleanly', async () => {
+  const body = `const c = createContext({ threads: 2 }); c.load(plan(100000)).run('go');
+    setTimeout(() => { console.log(c.progress().records > 0); process.exit(0); }, 50)`;
+  expect(await node(body)).toEqual(clean('true'));
+});
+
+test('contexts that are forgotten are collected', async () => {
+  const body = `for (let i = 0; i < 20; i++) await createContext({ threads: 2 }).load(plan(1)).run('go');
+    gc(); await new Promise((resolve) => setTimeout(resolve, 20)); gc();
+    const { readdirSync } = await import('node:fs');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    console.log(readdirSync('/proc/self/task').length < 25)`;
+  expect(await node(body, ['--expose-gc'])).toEqual(clean('true'));
+});
+
+test('worker threads have engines of their own, and may be terminated in the middle of a run', async () => {
+  const body = `const { Worker } = await import('node:worker_threads');
+    const { once } = await import('node:events');
+    const workers = [1, 2].map(() => new Worker(${JSON.stringify(worker)}, { execArgv: [] }));
+    console.log(...(await Promise.all(workers.map((worker) => once(worker, 'message')))).flat());
+    await Promise.all(workers.map((worker) => worker.terminate()));
+    console.log('terminated')`;
+  expect(await node(body)).toEqual(clean('ran ran\nterminated'));
+});
