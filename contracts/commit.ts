@@ -90,8 +90,8 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     ...entry,
     kind: z.literal('retirement'),
-    /** Checkpoints that nobody may load any more. Their files are deleted once this entry stands. */
-    sequences: z.array(z.int().min(1)).min(1),
+    /** Of all checkpoints before this entry, these alone may still be loaded. The others' files are deleted after it stands. */
+    keep: z.array(z.int().min(1)),
   }),
 ]);
 export type CommitEntry = z.infer<typeof commitEntrySchema>;

@@ -1,6 +1,7 @@
 /**
  * The one storage interface, over `file://` folders (or plain paths) and `s3://bucket/prefix`. A `Storage` is rooted:
- * keys are relative, use `/`, and may not climb out. Errors are StorageError and name the full URI.
+ * keys are relative, use `/`, and may not climb out. Errors are StorageError (ServiceUnavailable where trying later may
+ * help) and name the full location.
  */
 import type { Readable } from 'node:stream';
 
@@ -11,7 +12,7 @@ export interface StoredObject {
 }
 
 export interface Storage {
-  /** Canonical URI of the root, without a trailing slash. */
+  /** Canonical location of the root, without a trailing slash: an absolute path for a folder, else `s3://…`. */
   readonly uri: string;
   /** The local folder, when this is one: lets readers map files in place. Null for object stores. */
   readonly folder: string | null;
@@ -23,9 +24,15 @@ export interface Storage {
   readRange(key: string, start: number, end: number): Promise<Buffer>;
   /** A stream over [start, end), or the whole object. */
   readStream(key: string, start?: number, end?: number): Readable;
-  /** Writes or replaces an object, durably and all at once: readers see the old one or the new one, never a part. */
+  /**
+   * Writes or replaces an object, durably and all at once: readers see the old one or the new one, never a part.
+   * Chunks must not change after they are given.
+   */
   write(key: string, data: Uint8Array | AsyncIterable<Uint8Array>): Promise<void>;
-  /** Creates an object durably, or returns false when one of that name exists. Atomic among all writers. */
+  /**
+   * Creates an object durably, or returns false when one of that name exists. Atomic among all writers, who must not
+   * write the same bytes: after a lost answer, an object store's client knows its own object by its content.
+   */
   createExclusive(key: string, data: Uint8Array): Promise<boolean>;
   /** Objects whose key starts with `prefix`, in key order. */
   list(prefix: string): AsyncIterable<StoredObject>;

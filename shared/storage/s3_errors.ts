@@ -1,0 +1,94 @@
+/** What S3's errors mean, and what to do about them. */
+import { ServiceUnavailable, StorageError, TemperError } from '../errors.js';
+
+interface ServiceFault {
+  name: string;
+  message: string;
+  code?: string;
+  $metadata?: { httpStatusCode?: number; attempts?: number };
+}
+
+function fault(error: unknown): ServiceFault | null {
+  return error instanceof Error ? (error as ServiceFault) : null;
+}
+
+const status = (error: unknown): number | undefined => fault(error)?.$metadata?.httpStatusCode;
+
+/** No such object. A missing bucket is another matter, which HEAD alone cannot tell. */
+export function isAbsent(error: unknown): boolean {
+  return status(error) === 404 && fault(error)?.name !== 'NoSuchBucket';
+}
+
+/** A conditional write found its key taken. */
+export function isTaken(error: unknown): boolean {
+  return status(error) === 412;
+}
+
+/** The client sent the request more than once, so that an earlier answer may have been lost. */
+export function wasRetried(error: unknown): boolean {
+  return (fault(error)?.$metadata?.attempts ?? 1) > 1;
+}
+
+/** Two conditional writes of one key met. */
+export function isConflict(error: unknown): boolean {
+  return status(error) === 409;
+}
+
+const networkCodes = [
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'EPIPE',
+];
+
+/** The connection broke while an object was read. */
+export function isInterrupted(error: unknown): boolean {
+  const found = fault(error);
+  return found !== null && (networkCodes.includes(found.code ?? '') || found.message === 'aborted');
+}
+
+const remedies: Record<string, string> = {
+  AccessDenied:
+    'access denied: the credentials lack a permission (s3:GetObject, PutObject, DeleteObject, ListBucket)',
+  Forbidden: 'access denied: the credentials lack a permission (s3:GetObject, and ListBucket to see absence)',
+  NoSuchBucket: 'there is no such bucket: create it, or correct the URI',
+  NoSuchKey: 'there is no such object',
+  NotFound: 'there is no such object',
+  InvalidAccessKeyId: 'the access key is unknown there: check AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL',
+  SignatureDoesNotMatch: 'the secret key is wrong: check AWS_SECRET_ACCESS_KEY',
+  ExpiredToken: 'the session token has expired: renew the credentials',
+  CredentialsProviderError: 'no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE',
+  PermanentRedirect: 'the bucket lies in another region: set AWS_REGION',
+  AuthorizationHeaderMalformed: 'the bucket lies in another region: set AWS_REGION',
+  NotImplemented: 'the server does not implement the request; conditional writes (If-None-Match) are needed',
+  InvalidRange: 'it is shorter than the range asked for',
+  EntityTooLarge: 'it is too large for the server',
+};
+
+/** A TemperError that names the place and the remedy; ServiceUnavailable where trying later may help. */
+export function explainS3(place: string, what: string, error: unknown): unknown {
+  const found = fault(error);
+  if (found === null || error instanceof TemperError) return error;
+  if (found.message.includes('Region is missing')) {
+    return new StorageError(`${place}: ${what}: no region: set AWS_REGION`, { cause: error });
+  }
+  const name = found.name === 'Error' ? (found.code ?? found.name) : found.name;
+  const remedy = remedies[name] ?? remedies[found.code ?? ''];
+  if (remedy !== undefined)
+    return new StorageError(`${place}: ${what}: ${remedy} (${name})`, { cause: error });
+  const unreachable =
+    networkCodes.includes(found.code ?? '') || found.name === 'TimeoutError' || (status(error) ?? 0) >= 500;
+  if (unreachable) {
+    return new ServiceUnavailable(
+      `${place}: ${what}: the object store cannot be reached (${found.code ?? name}: ${found.message}); check AWS_ENDPOINT_URL and the network`,
+      { cause: error },
+    );
+  }
+  // Not the service's error and not the network's: the caller's own, from the stream that it passed in.
+  if (found.$metadata === undefined) return error;
+  return new StorageError(`${place}: ${what}: ${found.message} (${name})`, { cause: error });
+}
