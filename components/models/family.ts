@@ -37,7 +37,7 @@ export interface Model {
   readonly tiedEmbeddings: boolean;
   /** Every tensor that the weights must hold. */
   readonly tensors: readonly ExpectedTensor[];
-  /** Module paths of the linear layers, as peft sees them; the head last where it has weights of its own. */
+  /** The linear layers of the decoder: what an adapter may go to. The head is none of them, as in peft's `all-linear`. */
   readonly linearModules: readonly { module: string; in: number; out: number }[];
   /** Tensors that files may hold beside `tensors`. */
   isIgnored(name: string): boolean;

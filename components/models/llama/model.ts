@@ -72,9 +72,6 @@ function llamaModel(config: LlamaConfig): Model {
     in: input.size,
     out: out.size,
   }));
-  if (!config.tiedEmbeddings) {
-    linearModules.push({ module: 'lm_head', in: config.hiddenSize, out: config.vocabSize });
-  }
   return {
     architecture,
     vocabSize: config.vocabSize,

@@ -1,0 +1,57 @@
+/** Which linear modules an adapter goes to. */
+import picomatch from 'picomatch';
+import { ModelError } from '../../shared/errors.js';
+
+/**
+ * The modules of `modules` (paths such as `model.layers.0.self_attn.q_proj`) that `targets` name, in their order. As in
+ * peft, a name matches the end of a path at a dot, `/…/` is a regular expression for the whole path and `all-linear`
+ * takes all of them; globs match like names. Throws ModelError naming each target that matches nothing.
+ */
+export function matchTargetModules(
+  targets: string | readonly string[],
+  modules: readonly string[],
+): string[] {
+  const list = typeof targets === 'string' ? [targets] : targets;
+  const matchers = list.map((target) => ({ target, matches: matcher(target) }));
+  const idle = matchers.filter(({ matches }) => !modules.some(matches));
+  if (idle.length > 0) {
+    const names = idle.map(({ target }) => JSON.stringify(target)).join(', ');
+    throw new ModelError(
+      `peft.target_modules: ${names} matches no linear module of the model; they are ${describe(modules)}`,
+    );
+  }
+  return modules.filter((module) => matchers.some(({ matches }) => matches(module)));
+}
+
+function matcher(target: string): (module: string) => boolean {
+  if (target.toLowerCase() === 'all-linear') return () => true;
+  const regex = /^\/(.*)\/$/s.exec(target);
+  if (regex !== null) {
+    const whole = compile(regex[1]!, target);
+    return (module) => whole.test(module);
+  }
+  const glob = picomatch(target, { dot: true });
+  return (module) => suffixes(module).some((suffix) => glob(suffix));
+}
+
+function compile(source: string, target: string): RegExp {
+  try {
+    return new RegExp(`^(?:${source})$`, 'u');
+  } catch (cause) {
+    throw new ModelError(
+      `peft.target_modules: ${target} is not a regular expression: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+/** `a.b.c` → `a.b.c`, `b.c`, `c`. */
+function suffixes(module: string): string[] {
+  const parts = module.split('.');
+  return parts.map((_, i) => parts.slice(i).join('.'));
+}
+
+/** Module paths with their layer number left out, each kind once. */
+function describe(modules: readonly string[]): string {
+  return [...new Set(modules.map((module) => module.replace(/\.\d+\./, '.N.')))].join(', ');
+}
