@@ -13,7 +13,10 @@ export function byteTokenizer({ chatTemplate = true }: { chatTemplate?: boolean 
     eosId: 257,
     specialTokens: new Set(special),
     hasChatTemplate: chatTemplate,
-    encode(text, { addSpecial }) {
+    encode(text, { addSpecial, offsets: wanted }) {
+      if (wanted === false && !text.includes('<')) {
+        return { ids: [...(addSpecial ? [256] : []), ...Buffer.from(text)], offsets: [] };
+      }
       const ids: number[] = addSpecial ? [256] : [];
       const offsets: [number, number][] = addSpecial ? [[0, 0]] : [];
       for (let place = 0; place < text.length; ) {

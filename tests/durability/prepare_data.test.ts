@@ -1,0 +1,45 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+
+const child = path.resolve('dist/tests/durability/support/prepare_child.js');
+const documents = 30_000;
+
+/** Runs to the end, or to a SIGKILL once `killAt` lines of progress were seen. Resolves to whether it finished. */
+function prepareInChild(cache: string, killAt: number | null): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const running = spawn(process.execPath, [child, cache, String(documents)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    running.stdout.on('data', (data: Buffer) => {
+      output += data.toString();
+      if (killAt !== null && output.split('\n').length > killAt) running.kill('SIGKILL');
+    });
+    running.on('error', reject);
+    running.on('close', () => resolve(output.includes('done')));
+  });
+}
+
+async function shardsIn(cache: string): Promise<Buffer> {
+  const [digest] = await readdir(cache);
+  const names = (await readdir(path.join(cache, digest!))).filter((name) => name.endsWith('.packs')).sort();
+  return Buffer.concat(await Promise.all(names.map((name) => readFile(path.join(cache, digest!, name)))));
+}
+
+test('killed again and again with SIGKILL, preparation goes on where it was and ends with the same bytes', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'temper-kill-'));
+  try {
+    const [undisturbed, disturbed] = [path.join(folder, 'a'), path.join(folder, 'b')];
+    expect(await prepareInChild(undisturbed, null)).toBe(true);
+    // After the first chunk, after some more, and while the last chunks are packed.
+    for (const killAt of [2, 3, 5]) expect(await prepareInChild(disturbed, killAt)).toBe(false);
+    expect((await readdir(disturbed)).every((name) => name.endsWith('.work'))).toBe(true);
+    expect(await prepareInChild(disturbed, null)).toBe(true);
+    expect(await readdir(disturbed)).toHaveLength(1);
+    expect((await shardsIn(disturbed)).equals(await shardsIn(undisturbed))).toBe(true);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}, 60_000);

@@ -1,0 +1,341 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { dataSchema, type SingleDataset } from '../../../components/datasets/llm/index.js';
+import { chunksOf, planSource } from '../../../components/datasets/llm/plan_chunks.js';
+import { renderDocument } from '../../../components/datasets/llm/preview.js';
+import { tokeniseChunk } from '../../../components/datasets/llm/tokenise.js';
+import { encodeCompletion, encodeConversation } from '../../../components/datasets/llm/types/completion.js';
+import { byteTokenizer } from './support/byte_tokenizer.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(os.tmpdir(), 'temper-conversion-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const write = async (name: string, text: string | Uint8Array): Promise<string> => {
+  const file = path.join(folder, name);
+  await writeFile(file, text);
+  return file;
+};
+const jsonl = (rows: unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+/** Every document as text, what is trained on in ⟦brackets⟧. */
+async function documents(
+  train: Record<string, unknown>,
+  { chatTemplate = false, size = 256 } = {},
+): Promise<string[]> {
+  const tokenizer = byteTokenizer({ chatTemplate });
+  const dataset = dataSchema.parse({ train }).train as SingleDataset;
+  const shown: string[] = [];
+  for await (const chunk of chunksOf(await planSource(dataset, 1))) {
+    const context = { tokenizer, vocabularySize: tokenizer.vocabularySize, packedSequenceSize: size };
+    const tokenised = await tokeniseChunk(chunk, dataset, context);
+    shown.push(...tokenised.documents.map((document) => renderDocument(document, tokenizer, false)));
+  }
+  return shown;
+}
+
+describe('pretokenized', () => {
+  test.each([
+    [{ input_ids: [1, 300] }, "line 2: 'input_ids'[1] is 300, and the model's vocabulary has 259 entries"],
+    [{ input_ids: [1, 2], labels: [1] }, "'labels' has 1 entries where 'input_ids' has 2"],
+    [{ input_ids: [1, 2.5] }, "'input_ids'[1] is 2.5"],
+    [{ ids: [1] }, "lacks the column 'input_ids'"],
+    [{ input_ids: [] }, "'input_ids' is empty"],
+    [[1, 2], 'expected an object'],
+  ])('refuses %j by file, line and column', async (row, message) => {
+    const path = await write('bad.jsonl', jsonl([{ input_ids: [1, 2] }, row]));
+    const failure = documents({ dataset_type: 'pretokenized', path });
+    await expect(failure).rejects.toMatchObject({ code: 'DataError' });
+    await expect(failure).rejects.toThrow(message);
+    await expect(failure).rejects.toThrow(`${path}: line 2`);
+  });
+});
+
+describe('column_mapped', () => {
+  const columns = { question: 'q', answer: 'a' };
+  const rows = [
+    { q: 'Why?', a: 'So.' },
+    { q: 'Who?', a: { name: 'Ann', age: 3 } },
+  ];
+
+  test('trains on the answer and the end of text alone', async () => {
+    const path = await write('a.jsonl', jsonl(rows));
+    expect(await documents({ dataset_type: 'column_mapped', path, columns })).toEqual([
+      '<s>Why?⟦ So.<|im_end|>⟧',
+      '<s>Who?⟦ {"name":"Ann","age":3}<|im_end|>⟧',
+    ]);
+  });
+
+  test('uses the chat template where the model has one', async () => {
+    const path = await write('a.jsonl', jsonl(rows.slice(0, 1)));
+    const options = { dataset_type: 'column_mapped', path, columns, system_prompt: 'Be brief.' };
+    expect(await documents(options, { chatTemplate: true })).toEqual([
+      '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n⟦So.<|im_end|>⟧\n',
+    ]);
+  });
+
+  test('trains on everything with `loss: full`', async () => {
+    const path = await write('a.jsonl', jsonl(rows.slice(0, 1)));
+    expect(await documents({ dataset_type: 'column_mapped', path, columns, loss: 'full' })).toEqual([
+      '⟦<s>Why? So.<|im_end|>⟧',
+    ]);
+  });
+
+  test('fills templates from columns, nested ones too', async () => {
+    const path = await write('a.jsonl', jsonl([{ q: 'Why?', a: { text: ['So.'] }, t: 5 }]));
+    const dataset = {
+      dataset_type: 'column_mapped',
+      path,
+      columns: { question: 'q', answer: 'a.text.0', topic: 't' },
+      prompt_template: 'Q{topic}: {question} {other}\n',
+      answer_template: 'A: {answer}',
+    };
+    expect(() => dataSchema.parse({ train: dataset })).toThrow('{other} is none of the mapped columns');
+    dataset.prompt_template = 'Q{topic}: {question}\n';
+    expect(await documents(dataset)).toEqual(['<s>Q5: Why?\n⟦A: So.<|im_end|>⟧']);
+  });
+
+  test.each([
+    ['json', '[{"q": "W,h]y?", "a": "\\"S\\\\"},\n {"q":"é", "a":"b"}]'],
+    ['csv', 'q,a\r\n"W,h]y?","""S\\"\r\né,b\r\n'],
+    ['tsv', 'q\ta\nW,h]y?\t"""S\\"\né\tb\n'],
+    ['jsonl', '\uFEFF{"q": "W,h]y?", "a": "\\"S\\\\"}\n\n{"q":"é", "a":"b"}'],
+  ])('reads %s', async (extension, text) => {
+    const path = await write(`a.${extension}`, text);
+    expect(await documents({ dataset_type: 'column_mapped', path, columns })).toEqual([
+      '<s>W,h]y?⟦ "S\\<|im_end|>⟧',
+      '<s>é⟦ b<|im_end|>⟧',
+    ]);
+  });
+
+  test('counts the rows that lack a column and names the first', async () => {
+    const bad = [rows[0], { q: 'x' }, { q: 'y' }, { q: 'z', a: null }];
+    const path = await write('a.jsonl', jsonl(bad));
+    await expect(documents({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(
+      /a\.jsonl: 3 of the 4 rows from 1 on cannot be used:\n {2}line 2: lacks the column 'a' \(it has q\)/,
+    );
+    expect(
+      await documents({ dataset_type: 'column_mapped', path, columns, invalid_rows: 'skip' }),
+    ).toHaveLength(1);
+  });
+
+  test.each([
+    ['a malformed line', '{"q":"a","a":"b"}\n{"q":', 'a.jsonl: line 2: malformed JSON'],
+    ['bytes that are no UTF-8', Buffer.from('7b7d0aff0a', 'hex'), 'a.jsonl: line 2: not valid UTF-8'],
+  ])('%s is named', async (_, text, message) => {
+    const path = await write('a.jsonl', text);
+    await expect(documents({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(message);
+  });
+
+  test('a missing file is named', async () => {
+    const missing = path.join(folder, 'none.jsonl');
+    await expect(documents({ dataset_type: 'column_mapped', path: missing, columns })).rejects.toThrow(
+      `${missing}: there is no such file`,
+    );
+  });
+
+  test('a JSON array that is cut short is named', async () => {
+    const path = await write('a.json', '[{"q":"a","a":"b"}, {"q":');
+    await expect(documents({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(
+      'the JSON array does not end',
+    );
+  });
+
+  test('selects rows by number, and held-out rows never overlap with the rest', async () => {
+    const path = await write(
+      'a.jsonl',
+      jsonl(Array.from({ length: 200 }, (_, index) => ({ q: 'n', a: `${index}` }))),
+    );
+    const select = (keys: object) => documents({ dataset_type: 'column_mapped', path, columns, ...keys });
+    const number = (text: string) => Number(/ (\d+)/.exec(text)![1]);
+    expect((await select({ rows: [10, 13] })).map(number)).toEqual([10, 11, 12]);
+    expect((await select({ rows: [190, null], limit: 2 })).map(number)).toEqual([190, 191]);
+    const part = async (name: string) =>
+      (await select({ holdout: { fraction: 0.2, part: name } })).map(number);
+    const [heldOut, rest] = [await part('held_out'), await part('rest')];
+    expect([...heldOut, ...rest].sort((a, b) => a - b)).toEqual(
+      Array.from({ length: 200 }, (_, index) => index),
+    );
+    // Binomial with p = 0.2: five standard deviations are 28.
+    expect(Math.abs(heldOut.length - 40)).toBeLessThan(28);
+  });
+});
+
+describe('chat', () => {
+  const openai = {
+    messages: [
+      { role: 'system', content: 'S' },
+      { role: 'user', content: 'U1' },
+      { role: 'assistant', content: 'A1' },
+      { role: 'user', content: 'U2' },
+      { role: 'assistant', content: 'A2' },
+    ],
+  };
+  const chat = async (row: unknown, keys = {}) => {
+    const file = await write('chat.jsonl', jsonl([row]));
+    return documents({ dataset_type: 'chat', path: file, ...keys }, { chatTemplate: true });
+  };
+  const rendered =
+    '<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU1<|im_end|>\n<|im_start|>assistant\n⟦A1<|im_end|>⟧\n' +
+    '<|im_start|>user\nU2<|im_end|>\n<|im_start|>assistant\n⟦A2<|im_end|>⟧\n';
+
+  test("trains on every assistant message, and the token that ends it, in OpenAI's form", async () => {
+    expect(await chat(openai)).toEqual([rendered]);
+  });
+
+  test("and in ShareGPT's", async () => {
+    const names = { system: 'system', user: 'human', assistant: 'gpt' } as Record<string, string>;
+    const conversations = openai.messages.map(({ role, content }) => ({ from: names[role], value: content }));
+    expect(await chat({ conversations })).toEqual([rendered]);
+  });
+
+  test('trains on the roles that the recipe names', async () => {
+    const row = { messages: openai.messages.slice(0, 3) };
+    expect(await chat(row, { train_on_roles: ['user'] })).toEqual([
+      '<|im_start|>system\nS<|im_end|>\n⟦<|im_start|>user\nU1<|im_end|>⟧\n<|im_start|>assistant\nA1<|im_end|>\n',
+    ]);
+  });
+
+  test.each([
+    [{ text: 'x' }, "lacks the column 'messages' or 'conversations' (it has text)"],
+    [{ messages: [] }, 'is empty'],
+    [{ messages: [{ role: 'user' }] }, "message 1 has neither 'content' nor 'value'"],
+    [{ messages: [{ role: 'assistant', content: 'x' }] }, 'begins with the assistant'],
+    [{ messages: [{ role: 'forbidden', content: 'x' }] }, 'refuses the conversation: no such role'],
+  ])('refuses %j', async (row, message) => {
+    await expect(chat(row)).rejects.toThrow(message);
+  });
+
+  test('refuses a template that renders earlier messages differently later on', async () => {
+    const forgetful = byteTokenizer();
+    const render = forgetful.applyChatTemplate.bind(forgetful);
+    // As templates do that remove the reasoning of earlier turns.
+    forgetful.applyChatTemplate = (messages, options) => {
+      const last = messages.length - 1;
+      const kept = messages.map((each, index) =>
+        index < last ? { ...each, content: String(each.content).replace(/<think>.*<\/think>/, '') } : each,
+      );
+      return render(kept, options);
+    };
+    const messages = [
+      { role: 'user', content: 'U' },
+      { role: 'assistant', content: '<think>T</think>A' },
+      { role: 'user', content: 'V' },
+      { role: 'assistant', content: 'B' },
+    ];
+    const encode = (count: number) =>
+      encodeConversation(messages.slice(0, count), new Set(['assistant']), null, forgetful);
+    expect(() => encode(4)).toThrow(/message 2 \(assistant\).*no exact loss mask/);
+    expect(renderDocument(encode(2), forgetful, false)).toContain('⟦<think>T</think>A<|im_end|>⟧');
+  });
+
+  test('needs a chat template', async () => {
+    const file = await write('chat.jsonl', jsonl([openai]));
+    await expect(documents({ dataset_type: 'chat', path: file })).rejects.toThrow('the model has none');
+  });
+});
+
+describe('text', () => {
+  test('takes a file as one document that ends with the end of text', async () => {
+    const file = await write('a.txt', 'One.\n\nTwo.\n');
+    expect(await documents({ dataset_type: 'text', path: file })).toEqual(['⟦<s>One.\n\nTwo.\n<|im_end|>⟧']);
+  });
+
+  test('takes lines or paragraphs', async () => {
+    const file = await write('a.txt', 'One.\nstill\n \n\nTwo.\n');
+    expect(await documents({ dataset_type: 'text', path: file, documents: 'line' })).toHaveLength(3);
+    expect(await documents({ dataset_type: 'text', path: file, documents: 'paragraph' })).toEqual([
+      '⟦<s>One.\nstill<|im_end|>⟧',
+      '⟦<s>Two.<|im_end|>⟧',
+    ]);
+  });
+
+  test('takes a column', async () => {
+    const file = await write('t.jsonl', jsonl([{ body: 'One.' }]));
+    expect(await documents({ dataset_type: 'text', path: file, column: 'body' })).toEqual([
+      '⟦<s>One.<|im_end|>⟧',
+    ]);
+  });
+
+  test('cuts a long document into packs and loses nothing of it', async () => {
+    const written = Array.from({ length: 100 }, (_, index) => `line ${index}\n`).join('');
+    const file = await write('long.txt', written);
+    const pieces = await documents({ dataset_type: 'text', path: file }, { size: 64 });
+    expect(pieces.join('').replace(/[⟦⟧]/g, '')).toBe(`<s>${written}<|im_end|>`);
+  });
+
+  test('a file of several chunks has one beginning and one end', async () => {
+    const written = 'a line of text\n'.repeat(60_000);
+    const file = await write('huge.txt', written);
+    const joined = (await documents({ dataset_type: 'text', path: file }, { size: 1 << 16 }))
+      .join('')
+      .replace(/[⟦⟧]/g, '');
+    expect(joined === `<s>${written}<|im_end|>`).toBe(true);
+  });
+});
+
+describe('squad', () => {
+  const qa = { question: 'Who?', answers: [{ text: 'Ann', answer_start: 0 }] };
+  const expected = ['<s>Context: Ann came. Question: Who? Answer:⟦ Ann<|im_end|>⟧'];
+
+  test('reads articles as published, and leaves out questions without an answer', async () => {
+    const data = [
+      { title: 'T', paragraphs: [{ context: 'Ann came.', qas: [qa, { question: 'Why?', answers: [] }] }] },
+    ];
+    const file = await write('squad.json', JSON.stringify({ version: '1.1', data }));
+    expect(await documents({ dataset_type: 'squad', path: file })).toEqual(expected);
+  });
+
+  test('reads rows', async () => {
+    const file = await write(
+      'squad.jsonl',
+      jsonl([{ context: 'Ann came.', question: 'Who?', answers: { text: ['Ann'] } }]),
+    );
+    expect(await documents({ dataset_type: 'squad', path: file })).toEqual(expected);
+  });
+});
+
+describe('hellaswag', () => {
+  test('is the context with its right ending', async () => {
+    const row = { ctx: 'She runs [substeps] and', endings: ['sits.', 'jumps.'], label: 1 };
+    const file = await write('h.jsonl', jsonl([row, { ...row, label: '0' }]));
+    expect(await documents({ dataset_type: 'hellaswag', path: file })).toEqual([
+      '<s>She runs and⟦ jumps.<|im_end|>⟧',
+      '<s>She runs and⟦ sits.<|im_end|>⟧',
+    ]);
+  });
+
+  test('a label without an ending is refused', async () => {
+    const file = await write('h.jsonl', jsonl([{ ctx: 'x', endings: ['a'], label: 3 }]));
+    await expect(documents({ dataset_type: 'hellaswag', path: file })).rejects.toThrow(
+      "'label' 3 names none of 'endings'",
+    );
+  });
+});
+
+test('a token is trained on when it shares a character with the answer', () => {
+  const merged = { ...byteTokenizer({ chatTemplate: false }) };
+  // One token straddles the border between prompt and answer.
+  merged.encode = () => ({
+    ids: [1, 2, 3],
+    offsets: [
+      [0, 1],
+      [1, 3],
+      [3, 4],
+    ],
+  });
+  expect([...encodeCompletion('ab', 'cd', 'answer', merged).labels]).toEqual([-100, 2, 3, 257]);
+});
+
+test('files come by folder and by glob, in order of their names', async () => {
+  const nested = path.join(folder, 'many');
+  await mkdir(nested);
+  for (const name of ['b', 'a', 'c'])
+    await writeFile(path.join(nested, `${name}.jsonl`), jsonl([{ text: name }]));
+  const text = async (where: string) => (await documents({ dataset_type: 'text', path: where })).join('');
+  expect(await text(nested)).toBe('⟦<s>a<|im_end|>⟧⟦<s>b<|im_end|>⟧⟦<s>c<|im_end|>⟧');
+  expect(await text(path.join(nested, '[ac].jsonl'))).toBe('⟦<s>a<|im_end|>⟧⟦<s>c<|im_end|>⟧');
+});
