@@ -316,6 +316,8 @@ def make_adapters():
                     p.normal_(std=0.2)
         model.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)
+        saved = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps(saved | {"base_model_name_or_path": "models/gqa_tied_bf16"}, indent=2) + "\n")
         write_json(folder / "expected.json", expected(model, documents(99)))
         merged = model.float().merge_and_unload()
         save_file({n: p.detach().contiguous() for n, p in merged.named_parameters() if "_proj" in n}, folder / "merged.safetensors", {"format": "pt"})

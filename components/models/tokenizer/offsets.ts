@@ -102,7 +102,7 @@ function walkCharacters(text: string, tokens: readonly string[], scheme: OffsetS
     const run = byteRun(tokens, i);
     const surface = run.length > 0 ? Buffer.from(run).toString('utf8') : token.replaceAll('▁', ' ');
     const prefixed =
-      scheme.prefixSpace && sectionStart && surface.startsWith(' ') && !text.startsWith(surface, cursor);
+      scheme.prefixSpace && sectionStart && surface.startsWith(' ') && !matches(text, surface, cursor);
     const body = prefixed ? surface.slice(1) : surface;
     if (!matches(text, body, cursor)) throw misfit(text, token);
     if (run.length > 0) offsets.push(...byteOffsets(body, cursor));

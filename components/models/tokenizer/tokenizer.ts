@@ -5,7 +5,7 @@ import path from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { ModelError } from '../../../shared/errors.js';
 import { ChatTemplate, type ChatTemplateOptions } from './chat_template.js';
-import { compatiblePreTokenizer, type PreTokenizer } from './compatible.js';
+import { compatiblePreTokenizer, correctByteFallback, type PreTokenizer } from './compatible.js';
 import { type AddedTokenRule, alignTokens, type Offset, type OffsetScheme } from './offsets.js';
 
 export interface Encoding {
@@ -169,8 +169,12 @@ function buildLibrary(
       ...tokenizer,
       pre_tokenizer: compatible,
     };
-    // The library takes keys of an old transformers from the config that would change the text; none are ours to honour.
-    return new Library(complete, { additional_special_tokens: config.additional_special_tokens ?? [] });
+    // Of the config the library honours keys that change the text before it is tokenised, as no fast tokenizer does.
+    const library = new Library(complete, {
+      additional_special_tokens: config.additional_special_tokens ?? [],
+    });
+    correctByteFallback(library.decoder);
+    return library;
   } catch (cause) {
     throw new ModelError(`${place}: its tokenizer.json cannot be used: ${(cause as Error).message}`, {
       cause,

@@ -1,0 +1,124 @@
+import {
+  knownArchitectures,
+  modelFromConfig,
+  openModel,
+  registerModelFamily,
+} from '../../../components/models/index.js';
+import { parseLlamaConfig } from '../../../components/models/llama/config.js';
+import { golden, goldenModels } from '../../support/goldens.js';
+
+const base = {
+  architectures: ['LlamaForCausalLM'],
+  hidden_size: 64,
+  num_attention_heads: 4,
+  num_hidden_layers: 2,
+  vocab_size: 100,
+  intermediate_size: 96,
+};
+
+test('both spellings of the same model give the same config', () => {
+  const scaling = {
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 8192,
+  };
+  const old = {
+    ...base,
+    torch_dtype: 'bfloat16',
+    rope_theta: 5e5,
+    rope_scaling: { type: 'llama3', ...scaling },
+  };
+  const current = {
+    ...base,
+    dtype: 'bfloat16',
+    rope_parameters: { rope_type: 'llama3', rope_theta: 5e5, ...scaling },
+  };
+  expect(parseLlamaConfig(old, 'a')).toEqual(parseLlamaConfig(current, 'b'));
+});
+
+test('what a config leaves out is what transformers takes', () => {
+  expect(parseLlamaConfig({}, 'x')).toMatchObject({
+    vocabSize: 32000,
+    hiddenSize: 4096,
+    kvHeads: 32,
+    headDim: 128,
+    maxPositions: 2048,
+    rmsNormEps: 1e-6,
+    tiedEmbeddings: false,
+    rope: { rope_type: 'default', rope_theta: 10000 },
+  });
+});
+
+test('the original context length of YaRN is the config’s where the scaling has none', () => {
+  const config = parseLlamaConfig(
+    { ...base, max_position_embeddings: 512, rope_scaling: { type: 'yarn', factor: 4 } },
+    'x',
+  );
+  expect(config.rope).toMatchObject({ original_max_position_embeddings: 512 });
+});
+
+test.each<[string, object, RegExp]>([
+  ['another activation', { hidden_act: 'gelu' }, /hidden_act: only 'silu' is supported, not "gelu"/],
+  [
+    'dynamic RoPE',
+    { rope_scaling: { type: 'dynamic', factor: 2 } },
+    /rope_type "dynamic" is not supported; supported: default, linear, llama3, yarn/,
+  ],
+  ['a scaling without its factor', { rope_parameters: { rope_type: 'linear' } }, /rope_parameters.factor/],
+  ['partial rotary embedding', { partial_rotary_factor: 0.5 }, /partial_rotary_factor: only 1/],
+  ['attention dropout', { attention_dropout: 0.1 }, /attention_dropout/],
+  [
+    'a quantised checkpoint',
+    { quantization_config: { bits: 4 } },
+    /quantization_config: a quantised checkpoint/,
+  ],
+  ['heads that cannot share', { num_key_value_heads: 3 }, /4 heads cannot share 3 key-value heads/],
+  ['a width without a head size', { hidden_size: 66 }, /66 is not a multiple of num_attention_heads, 4/],
+  ['an odd head size', { head_dim: 5 }, /must be even, not 5/],
+  ['a negative size', { intermediate_size: -1 }, /intermediate_size/],
+])('%s is refused by key', (_, change, message) => {
+  expect(() => parseLlamaConfig({ ...base, ...change }, 'folder/config.json')).toThrow(message);
+});
+
+test('all problems are listed at once, under the file’s name', () => {
+  const broken = { ...base, hidden_act: 'relu', vocab_size: 'many', rope_scaling: { type: 'longrope' } };
+  expect(() => parseLlamaConfig(broken, 'my/config.json')).toThrow(
+    /my\/config\.json[\s\S]*vocab_size[\s\S]*hidden_act[\s\S]*longrope/,
+  );
+});
+
+test('an unknown architecture lists the known ones', () => {
+  expect(() => modelFromConfig({ architectures: ['GPT2LMHeadModel'] }, 'x')).toThrow(
+    /"GPT2LMHeadModel" is not supported; supported: LlamaForCausalLM/,
+  );
+  expect(() => modelFromConfig({}, 'x')).toThrow(/names no 'architectures'/);
+});
+
+test('a registered family is found by its architecture', () => {
+  const model = modelFromConfig(base, 'x');
+  registerModelFamily({
+    architecture: 'MyForCausalLM',
+    ggufArchitectures: [],
+    model: () => model,
+    configFromGguf: () => ({}),
+  });
+  expect(modelFromConfig({ architectures: ['MyForCausalLM'] }, 'x')).toBe(model);
+  expect(knownArchitectures()).toEqual(['LlamaForCausalLM', 'MyForCausalLM']);
+});
+
+test('overrides replace keys of config.json', async () => {
+  const model = await openModel(golden('models', 'gqa_tied_bf16'), { max_position_embeddings: 4096 });
+  expect(model.maxPositions).toBe(4096);
+});
+
+test('a folder without config.json is no model folder', async () => {
+  await expect(openModel(golden('tokenizers'))).rejects.toThrow(/not a model folder, it has no config.json/);
+});
+
+test.each(goldenModels)('%s: transformers’ parameters are the expected tensors', async (name) => {
+  const { locateWeights } = await import('../../../components/models/index.js');
+  const model = await openModel(golden('models', name));
+  const weights = await locateWeights(golden('models', name), model);
+  expect([...weights.keys()]).toEqual(model.tensors.map((tensor) => tensor.name));
+});

@@ -1,0 +1,186 @@
+import { cpSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { ModelTokenizer, parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import { golden, readGolden } from '../../support/goldens.js';
+
+interface Case {
+  text: string;
+  ids: number[];
+  offsets: [number, number][];
+  decoded: string;
+}
+
+function rebuilt(name: string): ModelTokenizer {
+  const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', `${name}.gguf`)));
+  return new ModelTokenizer({ tokenizer, config, chatTemplate: null }, name);
+}
+
+const kinds = ['gpt-2', 'smollm', 'llama-bpe', 'tekken', 'llama'];
+
+describe.each(kinds)('a tokenizer rebuilt from a GGUF file of kind %s', (kind) => {
+  const tokenizer = rebuilt(kind);
+  const cases = readGolden<Case[]>('tokenizers', `${kind}.json`);
+
+  test.each(cases)('gives the tokens of the Rust library for $text', ({ text, ids }) => {
+    expect(tokenizer.encode(text, { addSpecial: false }).ids).toEqual(ids);
+  });
+
+  test.each(cases)('decodes as the Rust library: $text', ({ ids, decoded }) => {
+    expect(tokenizer.decode(ids)).toBe(decoded);
+  });
+
+  test.each(cases)('tells where each token came from: $text', ({ text }) => {
+    const { ids, offsets } = tokenizer.encode(text, { addSpecial: false });
+    expect(offsets).toHaveLength(ids.length);
+    let end = 0;
+    for (const [from, to] of offsets) {
+      expect(from).toBeLessThanOrEqual(to);
+      // Tokens that share a character's bytes overlap on that character; nothing is left out.
+      expect(from).toBeLessThanOrEqual(end);
+      end = Math.max(end, to);
+    }
+    expect(end).toBe(text.length);
+  });
+});
+
+test('offsets are the Rust library’s, which trims nothing here', () => {
+  for (const kind of ['gpt-2', 'smollm', 'tekken']) {
+    const tokenizer = rebuilt(kind);
+    const cases = readGolden<Case[]>('tokenizers', `${kind}.json`);
+    for (const { text, offsets } of cases)
+      expect(tokenizer.encode(text, { addSpecial: false }).offsets).toEqual(offsets);
+  }
+});
+
+describe('special tokens', () => {
+  test('are added around a text only on request, at no place of it', () => {
+    const tokenizer = rebuilt('llama');
+    const bare = tokenizer.encode('Hi', { addSpecial: false });
+    const full = tokenizer.encode('Hi', { addSpecial: true });
+    expect(full.ids).toEqual([tokenizer.bosId, ...bare.ids]);
+    expect(full.offsets).toEqual([[0, 0], ...bare.offsets]);
+  });
+
+  test('have their ids and texts', () => {
+    const tokenizer = rebuilt('smollm');
+    expect([tokenizer.bosId, tokenizer.eosId, tokenizer.padId]).toEqual([1, 2, null]);
+    expect([...tokenizer.specialTokens]).toEqual(['<|endoftext|>', '<|im_start|>', '<|im_end|>']);
+  });
+
+  test('vanish from decoded text on request', () => {
+    const tokenizer = rebuilt('smollm');
+    const { ids } = tokenizer.encode('<|im_start|>hi<|im_end|>', { addSpecial: false });
+    expect(tokenizer.decode(ids, { skipSpecial: true })).toBe('hi');
+  });
+});
+
+test('an unpaired surrogate becomes the replacement character', () => {
+  const tokenizer = rebuilt('smollm');
+  expect(tokenizer.encode('a\ud800b', { addSpecial: false }).ids).toEqual(
+    tokenizer.encode('a\ufffdb', { addSpecial: false }).ids,
+  );
+});
+
+test('a token id beyond the vocabulary is refused', () => {
+  expect(() => rebuilt('smollm').decode([1_000_000])).toThrow(/token id 1000000 is not in the vocabulary/);
+});
+
+describe('a folder', () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), 'temper-tokenizer-'));
+    const files = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
+    await writeFile(path.join(folder, 'tokenizer.json'), JSON.stringify(files.tokenizer));
+    await writeFile(path.join(folder, 'tokenizer_config.json'), JSON.stringify(files.config));
+  });
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+
+  test('gives the same tokenizer and the same digest', async () => {
+    const copy = `${folder}-copy`;
+    cpSync(folder, copy, { recursive: true });
+    const [a, b] = await Promise.all([ModelTokenizer.load(folder), ModelTokenizer.load(copy)]);
+    await rm(copy, { recursive: true });
+    expect(a.encode('Hello', { addSpecial: false })).toEqual(
+      rebuilt('smollm').encode('Hello', { addSpecial: false }),
+    );
+    expect(a.digest).toBe(b.digest);
+  });
+
+  test('a chat template in a file of its own counts, and changes the digest', async () => {
+    const before = await ModelTokenizer.load(folder);
+    await writeFile(path.join(folder, 'chat_template.jinja'), '{{ messages[0].content }}!');
+    const after = await ModelTokenizer.load(folder);
+    expect(before.hasChatTemplate).toBe(false);
+    expect(after.applyChatTemplate([{ role: 'user', content: 'Hi' }], { addGenerationPrompt: false })).toBe(
+      'Hi!',
+    );
+    expect(after.digest).not.toBe(before.digest);
+  });
+
+  test('without tokenizer.json is refused by name', async () => {
+    await rm(path.join(folder, 'tokenizer.json'));
+    await expect(ModelTokenizer.load(folder)).rejects.toThrow(/has no tokenizer.json/);
+  });
+
+  test('with a damaged tokenizer.json is refused by name', async () => {
+    const file = path.join(folder, 'tokenizer.json');
+    await writeFile(file, (await readFile(file, 'utf8')).slice(0, 100));
+    await expect(ModelTokenizer.load(folder)).rejects.toThrow(`${file}: not valid JSON`);
+  });
+});
+
+test('NFC is followed through to places in the original text', () => {
+  const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
+  const nfc = new ModelTokenizer(
+    { tokenizer: { ...tokenizer, normalizer: { type: 'NFC' } }, config, chatTemplate: null },
+    'nfc',
+  );
+  const text = 'e\u0301a \u1112\u1161\u11ab!';
+  const composed = text.normalize('NFC');
+  const own = nfc.encode(text, { addSpecial: false });
+  expect(own.ids).toEqual(nfc.encode(composed, { addSpecial: false }).ids);
+  expect(own.offsets[0]).toEqual([0, 2]);
+  expect(own.offsets.at(-1)).toEqual([text.length - 1, text.length]);
+});
+
+interface ChatCase {
+  name: string;
+  template: string;
+  messages: object[];
+  addGenerationPrompt: boolean;
+  tools: unknown[] | null;
+  text: string;
+}
+
+describe('chat templates', () => {
+  const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'gpt-2.gguf')));
+  const withTemplate = (template: string) =>
+    new ModelTokenizer(
+      {
+        tokenizer,
+        config: { ...config, bos_token: '<bos>', eos_token: { content: '<eos>' } },
+        chatTemplate: template,
+      },
+      'x',
+    );
+
+  test.each(readGolden<ChatCase[]>('tokenizers', 'chat_templates.json'))(
+    '$name renders as in transformers, prompt $addGenerationPrompt',
+    ({ template, messages, addGenerationPrompt, tools, text }) => {
+      expect(withTemplate(template).applyChatTemplate(messages, { addGenerationPrompt, tools })).toBe(text);
+    },
+  );
+
+  test('a template that refuses the messages says so', () => {
+    const refusing = withTemplate("{{ raise_exception('roles must alternate') }}");
+    expect(() => refusing.applyChatTemplate([], { addGenerationPrompt: false })).toThrow(
+      /refuses these messages: roles must alternate/,
+    );
+  });
+
+  test('a template that cannot be parsed is refused when the tokenizer is made', () => {
+    expect(() => withTemplate('{% if %}')).toThrow(/the chat template cannot be parsed/);
+  });
+});
