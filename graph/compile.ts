@@ -24,7 +24,7 @@ import type { Precision } from './passes/precision.js';
 import { setPrecision } from './passes/precision.js';
 import type { RecomputeChoice } from './passes/recompute.js';
 import { layersOf, recompute } from './passes/recompute.js';
-import { schedule } from './passes/schedule.js';
+import { peakOfMicro, schedule } from './passes/schedule.js';
 import { setTrainable } from './passes/trainable.js';
 import type { Plan } from './plan.js';
 import type { MemoryReport, TensorSpec, WorkReport } from './report.js';
@@ -187,30 +187,34 @@ interface Recomputed {
  */
 function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recompute']>): Recomputed {
   const layers = layersOf(graph);
-  const attempt = (level: number): Recomputed => {
-    const cheap = new Set(layers.slice(Math.max(0, level - layers.length), level));
-    const full = new Set(layers.slice(0, Math.max(0, level - layers.length)));
-    const made = schedule(recompute(graph, { full, cheap }));
-    return { graph: made, assembled: assemblePlan(made), choice: { full, cheap } };
-  };
   const most = 2 * layers.length;
+  const choiceAt = (level: number): RecomputeChoice => ({
+    cheap: new Set(layers.slice(Math.max(0, level - layers.length), level)),
+    full: new Set(layers.slice(0, Math.max(0, level - layers.length))),
+  });
+  const attempt = (level: number): Recomputed => {
+    const choice = choiceAt(level);
+    const made = schedule(recompute(graph, choice));
+    return { graph: made, assembled: assemblePlan(made), choice };
+  };
   if (mode.mode === 'none') return attempt(0);
   if (mode.mode === 'full') return attempt(most);
-  const fits = (made: Recomputed) => made.assembled.plan.arenaBytes <= mode.arenaBudget;
-  let best = attempt(0);
-  if (fits(best)) return best;
-  best = attempt(most);
-  if (!fits(best)) {
-    throw new GraphError(
-      `graph ${graph.name}: with every layer recomputed the arena still takes ${best.assembled.plan.arenaBytes} bytes, of ${mode.arenaBudget} there are; use a smaller micro-batch or packed sequence`,
-    );
-  }
-  let [low, high] = [0, most];
+
+  // The search goes by what is alive at the fullest node, which is quick to know; the arena itself, a little larger,
+  // then decides.
+  let [low, high] = [-1, most];
   while (high - low > 1) {
-    const middle = (low + high) >>> 1;
-    const made = attempt(middle);
-    if (fits(made)) [best, high] = [made, middle];
+    const middle = (low + high) >> 1;
+    if (peakOfMicro(schedule(recompute(graph, choiceAt(middle)))) <= mode.arenaBudget) high = middle;
     else low = middle;
   }
-  return best;
+  for (let level = high; ; level++) {
+    const made = attempt(level);
+    if (made.assembled.plan.arenaBytes <= mode.arenaBudget) return made;
+    if (level >= most) {
+      throw new GraphError(
+        `graph ${graph.name}: with every layer recomputed the arena still takes ${made.assembled.plan.arenaBytes} bytes of ${mode.arenaBudget} there are; use a smaller micro-batch or packed sequence`,
+      );
+    }
+  }
 }

@@ -23,8 +23,10 @@ export function dependencies(graph: Graph, nodes: readonly Node[]): number[][] {
     for (const id of node.inputs) {
       const made = producer.get(id) ?? lastWrite.get(id);
       if (made !== undefined) before.add(made);
-      if (getValue(graph, id).kind !== 'intermediate')
-        readsSince.set(id, [...(readsSince.get(id) ?? []), at]);
+      if (getValue(graph, id).kind === 'intermediate') continue;
+      const readers = readsSince.get(id);
+      if (readers === undefined) readsSince.set(id, [at]);
+      else readers.push(at);
     }
     for (const id of node.outputs) {
       if (getValue(graph, id).kind === 'intermediate') {

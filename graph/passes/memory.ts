@@ -34,10 +34,10 @@ export function planMemory(
 ): MemoryPlan {
   const ranges = options.inPlace ? sharedRanges(graph, nodes) : separateRanges(graph, nodes);
   const bySize = [...ranges].sort((a, b) => b.bytes - a.bytes || a.life.first - b.life.first);
-  const placed: Range[] = [];
+  const placed = new PlacedRanges(nodes.length);
   for (const range of bySize) {
-    range.offset = bestFit(range, placed);
-    insertByOffset(placed, range);
+    range.offset = bestFit(range, placed.near(range.life));
+    placed.add(range);
   }
   const offsets = new Map(ranges.flatMap((range) => range.ids.map((id) => [id, range.offset] as const)));
   const arenaBytes = ranges.reduce((end, range) => Math.max(end, range.offset + range.bytes), 0);
@@ -76,11 +76,11 @@ const sameStorage = (a: Value, b: Value): boolean =>
   a.dtype === b.dtype && elements(a.shape) * dtypeBytes[a.dtype] === elements(b.shape) * dtypeBytes[b.dtype];
 
 /** The tightest gap between ranges that live at the same time; behind them all where none is wide enough. */
-function bestFit(range: Range, placed: readonly Range[]): number {
+function bestFit(range: Range, near: readonly Range[]): number {
   let best = -1;
   let bestGap = Number.POSITIVE_INFINITY;
   let end = 0;
-  for (const other of placed) {
+  for (const other of near) {
     if (other.life.last < range.life.first || range.life.last < other.life.first) continue;
     const gap = other.offset - end;
     if (gap >= range.bytes && gap < bestGap) [best, bestGap] = [end, gap];
@@ -89,13 +89,45 @@ function bestFit(range: Range, placed: readonly Range[]): number {
   return best >= 0 ? best : end;
 }
 
-function insertByOffset(placed: Range[], range: Range): void {
+/**
+ * Ranges by offset, to be found by when they live. Most live for a few nodes out of thousands, so the nodes are cut
+ * into bins of several sizes, and a range is looked for in the smallest bin that holds its whole life.
+ */
+class PlacedRanges {
+  private readonly levels: { readonly nodes: number; readonly bins: Range[][] }[];
+
+  constructor(nodes: number) {
+    this.levels = [64, 512, nodes].map((size) => ({
+      nodes: size,
+      bins: Array.from({ length: Math.floor(nodes / size) + 1 }, () => []),
+    }));
+  }
+
+  add(range: Range): void {
+    for (const level of this.levels) {
+      const last = Math.floor(range.life.last / level.nodes);
+      for (let b = Math.floor(range.life.first / level.nodes); b <= last; b++)
+        insertByOffset(level.bins[b]!, range);
+    }
+  }
+
+  /** Those that may live at some node of `life`, by offset. */
+  near(life: Lifetime): readonly Range[] {
+    for (const { nodes, bins } of this.levels) {
+      const b = Math.floor(life.first / nodes);
+      if (b === Math.floor(life.last / nodes)) return bins[b]!;
+    }
+    return [];
+  }
+}
+
+function insertByOffset(ranges: Range[], range: Range): void {
   let low = 0;
-  let high = placed.length;
+  let high = ranges.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (placed[middle]!.offset <= range.offset) low = middle + 1;
+    if (ranges[middle]!.offset <= range.offset) low = middle + 1;
     else high = middle;
   }
-  placed.splice(low, 0, range);
+  ranges.splice(low, 0, range);
 }

@@ -41,10 +41,13 @@ export function randomOrder(graph: Graph, seed: number): Graph {
     return Math.floor((state / 2 ** 32) * below);
   };
   const nodes = [...programs(graph).values()].flatMap((program) =>
-    listSchedule(dependencies(graph, program), (ready) => random(ready.length)).map((at) => program[at]!),
+    listSchedule(dependencies(graph, program), randomQueue(random)).map((at) => program[at]!),
   );
   return { ...graph, nodes };
 }
+
+/** The most bytes alive at one node of the program `micro`, in the order the graph has. */
+export const peakOfMicro = (graph: Graph): number => peakOf(graph, programs(graph).get('micro') ?? []);
 
 function peakOf(graph: Graph, nodes: readonly Node[]): number {
   const lives = lifetimes(graph, nodes);
@@ -52,20 +55,25 @@ function peakOf(graph: Graph, nodes: readonly Node[]): number {
   return peakBytes(sizes, nodes.length);
 }
 
-/** Kahn's algorithm; `choose` picks among the ready nodes, which stand in the order they became ready. */
-function listSchedule(
-  before: readonly (readonly number[])[],
-  choose: (ready: readonly number[]) => number,
-): number[] {
+/** The nodes whose predecessors have all been taken, and the rule by which one of them is next. */
+interface ReadyQueue {
+  push(at: number): void;
+  /** Removes and returns a node; undefined when there is none. */
+  take(): number | undefined;
+}
+
+/** Kahn's algorithm. */
+function listSchedule(before: readonly (readonly number[])[], ready: ReadyQueue): number[] {
   const waiting = before.map((list) => list.length);
   const after = before.map((): number[] => []);
   before.forEach((list, at) => {
     for (const earlier of list) after[earlier]!.push(at);
   });
-  const ready = waiting.flatMap((count, at) => (count === 0 ? [at] : []));
+  waiting.forEach((count, at) => {
+    if (count === 0) ready.push(at);
+  });
   const order: number[] = [];
-  while (ready.length > 0) {
-    const [at] = ready.splice(choose(ready), 1) as [number];
+  for (let at = ready.take(); at !== undefined; at = ready.take()) {
     order.push(at);
     for (const next of after[at]!) {
       waiting[next]!--;
@@ -76,33 +84,44 @@ function listSchedule(
   return order;
 }
 
+function randomQueue(random: (below: number) => number): ReadyQueue {
+  const ready: number[] = [];
+  return {
+    push: (at) => ready.push(at),
+    take: () => ready.splice(random(ready.length), 1)[0],
+  };
+}
+
 function byMemory(graph: Graph, nodes: readonly Node[]): Node[] {
-  const before = dependencies(graph, nodes);
-  const windows = windowOf(nodes);
-  const remaining = new Map<number, number>();
-  for (const node of nodes)
-    for (const id of new Set(node.inputs)) remaining.set(id, (remaining.get(id) ?? 0) + 1);
-  const sizeOf = (id: number) =>
-    getValue(graph, id).kind === 'intermediate' ? arenaSize(getValue(graph, id)) : 0;
+  const inputs = nodes.map((node) => [...new Set(node.inputs)]);
+  const remaining = new Int32Array(graph.values.length);
+  for (const ids of inputs) for (const id of ids) remaining[id]!++;
+  const sizes = graph.values.map((value) => (value.kind === 'intermediate' ? arenaSize(value) : 0));
   const growth = (at: number) => {
     let bytes = 0;
-    for (const id of nodes[at]!.outputs) bytes += sizeOf(id);
-    for (const id of new Set(nodes[at]!.inputs)) if (remaining.get(id) === 1) bytes -= sizeOf(id);
+    for (const id of nodes[at]!.outputs) bytes += sizes[id]!;
+    for (const id of inputs[at]!) if (remaining[id] === 1) bytes -= sizes[id]!;
     return bytes;
   };
-  const order = listSchedule(before, (ready) => {
-    let best = 0;
-    let bestGrowth = Number.POSITIVE_INFINITY;
-    const window = ready.reduce((least, at) => Math.min(least, windows[at]!), Number.POSITIVE_INFINITY);
-    ready.forEach((at, i) => {
-      if (windows[at] !== window) return;
-      const bytes = growth(at);
-      if (bytes < bestGrowth || (bytes === bestGrowth && at < ready[best]!)) [best, bestGrowth] = [i, bytes];
-    });
-    for (const id of new Set(nodes[ready[best]!]!.inputs)) remaining.set(id, remaining.get(id)! - 1);
-    return best;
-  });
-  return order.map((at) => nodes[at]!);
+  const windows = windowOf(nodes);
+  const ready = Array.from({ length: (windows.at(-1) ?? 0) + 1 }, (): number[] => []);
+  const queue: ReadyQueue = {
+    push: (at) => ready[windows[at]!]!.push(at),
+    take() {
+      const window = ready.find((list) => list.length > 0);
+      if (window === undefined) return undefined;
+      let best = 0;
+      let least = growth(window[0]!);
+      for (let i = 1; i < window.length; i++) {
+        const bytes = growth(window[i]!);
+        if (bytes < least || (bytes === least && window[i]! < window[best]!)) [best, least] = [i, bytes];
+      }
+      const [at] = window.splice(best, 1) as [number];
+      for (const id of inputs[at]!) remaining[id]!--;
+      return at;
+    },
+  };
+  return listSchedule(dependencies(graph, nodes), queue).map((at) => nodes[at]!);
 }
 
 /** Numbers the runs of nodes that belong to one layer and one direction. */
