@@ -36,6 +36,7 @@ export const committedFileSchema = z.strictObject({
   /** CRC-32C of the whole file, unsigned. */
   crc32c: z.int().min(0).max(0xffffffff),
 });
+export type CommittedFile = z.infer<typeof committedFileSchema>;
 
 /** What the trainer needs beside the tensors to go on exactly where it was. */
 export const trainerStateSchema = z.strictObject({
@@ -59,12 +60,15 @@ export type TrainerState = z.infer<typeof trainerStateSchema>;
 
 const entry = {
   version: version(1),
-  sequence: z.int().min(0),
+  /** Tells two writers apart that would otherwise write the same bytes. */
+  id: z.uuid(),
+  /** From 1, without gaps. */
+  sequence: z.int().min(1),
   generation: z.int().min(1),
   at: timestampSchema,
 };
 
-/** `<run>/commits/<sequence>.json`. Taking a generation is an entry; so is a checkpoint. */
+/** Taking a generation is an entry; so is a checkpoint, and so is the decision which ones are kept. */
 export const commitEntrySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     ...entry,

@@ -47,29 +47,37 @@ export async function takeGeneration(
   for (;;) {
     const tip = await readTip(run);
     const draft = { kind: 'generation' as const, generation: tip.nextGeneration, holder, worldSize };
-    const taken = await create<GenerationEntry>(run, tip.sequence + 1, draft);
+    const taken = await create<GenerationEntry>(run, tip.sequence + 1, draft, randomUUID());
     if (taken !== null) return taken;
   }
 }
 
-/** Appends a checkpoint. Throws FencedError when a newer generation holds the run. */
-export function appendCheckpoint(run: Storage, draft: CheckpointDraft): Promise<CheckpointEntry> {
-  return append<CheckpointEntry>(run, draft);
+/**
+ * Appends a checkpoint. Throws FencedError when a newer generation holds the run. A caller who wants to know after
+ * another error whether the entry stands looks for `id`.
+ */
+export function appendCheckpoint(
+  run: Storage,
+  draft: CheckpointDraft,
+  id: string = randomUUID(),
+): Promise<CheckpointEntry> {
+  return append<CheckpointEntry>(run, draft, id);
 }
 
 /** Appends a retirement. Throws FencedError when a newer generation holds the run. */
 export function appendRetirement(run: Storage, draft: RetirementDraft): Promise<RetirementEntry> {
-  return append<RetirementEntry>(run, draft);
+  return append<RetirementEntry>(run, draft, randomUUID());
 }
 
 async function append<E extends CheckpointEntry | RetirementEntry>(
   run: Storage,
   draft: Draft<E>,
+  id: string,
 ): Promise<E> {
   for (;;) {
     const tip = await readTip(run);
     requireHeld(run, tip, draft.generation);
-    const appended = await create<E>(run, tip.sequence + 1, draft);
+    const appended = await create<E>(run, tip.sequence + 1, draft, id);
     if (appended !== null) return appended;
   }
 }
@@ -164,10 +172,11 @@ async function create<E extends CommitEntry>(
   run: Storage,
   sequence: number,
   draft: Draft<E>,
+  id: string,
 ): Promise<E | null> {
   const entry = {
     version: 1,
-    id: randomUUID(),
+    id,
     sequence,
     at: new Date().toISOString(),
     ...draft,

@@ -1,0 +1,36 @@
+/** Durable state of a run: commit log, checkpoints, retention, run document, metrics and publication. */
+export {
+  appendCheckpoint,
+  type CheckpointDraft,
+  type LoggedEntry,
+  readCheckpointEntry,
+  readEntry,
+  readLog,
+  requireGeneration,
+  takeGeneration,
+} from './commit_log.js';
+export { type Damage, DamagedCheckpoint, describeDamage, findDamage } from './damage.js';
+export { type LiveCheckpoint, liveCheckpoints } from './live.js';
+export {
+  type Checkpoint,
+  loadNewestSound,
+  newestSound,
+  openCheckpoint,
+  type SoundCheckpoint,
+  type TensorSink,
+} from './load.js';
+export { type JournalOptions, MetricsJournal, type MetricsLine } from './metrics_journal.js';
+export { type Publication, type PublishedFile, type PublishOptions, publishModel } from './publish.js';
+export { type Retention, retire } from './retention.js';
+export {
+  type ClaimedRun,
+  claimRun,
+  differingKeys,
+  type RunClaim,
+  readRunDocument,
+  updateRunDocument,
+} from './run_document.js';
+export { acquireRunLock, judgeProcess, type ProcessRecord, type RunLock, readRunLock } from './run_lock.js';
+export { CheckpointSaver, type SaverOptions, type Snapshot } from './save.js';
+export { type CheckpointOptions, checkpointSchema } from './schema.js';
+export { mergeShards, type ShardPlace, type ShardRecord, type ShardTensor, writeShard } from './shard.js';

@@ -1,0 +1,33 @@
+import type { CheckpointEntry } from '../../contracts/index.js';
+import type { Storage } from '../../shared/storage/index.js';
+import { type LoggedEntry, readEntry, readLog } from './commit_log.js';
+
+/** A checkpoint that has not been retired, or an entry that may have been one and cannot be read. */
+export type LiveCheckpoint =
+  | { sequence: number; file: string; entry: CheckpointEntry; damage: null }
+  | { sequence: number; file: string; entry: null; damage: string };
+
+/**
+ * Checkpoints that may be loaded, newest first. The newest retirement says which older ones are left, so the walk ends
+ * there and costs the same however long the log is.
+ */
+export async function* liveCheckpoints(run: Storage): AsyncGenerator<LiveCheckpoint> {
+  for await (const logged of readLog(run)) {
+    if (logged.entry?.kind === 'retirement') {
+      for (const sequence of [...logged.entry.keep].sort((a, b) => b - a)) {
+        const kept = asCheckpoint(await readEntry(run, sequence));
+        if (kept !== null) yield kept;
+      }
+      return;
+    }
+    const live = asCheckpoint(logged);
+    if (live !== null) yield live;
+  }
+}
+
+function asCheckpoint(logged: LoggedEntry): LiveCheckpoint | null {
+  if (logged.entry === null) return logged;
+  if (logged.entry.kind !== 'checkpoint') return null;
+  const { sequence, file, entry } = logged;
+  return { sequence, file, entry, damage: null };
+}

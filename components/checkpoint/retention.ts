@@ -1,0 +1,96 @@
+/**
+ * Which checkpoints are kept. The decision is an entry of the log (so a fenced process cannot take it), and files are
+ * deleted after it stands: whoever takes a newer generation and then reads the log sees what is left, and nobody deletes
+ * that until the newer generation itself has committed.
+ */
+import type { CheckpointEntry } from '../../contracts/index.js';
+import type { Storage } from '../../shared/storage/index.js';
+import { appendRetirement } from './commit_log.js';
+import { liveCheckpoints } from './live.js';
+
+export interface Retention {
+  /** Checkpoints kept, by distinct step; the best one is kept as well. */
+  keepLast: number;
+}
+
+/**
+ * Retires what `newest`, the commit just made, has made superfluous, and deletes the files of retired and of unfinished
+ * checkpoints. Safe to repeat. Throws FencedError when a newer generation holds the run; nothing is deleted then.
+ */
+export async function retire(run: Storage, newest: CheckpointEntry, { keepLast }: Retention): Promise<void> {
+  const live: CheckpointEntry[] = [];
+  for await (const { entry } of liveCheckpoints(run)) if (entry !== null) live.push(entry);
+  const keep = selectKept(lineage(live, newest), newest, keepLast);
+  const kept = keep.map(({ sequence }) => sequence);
+  if (live.some(({ sequence }) => !kept.includes(sequence))) {
+    await appendRetirement(run, { kind: 'retirement', generation: newest.generation, keep: kept });
+    await sweep(run, newest, keep);
+  } else if (newest.sequence === Math.min(...ownCommits(live, newest))) {
+    // First commit of the generation: what an older one was writing when it died is still there.
+    await sweep(run, newest, keep);
+  }
+}
+
+function ownCommits(live: readonly CheckpointEntry[], newest: CheckpointEntry): number[] {
+  return live.filter(({ generation }) => generation === newest.generation).map(({ sequence }) => sequence);
+}
+
+/**
+ * The checkpoints that `newest` continues, newest first. A resume that went back past a damaged checkpoint has abandoned
+ * it: an entry belongs to the lineage up to the number from which the next generation went on.
+ */
+function lineage(live: readonly CheckpointEntry[], newest: CheckpointEntry): CheckpointEntry[] {
+  const found = [newest];
+  let generation = newest.generation;
+  let bound = newest.sequence;
+  for (const entry of [...live].sort((a, b) => b.sequence - a.sequence)) {
+    if (entry.sequence > bound || entry.sequence === newest.sequence) continue;
+    if (entry.generation !== generation) {
+      const resumedFrom = found.at(-1)!.resumedFrom;
+      if (resumedFrom === null || entry.sequence > resumedFrom) continue;
+      generation = entry.generation;
+      bound = resumedFrom;
+    }
+    found.push(entry);
+  }
+  return found;
+}
+
+/** The last `keepLast` steps, and the newest commit of the best step. */
+function selectKept(
+  lineage: readonly CheckpointEntry[],
+  newest: CheckpointEntry,
+  keepLast: number,
+): CheckpointEntry[] {
+  const best = newest.trainer.best?.step;
+  const steps = new Set<number>();
+  return lineage.filter(({ trainer: { step } }) => {
+    if (steps.has(step)) return false;
+    steps.add(step);
+    return steps.size <= keepLast || step === best;
+  });
+}
+
+/** Deletes every shard of this or an older generation that no kept commit names. */
+async function sweep(run: Storage, newest: CheckpointEntry, keep: readonly CheckpointEntry[]): Promise<void> {
+  const { generation } = newest;
+  const named = new Set(keep.flatMap(({ files }) => Object.keys(files)));
+  const folders = new Set<string>();
+  for await (const { key } of run.list('g')) {
+    const match = /^(g(\d+)\/step-(\d+)\/)/.exec(key);
+    if (match === null || named.has(key)) continue;
+    // A later step of this generation is being written by its ranks.
+    const mine = Number(match[2]) === generation && Number(match[3]) <= newest.trainer.step;
+    if (mine || Number(match[2]) < generation) {
+      if ([...named].some((file) => file.startsWith(match[1]!))) await run.delete(key);
+      else folders.add(match[1]!);
+    }
+  }
+  for (const folder of folders) await run.deletePrefix(folder);
+  if (run.folder === null) return;
+  // Folders of a process killed while it wrote its first file there: they hold nothing that is listed.
+  for (let older = 1; older < generation; older += 1) {
+    const prefix = `g${older}/step-`;
+    if (![...named].some((file) => file.startsWith(prefix))) await run.deletePrefix(prefix);
+  }
+}

@@ -1,0 +1,178 @@
+/** `run.json`: whose folder this is, and how far the run came. Claiming it decides between new, resume and refusal. */
+import { type RunDocument, runDocumentSchema } from '../../contracts/index.js';
+import { canonicalJson } from '../../shared/digest.js';
+import { CheckpointError } from '../../shared/errors.js';
+import type { Storage } from '../../shared/storage/index.js';
+import { appendRetirement, readLog, takeGeneration } from './commit_log.js';
+
+const key = 'run.json';
+
+/** Null where there is none. Throws CheckpointError when it cannot be understood. */
+export async function readRunDocument(folder: Storage): Promise<RunDocument | null> {
+  if ((await folder.size(key)) === null) return null;
+  const text = (await folder.read(key)).toString('utf8');
+  const wrong = (problem: string): CheckpointError =>
+    new CheckpointError(
+      `${folder.uri}/${key}: ${problem}; give the run another output_dir, or begin afresh with --new`,
+    );
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw wrong(`not valid JSON: ${error instanceof Error ? error.message : error}`);
+  }
+  const parsed = runDocumentSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw wrong(`not a run document of this version: ${issue.path.join('.')}: ${issue.message}`);
+}
+
+export interface RunClaim {
+  /** The run's name: its workflow's id. */
+  run: string;
+  recipeDigest: string;
+  workflow: RunDocument['workflow'];
+  /** Begin afresh whatever the folder holds, of this run or of another. */
+  fresh: boolean;
+  /** The recipe that the folder was last claimed with (null when that is not known), and the one now given. */
+  recipes: { previous: unknown; next: unknown };
+  /** Dotted keys that a resume may not change, e.g. `model`, `training.optimizer`. */
+  guarded: readonly string[];
+}
+
+export interface ClaimedRun {
+  /** `completed`: nothing is left to do, and the document has the result; nothing was written. */
+  kind: 'new' | 'resumed' | 'completed';
+  document: RunDocument;
+}
+
+/**
+ * Claims a run's folder. Throws CheckpointError when the folder is another run's, when it holds commits of an unknown
+ * run, and when a resume would change a guarded key. Two claims at once are harmless: whoever takes the newer
+ * generation trains.
+ */
+export async function claimRun(folder: Storage, claim: RunClaim): Promise<ClaimedRun> {
+  if (claim.fresh) {
+    await beginAfresh(folder, claim.run);
+    return { kind: 'new', document: await write(folder, newDocument(claim)) };
+  }
+  const found = await readRunDocument(folder);
+  if (found === null) {
+    await refuseForeignLog(folder);
+    const document = newDocument(claim);
+    if (await folder.createExclusive(key, encode(document))) return { kind: 'new', document };
+    return claimRun(folder, claim);
+  }
+  if (found.run !== claim.run) {
+    throw new CheckpointError(
+      `${folder.uri} belongs to the run '${found.run}' (${found.state}), not to '${claim.run}': give this run an output_dir of its own`,
+    );
+  }
+  if (found.state === 'completed' || found.state === 'stopped') return { kind: 'completed', document: found };
+  refuseChanges(folder, claim);
+  const document: RunDocument = {
+    ...found,
+    recipeDigest: claim.recipeDigest,
+    state: 'running',
+    workflow: claim.workflow,
+    updatedAt: new Date().toISOString(),
+    failure: null,
+  };
+  return { kind: 'resumed', document: await write(folder, document) };
+}
+
+/** Changes a run's document. Throws CheckpointError when the folder is not, or no longer, this run's. */
+export async function updateRunDocument(
+  folder: Storage,
+  run: string,
+  change: Partial<Pick<RunDocument, 'state' | 'result' | 'failure' | 'workflow'>>,
+): Promise<RunDocument> {
+  const found = await readRunDocument(folder);
+  if (found?.run !== run) {
+    const owner = found === null ? 'has no run.json' : `belongs to the run '${found.run}'`;
+    throw new CheckpointError(`${folder.uri} ${owner}; the run '${run}' cannot record its state there`);
+  }
+  return write(folder, { ...found, ...change, updatedAt: new Date().toISOString() });
+}
+
+/**
+ * Dotted keys at which two recipes differ, at or below `guarded`. A value that is missing on one side differs, unless it
+ * is undefined or null on the other.
+ */
+export function differingKeys(previous: unknown, next: unknown, guarded: readonly string[]): string[] {
+  return guarded.flatMap((name) => {
+    const path = name.split('.');
+    return differences(at(previous, path), at(next, path), name);
+  });
+}
+
+function differences(a: unknown, b: unknown, name: string): string[] {
+  if (isObject(a) && isObject(b)) {
+    const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
+    return keys.flatMap((inner) => differences(a[inner], b[inner], `${name}.${inner}`));
+  }
+  return canonicalJson(a ?? null) === canonicalJson(b ?? null) ? [] : [name];
+}
+
+function at(value: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>((inner, name) => (isObject(inner) ? inner[name] : undefined), value);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function refuseChanges(folder: Storage, { run, recipes, guarded }: RunClaim): void {
+  if (recipes.previous === null) return;
+  const changed = differingKeys(recipes.previous, recipes.next, guarded);
+  if (changed.length === 0) return;
+  throw new CheckpointError(
+    `the run '${run}' in ${folder.uri} cannot go on with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or begin afresh with --new`,
+  );
+}
+
+async function refuseForeignLog(folder: Storage): Promise<void> {
+  for await (const { file } of readLog(folder)) {
+    throw new CheckpointError(
+      `${folder.uri} holds a commit log (${file}) but no run.json that says whose it is: choose another output_dir, or begin afresh with --new`,
+    );
+  }
+}
+
+/**
+ * Drops everything of earlier runs but what they published. The log is not deleted but continued: a process of the
+ * earlier run that still lives stays fenced, which a log that counts from one again could not promise.
+ */
+async function beginAfresh(folder: Storage, run: string): Promise<void> {
+  for await (const _ of readLog(folder)) {
+    const { generation } = await takeGeneration(folder, { holder: `fresh.${run}`, worldSize: 1 });
+    await appendRetirement(folder, { kind: 'retirement', generation, keep: [] });
+    for (let older = 1; older <= generation; older += 1) await folder.deletePrefix(`g${older}/`);
+    break;
+  }
+  await folder.delete('metrics.jsonl');
+}
+
+function newDocument({ run, recipeDigest, workflow }: RunClaim): RunDocument {
+  const now = new Date().toISOString();
+  return {
+    version: 1,
+    run,
+    recipeDigest,
+    state: 'running',
+    workflow,
+    startedAt: now,
+    updatedAt: now,
+    result: null,
+    failure: null,
+  };
+}
+
+async function write(folder: Storage, document: RunDocument): Promise<RunDocument> {
+  await folder.write(key, encode(document));
+  return document;
+}
+
+function encode(document: RunDocument): Buffer {
+  return Buffer.from(`${JSON.stringify(document, null, 2)}\n`);
+}

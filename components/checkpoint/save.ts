@@ -1,0 +1,141 @@
+/** Saves checkpoints while training goes on. */
+import { randomUUID } from 'node:crypto';
+import type { CheckpointEntry, ExecutionSignature, TrainerState } from '../../contracts/index.js';
+import { FencedError } from '../../shared/errors.js';
+import type { Storage } from '../../shared/storage/index.js';
+import { appendCheckpoint, type CheckpointDraft, readLog } from './commit_log.js';
+import { retire } from './retention.js';
+import { mergeShards, type ShardRecord, type ShardTensor, writeShard } from './shard.js';
+
+/** The state of a run after a step, in host memory. Tensors may not change until the save is done. */
+export interface Snapshot {
+  trainer: TrainerState;
+  tensors: readonly ShardTensor[];
+}
+
+export interface SaverOptions {
+  /** Storage of the run's folder. */
+  run: Storage;
+  /** The generation that this process holds. */
+  generation: number;
+  recipeDigest: string;
+  planDigest: string;
+  signature: ExecutionSignature;
+  /** The commit from which this generation went on; null when it began at step 0. */
+  resumedFrom: CheckpointEntry | null;
+  keepLast: number;
+}
+
+/**
+ * Saves one checkpoint at a time in the background: files, sync, commit, retention.
+ *
+ * An error (a full disk, a newer generation) rejects the promise that `begin` gave, and the next `begin` or `settle`
+ * throws it once. Earlier commits stay as they are, no partial file is left, and saving may go on.
+ *
+ * @example
+ * const saver = new CheckpointSaver({ run, generation, … });
+ * void saver.begin(snapshot); // training goes on
+ * await saver.settle(); // before the process ends
+ */
+export class CheckpointSaver {
+  #last: CheckpointEntry | null;
+  #saving: Promise<CheckpointEntry> | null = null;
+
+  constructor(private readonly options: SaverOptions) {
+    this.#last = options.resumedFrom;
+  }
+
+  /** Newest commit of this process, or the one it resumed from. */
+  get last(): CheckpointEntry | null {
+    return this.#last;
+  }
+
+  /** Whether a save is under way. */
+  get saving(): boolean {
+    return this.#saving !== null;
+  }
+
+  /**
+   * Starts a save, once the one under way is done. The promise resolves with the commit.
+   * A second save of one step writes no tensors again: the new commit names the same files with the new trainer state.
+   */
+  async begin(snapshot: Snapshot): Promise<{ committed: Promise<CheckpointEntry> }> {
+    await this.settle();
+    const committed = this.save(snapshot);
+    this.#saving = committed;
+    // Its error is kept for the next begin or settle; it must not end the process in the meantime.
+    committed.catch(() => undefined);
+    return { committed };
+  }
+
+  /** Waits for the save under way. Throws its error, once. */
+  async settle(): Promise<void> {
+    const saving = this.#saving;
+    try {
+      await saving;
+    } finally {
+      if (this.#saving === saving) this.#saving = null;
+    }
+  }
+
+  private async save({ trainer, tensors }: Snapshot): Promise<CheckpointEntry> {
+    const { run, generation, keepLast } = this.options;
+    const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
+    const shards =
+      again === null
+        ? [await writeShard(run, { generation, step: trainer.step, rank: 0, worldSize: 1 }, tensors)]
+        : null;
+    const entry = await this.commit(trainer, shards, again);
+    this.#last = entry;
+    await retire(run, entry, { keepLast });
+    return entry;
+  }
+
+  private async commit(
+    trainer: TrainerState,
+    shards: readonly ShardRecord[] | null,
+    again: CheckpointEntry | null,
+  ): Promise<CheckpointEntry> {
+    const { run, generation, recipeDigest, planDigest, signature, resumedFrom } = this.options;
+    const content = shards === null ? { tensors: again!.tensors, files: again!.files } : mergeShards(shards);
+    return commitShards(run, shards ?? [], {
+      kind: 'checkpoint',
+      generation,
+      worldSize: again?.worldSize ?? 1,
+      recipeDigest,
+      planDigest,
+      resumedFrom: resumedFrom?.sequence ?? null,
+      signature,
+      trainer,
+      ...content,
+    });
+  }
+}
+
+/** Commits files just written; on failure removes them, unless the commit turns out to have succeeded. */
+async function commitShards(
+  run: Storage,
+  shards: readonly ShardRecord[],
+  draft: CheckpointDraft,
+): Promise<CheckpointEntry> {
+  const id = randomUUID();
+  try {
+    return await appendCheckpoint(run, draft, id);
+  } catch (error) {
+    if (!(error instanceof FencedError)) {
+      const committed = await findCommitted(run, id).catch(() => undefined);
+      if (committed === undefined) throw error;
+      if (committed !== null) return committed;
+    }
+    for (const { file } of shards) await run.delete(file).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** The checkpoint `id` if it stands at the end of the log, although the answer to its append was lost. */
+async function findCommitted(run: Storage, id: string): Promise<CheckpointEntry | null> {
+  for await (const { entry } of readLog(run)) {
+    return entry?.kind === 'checkpoint' && entry.id === id ? entry : null;
+  }
+  return null;
+}
