@@ -8,6 +8,7 @@
 #include "math.hpp"
 
 #include <cmath>
+#include <vector>
 
 namespace temper::TEMPER_ISA {
 
@@ -168,11 +169,8 @@ inline void load_rows(const Tensor& x, int64_t t, int64_t count, int64_t head, c
             for (int64_t i = 0; i < count; i++, to += a.K_sum) {
                 const int64_t filled = t + i < a.T ? a.K : 0;
                 auto* row = from + (t + i) * width + head * a.K;
-                if constexpr (std::is_same_v<decltype(row), E*>)
-                    std::copy_n(row, filled, to);
-                else
-                    each_vector(0, filled, [&](int64_t j, auto lanes) { store(to + j, load(row + j, lanes), lanes); });
-                std::fill(to + filled, to + a.K_sum, E{});
+                each_vector(0, filled, [&](int64_t j, auto lanes) { store(to + j, load(row + j, lanes), lanes); });
+                for (int64_t j = filled; j < a.K_sum; j++) to[j] = E{};
             }
         },
         x);

@@ -3,6 +3,8 @@
 #include "loops.hpp"
 #include "math.hpp"
 
+#include <type_traits>
+
 namespace temper::TEMPER_ISA {
 
 static void expect_all(const Call& call, const Tensor& like) {
@@ -14,6 +16,14 @@ static void expect_all(const Call& call, const Tensor& like) {
         }
 }
 
+// The sigmoid in the precision that outputs of type Y can hold.
+template <class Y> static vf sigmoid_for(vf x) {
+    if constexpr (std::is_same_v<Y, bf16>)
+        return sigmoid_fast(x);
+    else
+        return sigmoid(x);
+}
+
 static void check_swiglu(const Call& call) {
     expect_counts(call, 2, 1);
     expect_all(call, call.in[0]);
@@ -23,8 +33,8 @@ static void run_swiglu(Call& call) {
     with_types(
         [&](auto* gate, auto* up, auto* h) {
             each_vector_parallel(call.threads, call.out[0].elements(), [=](int64_t i, auto lanes) {
-                const vf g = load(gate + i, lanes);
-                store(h + i, g * sigmoid(g) * load(up + i, lanes), lanes);
+                const vf g = load(gate + i, lanes), s = sigmoid_for<std::remove_pointer_t<decltype(h)>>(g);
+                store(h + i, g * s * load(up + i, lanes), lanes);
             });
         },
         call.in[0], call.in[1], call.out[0]);
@@ -40,9 +50,11 @@ static void check_swiglu_grad(const Call& call) {
 static void run_swiglu_grad(Call& call) {
     with_types(
         [&](auto* dh, auto* gate, auto* up, auto* dgate, auto* dup) {
+            constexpr bool both_bf16 = std::is_same_v<decltype(dgate), bf16*> && std::is_same_v<decltype(dup), bf16*>;
+            using Y = std::conditional_t<both_bf16, bf16, float>;
             each_vector_parallel(call.threads, call.out[0].elements(), [=](int64_t i, auto lanes) {
                 const vf d = load(dh + i, lanes), g = load(gate + i, lanes), u = load(up + i, lanes);
-                const vf s = sigmoid(g), silu = g * s;
+                const vf s = sigmoid_for<Y>(g), silu = g * s;
                 store(dgate + i, d * u * (s + silu * (1.0f - s)), lanes);
                 store(dup + i, d * silu, lanes);
             });
