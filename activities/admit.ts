@@ -1,0 +1,28 @@
+/** Before step 1: validates the input, claims the run's folder, and says who the run is. */
+import { Context } from '@temporalio/activity';
+import { type Admission, admissionSchema, type ControlActivities } from '../contracts/index.js';
+import { admit } from '../recipes/index.js';
+import { runBriefly } from './step.js';
+
+export interface AdmitOptions {
+  /** Storage roots of this worker; null where its user's permissions are the only bound. */
+  roots: readonly string[] | null;
+  /** Whether the namespace has Temper's search attributes. */
+  searchAttributes: boolean;
+}
+
+export function createAdmit({ roots, searchAttributes }: AdmitOptions): Pick<ControlActivities, 'admit'> {
+  return {
+    admit: (input: unknown): Promise<Admission> =>
+      runBriefly(async () => {
+        const { workflowExecution, workflowNamespace } = Context.current().info;
+        const admitted = await admit(input, {
+          workflowId: workflowExecution!.workflowId,
+          runId: workflowExecution!.runId,
+          namespace: workflowNamespace!,
+          roots,
+        });
+        return admissionSchema.parse({ admitted, searchAttributes });
+      }),
+  };
+}

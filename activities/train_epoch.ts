@@ -1,0 +1,96 @@
+/**
+ * Step 3: one epoch of a run on this host's rank. The rank computes in a process of its own, so that heartbeats are never
+ * held up by native code, and its death is seen at once.
+ */
+import { CancelledFailure, Context } from '@temporalio/activity';
+import { WorkflowNotFoundError } from '@temporalio/common';
+import {
+  type EpochOutcome,
+  type GangActivities,
+  type Progress,
+  signalNames,
+  type TrainOutcome,
+  type TrainRequest,
+  trainRequestSchema,
+} from '../contracts/index.js';
+import { toTrainingFailure } from './failure.js';
+import type { RankHost } from './rank_host.js';
+
+/** ms between heartbeats that repeat the last progress; the worker throttles them to one a second. */
+const beat = 1000;
+/** ms between `report` signals, each of which is an event in the workflow's history. */
+const reportInterval = 20_000;
+
+export function createTrainEpoch(host: RankHost): Pick<GangActivities, 'trainEpoch'> {
+  return { trainEpoch: (request) => trainEpoch(host, trainRequestSchema.parse(request)) };
+}
+
+async function trainEpoch(host: RankHost, request: TrainRequest): Promise<TrainOutcome> {
+  const context = Context.current();
+  const reporter = new Reporter(context);
+  const timer = setInterval(() => context.heartbeat(reporter.last), beat);
+  try {
+    const trained = host.train(request, (progress) => reporter.take(progress));
+    const outcome = await Promise.race([trained, abandoned(context, host, request, trained)]);
+    return outcome === 'detached' ? { kind: 'detached' } : { kind: 'ended', outcome };
+  } catch (error) {
+    throw toTrainingFailure(error);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/**
+ * Never settles unless the activity is cancelled. A workflow that asks for the end gets the outcome, committed. One that
+ * does not know this attempt any more either ended, and the gang ends with it, or took the silence of an outage for a
+ * loss, and will come back for a gang that trains on.
+ */
+async function abandoned(
+  context: Context,
+  host: RankHost,
+  { grant, run }: TrainRequest,
+  trained: Promise<EpochOutcome | 'detached'>,
+): Promise<EpochOutcome | 'detached'> {
+  await context.cancelled.catch(() => undefined);
+  const details = context.cancellationDetails;
+  if (details?.notFound !== true) {
+    host.preempt(grant);
+    return await trained;
+  }
+  if (await isRunning(context, run.run)) host.orphan(grant);
+  else await host.release(grant);
+  throw new CancelledFailure('the workflow no longer waits for this activity');
+}
+
+async function isRunning(context: Context, workflowId: string): Promise<boolean> {
+  try {
+    const { status } = await context.client.workflow.getHandle(workflowId).describe();
+    return status.name === 'RUNNING';
+  } catch (error) {
+    return !(error instanceof WorkflowNotFoundError);
+  }
+}
+
+/** Heartbeats with every progress; signals the workflow at the first one in training, and then now and again. */
+class Reporter {
+  last: Progress | null = null;
+  private reportedAt = 0;
+  private phase: Progress['phase'] | null = null;
+
+  constructor(private readonly context: Context) {}
+
+  take(progress: Progress): void {
+    this.last = progress;
+    this.context.heartbeat(progress);
+    const first = this.phase !== 'training' && progress.phase === 'training' && this.reportedAt === 0;
+    this.phase = progress.phase;
+    if (!first && Date.now() - this.reportedAt < reportInterval) return;
+    this.reportedAt = Date.now();
+    const { workflowId } = this.context.info.workflowExecution!;
+    // Lost reports are made up for by the next one.
+    this.context.client.workflow
+      .getHandle(workflowId)
+      .signal(signalNames.report, progress)
+      .catch(() => undefined);
+  }
+}

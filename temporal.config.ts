@@ -1,0 +1,18 @@
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { defineConfig } from './workers/config.js';
+
+export default defineConfig({
+  // TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS…, or a profile of TEMPORAL_CONFIG_FILE that
+  // TEMPORAL_PROFILE names: the variables that Temporal's own tools read.
+  connection: loadClientConnectConfig,
+  taskQueue: 'temper',
+  pool: 'default',
+  // Folders and s3:// prefixes that recipes may read and write, e.g. ['/data', 's3://bucket/runs']. Null: no bound but
+  // the user's permissions. TEMPER_ROOTS goes before it.
+  storageRoots: null,
+  worker: { maxCachedWorkflows: 200, maxConcurrentSteps: 2 },
+  // prometheus: '0.0.0.0:9464' serves the SDK's metrics.
+  telemetry: { prometheus: null },
+  // Register model families, datasets, optimisers … of your own here.
+  register() {},
+});

@@ -1,0 +1,93 @@
+/** `temper worker`: serves Temporal with workflows, with this machine's devices, or with both. */
+import { DefaultLogger, Runtime } from '@temporalio/worker';
+import { resolveRoots } from '../shared/storage/roots.js';
+import { Burial } from './burial.js';
+import { loadConfig, type TemperConfig } from './config.js';
+import { connect } from './connection.js';
+import { startControl } from './control.js';
+import { parseDevices } from './devices.js';
+import { Host, recordsFolder } from './host.js';
+import type { ServedWorker } from './served_worker.js';
+
+export { defineConfig, loadConfig, type TemperConfig, type TemperConfigInput } from './config.js';
+export { type Connected, connect } from './connection.js';
+export { parseDevices } from './devices.js';
+export { onStopSignal, type StopSignal, stopSignals } from './signals.js';
+
+export interface RunWorkerOptions {
+  role: 'all' | 'control' | 'host';
+  /** `auto` or `cpu:N`. */
+  devices: string;
+  /** Null: the configuration's. */
+  pool: string | null;
+  /** Null: what the configuration names. */
+  address: string | null;
+  /** For notices about workers that were replaced. */
+  log: (text: string) => void;
+}
+
+export interface WorkerHandle {
+  /** The host worker's own queue; null in the control role. */
+  readonly queue: string | null;
+  readonly address: string;
+  readonly namespace: string;
+  /** Ranks commit and make way, tasks under way finish. Resolves when nothing of the worker is left; safe to call again. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the worker and returns when it serves.
+ * @throws ServiceUnavailable when Temporal cannot be reached, UsageError for unknown devices
+ */
+export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle> {
+  const devices = parseDevices(options.devices);
+  const config = await loadConfig();
+  installRuntime(config);
+  await config.register();
+  const connected = await connect(config, options.address);
+  const records = recordsFolder(resolveRoots(config.storageRoots).cache);
+  const control: ServedWorker | null =
+    options.role === 'host' ? null : await startControl(connected, config, options.log);
+  const pool = options.pool ?? config.pool;
+  const host =
+    options.role === 'control'
+      ? null
+      : await Host.start(connected, config, { pool, devices, records }, options.log);
+  const burial = new Burial(records, connected.client, connected);
+  await burial.open();
+  let stopped: Promise<void> | null = null;
+  const stop = async () => {
+    burial.close();
+    // The host first: its outcomes may still want a workflow task.
+    await host?.stop();
+    await control?.stop();
+    await connected.connection.close();
+  };
+  return {
+    queue: host?.identity.queue ?? null,
+    address: connected.address,
+    namespace: connected.namespace,
+    stop() {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
+
+let installed = false;
+
+/** Once in a process. The SDK's own signal handlers would end the process at a second signal, in the middle of a save. */
+function installRuntime(config: TemperConfig): void {
+  if (installed) return;
+  installed = true;
+  const { prometheus } = config.telemetry;
+  // What ranks inherit, so that their storage has the same bounds.
+  if (config.storageRoots !== null) process.env.TEMPER_ROOTS ??= config.storageRoots.join(':');
+  Runtime.install({
+    shutdownSignals: [],
+    logger: new DefaultLogger('WARN'),
+    ...(prometheus === null
+      ? {}
+      : { telemetryOptions: { metrics: { prometheus: { bindAddress: prometheus } } } }),
+  });
+}

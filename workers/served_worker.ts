@@ -1,0 +1,61 @@
+/** A Temporal worker that survives its server: when its run ends in an error, another one takes its place. */
+import { Worker, type WorkerOptions } from '@temporalio/worker';
+
+/** ms before a failed worker is replaced. */
+const pause = 2000;
+
+export class ServedWorker {
+  /** Resolves when the worker was stopped and its last task is done. */
+  readonly done: Promise<void>;
+  private stopping = false;
+  private wake: () => void = () => {};
+
+  private constructor(
+    private worker: Worker,
+    private readonly options: WorkerOptions,
+    private readonly log: (text: string) => void,
+  ) {
+    this.done = this.serve();
+  }
+
+  static async start(options: WorkerOptions, log: (text: string) => void): Promise<ServedWorker> {
+    return new ServedWorker(await Worker.create(options), options, log);
+  }
+
+  /** Takes no more tasks, and lets those under way finish. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.wake();
+    if (this.worker.getState() === 'RUNNING') this.worker.shutdown();
+    await this.done;
+  }
+
+  private async serve(): Promise<void> {
+    while (!this.stopping) {
+      try {
+        await this.worker.run();
+        return;
+      } catch (error) {
+        if (this.stopping) return;
+        this.log(`worker of ${this.options.taskQueue} failed and is replaced: ${(error as Error).message}`);
+        await this.replace();
+      }
+    }
+  }
+
+  private async replace(): Promise<void> {
+    while (!this.stopping) {
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+        setTimeout(resolve, pause);
+      });
+      if (this.stopping) return;
+      try {
+        this.worker = await Worker.create(this.options);
+        return;
+      } catch (error) {
+        this.log(`worker of ${this.options.taskQueue}: ${(error as Error).message}`);
+      }
+    }
+  }
+}
