@@ -96,6 +96,11 @@ export class GraphBuilder {
     return this.byName.get(name) ?? null;
   }
 
+  /** How many values there are; the next gets this id. */
+  get size(): number {
+    return this.values.length;
+  }
+
   /** The value with this id, null where there is none yet. */
   value(id: number): Value | null {
     return this.values[id] ?? null;
@@ -152,6 +157,15 @@ export class GraphBuilder {
       layer: this.currentLayer,
       phase: this.currentPhase,
     });
+  }
+
+  /** Gives an intermediate value another name, made unique. Nodes hold ids, so nothing else changes. */
+  rename(value: Value, name: string): void {
+    const current = this.values[value.id]!;
+    this.byName.delete(current.name);
+    const renamed = { ...current, name: this.freshName(name) };
+    this.values[value.id] = renamed;
+    this.byName.set(renamed.name, renamed);
   }
 
   /** A new intermediate value like `value`. */
@@ -220,10 +234,7 @@ export class GraphBuilder {
     const known = this.byName.get(name);
     if (known?.kind === 'intermediate') {
       // Slots and tensors are found by their name, an intermediate value is not: it gives way.
-      this.byName.delete(name);
-      const renamed = { ...known, name: this.freshName(`${name}.0`) };
-      this.values[known.id] = renamed;
-      this.byName.set(renamed.name, renamed);
+      this.rename(known, `${name}.0`);
     } else if (known !== undefined) {
       // Tied parameters and shared inputs are declared where they are used; they must agree.
       if (known.kind === kind && known.dtype === dtype && known.axes.join(' ') === axes) return known;

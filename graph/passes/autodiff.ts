@@ -35,7 +35,7 @@ export function autodiff(graph: Graph): Graph {
     for (const { grad, layer } of list.slice(1)) {
       const value = getValue(graph, id);
       const options = {
-        names: [`d(${value.name})`],
+        names: [`d(${localName(value)})`],
         dtypes: [value.kind === 'param' ? ('f32' as const) : value.dtype],
       };
       sum = builder.layer(layer, () => builder.emit('add', [sum, grad], {}, options)[0]!);
@@ -58,9 +58,13 @@ export function autodiff(graph: Graph): Graph {
         outputs: node.outputs.map((id) => getValue(graph, id)),
         attrs: node.attrs,
       };
+      const known = builder.size;
       const made = builder.layer(node.layer, () => op.vjp!(builder.emit, call, grads, inputNeeds));
       made.forEach((grad, i) => {
-        if (grad !== null && inputNeeds[i]) contribute(node.inputs[i]!, grad, node.layer);
+        if (grad === null || !inputNeeds[i]) return;
+        // Not where the gradient is dy itself, passed on.
+        if (grad.id >= known) builder.rename(grad, `d(${call.inputs[i]!.name})`);
+        contribute(node.inputs[i]!, grad, node.layer);
       });
     }
     for (const value of graph.values) {
@@ -71,6 +75,9 @@ export function autodiff(graph: Graph): Graph {
   });
   return removeDeadCode(builder.build());
 }
+
+/** A value's name without its layer, which the builder puts before every name of that layer. */
+const localName = (value: Value): string => value.name.replace(/^layers\.\d+\./, '');
 
 function valuesThatNeedGradients(graph: Graph): Set<number> {
   const needs = new Set(
