@@ -8,8 +8,8 @@ const scratchBits = new Uint32Array(scratch);
 
 /** Little-endian values of a file as float32, exactly. F32, BF16 and F16. */
 export function toFloat32(bytes: Uint8Array, dtype: SafetensorsDType): Float32Array {
-  // Files and pooled buffers need not be aligned to the element.
-  const copy = bytes.slice().buffer;
+  // Aligned, which a view into a file's or a pool's bytes need not be; `slice` of a Buffer would be a view again.
+  const copy = new Uint8Array(bytes).buffer;
   if (dtype === 'F32') return new Float32Array(copy);
   if (dtype === 'BF16') {
     const half = new Uint16Array(copy);

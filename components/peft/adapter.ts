@@ -20,7 +20,9 @@ const configFile = 'adapter_config.json';
 const absent = (what: string) => ({ error: () => `${what} is not supported` });
 const off = (what: string) => z.literal(false, absent(what)).nullish();
 const empty = (what: string) =>
-  z.custom<unknown>((value) => value == null || Object.keys(value as object).length === 0, absent(what));
+  z
+    .custom<unknown>((value) => value == null || Object.keys(value as object).length === 0, absent(what))
+    .optional();
 
 /** What of peft's LoraConfig changes the numbers; everything that Temper does not compute must be off. */
 const configSchema = z.object({

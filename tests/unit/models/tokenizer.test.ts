@@ -23,24 +23,29 @@ describe.each(kinds)('a tokenizer rebuilt from a GGUF file of kind %s', (kind) =
   const tokenizer = rebuilt(kind);
   const cases = readGolden<Case[]>('tokenizers', `${kind}.json`);
 
-  test.each(cases)('gives the tokens of the Rust library for $text', ({ text, ids }) => {
-    expect(tokenizer.encode(text, { addSpecial: false }).ids).toEqual(ids);
+  test('gives the tokens of the Rust library', () => {
+    const tokens = cases.map(({ text }) => ({
+      text,
+      ids: tokenizer.encode(text, { addSpecial: false }).ids,
+    }));
+    expect(tokens).toEqual(cases.map(({ text, ids }) => ({ text, ids })));
   });
 
-  test.each(cases)('decodes as the Rust library: $text', ({ ids, decoded }) => {
-    expect(tokenizer.decode(ids)).toBe(decoded);
+  test('decodes as the Rust library', () => {
+    expect(cases.map(({ ids }) => tokenizer.decode(ids))).toEqual(cases.map(({ decoded }) => decoded));
   });
 
-  test.each(cases)('tells where each token came from: $text', ({ text }) => {
+  test.each(cases)('leaves no character without a token: $text', ({ text }) => {
     const { ids, offsets } = tokenizer.encode(text, { addSpecial: false });
     expect(offsets).toHaveLength(ids.length);
     let end = 0;
-    for (const [from, to] of offsets) {
-      expect(from).toBeLessThanOrEqual(to);
-      // Tokens that share a character's bytes overlap on that character; nothing is left out.
-      expect(from).toBeLessThanOrEqual(end);
+    // Tokens that share a character's bytes overlap on that character.
+    const gap = offsets.find(([from, to]) => {
+      const skips = from > end || to < from;
       end = Math.max(end, to);
-    }
+      return skips;
+    });
+    expect(gap).toBeUndefined();
     expect(end).toBe(text.length);
   });
 });
