@@ -17,7 +17,7 @@ import { type MapEntry, type Origin, type Path, type Scalar, scalar, type TreeNo
 export const maxRecipeBytes = 1 << 20;
 
 /** Bounds aliases, which can make a short text an enormous tree. */
-const maxNodes = 100_000;
+const maxNodes = 20_000;
 
 export interface RecipeText {
   text: string;
@@ -97,7 +97,7 @@ export function parseRecipe({ text, file, base }: RecipeText, problems: Problems
     return null;
   }
   try {
-    return new TreeBuilder(document, at, problems).build(document.contents, []);
+    return new TreeBuilder(at, problems).build(document.contents, []);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     problems.add(
@@ -125,9 +125,11 @@ function explain(error: YAMLError): string {
 
 class TreeBuilder {
   private nodes = 0;
+  /** By name, the latest before the place reached: what an alias stands for. */
+  private readonly anchors = new Map<string, Node>();
+  private aliasDepth = 0;
 
   constructor(
-    private readonly document: Document.Parsed,
     private readonly at: (offset: number | undefined) => Origin,
     private readonly problems: Problems,
   ) {}
@@ -138,13 +140,17 @@ class TreeBuilder {
       throw new RangeError(`the recipe has more than ${maxNodes} values; are its aliases meant?`);
     const origin = node?.range ? this.at(node.range[0]) : (place ?? this.at(undefined));
     if (isAlias(node)) {
-      const target = node.resolve(this.document);
+      const target = this.anchors.get(node.source);
       if (target === undefined) {
-        this.problems.add(path, `the alias *${node.source} names no anchor`, origin);
+        this.problems.add(path, `the alias *${node.source} names no anchor before it`, origin);
         return scalar(null, origin);
       }
-      return this.build(target as Node, path, origin);
+      this.aliasDepth += 1;
+      const built = this.build(target, path, origin);
+      this.aliasDepth -= 1;
+      return built;
     }
+    if (node?.anchor !== undefined && this.aliasDepth === 0) this.anchors.set(node.anchor, node);
     if (isMap(node)) {
       const entries = new Map<string, MapEntry>();
       for (const pair of node.items) {

@@ -21,7 +21,7 @@ const pattern = /\$?\$\{([^{}]*)\}/g;
 const environmentPattern = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s;
 
 /** More copies than this come from references that double each other. */
-const maxSteps = 100_000;
+const maxSteps = 10_000;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

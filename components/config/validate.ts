@@ -51,13 +51,17 @@ export function reportIssues(issues: readonly Issue[], context: ValidationContex
   }
 }
 
-/** Of a union's members, the one the author most likely meant: it failed deepest, or in the fewest places. */
+/** Of a union's members, the one the author most likely meant: it failed deepest, and then in the fewest places. */
 function closestBranch(branches: readonly Issue[][]): readonly Issue[] {
-  const atRoot = (issues: readonly Issue[]): boolean =>
-    issues.some((issue) => issue.path.length === 0 && issue.code !== 'unrecognized_keys');
-  const inside = branches.filter((issues) => !atRoot(issues));
-  if (inside.length > 0)
-    return inside.reduce((best, issues) => (issues.length < best.length ? issues : best));
+  const depth = (issues: readonly Issue[]): number =>
+    Math.min(...issues.map(({ code, path }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)));
+  const inside = branches.filter((issues) => depth(issues) > 0);
+  if (inside.length > 0) {
+    return inside.reduce((best, issues) => {
+      const deeper = depth(issues) - depth(best);
+      return deeper > 0 || (deeper === 0 && issues.length < best.length) ? issues : best;
+    });
+  }
   const [first] = branches[0]!;
   const expected = [
     ...new Set(branches.flatMap((issues) => issues.filter((issue) => issue.path.length === 0).map(shortly))),

@@ -55,6 +55,7 @@ export async function tokeniseChunk(
       continue;
     }
     for (const document of converted) {
+      checkVocabulary(document, context.vocabularySize);
       if (row.begins) counts.read += 1;
       const fitted = cutToSize(document, context.packedSequenceSize, dataset.long_documents ?? 'truncate');
       const useful = fitted.pieces.filter((piece) => countTargets(piece) > 0);
@@ -66,6 +67,16 @@ export async function tokeniseChunk(
   }
   if (invalid.length > 0) throw invalidRows(chunk, rows.length, invalid);
   return { documents, ...counts };
+}
+
+/** A tokenizer of another model would have the engine read past its embedding. */
+function checkVocabulary({ ids }: Document, size: number | null): void {
+  if (size === null) return;
+  const foreign = ids.find((id) => id >= size);
+  if (foreign === undefined) return;
+  throw new DataError(
+    `the tokenizer gives the id ${foreign}, and the model's vocabulary has ${size} entries: they do not belong together`,
+  );
 }
 
 function invalidRows(

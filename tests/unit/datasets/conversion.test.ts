@@ -330,6 +330,15 @@ test('a token is trained on when it shares a character with the answer', () => {
   expect([...encodeCompletion('ab', 'cd', 'answer', merged).labels]).toEqual([-100, 2, 3, 257]);
 });
 
+test('a tokenizer with more ids than the model has is refused', async () => {
+  const file = await write('v.txt', 'é');
+  const dataset = dataSchema.parse({ train: { dataset_type: 'text', path: file } }).train as SingleDataset;
+  const context = { tokenizer: byteTokenizer(), vocabularySize: 256, packedSequenceSize: 8 };
+  for await (const chunk of chunksOf(await planSource(dataset, 1))) {
+    await expect(tokeniseChunk(chunk, dataset, context)).rejects.toThrow('the tokenizer gives the id 256');
+  }
+});
+
 test('files come by folder and by glob, in order of their names', async () => {
   const nested = path.join(folder, 'many');
   await mkdir(nested);

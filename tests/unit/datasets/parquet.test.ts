@@ -14,7 +14,11 @@ async function documents(train: Record<string, unknown>): Promise<string[]> {
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
   const shown: string[] = [];
   for await (const chunk of chunksOf(await planSource(dataset, 1))) {
-    const tokenised = await tokeniseChunk(chunk, dataset, { tokenizer, vocabularySize: 259, packedSequenceSize: 256 });
+    const tokenised = await tokeniseChunk(chunk, dataset, {
+      tokenizer,
+      vocabularySize: 259,
+      packedSequenceSize: 256,
+    });
     shown.push(...tokenised.documents.map((each) => renderDocument(each, tokenizer, false)));
   }
   return shown;
@@ -23,18 +27,27 @@ async function documents(train: Record<string, unknown>): Promise<string[]> {
 const columns = { question: 'question', answer: 'answers.text.0' };
 
 test.each(['snappy', 'zstd'])("rows of every row group, pyarrow's %s files", async (codec) => {
-  expect(await documents({ dataset_type: 'column_mapped', path: golden(`rows_${codec}.parquet`), columns })).toEqual(
-    Array.from({ length: 7 }, (_, i) => `<s>What is ${i} + ${i}?⟦ ${2 * i}<|im_end|>⟧`),
-  );
+  expect(
+    await documents({ dataset_type: 'column_mapped', path: golden(`rows_${codec}.parquet`), columns }),
+  ).toEqual(Array.from({ length: 7 }, (_, i) => `<s>What is ${i} + ${i}?⟦ ${2 * i}<|im_end|>⟧`));
 });
 
 test('64-bit integers are token ids', async () => {
-  const shown = await documents({ dataset_type: 'pretokenized', path: golden('rows_snappy.parquet'), rows: [4, 5] });
+  const shown = await documents({
+    dataset_type: 'pretokenized',
+    path: golden('rows_snappy.parquet'),
+    rows: [4, 5],
+  });
   expect(shown).toEqual([`⟦${['04', '05', '06'].map((code) => `\\x${code}`).join('')}⟧`]);
 });
 
 test('rows are selected across row groups', async () => {
-  const shown = await documents({ dataset_type: 'column_mapped', path: golden('rows_zstd.parquet'), columns, rows: [2, 4] });
+  const shown = await documents({
+    dataset_type: 'column_mapped',
+    path: golden('rows_zstd.parquet'),
+    columns,
+    rows: [2, 4],
+  });
   expect(shown.map((text) => text.slice(3, 12))).toEqual(['What is 2', 'What is 3']);
 });
 

@@ -10,6 +10,7 @@ import {
   prepareData,
   validationSets,
 } from '../../../components/datasets/llm/index.js';
+import './support/repeated_dataset.js';
 
 const support = path.resolve('dist/tests/unit/datasets/support/byte_tokenizer.js');
 const plain = {
@@ -177,6 +178,13 @@ describe('preparing', () => {
     const { index } = await prepare({ dataset_type: 'mock_packed', packs: 5 });
     expect(index).toMatchObject({ packs: 5, tokens: [32, 32, 32, 32, 32], supervised: [31, 31, 31, 31, 31] });
   });
+});
+
+test('a registered dataset type is known to recipes and to worker threads', async () => {
+  const extension = new URL('./support/repeated_dataset.js', import.meta.url).href;
+  const train = { dataset_type: 'repeated', token: 7, times: 3 };
+  const { index } = await prepare(train, { extensions: [extension], tokenizer: null });
+  expect(index).toMatchObject({ tokens: [9], supervised: [6] });
 });
 
 test('validation sets go by name', () => {

@@ -1,0 +1,16 @@
+import { z } from 'zod';
+import { registerDataset } from '../../../../components/datasets/llm/index.js';
+
+/** A dataset type as an operator would add one: three times the same token, so many times over. */
+const schema = z.strictObject({ dataset_type: z.literal('repeated'), token: z.int(), times: z.int() });
+
+registerDataset<z.output<typeof schema>>({
+  type: 'repeated',
+  schema,
+  needsTokenizer: false,
+  generatedRows: ({ times }) => times,
+  textUnit: () => 'line',
+  convert: (_, { token }) => [
+    { ids: Int32Array.of(token, token, token), labels: Int32Array.of(token, token, token) },
+  ],
+});
