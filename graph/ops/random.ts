@@ -15,7 +15,10 @@ const infer: Op['infer'] = (_inputs, attrs) => [
 /** The four words for elements 4·group … 4·group + 3. */
 function words(attrs: Attrs, group: number) {
   const seed = num(attrs, 'seed');
-  return philox([group >>> 0, num(attrs, 'site'), 0x7e3d, 0], [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0]);
+  return philox(
+    [group >>> 0, num(attrs, 'site'), 0x7e3d, Math.floor(group / 2 ** 32)],
+    [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0],
+  );
 }
 
 export const randomUniform: Op = {
@@ -24,7 +27,9 @@ export const randomUniform: Op = {
   flops: () => 0,
   evaluate(_inputs, attrs, [shape]) {
     const bound = num(attrs, 'bound');
-    return [zeros(shape!).map((_, i) => (2 * (words(attrs, i >>> 2)[i % 4]! / 2 ** 32) - 1) * bound)];
+    return [
+      zeros(shape!).map((_, i) => (2 * (words(attrs, Math.floor(i / 4))[i % 4]! / 2 ** 32) - 1) * bound),
+    ];
   },
 };
 
@@ -37,7 +42,7 @@ export const randomNormal: Op = {
     const std = num(attrs, 'std');
     return [
       zeros(shape!).map((_, i) => {
-        const four = words(attrs, i >>> 2);
+        const four = words(attrs, Math.floor(i / 4));
         const pair = i % 4 < 2 ? 0 : 2;
         // (word + 1) / 2³² lies in (0, 1], where the logarithm is finite.
         const radius = Math.sqrt(-2 * Math.log((four[pair]! + 1) / 2 ** 32));
