@@ -175,8 +175,7 @@ async function fetchRest(
           onBytes(have);
         }
       } catch (error) {
-        const broken = error instanceof TypeError;
-        if (!broken) throw error;
+        if (!isBrokenConnection(error)) throw error;
       }
       if (have > file.bytes) break;
       fruitless = have > before ? 0 : fruitless + 1;
@@ -187,6 +186,12 @@ async function fetchRest(
   } finally {
     await handle.close();
   }
+}
+
+/** fetch reports an answer that ends early as a TypeError with the socket's error as its cause. */
+function isBrokenConnection(error: unknown): boolean {
+  const { name, code } = error as { name?: string; code?: string };
+  return name === 'TypeError' || /^(ECONN|EPIPE|ETIMEDOUT|UND_ERR)/.test(code ?? '');
 }
 
 async function checksum(file: string, { checksum: { algorithm } }: HubFile): Promise<string> {
