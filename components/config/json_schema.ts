@@ -50,7 +50,9 @@ function alternatives(schema: JsonSchema, value: unknown, root: JsonSchema): Jso
   }
   const branches = [...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])];
   const own = branches.length === 0 || schema.properties !== undefined ? [schema] : [];
-  const nested = branches.flatMap((branch) => alternatives(branch, value, root));
+  // What is said of a union (`string or null`, say) holds for each of its members.
+  const path = schema[pathKeyword] === undefined ? {} : { [pathKeyword]: schema[pathKeyword] };
+  const nested = branches.flatMap((branch) => alternatives({ ...path, ...branch }, value, root));
   return [...own, ...nested].filter((candidate) => mayFit(candidate, value));
 }
 

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { type JsonSchema, knownKeys } from './json_schema.js';
 import type { Problems } from './problems.js';
-import { didYouMean } from './suggest.js';
+import { didYouMean, suggestion } from './suggest.js';
 import { nodeAt, originAt, type Path, type TreeNode } from './tree.js';
 
 type Issue = z.core.$ZodIssue;
@@ -27,7 +27,7 @@ export function reportIssues(issues: readonly Issue[], context: ValidationContex
       const known = knownKeys(context.jsonSchema, context.value, path);
       const unused = known.filter((key) => nodeAt(context.root, [...path, key]) === undefined);
       for (const key of issue.keys) {
-        const hint = didYouMean(key, unused.length > 0 ? unused : known);
+        const hint = didYouMean(key, suggestion(key, unused) === null ? known : unused);
         context.problems.add(
           [...path, key],
           `unknown key${hint}`,

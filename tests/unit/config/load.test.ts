@@ -69,6 +69,11 @@ describe('problems', () => {
     expect(problem!.message).toBe("unknown key; did you mean 'precision'?");
   });
 
+  test('an unknown key that is nearest to one already set says so', async () => {
+    const [problem] = await problemsOf(load('name: a\nnmae: b'));
+    expect(problem!.message).toBe("unknown key; did you mean 'name'?");
+  });
+
   test('an unknown key of a union member is compared with that member alone', async () => {
     const [problem] = await problemsOf(load('name: a\ndata: {dataset_type: chat, role: [user]}'));
     expect(problem).toMatchObject({ key: 'data.role', line: 2, column: 28 });
@@ -348,6 +353,19 @@ describe('paths', () => {
     const file = await write('recipes/s.yaml', 'name: a');
     const { value } = await loadRecipe({ file }, { schema, cwd: folder, overrides: ['output_dir=o'] });
     expect(value.output_dir).toBe(path.join(folder, 'o'));
+  });
+
+  test('are known behind null and defaults', async () => {
+    const optional = z.strictObject({
+      out: z
+        .string()
+        .min(1)
+        .nullable()
+        .default(null)
+        .meta({ [pathKeyword]: 'folder' }),
+    });
+    const { value } = await loadRecipe({ text: 'out: o' }, { schema: optional, cwd: folder });
+    expect(value.out).toBe(path.join(folder, 'o'));
   });
 
   test('that are URIs, absolute or home stay what they are', async () => {
