@@ -1,6 +1,5 @@
 /** The control worker: workflows, and the activities that take a moment. */
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { controlActivities } from '../activities/index.js';
 import { TemperError } from '../shared/errors.js';
 import { resolveRoots } from '../shared/storage/roots.js';
@@ -8,9 +7,7 @@ import type { TemperConfig } from './config.js';
 import type { Connected } from './connection.js';
 import { registerSearchAttributes } from './search_attributes.js';
 import { ServedWorker } from './served_worker.js';
-
-/** Built ahead, so that a worker starts without webpack. */
-export const workflowBundle = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
+import { workflowBundle } from './workflow_bundle.js';
 
 export async function startControl(
   connected: Connected,

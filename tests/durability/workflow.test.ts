@@ -1,0 +1,318 @@
+/** The workflow alone, on a real server, with activities that follow a script. */
+import { ApplicationFailure, WorkflowFailedError } from '@temporalio/client';
+import { CancelledFailure } from '@temporalio/common';
+import type { FinetuneResult, LossDetails, RunStatus } from '../../contracts/index.js';
+import { failureTypes, queryNames, signalNames } from '../../contracts/names.js';
+import {
+  admit,
+  hostQueue,
+  outcome,
+  progress,
+  ScriptedGang,
+  type TrainScript,
+  untilCancelled,
+} from '../support/scripted_gang.js';
+import { TestServer } from '../support/temporal_server.js';
+
+let server: TestServer;
+let gang: ScriptedGang;
+
+beforeAll(async () => {
+  server = await TestServer.start(['limit.historyCount.suggestContinueAsNew=60']);
+  gang = await ScriptedGang.start(server.address);
+}, 60_000);
+afterAll(async () => {
+  await gang.stop();
+  await server.stop();
+});
+
+async function run(script: TrainScript): Promise<FinetuneResult> {
+  gang.follow(script);
+  return (await (await gang.start()).result()) as FinetuneResult;
+}
+
+/** The failure that ended the workflow. */
+async function failure(script: TrainScript): Promise<Error | undefined> {
+  gang.follow(script);
+  const handle = await gang.start();
+  const error = await handle.result().catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(WorkflowFailedError);
+  return (error as WorkflowFailedError).cause;
+}
+
+async function until(check: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await check())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+function lost(generation: number, committedStep: number | null): ApplicationFailure {
+  const details: LossDetails = {
+    version: 1,
+    aliveAt: new Date().toISOString(),
+    progress: progress(generation, 7, { committedStep }),
+  };
+  return ApplicationFailure.create({
+    message: 'killed by SIGKILL',
+    type: failureTypes.rankLost,
+    details: [details],
+  });
+}
+
+const twoEpochs: TrainScript = [async () => outcome('epoch', 5), async () => outcome('finished', 10)];
+
+test('a run walks through its five steps on one gang', async () => {
+  const result = await run(twoEpochs);
+  expect(gang.calls).toEqual([
+    'admit',
+    'prepareData',
+    'shardModel',
+    'acquire 1',
+    'train 0 of generation 1',
+    'train 1 of generation 1',
+    'release 1',
+    'evaluate',
+    'consolidate',
+    'finish completed',
+  ]);
+  expect(result).toMatchObject({ state: 'completed', model: '/run/final', steps: 10 });
+  expect(result.timeline.map(({ event }) => event)).toEqual([
+    'admitted',
+    'data_prepared',
+    'model_ready',
+    'gang_granted',
+    'epoch_finished',
+    'epoch_finished',
+    'evaluated',
+    'published',
+  ]);
+});
+
+test('a preempted gang is followed by another one, and the timeline says what that cost', async () => {
+  const resumed = {
+    fromStep: 3,
+    stepsLost: 0,
+    exactness: 'bitwise',
+    loadSeconds: 2,
+    firstStepSeconds: 1,
+  } as const;
+  const result = await run([
+    async () => outcome('preempted', 3),
+    async () => outcome('epoch', 5, { resumed }),
+    async () => outcome('finished', 10),
+  ]);
+  expect(gang.calls.filter((call) => /acquire|train/.test(call))).toEqual([
+    'acquire 1',
+    'train 0 of generation 1',
+    'acquire 2',
+    'train 0 of generation 2',
+    'train 1 of generation 2',
+  ]);
+  const entry = result.timeline.find(({ event }) => event === 'preempted');
+  expect(entry).toMatchObject({ loadedAfter: 2, firstStepAfter: 1, stepsLost: 0, exactness: 'bitwise' });
+  expect(entry!.capacityAfter).toBeGreaterThanOrEqual(0);
+});
+
+test('preemptions have no budget', async () => {
+  const preemptions = Array.from({ length: 5 }, () => async () => outcome('preempted', 3, { commit: null }));
+  const result = await run([...preemptions, async () => outcome('finished', 10)]);
+  expect(result.state).toBe('completed');
+});
+
+test('a rank that dies again and again without a commit in between fails the run with its own message', async () => {
+  const cause = await failure([
+    async ({ grant }) => {
+      throw lost(grant.generation, null);
+    },
+  ]);
+  expect(cause).toMatchObject({ type: 'RankLost', message: 'killed by SIGKILL' });
+  expect(gang.requests).toHaveLength(4);
+  expect(gang.calls.at(-1)).toBe('finish failed: killed by SIGKILL');
+});
+
+test('a rank that commits in between may die as often as it likes', async () => {
+  const deaths = Array.from({ length: 5 }, (_, index): TrainScript[number] => async ({ grant }) => {
+    throw lost(grant.generation, index);
+  });
+  const result = await run([...deaths, async () => outcome('finished', 10)]);
+  expect(result.timeline.filter(({ event }) => event === 'rank_lost')).toHaveLength(5);
+});
+
+test("an error of the user's making ends the run at once, with its type and message, and frees the slot", async () => {
+  const cause = await failure([
+    async () => {
+      throw ApplicationFailure.nonRetryable('row 3 has no column text', 'DataError');
+    },
+  ]);
+  expect(cause).toMatchObject({ type: 'DataError', message: 'row 3 has no column text' });
+  expect(gang.calls.slice(-2)).toEqual(['release 1', 'finish failed: row 3 has no column text']);
+});
+
+test('an invalid recipe fails the workflow at once and leaves no trace in a run folder', async () => {
+  gang.follow(twoEpochs, async () => {
+    throw ApplicationFailure.nonRetryable('the recipe has 2 problems\n  a\n  b', 'InvalidRecipe');
+  });
+  const error = await (await gang.start()).result().catch((thrown: unknown) => thrown);
+  expect((error as WorkflowFailedError).cause).toMatchObject({
+    type: 'InvalidRecipe',
+    message: 'the recipe has 2 problems\n  a\n  b',
+  });
+  expect(gang.calls).toEqual(['admit']);
+});
+
+test('a host reported dead is not waited for', async () => {
+  gang.follow([
+    async (_request, context) => {
+      // A dead host neither heartbeats nor hears of a cancellation.
+      await context.sleep('20 seconds').catch(() => undefined);
+      return outcome('preempted', 1);
+    },
+    async () => outcome('finished', 10),
+  ]);
+  const handle = await gang.start();
+  await until(() => gang.requests.length === 1);
+  const began = Date.now();
+  const aliveAt = new Date(began - 1000).toISOString();
+  await handle.signal(signalNames.hostLost, {
+    version: 1,
+    queue: 'another',
+    aliveAt,
+    step: 1,
+    detail: 'not ours',
+  });
+  await handle.signal(signalNames.hostLost, {
+    version: 1,
+    queue: hostQueue,
+    aliveAt,
+    step: 4,
+    detail: 'killed',
+  });
+  const result = (await handle.result()) as FinetuneResult;
+  expect(Date.now() - began).toBeLessThan(10_000);
+  const entries = result.timeline.filter(({ event }) => event === 'host_lost');
+  expect(entries).toHaveLength(1);
+  expect(entries[0]!.detectedAfter).toBeGreaterThanOrEqual(1);
+});
+
+test('pause, resume, checkpointNow and stop reach the gang, and a stopped run is published', async () => {
+  let stop = () => {};
+  const stopped = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  gang.follow([
+    async () => {
+      await stopped;
+      return outcome('stopped', 4);
+    },
+  ]);
+  const handle = await gang.start();
+  const phase = async () => (await handle.query<RunStatus>(queryNames.progress)).phase;
+  await until(() => gang.requests.length === 1);
+  await handle.signal(signalNames.pause);
+  await until(async () => (await phase()) === 'paused');
+  await handle.signal(signalNames.resume);
+  await until(async () => (await phase()) === 'training');
+  await handle.signal(signalNames.checkpointNow);
+  await handle.signal(signalNames.stop);
+  await until(() => gang.calls.includes('control stop'));
+  stop();
+  const result = (await handle.result()) as FinetuneResult;
+  expect(result.state).toBe('stopped');
+  expect(gang.calls.filter((call) => call.startsWith('control'))).toEqual([
+    'control pause',
+    'control resume',
+    'control checkpointNow',
+    'control stop',
+  ]);
+});
+
+test('a run that is paused while it has no gang asks for none until it is resumed', async () => {
+  let preempt = () => {};
+  const preempted = new Promise<void>((resolve) => {
+    preempt = resolve;
+  });
+  gang.follow([
+    async () => {
+      await preempted;
+      return outcome('preempted', 2);
+    },
+    async () => outcome('finished', 10),
+  ]);
+  const handle = await gang.start();
+  await until(() => gang.requests.length === 1);
+  await handle.signal(signalNames.pause);
+  await until(() => gang.calls.includes('control pause'));
+  preempt();
+  await until(async () => (await handle.query<RunStatus>(queryNames.progress)).generation === null);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(gang.calls).not.toContain('acquire 2');
+  await handle.signal(signalNames.resume);
+  expect(((await handle.result()) as FinetuneResult).state).toBe('completed');
+});
+
+test('cancelling lets the gang commit, frees the slot, and ends the workflow as cancelled', async () => {
+  gang.follow([
+    async (_request, context) => {
+      await untilCancelled(context);
+      return outcome('preempted', 6);
+    },
+  ]);
+  const handle = await gang.start();
+  await until(() => gang.requests.length === 1);
+  await handle.cancel();
+  const error = await handle.result().catch((thrown: unknown) => thrown);
+  expect((error as WorkflowFailedError).cause).toBeInstanceOf(CancelledFailure);
+  expect(gang.calls.at(-1)).toBe('finish failed: cancelled');
+});
+
+test('a history grown long continues as new in the middle of an epoch, on the same gang', async () => {
+  gang.follow([
+    async ({ grant }, context, scripted) => {
+      const detached = new Promise<void>((resolve) => {
+        scripted.detached = resolve;
+      });
+      const { workflowId } = context.info.workflowExecution!;
+      let waiting = true;
+      void detached.then(() => {
+        waiting = false;
+      });
+      for (let step = 1; waiting; step += 1) {
+        await scripted.client.workflow
+          .getHandle(workflowId)
+          .signal(signalNames.report, progress(grant.generation, step));
+        await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+      return { kind: 'detached' };
+    },
+    async () => outcome('epoch', 50),
+    async () => outcome('finished', 100),
+  ]);
+  const handle = await gang.start();
+  const result = (await handle.result()) as FinetuneResult;
+  expect(result.steps).toBe(100);
+  expect(gang.calls.filter((call) => /admit|acquire|train/.test(call))).toEqual([
+    'admit',
+    'acquire 1',
+    'train 0 of generation 1',
+    'train 0 of generation 1',
+    'train 1 of generation 1',
+  ]);
+  const first = gang.client.workflow.getHandle(handle.workflowId, handle.firstExecutionRunId);
+  expect((await first.describe()).status.name).toBe('CONTINUED_AS_NEW');
+});
+
+test.each([
+  ['search attributes', true],
+  ['the memo where the namespace has none', false],
+])('model, state, step and loss show in %s', async (_where, searchAttributes) => {
+  gang.follow([async () => outcome('finished', 10)], async () => admit(searchAttributes));
+  const handle = await gang.start();
+  await handle.result();
+  const { memo, searchAttributes: shown } = await handle.describe();
+  const expected = { TemperModel: 'tiny', TemperState: 'completed', TemperStep: 10, TemperLoss: 1 };
+  if (searchAttributes) {
+    expect(shown).toMatchObject(
+      Object.fromEntries(Object.entries(expected).map(([name, value]) => [name, [value]])),
+    );
+  } else {
+    expect(memo).toMatchObject(expected);
+  }
+});

@@ -1,0 +1,232 @@
+/**
+ * Serves every queue of a run with activities that follow a script, so that the workflow alone is under test: which gangs
+ * it asks for, what it does when they are lost, what it says about it.
+ */
+import { Context } from '@temporalio/activity';
+import { Client, Connection, type WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type {
+  Admission,
+  ControlActivities,
+  GangActivities,
+  PoolActivities,
+  StepActivities,
+  TrainOutcome,
+  TrainRequest,
+} from '../../contracts/activities.js';
+import type { EpochOutcome, Grant, Progress } from '../../contracts/index.js';
+import { defaultTaskQueue, poolQueue, stepsQueue, workflowType } from '../../contracts/names.js';
+import { workflowBundle } from '../../workers/workflow_bundle.js';
+
+export const digest = 'a'.repeat(64);
+export const hostQueue = 'test.host.1';
+
+/** What `trainEpoch` does, call by call; the last one is repeated. */
+export type TrainScript = ((
+  request: TrainRequest,
+  context: Context,
+  gang: ScriptedGang,
+) => Promise<TrainOutcome>)[];
+
+export function outcome(
+  kind: EpochOutcome['kind'],
+  step: number,
+  more: Partial<EpochOutcome> = {},
+): TrainOutcome {
+  return {
+    kind: 'ended',
+    outcome: {
+      kind,
+      reason: kind,
+      step,
+      epoch: 1,
+      commit: 1,
+      loss: 1,
+      validation: {},
+      resumed: null,
+      ...more,
+    },
+  };
+}
+
+export function progress(generation: number, step: number, more: Partial<Progress> = {}): Progress {
+  return {
+    version: 1,
+    phase: 'training',
+    generation,
+    step,
+    totalSteps: 100,
+    epoch: 0.5,
+    loss: 2,
+    valLoss: null,
+    lr: null,
+    tokensPerSecond: 1000,
+    eta: 10,
+    committedStep: null,
+    ...more,
+  };
+}
+
+export class ScriptedGang {
+  /** Everything that was asked since `follow`, in order. */
+  calls: string[] = [];
+  requests: TrainRequest[] = [];
+  /** Resolved by the `detach` activity. */
+  detached: () => void = () => {};
+  private generation = 0;
+  private workers: Worker[] = [];
+  private running: Promise<unknown> = Promise.resolve();
+  private counter = 0;
+
+  private constructor(
+    readonly client: Client,
+    private readonly connections: { native: NativeConnection; plain: Connection },
+    private script: TrainScript = [],
+    private admission: () => Promise<Admission> = async () => admit(),
+  ) {}
+
+  static async start(address: string): Promise<ScriptedGang> {
+    quieten();
+    const native = await NativeConnection.connect({ address });
+    const plain = await Connection.connect({ address });
+    const gang = new ScriptedGang(new Client({ connection: plain }), { native, plain });
+    await gang.serve();
+    return gang;
+  }
+
+  /** Begins a new script; nothing of an earlier one may be under way. */
+  follow(script: TrainScript, admission: () => Promise<Admission> = async () => admit()): void {
+    Object.assign(this, { script, admission, calls: [], requests: [], generation: 0 });
+  }
+
+  private async serve(): Promise<void> {
+    const connection = this.connections.native;
+    const common = { connection, maxHeartbeatThrottleInterval: '100 ms' } as const;
+    this.workers = await Promise.all([
+      Worker.create({
+        ...common,
+        taskQueue: defaultTaskQueue,
+        workflowBundle: { codePath: workflowBundle },
+        activities: { ...this.control() },
+        // Every workflow task replays the history from its beginning.
+        maxCachedWorkflows: 0,
+      }),
+      Worker.create({ ...common, taskQueue: stepsQueue('test'), activities: { ...this.steps() } }),
+      Worker.create({ ...common, taskQueue: poolQueue('test'), activities: { ...this.pool() } }),
+      Worker.create({ ...common, taskQueue: hostQueue, activities: { ...this.gang() } }),
+    ]);
+    this.running = Promise.all(this.workers.map((worker) => worker.run()));
+  }
+
+  async start(input: unknown = { recipe: {} }): Promise<WorkflowHandleWithFirstExecutionRunId> {
+    this.counter += 1;
+    return await this.client.workflow.start(workflowType, {
+      taskQueue: defaultTaskQueue,
+      workflowId: `scripted-${process.pid}-${Date.now()}-${this.counter}`,
+      args: [input],
+    });
+  }
+
+  async stop(): Promise<void> {
+    for (const worker of this.workers) worker.shutdown();
+    await this.running;
+    await this.connections.native.close();
+    await this.connections.plain.close();
+  }
+
+  private control(): ControlActivities {
+    return {
+      admit: async () => {
+        this.calls.push('admit');
+        return await this.admission();
+      },
+      finish: async ({ end }) => {
+        this.calls.push(`finish ${end.state === 'failed' ? `failed: ${end.failure}` : end.state}`);
+      },
+    };
+  }
+
+  private steps(): StepActivities {
+    const memory = {
+      weights: 1,
+      trained: 1,
+      gradients: 1,
+      optimizer: 1,
+      arena: 1,
+      workspace: 1,
+      snapshot: 1,
+      total: 7,
+    };
+    return {
+      prepareData: async () => {
+        this.calls.push('prepareData');
+        return { train: '/data/train', validation: {}, report: {} };
+      },
+      shardModel: async () => {
+        this.calls.push('shardModel');
+        return { model: '/model', digest, parameters: 10, trainedParameters: 1, memory };
+      },
+      evaluate: async () => {
+        this.calls.push('evaluate');
+        return { before: { val_loss: 2 }, after: { val_loss: 1 }, commit: 1, step: 10 };
+      },
+      consolidate: async () => {
+        this.calls.push('consolidate');
+        return { model: '/run/final', metrics: { val_loss: 1 } };
+      },
+    };
+  }
+
+  private pool(): PoolActivities {
+    return {
+      acquire: async (run): Promise<Grant> => {
+        this.generation += 1;
+        this.calls.push(`acquire ${this.generation}`);
+        const member = { queue: hostQueue, host: 'host', incarnation: '1', devices: ['cpu:0'], firstRank: 0 };
+        return { version: 1, run: run.run, generation: this.generation, worldSize: 1, members: [member] };
+      },
+    };
+  }
+
+  private gang(): GangActivities {
+    return {
+      trainEpoch: async (request) => {
+        this.calls.push(`train ${request.epoch} of generation ${request.grant.generation}`);
+        this.requests.push(request);
+        const act = this.script[Math.min(this.requests.length, this.script.length) - 1]!;
+        return await act(request, Context.current(), this);
+      },
+      control: async ({ action }) => {
+        this.calls.push(`control ${action}`);
+      },
+      detach: async () => {
+        this.calls.push('detach');
+        this.detached();
+      },
+      release: async ({ generation }) => {
+        this.calls.push(`release ${generation}`);
+      },
+    };
+  }
+}
+
+let quiet = false;
+
+/** Failures are what many scripts are about: the SDK's notices of them are left out. */
+function quieten(): void {
+  if (!quiet) Runtime.install({ logger: new DefaultLogger('ERROR') });
+  quiet = true;
+}
+
+/** An admission of two epochs. */
+export function admit(searchAttributes = true): Admission {
+  const run = { version: 1, run: 'run', outputDir: '/run', recipeDigest: digest } as const;
+  return { admitted: { run, model: 'tiny', epochs: 2, pool: 'test', completed: null }, searchAttributes };
+}
+
+/** Heartbeats until the activity is cancelled. */
+export async function untilCancelled(context: Context, details: Progress | null = null): Promise<void> {
+  const timer = setInterval(() => context.heartbeat(details), 50);
+  await context.cancelled.catch(() => undefined);
+  clearInterval(timer);
+}
