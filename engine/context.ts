@@ -208,6 +208,11 @@ export class EnginePlan {
     }
   }
 
+  /** The input slots of all its programs. */
+  get inputNames(): string[] {
+    return [...this.#inputs.keys()];
+  }
+
   /**
    * Queues a program and resolves to its output slots by name. `inputs` are exactly the slots that the program reads,
    * each in the array type of its dtype (16-bit floats as their bits); they are copied before this returns.

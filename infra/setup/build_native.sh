@@ -30,6 +30,10 @@ for argument in "$@"; do
   esac
 done
 
+# Two builds in one folder would trip over each other; the second waits, and then finds little to do.
+mkdir -p build
+if command -v flock >/dev/null; then exec 9>build/.lock && flock 9; fi
+
 # A cache of another checkout, or of a compiler that is gone, cannot be used again.
 if [ -f build/CMakeCache.txt ]; then
   home=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' build/CMakeCache.txt)
@@ -39,6 +43,11 @@ if [ -f build/CMakeCache.txt ]; then
   fi
 fi
 if [ ! -f build/CMakeCache.txt ] && command -v ninja >/dev/null; then options+=(-G Ninja); fi
+
+# One build at a time: two would write the same objects.
+mkdir -p build
+exec 9>build/.lock
+flock 9
 
 sources=$(digest)
 cmake -S native -B build "${options[@]}"

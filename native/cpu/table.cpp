@@ -24,8 +24,7 @@
 #define TEMPER_ISAS(X) X(portable)
 #endif
 
-// Weak, so that the table builds with whichever op files are there.
-#define DECLARE_OP(name) extern const Op name##_op __attribute__((weak));
+#define DECLARE_OP(name) extern const Op name##_op;
 #define DECLARE_ISA(isa)                                                                                               \
     namespace temper::isa {                                                                                            \
     TEMPER_OPS(DECLARE_OP)                                                                                             \
@@ -72,15 +71,14 @@ const Op* find_op(const std::string& isa, const std::string& name) {
     for (const KernelSet& set : kernel_sets()) {
         if (set.isa != isa) continue;
         for (const Op* op : set.ops)
-            if (op && name == op->name) return op;
+            if (name == op->name) return op;
     }
     return nullptr;
 }
 
 std::vector<std::string> op_names() {
     std::vector<std::string> names;
-    for (const Op* op : kernel_sets().back().ops)
-        if (op) names.push_back(op->name);
+    for (const Op* op : kernel_sets().back().ops) names.push_back(op->name);
     return names;
 }
 
