@@ -19,19 +19,15 @@ export class DamagedCheckpoint extends CheckpointError {
   readonly damage: readonly Damage[];
 
   constructor(damage: readonly Damage[]) {
-    super(describeDamage(damage));
+    super(damage.map(describeDamage).join('\n'));
     this.damage = damage;
   }
 }
 
-/** One line for each damage, to be shown to a person. */
-export function describeDamage(damage: readonly Damage[]): string {
-  return damage
-    .map(({ sequence, file, tensor, problem }) => {
-      const where = tensor === null ? file : `${file}: tensor '${tensor}'`;
-      return `${where}: ${problem} (commit ${sequence})`;
-    })
-    .join('\n');
+/** One line, to be shown to a person. */
+export function describeDamage({ sequence, file, tensor, problem }: Damage): string {
+  const where = tensor === null ? file : `${file}: tensor '${tensor}'`;
+  return `${where}: ${problem} (commit ${sequence})`;
 }
 
 /** Files of a checkpoint that are missing or of another length: needs no reading. Empty when all is well. */

@@ -11,6 +11,7 @@
 import { createHash, type Hash, randomUUID } from 'node:crypto';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { types } from 'node:util';
 import { z } from 'zod';
 import { sha256Schema, version } from '../../contracts/index.js';
 import { CheckpointError, StorageError } from '../../shared/errors.js';
@@ -94,7 +95,7 @@ async function publishFolder(
     await syncFolder(folder);
   } catch (error) {
     await rm(path.join(folder, hidden), { recursive: true, force: true });
-    if (error instanceof Error && 'syscall' in error) {
+    if (types.isNativeError(error) && 'syscall' in error) {
       throw new StorageError(`${final}: cannot be published: ${error.message}`, { cause: error });
     }
     throw error;

@@ -14,6 +14,7 @@ import {
 } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
+import { types } from 'node:util';
 import { StorageError } from '../errors.js';
 import { checkKey, checkPrefix } from './key.js';
 import { isWithin, outsideRoots } from './roots.js';
@@ -134,6 +135,7 @@ export class FolderStorage implements Storage {
     } catch (error) {
       await handle?.close().catch(() => undefined);
       await rm(partial, { force: true }).catch(() => undefined);
+      await this.pruneEmpty(path.dirname(file));
       throw explain(file, 'cannot be written', error);
     }
   }
@@ -268,21 +270,30 @@ async function writeFully(handle: FileHandle, data: Uint8Array): Promise<void> {
 async function createIn(file: string): Promise<FileHandle> {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      const first = await mkdir(path.dirname(file), { recursive: true });
-      if (first !== undefined) await syncNewFolders(path.dirname(first), path.dirname(file));
       return await open(file, 'wx');
     } catch (error) {
       if (!isAbsent(error) || attempt === 3) throw error;
+      await makeFolder(path.dirname(file));
     }
   }
 }
 
-/** Makes the folders from below `top` down to `folder` durable: each is an entry of its parent. */
-async function syncNewFolders(top: string, folder: string): Promise<void> {
-  for (let at = path.dirname(folder); at.length >= top.length; at = path.dirname(at)) {
-    await syncFolder(at);
-    if (at === path.dirname(at)) return;
+/**
+ * Makes a folder and those above it, each durable as an entry of its parent. (Node's own recursive mkdir says ENOENT
+ * where the file system is read-only.)
+ */
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return;
+    if (errorCode(error) !== 'ENOENT' || folder === path.dirname(folder)) throw error;
+    await makeFolder(path.dirname(folder));
+    await mkdir(folder).catch((again: unknown) => {
+      if (errorCode(again) !== 'EEXIST') throw again;
+    });
   }
+  await syncFolder(path.dirname(folder));
 }
 
 async function syncFolder(folder: string): Promise<void> {
@@ -309,7 +320,7 @@ async function linkExclusively(partial: string, file: string): Promise<boolean> 
 }
 
 function errorCode(error: unknown): string | undefined {
-  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return types.isNativeError(error) ? (error as NodeJS.ErrnoException).code : undefined;
 }
 
 function isAbsent(error: unknown): boolean {
@@ -338,7 +349,6 @@ const remedies: Record<string, string> = {
 /** Turns an error of the operating system into a StorageError that says what to do; passes others on. */
 function explain(file: string, what: string, error: unknown): unknown {
   const code = errorCode(error);
-  if (code === undefined || error instanceof StorageError || !(error instanceof Error)) return error;
-  if (!('syscall' in error)) return error;
+  if (code === undefined || !types.isNativeError(error) || !('syscall' in error)) return error;
   return new StorageError(`${file}: ${what}: ${remedies[code] ?? error.message} (${code})`, { cause: error });
 }

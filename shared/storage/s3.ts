@@ -23,6 +23,8 @@ export function openS3(uri: string): Storage {
  * gets what all of them understand: the bucket in the path, and no checksum headers beyond the required.
  */
 function createClient(env: NodeJS.ProcessEnv): S3Client {
+  // Otherwise the client tells every user of Node 20 that its later versions will want a newer one.
+  env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
   const endpoint = env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL;
   const region = env.AWS_REGION || env.AWS_DEFAULT_REGION;
   return new S3Client({

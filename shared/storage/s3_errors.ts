@@ -1,4 +1,5 @@
 /** What S3's errors mean, and what to do about them. */
+import { types } from 'node:util';
 import { ServiceUnavailable, StorageError, TemperError } from '../errors.js';
 
 interface ServiceFault {
@@ -9,7 +10,7 @@ interface ServiceFault {
 }
 
 function fault(error: unknown): ServiceFault | null {
-  return error instanceof Error ? (error as ServiceFault) : null;
+  return types.isNativeError(error) ? (error as ServiceFault) : null;
 }
 
 const status = (error: unknown): number | undefined => fault(error)?.$metadata?.httpStatusCode;
@@ -45,10 +46,15 @@ const networkCodes = [
   'EPIPE',
 ];
 
+/** The code of a network error, which the client may have wrapped. */
+function networkCode(found: ServiceFault): string | undefined {
+  return networkCodes.find((code) => found.code === code || found.message.includes(code));
+}
+
 /** The connection broke while an object was read. */
 export function isInterrupted(error: unknown): boolean {
   const found = fault(error);
-  return found !== null && (networkCodes.includes(found.code ?? '') || found.message === 'aborted');
+  return found !== null && (networkCode(found) !== undefined || found.message === 'aborted');
 }
 
 const remedies: Record<string, string> = {
@@ -81,10 +87,10 @@ export function explainS3(place: string, what: string, error: unknown): unknown 
   if (remedy !== undefined)
     return new StorageError(`${place}: ${what}: ${remedy} (${name})`, { cause: error });
   const unreachable =
-    networkCodes.includes(found.code ?? '') || found.name === 'TimeoutError' || (status(error) ?? 0) >= 500;
+    networkCode(found) !== undefined || found.name === 'TimeoutError' || (status(error) ?? 0) >= 500;
   if (unreachable) {
     return new ServiceUnavailable(
-      `${place}: ${what}: the object store cannot be reached (${found.code ?? name}: ${found.message}); check AWS_ENDPOINT_URL and the network`,
+      `${place}: ${what}: the object store cannot be reached (${found.message}); check AWS_ENDPOINT_URL and the network`,
       { cause: error },
     );
   }

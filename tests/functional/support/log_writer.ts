@@ -1,0 +1,47 @@
+/** A process that takes generations and saves checkpoints of a run until it is killed or told how often. */
+import { CheckpointSaver, takeGeneration } from '../../../components/checkpoint/index.js';
+import { FencedError } from '../../../shared/errors.js';
+import { openStorage } from '../../../shared/storage/index.js';
+
+const [uri, holder, rounds, elements] = process.argv.slice(2) as [string, string, string, string];
+const run = await openStorage(uri, { roots: null });
+const digest = 'a'.repeat(64);
+const signature = { engine: '1', isa: 'portable', device: 'cpu', threads: 1, libraries: {} };
+let commits = 0;
+
+for (let round = 0; round < Number(rounds); round += 1) {
+  const { generation } = await takeGeneration(run, { holder, worldSize: 1 });
+  const saver = new CheckpointSaver({
+    run,
+    generation,
+    recipeDigest: digest,
+    planDigest: digest,
+    signature,
+    resumedFrom: null,
+    keepLast: 3,
+  });
+  try {
+    for (let step = 1; step <= 4; step += 1) {
+      const data = new Float32Array(Number(elements)).fill(generation * 1000 + step);
+      const { committed } = await saver.begin({
+        trainer: {
+          step,
+          epoch: 0,
+          cursor: step,
+          seed: 1,
+          tokens: step,
+          supervisedTokens: step,
+          best: null,
+          validation: {},
+        },
+        tensors: [{ name: 'w', dtype: 'f32', shape: [data.length], rows: [0, data.length], data }],
+      });
+      const { sequence } = await committed;
+      commits += 1;
+      process.stdout.write(`${JSON.stringify({ sequence, generation, step })}\n`);
+    }
+  } catch (error) {
+    if (!(error instanceof FencedError)) throw error;
+  }
+}
+process.stdout.write(`${JSON.stringify({ commits })}\n`);

@@ -1,0 +1,161 @@
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import {
+  appendCheckpoint,
+  type CheckpointDraft,
+  newestSound,
+  readLog,
+  requireGeneration,
+  takeGeneration,
+} from '../../../components/checkpoint/index.js';
+import type { CommitEntry } from '../../../contracts/index.js';
+import { CheckpointError, FencedError } from '../../../shared/errors.js';
+import type { Storage } from '../../../shared/storage/index.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+import { digest, newRun, newSaver, save, signature, trainerState } from './fixture.js';
+
+const root = temporaryFolder();
+const holder = { holder: 'pool.host.1', worldSize: 1 };
+
+function draft(generation: number, step = 1): CheckpointDraft {
+  return {
+    kind: 'checkpoint',
+    generation,
+    worldSize: 1,
+    recipeDigest: digest,
+    planDigest: digest,
+    resumedFrom: null,
+    signature,
+    trainer: trainerState(step),
+    tensors: {},
+    files: {},
+  };
+}
+
+async function entries(run: Storage): Promise<(CommitEntry | null)[]> {
+  const found: (CommitEntry | null)[] = [];
+  for await (const { entry } of readLog(run)) found.unshift(entry);
+  return found;
+}
+
+function entryFile(run: { folder: string }, sequence: number): string {
+  return path.join(run.folder, `commits/${String(sequence).padStart(8, '0')}.json`);
+}
+
+test('generations and checkpoints are numbered from 1 without gaps', async () => {
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, holder);
+  await appendCheckpoint(run, draft(generation));
+  await takeGeneration(run, holder);
+  const log = await entries(run);
+  expect(log.map((entry) => [entry?.sequence, entry?.kind, entry?.generation])).toEqual([
+    [1, 'generation', 1],
+    [2, 'checkpoint', 1],
+    [3, 'generation', 2],
+  ]);
+});
+
+test('an overtaken generation can never commit', async () => {
+  const run = await newRun(root);
+  const old = await takeGeneration(run, holder);
+  await takeGeneration(run, holder);
+  await expect(appendCheckpoint(run, draft(old.generation))).rejects.toThrow(FencedError);
+  await expect(requireGeneration(run, old.generation)).rejects.toThrow(
+    /generation 2 has taken over this run; generation 1 may not commit/,
+  );
+  expect(await entries(run)).toHaveLength(2);
+});
+
+test('a generation that was never taken cannot commit', async () => {
+  const run = await newRun(root);
+  await expect(appendCheckpoint(run, draft(1))).rejects.toThrow(CheckpointError);
+});
+
+test('takers that race get different generations', async () => {
+  const run = await newRun(root);
+  const taken = await Promise.all(Array.from({ length: 12 }, () => takeGeneration(run, holder)));
+  const generations = taken.map(({ generation }) => generation).sort((a, b) => a - b);
+  expect(generations).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+});
+
+test('after any interleaving of takers and committers, no commit follows a newer generation', async () => {
+  const run = await newRun(root);
+  const worker = async (): Promise<number> => {
+    let commits = 0;
+    for (let round = 0; round < 3; round += 1) {
+      const { generation } = await takeGeneration(run, holder);
+      try {
+        for (let step = 1; step <= 3; step += 1) {
+          await appendCheckpoint(run, draft(generation, step));
+          commits += 1;
+        }
+      } catch (error) {
+        if (!(error instanceof FencedError)) throw error;
+      }
+    }
+    return commits;
+  };
+  const commits = (await Promise.all([worker(), worker(), worker(), worker()])).reduce((a, b) => a + b);
+  const log = await entries(run);
+  expect(log.filter((entry) => entry?.kind === 'checkpoint')).toHaveLength(commits);
+  const generations = log.map((entry) => entry!.generation);
+  expect(generations).toEqual([...generations].sort((a, b) => a - b));
+});
+
+test('a damaged entry is named, its number is not used again, and the next generation is above what it may have taken', async () => {
+  const run = await newRun(root);
+  const first = await takeGeneration(run, holder);
+  await takeGeneration(run, holder);
+  const file = entryFile(run, 2);
+  writeFileSync(
+    file,
+    readFileSync(file).map((byte, i) => (i === 60 ? byte ^ 1 : byte)),
+  );
+  // Entry 2 may have fenced generation 1: it must not commit, although the log names no newer generation any more.
+  await expect(appendCheckpoint(run, draft(first.generation))).rejects.toThrow(FencedError);
+  const next = await takeGeneration(run, holder);
+  expect([next.sequence, next.generation]).toEqual([3, 3]);
+  const log = [];
+  for await (const logged of readLog(run)) log.push(logged);
+  expect(log[1]?.damage).toMatch(/checksum/);
+});
+
+test.each([
+  ['missing', (file: string) => rmSync(file), /missing/],
+  ['empty', (file: string) => truncateSync(file, 0), /truncated/],
+  ['cut', (file: string) => truncateSync(file, 100), /truncated/],
+  ['replaced', (file: string) => writeFileSync(file, '{"crc32c":"00000000","entry":{}}\n'), /checksum/],
+])(
+  'a commit whose entry is %s is reported, and the run goes back to the one before',
+  async (_, spoil, what) => {
+    const run = await newRun(root);
+    const saver = await newSaver(run);
+    await save(saver, 10);
+    const lost = await save(saver, 20);
+    await takeGeneration(run, holder);
+    spoil(entryFile(run, lost.sequence));
+    const { entry, damage } = await newestSound(run);
+    expect(entry?.trainer.step).toBe(10);
+    expect(damage.map(({ sequence, problem }) => [sequence, problem])).toEqual([
+      [lost.sequence, expect.stringMatching(what)],
+    ]);
+  },
+);
+
+test('an entry copied to another number is not taken for that one', async () => {
+  const run = await newRun(root);
+  const saver = await newSaver(run);
+  const commit = await save(saver, 10);
+  writeFileSync(entryFile(run, commit.sequence + 1), readFileSync(entryFile(run, commit.sequence)));
+  const { entry, damage } = await newestSound(run);
+  expect(entry?.sequence).toBe(commit.sequence);
+  expect(damage[0]?.problem).toMatch(/has the number 2/);
+});
+
+test('an entry that could not be read back is not written', async () => {
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, holder);
+  const wrong = { ...draft(generation), worldSize: 0 };
+  await expect(appendCheckpoint(run, wrong)).rejects.toThrow(/worldSize/);
+  expect(await entries(run)).toHaveLength(1);
+});

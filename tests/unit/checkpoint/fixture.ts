@@ -1,0 +1,72 @@
+import path from 'node:path';
+import {
+  CheckpointSaver,
+  type SaverOptions,
+  type ShardTensor,
+  takeGeneration,
+} from '../../../components/checkpoint/index.js';
+import type { CheckpointEntry, TrainerState } from '../../../contracts/index.js';
+import { openStorage, type Storage } from '../../../shared/storage/index.js';
+
+let count = 0;
+
+/** Storage of a new run below `root`. */
+export async function newRun(root: string): Promise<Storage & { folder: string }> {
+  count += 1;
+  const run = await openStorage(path.join(root, `run${count}`), { roots: null });
+  return run as Storage & { folder: string };
+}
+
+export const digest = 'a'.repeat(64);
+export const signature = { engine: '1', isa: 'portable', device: 'cpu', threads: 1, libraries: {} };
+
+export function trainerState(step: number, best: TrainerState['best'] = null): TrainerState {
+  return {
+    step,
+    epoch: 0,
+    cursor: step,
+    seed: 7,
+    tokens: step,
+    supervisedTokens: step,
+    best,
+    validation: {},
+  };
+}
+
+/** Tensors whose values tell the step. */
+export function tensorsAt(step: number): ShardTensor[] {
+  return [
+    {
+      name: 'w',
+      dtype: 'f32',
+      shape: [4, 3],
+      rows: [0, 4],
+      data: Float32Array.from({ length: 12 }, (_, i) => step + i / 16),
+    },
+    { name: 'adam.m/w', dtype: 'bf16', shape: [5], rows: [0, 5], data: Uint16Array.from([step, 1, 2, 3, 4]) },
+    { name: 'scalar', dtype: 'f32', shape: [], rows: [0, 1], data: Float32Array.of(step) },
+  ];
+}
+
+export async function newSaver(run: Storage, options: Partial<SaverOptions> = {}): Promise<CheckpointSaver> {
+  const generation =
+    options.generation ?? (await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 })).generation;
+  return new CheckpointSaver({
+    run,
+    recipeDigest: digest,
+    planDigest: digest,
+    signature,
+    resumedFrom: null,
+    keepLast: 100,
+    ...options,
+    generation,
+  });
+}
+
+export async function save(
+  saver: CheckpointSaver,
+  step: number,
+  best: TrainerState['best'] = null,
+): Promise<CheckpointEntry> {
+  return (await saver.begin({ trainer: trainerState(step, best), tensors: tensorsAt(step) })).committed;
+}

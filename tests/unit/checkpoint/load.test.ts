@@ -1,0 +1,194 @@
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import {
+  appendCheckpoint,
+  type Checkpoint,
+  DamagedCheckpoint,
+  loadNewestSound,
+  mergeShards,
+  newestSound,
+  openCheckpoint,
+  type ShardTensor,
+  takeGeneration,
+  writeShard,
+} from '../../../components/checkpoint/index.js';
+import type { CheckpointEntry } from '../../../contracts/index.js';
+import { readSafetensorsHeader } from '../../../shared/safetensors.js';
+import type { Storage } from '../../../shared/storage/index.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+import { digest, newRun, newSaver, save, signature, tensorsAt, trainerState } from './fixture.js';
+
+const root = temporaryFolder();
+
+async function contents(checkpoint: Checkpoint): Promise<Record<string, Buffer>> {
+  const found: Record<string, Buffer> = {};
+  for (const [name, { parts }] of Object.entries(checkpoint.tensors)) {
+    found[name] = Buffer.alloc(parts.reduce((sum, { start, end }) => sum + end - start, 0));
+  }
+  await checkpoint.stream((name, offset, chunk) => {
+    found[name]!.set(chunk, offset);
+  });
+  return found;
+}
+
+function expected(step: number): Record<string, Buffer> {
+  return Object.fromEntries(
+    tensorsAt(step).map(({ name, data }) => {
+      const view = data as ArrayBufferView;
+      return [name, Buffer.from(view.buffer, view.byteOffset, view.byteLength)];
+    }),
+  );
+}
+
+/** The tensor of `rows` × 3, split among ranks at `cuts`, each in its own file. */
+async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): Promise<CheckpointEntry> {
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: cuts.length - 1 });
+  const rows = values.length / 3;
+  const records = [];
+  for (let rank = 0; rank + 1 < cuts.length; rank += 1) {
+    const [from, to] = [cuts[rank]!, cuts[rank + 1]!];
+    const tensor: ShardTensor = {
+      name: 'w',
+      dtype: 'f32',
+      shape: [rows, 3],
+      rows: [from, to],
+      data: values.slice(from * 3, to * 3),
+    };
+    const place = { generation, step: 5, rank, worldSize: cuts.length - 1 };
+    records.push(await writeShard(run, place, [tensor]));
+  }
+  return appendCheckpoint(run, {
+    kind: 'checkpoint',
+    generation,
+    worldSize: cuts.length - 1,
+    recipeDigest: digest,
+    planDigest: digest,
+    resumedFrom: null,
+    signature,
+    trainer: trainerState(5),
+    ...mergeShards(records),
+  });
+}
+
+test('what was saved is loaded bit by bit, under the names of the design', async () => {
+  const run = await newRun(root);
+  const entry = await save(await newSaver(run), 200);
+  expect(Object.keys(entry.files)).toEqual(['g1/step-00000200/rank-00000-of-00001.safetensors']);
+  expect(await contents(await openCheckpoint(run, entry))).toEqual(expected(200));
+});
+
+test('a checkpoint file is plain safetensors', async () => {
+  const run = await newRun(root);
+  const entry = await save(await newSaver(run), 3);
+  const header = await readSafetensorsHeader(path.join(run.folder, Object.keys(entry.files)[0]!));
+  expect(header.tensors.get('w')).toMatchObject({ dtype: 'F32', shape: [4, 3] });
+});
+
+test('a tensor sharded three ways is loaded whole by one rank and in halves by two', async () => {
+  const run = await newRun(root);
+  const values = Float32Array.from({ length: 33 }, (_, i) => i * 1.5);
+  const checkpoint = await openCheckpoint(run, await saveSharded(run, values, [0, 4, 5, 11]));
+  expect((await contents(checkpoint)).w).toEqual(Buffer.from(values.buffer));
+  const halves = [await checkpoint.readRows('w', 0, 6), await checkpoint.readRows('w', 6, 11)];
+  expect(Buffer.concat(halves)).toEqual(Buffer.from(values.buffer));
+});
+
+test('any range of rows is read from whatever files hold it', async () => {
+  const run = await newRun(root);
+  const values = Float32Array.from({ length: 30 }, (_, i) => i);
+  const checkpoint = await openCheckpoint(run, await saveSharded(run, values, [0, 3, 3, 7, 10]));
+  for (let from = 0; from <= 10; from += 1) {
+    for (let to = from; to <= 10; to += 1) {
+      const rows = await checkpoint.readRows('w', from, to);
+      expect(rows).toEqual(Buffer.from(values.buffer, from * 12, (to - from) * 12));
+    }
+  }
+  await expect(checkpoint.readRows('w', 5, 11)).rejects.toThrow(/has no rows 5 to 11; it has 10/);
+});
+
+test('ranks that leave a gap or overlap are refused before they are committed', async () => {
+  const run = await newRun(root);
+  const shard = (rank: number, rows: [number, number]) =>
+    writeShard(run, { generation: 1, step: 1, rank, worldSize: 2 }, [
+      { name: 'w', dtype: 'f32', shape: [4], rows, data: new Float32Array(rows[1] - rows[0]) },
+    ]);
+  const low = await shard(0, [0, 2]);
+  expect(() => mergeShards([low, { ...low, file: 'again' }])).toThrow(/continues at row 0.*end at 2/);
+  expect(() => mergeShards([low])).toThrow(/has 4 rows, but the ranks saved 2/);
+});
+
+test('a flipped bit anywhere in a checkpoint is found, and the tensor that it hit is named', async () => {
+  const run = await newRun(root);
+  const entry = await save(await newSaver(run), 4);
+  const [key] = Object.keys(entry.files) as [string];
+  const file = path.join(run.folder, key);
+  const sound = readFileSync(file);
+  const owner = (byte: number): string | null => {
+    for (const [name, { parts }] of Object.entries(entry.tensors)) {
+      if (parts.some(({ start, end }) => byte >= start && byte < end)) return name;
+    }
+    return null;
+  };
+  for (let byte = 0; byte < sound.length; byte += 5) {
+    const spoiled = Buffer.from(sound);
+    spoiled[byte]! ^= 1 << (byte % 8);
+    writeFileSync(file, spoiled);
+    const { entry: found, damage } = await newestSound(run);
+    expect(found).toBeNull();
+    expect(damage).toEqual([expect.objectContaining({ file, tensor: owner(byte) })]);
+  }
+});
+
+test('a flipped bit is found while the tensor is loaded', async () => {
+  const run = await newRun(root);
+  const entry = await save(await newSaver(run), 4);
+  const file = path.join(run.folder, Object.keys(entry.files)[0]!);
+  const bytes = readFileSync(file);
+  bytes[entry.tensors.w!.parts[0]!.start + 7]! ^= 32;
+  writeFileSync(file, bytes);
+  const checkpoint = await openCheckpoint(run, entry);
+  await expect(contents(checkpoint)).rejects.toThrow(
+    /rank-00000-of-00001\.safetensors: tensor 'w': .*CRC-32C/,
+  );
+  await expect(checkpoint.readRows('w', 0, 4)).rejects.toThrow(DamagedCheckpoint);
+});
+
+test.each([
+  ['missing', (file: string) => rmSync(file), /the file is missing/],
+  ['truncated', (file: string) => truncateSync(file, 100), /has 100 bytes instead of \d+: truncated/],
+  ['longer', (file: string) => writeFileSync(file, 'x', { flag: 'a' }), /bytes instead of/],
+])('a %s file is named, and the load falls back to the checkpoint before', async (_, spoil, what) => {
+  const run = await newRun(root);
+  const saver = await newSaver(run);
+  await save(saver, 10);
+  const lost = await save(saver, 20);
+  const [key] = Object.keys(lost.files) as [string];
+  spoil(path.join(run.folder, key));
+  let loaded: Record<string, Buffer> = {};
+  const { entry, damage } = await loadNewestSound(run, async (checkpoint) => {
+    loaded = await contents(checkpoint);
+  });
+  expect(entry?.trainer.step).toBe(10);
+  expect(loaded).toEqual(expected(10));
+  expect(damage).toEqual([
+    {
+      sequence: lost.sequence,
+      file: path.join(run.folder, key),
+      tensor: null,
+      problem: expect.stringMatching(what),
+    },
+  ]);
+});
+
+test('an error that is no damage is not mistaken for it', async () => {
+  const run = await newRun(root);
+  await save(await newSaver(run), 10);
+  const attempt = loadNewestSound(run, async () => {
+    throw new Error('the engine refused');
+  });
+  await expect(attempt).rejects.toThrow('the engine refused');
+});
+
+test('a run without commits has no sound checkpoint and no damage', async () => {
+  expect(await newestSound(await newRun(root))).toEqual({ entry: null, damage: [] });
+});

@@ -1,0 +1,175 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { type PublishOptions, publishModel } from '../../../components/checkpoint/index.js';
+import { CheckpointError } from '../../../shared/errors.js';
+import type { SafetensorsSource } from '../../../shared/safetensors.js';
+import { locateTensors } from '../../../shared/safetensors_index.js';
+import type { Storage } from '../../../shared/storage/index.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+import { newRun } from './fixture.js';
+
+const root = temporaryFolder();
+
+function tensor(name: string, values: number[]): SafetensorsSource {
+  const chunks = function* () {
+    for (const value of values) yield new Uint8Array(Float32Array.of(value).buffer);
+  };
+  return { name, dtype: 'F32', shape: [values.length], chunks };
+}
+
+function optionsFor(run: Storage, change: Partial<PublishOptions> = {}): PublishOptions {
+  return {
+    run,
+    name: 'final',
+    source: 'commit 7',
+    marker: 'config.json',
+    files: [
+      { name: 'config.json', content: '{"architectures": ["LlamaForCausalLM"]}' },
+      { name: 'tokenizer.json', content: Buffer.from('{}') },
+    ],
+    weights: { stem: 'model', tensors: [tensor('a', [1, 2, 3]), tensor('b', [4, 5])] },
+    ...change,
+  };
+}
+
+test('a folder is published that holds the files, the weights and a manifest of them', async () => {
+  const run = await newRun(root);
+  const { uri, written } = await publishModel(optionsFor(run));
+  expect(written).toBe(true);
+  expect(uri).toBe(path.join(run.folder, 'final'));
+  expect(readdirSync(uri).sort()).toEqual([
+    'config.json',
+    'model.safetensors',
+    'temper_manifest.json',
+    'tokenizer.json',
+  ]);
+  const located = await locateTensors(uri);
+  const { byteOffset, byteLength } = located.get('b')!;
+  const bytes = readFileSync(path.join(uri, 'model.safetensors')).subarray(
+    byteOffset,
+    byteOffset + byteLength,
+  );
+  expect([bytes.readFloatLE(0), bytes.readFloatLE(4)]).toEqual([4, 5]);
+});
+
+test('past the limit of one file the weights are cut, with an index that finds them', async () => {
+  const run = await newRun(root);
+  const tensors = [tensor('a', [1, 2, 3]), tensor('b', [4, 5]), tensor('c', [6])];
+  const { uri } = await publishModel(
+    optionsFor(run, { weights: { stem: 'model', tensors, maxShardBytes: 12 } }),
+  );
+  expect(readdirSync(uri).filter((name) => name.startsWith('model'))).toEqual([
+    'model-00001-of-00002.safetensors',
+    'model-00002-of-00002.safetensors',
+    'model.safetensors.index.json',
+  ]);
+  expect([...(await locateTensors(uri)).keys()].sort()).toEqual(['a', 'b', 'c']);
+});
+
+test('the same source is not written twice, another replaces it', async () => {
+  const run = await newRun(root);
+  await publishModel(optionsFor(run));
+  expect((await publishModel(optionsFor(run))).written).toBe(false);
+  const other = optionsFor(run, {
+    source: 'commit 8',
+    weights: { stem: 'model', tensors: [tensor('z', [1])] },
+  });
+  expect((await publishModel(other)).written).toBe(true);
+  expect([...(await locateTensors(path.join(run.folder, 'final'))).keys()]).toEqual(['z']);
+  expect(readdirSync(run.folder)).toEqual(['final']);
+});
+
+test('a publication that lost a file is made again', async () => {
+  const run = await newRun(root);
+  await publishModel(optionsFor(run));
+  await run.delete('final/tokenizer.json');
+  expect((await publishModel(optionsFor(run))).written).toBe(true);
+});
+
+test('while it is written nothing stands under the final name, and a failure leaves what was there', async () => {
+  const run = await newRun(root);
+  const seen: string[][] = [];
+  const visible = () => readdirSync(run.folder).filter((name) => !name.startsWith('.'));
+  const watched: SafetensorsSource = {
+    name: 'w',
+    dtype: 'F32',
+    shape: [2],
+    *chunks() {
+      seen.push(visible());
+      yield new Uint8Array(8);
+    },
+  };
+  await publishModel(optionsFor(run, { weights: { stem: 'model', tensors: [watched] } }));
+  expect(seen).toEqual([[]]);
+  const failing: SafetensorsSource = { ...watched, chunks: () => [new Uint8Array(4)] };
+  const attempt = publishModel(
+    optionsFor(run, { source: 'x', weights: { stem: 'model', tensors: [failing] } }),
+  );
+  await expect(attempt).rejects.toThrow(/"w" takes 8 bytes/);
+  expect(readdirSync(run.folder)).toEqual(['final']);
+  expect([...(await locateTensors(path.join(run.folder, 'final'))).keys()]).toEqual(['w']);
+});
+
+test('what a killed publication left is removed by the next', async () => {
+  const run = await newRun(root);
+  await run.write('.final.0.unfinished/model.safetensors', Buffer.from('torn'));
+  await publishModel(optionsFor(run));
+  expect(readdirSync(run.folder)).toEqual(['final']);
+});
+
+test('storage that gives back other bytes than it took is found out', async () => {
+  const run = await newRun(root);
+  const lying = new Proxy(run, {
+    get(target, key) {
+      if (key === 'at') return (name: string) => lie(target.at(name));
+      return Reflect.get(target, key, target) as unknown;
+    },
+  });
+  await expect(publishModel(optionsFor(lying))).rejects.toThrow(
+    /model\.safetensors: read back, it is not what was written/,
+  );
+  expect(readdirSync(run.folder)).toEqual([]);
+});
+
+/** Drops the last byte of whatever is written: a fault that no real disk shows on demand. */
+function lie(storage: Storage): Storage {
+  return new Proxy(storage, {
+    get(target, key) {
+      if (key !== 'write') {
+        const value = Reflect.get(target, key, target) as unknown;
+        return typeof value === 'function' ? value.bind(target) : value;
+      }
+      return async (name: string, data: AsyncIterable<Uint8Array>) => {
+        const chunks: Uint8Array[] = [];
+        for await (const chunk of data) chunks.push(chunk);
+        await target.write(name, Buffer.concat(chunks).subarray(0, -1));
+      };
+    },
+  });
+}
+
+test.each([
+  ['a path as a file name', { files: [{ name: '../x', content: '' }] }],
+  [
+    'a file twice',
+    {
+      files: [
+        { name: 'config.json', content: '' },
+        { name: 'config.json', content: '' },
+      ],
+    },
+  ],
+  [
+    'a file in the place of the weights',
+    {
+      files: [
+        { name: 'config.json', content: '' },
+        { name: 'model.safetensors', content: '' },
+      ],
+    },
+  ],
+  ['no marker', { files: [] }],
+])('%s is refused before anything is written', async (_, change) => {
+  const run = await newRun(root);
+  await expect(publishModel(optionsFor(run, change))).rejects.toThrow(CheckpointError);
+});

@@ -1,0 +1,131 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { newestSound, takeGeneration } from '../../../components/checkpoint/index.js';
+import { FencedError } from '../../../shared/errors.js';
+import { openStorage } from '../../../shared/storage/index.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+import { newRun, newSaver, save, tensorsAt, trainerState } from './fixture.js';
+
+const root = temporaryFolder();
+
+function steps(folder: string, generation: number): string[] {
+  const inner = path.join(folder, `g${generation}`);
+  return existsSync(inner) ? readdirSync(inner).sort() : [];
+}
+
+test('a second save of one step writes no tensors again but has the new trainer state', async () => {
+  const run = await newRun(root);
+  const saver = await newSaver(run);
+  const first = await save(saver, 10);
+  const again = await save(saver, 10, { metric: 'val_loss', value: 1, step: 10, misses: 0 });
+  expect(again.files).toEqual(first.files);
+  expect((await newestSound(run)).entry?.trainer.best?.value).toBe(1);
+});
+
+test('begin returns while the save is under way, and the next begin waits for it', async () => {
+  const run = await newRun(root);
+  const saver = await newSaver(run);
+  const first = await saver.begin({ trainer: trainerState(1), tensors: tensorsAt(1) });
+  expect(saver.saving).toBe(true);
+  await saver.begin({ trainer: trainerState(2), tensors: tensorsAt(2) });
+  expect((await first.committed).trainer.step).toBe(1);
+  await saver.settle();
+  expect(saver.last?.trainer.step).toBe(2);
+});
+
+test("an overtaken saver throws FencedError once, leaves no file, and the log is the new holder's", async () => {
+  const run = await newRun(root);
+  const saver = await newSaver(run);
+  await save(saver, 1);
+  await takeGeneration(run, { holder: 'pool.other.1', worldSize: 1 });
+  await saver.begin({ trainer: trainerState(2), tensors: tensorsAt(2) });
+  await expect(saver.settle()).rejects.toThrow(FencedError);
+  await saver.settle();
+  expect(steps(run.folder, 1)).toEqual(['step-00000001']);
+});
+
+test('the last checkpoints and the best one are kept, the others and their files go', async () => {
+  const run = await newRun(root);
+  const saver = await newSaver(run, { keepLast: 2 });
+  const best = { metric: 'val_loss', value: 1, step: 2, misses: 0 };
+  for (let step = 1; step <= 6; step += 1) await save(saver, step, step < 2 ? null : best);
+  expect(steps(run.folder, 1)).toEqual(['step-00000002', 'step-00000005', 'step-00000006']);
+  expect((await newestSound(run)).damage).toEqual([]);
+});
+
+test('a retired checkpoint is never called damaged', async () => {
+  const run = await newRun(root);
+  const saver = await newSaver(run, { keepLast: 1 });
+  for (const step of [1, 2, 3]) await save(saver, step);
+  const kept = saver.last!;
+  for (const key of Object.keys(kept.files)) await run.delete(key);
+  const { entry, damage } = await newestSound(run);
+  expect(entry).toBeNull();
+  expect(damage.map(({ sequence }) => sequence)).toEqual([kept.sequence]);
+});
+
+test('what an older generation left stays until the newer one has committed', async () => {
+  const run = await newRun(root);
+  const old = await newSaver(run, { keepLast: 1 });
+  const resumedFrom = await save(old, 10);
+  const saver = await newSaver(run, { keepLast: 1, resumedFrom });
+  expect((await newestSound(run)).entry?.trainer.step).toBe(10);
+  await save(saver, 11);
+  expect(steps(run.folder, 1)).toEqual([]);
+  expect(steps(run.folder, 2)).toEqual(['step-00000011']);
+});
+
+test('a checkpoint that a resume passed over does not count as one of the last', async () => {
+  const run = await newRun(root);
+  const old = await newSaver(run, { keepLast: 5 });
+  const resumedFrom = await save(old, 10);
+  await save(old, 20);
+  const saver = await newSaver(run, { keepLast: 2, resumedFrom });
+  await save(saver, 12);
+  expect(steps(run.folder, 1)).toEqual(['step-00000010']);
+  expect(steps(run.folder, 2)).toEqual(['step-00000012']);
+});
+
+test('files of a save that was killed are removed by the next generation', async () => {
+  const run = await newRun(root);
+  const old = await newSaver(run);
+  const resumedFrom = await save(old, 10);
+  await run.write('g1/step-00000020/rank-00000-of-00001.safetensors', Buffer.from('torn'));
+  const saver = await newSaver(run, { resumedFrom });
+  await save(saver, 12);
+  expect(steps(run.folder, 1)).toEqual(['step-00000010']);
+});
+
+test('a full disk fails the save with what to do, keeps earlier commits, and saving works again with space', async () => {
+  const folder = path.join(root, 'small');
+  mkdirSync(folder);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'ignore' });
+  } catch {
+    return; // Without the right to mount, this machine cannot show a full disk.
+  }
+  try {
+    const run = await openStorage(path.join(folder, 'run'), { roots: null });
+    const saver = await newSaver(run);
+    await save(saver, 1);
+    await run.write('ballast', Buffer.alloc(980_000));
+    const large = {
+      name: 'big',
+      dtype: 'f32' as const,
+      shape: [50_000],
+      rows: [0, 50_000] as const,
+      data: new Float32Array(50_000),
+    };
+    await saver.begin({ trainer: trainerState(2), tensors: [large] });
+    await expect(saver.settle()).rejects.toThrow(/step-00000002.*the disk is full: free some space/);
+    expect(steps(path.join(folder, 'run'), 1)).toEqual(['step-00000001']);
+    expect((await newestSound(run)).entry?.trainer.step).toBe(1);
+    await run.delete('ballast');
+    await saver.begin({ trainer: trainerState(3), tensors: [large] });
+    await saver.settle();
+    expect((await newestSound(run)).entry?.trainer.step).toBe(3);
+  } finally {
+    execFileSync('umount', [folder]);
+  }
+});

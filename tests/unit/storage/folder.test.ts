@@ -1,0 +1,181 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { StorageError } from '../../../shared/errors.js';
+import { openStorage, type Storage } from '../../../shared/storage/index.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+
+const root = temporaryFolder();
+let count = 0;
+
+async function fresh(): Promise<Storage & { folder: string }> {
+  count += 1;
+  const storage = await openStorage(path.join(root, `s${count}`), { roots: null });
+  return storage as Storage & { folder: string };
+}
+
+async function keys(storage: Storage, prefix: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { key } of storage.list(prefix)) found.push(key);
+  return found;
+}
+
+test('what is written is read back, whole, in ranges and as a stream', async () => {
+  const storage = await fresh();
+  await storage.write('a/b.bin', Buffer.from('0123456789'));
+  expect((await storage.read('a/b.bin')).toString()).toBe('0123456789');
+  expect((await storage.readRange('a/b.bin', 3, 6)).toString()).toBe('345');
+  expect(await storage.size('a/b.bin')).toBe(10);
+  let streamed = '';
+  for await (const chunk of storage.readStream('a/b.bin', 8)) streamed += String(chunk);
+  expect(streamed).toBe('89');
+});
+
+test('a stream of chunks is written in order', async () => {
+  const storage = await fresh();
+  await storage.write(
+    'x',
+    (async function* () {
+      yield Buffer.from('ab');
+      yield Buffer.from('cd');
+    })(),
+  );
+  expect((await storage.read('x')).toString()).toBe('abcd');
+});
+
+test('a write that fails half way leaves the old object and no other file', async () => {
+  const storage = await fresh();
+  await storage.write('x', Buffer.from('old'));
+  const failing = storage.write(
+    'x',
+    (async function* () {
+      yield Buffer.from('new');
+      throw new Error('source failed');
+    })(),
+  );
+  await expect(failing).rejects.toThrow('source failed');
+  expect((await storage.read('x')).toString()).toBe('old');
+  expect(readdirSync(storage.folder)).toEqual(['x']);
+});
+
+test('of many exclusive creations of one key exactly one succeeds, and its content stays', async () => {
+  const storage = await fresh();
+  const won = await Promise.all(
+    Array.from({ length: 16 }, (_, i) => storage.createExclusive('log/1', Buffer.from(`writer ${i}`))),
+  );
+  expect(won.filter(Boolean)).toHaveLength(1);
+  expect((await storage.read('log/1')).toString()).toBe(`writer ${won.indexOf(true)}`);
+  expect(readdirSync(path.join(storage.folder, 'log'))).toEqual(['1']);
+});
+
+test('a range past the end is an error that says where the object ends', async () => {
+  const storage = await fresh();
+  await storage.write('x', Buffer.from('0123'));
+  await expect(storage.readRange('x', 2, 9)).rejects.toThrow(/x: ends at byte 4, before 9/);
+});
+
+test('an absent object has no size, and reading it names it', async () => {
+  const storage = await fresh();
+  expect(await storage.size('no/such')).toBeNull();
+  await expect(storage.read('no/such')).rejects.toThrow(/no\/such: cannot be read: there is no such file/);
+});
+
+test('objects are listed by prefix in byte order, as S3 lists them', async () => {
+  const storage = await fresh();
+  for (const key of ['b', 'a/2', 'a/1', 'a.x', 'a0', 'ä']) await storage.write(key, Buffer.from(key));
+  expect(await keys(storage, '')).toEqual(['a.x', 'a/1', 'a/2', 'a0', 'b', 'ä']);
+  expect(await keys(storage, 'a/')).toEqual(['a/1', 'a/2']);
+  expect(await keys(storage, 'a')).toEqual(['a.x', 'a/1', 'a/2', 'a0']);
+});
+
+test('deleting the last object of a folder removes the folder', async () => {
+  const storage = await fresh();
+  await storage.write('g1/step/x', Buffer.alloc(1));
+  await storage.write('keep', Buffer.alloc(1));
+  await storage.delete('g1/step/x');
+  expect(readdirSync(storage.folder)).toEqual(['keep']);
+});
+
+test('deleting a prefix also removes files that were never finished', async () => {
+  const storage = await fresh();
+  mkdirSync(path.join(storage.folder, 'g1/step-00000001'), { recursive: true });
+  writeFileSync(path.join(storage.folder, 'g1/step-00000001/.rank.partial'), 'torn');
+  await storage.write('g2/x', Buffer.alloc(1));
+  await storage.deletePrefix('g1/step-');
+  expect(readdirSync(storage.folder)).toEqual(['g2']);
+});
+
+test.each(['../x', 'a/../../x', '/etc/passwd', './x', 'a//b', '', 'a\0b'])(
+  'the key %j is refused',
+  async (key) => {
+    const storage = await fresh();
+    await expect(storage.read(key)).rejects.toThrow(StorageError);
+    await expect(storage.write(key, Buffer.alloc(1))).rejects.toThrow(/the key/);
+  },
+);
+
+test('a folder outside the roots is refused, and the message lists them', async () => {
+  const roots = [path.join(root, 'allowed')];
+  const attempt = openStorage(path.join(root, 'elsewhere'), { roots });
+  await expect(attempt).rejects.toThrow(/elsewhere: lies outside the storage roots .*allowed/);
+  await expect(openStorage(path.join(root, 'allowed-not'), { roots })).rejects.toThrow(StorageError);
+});
+
+test('a symbolic link that leads out of the roots is refused, one that stays within is followed', async () => {
+  const allowed = path.join(root, 'links');
+  mkdirSync(path.join(allowed, 'inner'), { recursive: true });
+  writeFileSync(path.join(allowed, 'inner/blob'), 'blob');
+  symlinkSync('inner/blob', path.join(allowed, 'good'));
+  symlinkSync('/etc', path.join(allowed, 'bad'));
+  const storage = await openStorage(allowed, { roots: [allowed] });
+  expect((await storage.read('good')).toString()).toBe('blob');
+  await expect(storage.read('bad/passwd')).rejects.toThrow(/outside the storage roots/);
+  await expect(openStorage(path.join(allowed, 'bad'), { roots: [allowed] })).rejects.toThrow(/outside/);
+});
+
+test('a file in the place of a folder is named with the reason', async () => {
+  const storage = await fresh();
+  await storage.write('x', Buffer.alloc(1));
+  await expect(storage.write('x/y', Buffer.alloc(1))).rejects.toThrow(StorageError);
+});
+
+test('a full disk is a StorageError that says what to do; what was there stays and nothing partial is left', async () => {
+  const folder = path.join(root, 'small');
+  mkdirSync(folder);
+  if (!mountTmpfs(folder)) return;
+  try {
+    const storage = await openStorage(folder, { roots: null });
+    await storage.write('earlier', Buffer.alloc(200_000, 1));
+    await expect(storage.write('later', Buffer.alloc(2_000_000))).rejects.toThrow(
+      /later: cannot be written: the disk is full.*ENOSPC/,
+    );
+    await expect(storage.createExclusive('entry', Buffer.alloc(2_000_000))).rejects.toThrow(/disk is full/);
+    expect(readdirSync(folder)).toEqual(['earlier']);
+  } finally {
+    execFileSync('umount', [folder]);
+  }
+});
+
+test('a read-only file system is named as such', async () => {
+  const folder = path.join(root, 'readonly');
+  mkdirSync(folder);
+  if (!mountTmpfs(folder, 'ro')) return;
+  try {
+    const storage = await openStorage(path.join(folder, 'run'), { roots: null });
+    await expect(storage.write('x', Buffer.alloc(1))).rejects.toThrow(/read-only: put the run elsewhere/);
+  } finally {
+    execFileSync('umount', [folder]);
+  }
+});
+
+/** Needs the right to mount; without it the machine cannot show a full disk. */
+function mountTmpfs(folder: string, ...options: string[]): boolean {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', ['size=1m', ...options].join(), 'tmpfs', folder], {
+      stdio: 'ignore',
+    });
+    return true;
+  } catch {
+    return false;
+  }
+}
