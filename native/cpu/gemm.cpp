@@ -28,6 +28,8 @@ constexpr int64_t PASS_WORDS = 800;
 constexpr int64_t STRIP_WORDS = 512;
 // The packed block of b, in words: about 600 KB, which leaves L2 (1 MB and more) room for a and y.
 constexpr int64_t BLOCK_WORDS = 150 * 1024;
+// Rows of a transposed a that are packed together: three cache lines of float32. A multiple of every tile's rows.
+constexpr int GROUP_ROWS = 48;
 // Rows whose float32 sums wait for the next pass. Each thread holds one such block.
 constexpr int64_t PARTIAL_ROWS = 1024;
 
@@ -98,6 +100,11 @@ Grid choose_grid(const Gemm& gemm) {
 
 int64_t part(int64_t units, int parts, int index) { return units * index / parts; }
 
+// An upper bound for the segments of a pass.
+int64_t most_segments(const Gemm& gemm, const Schedule& plan) {
+    return static_cast<int64_t>(gemm.products.size()) + plan.pass_words / STRIP_WORDS + 1;
+}
+
 // Where a thread's scratch lies, in words; every part is 64-byte aligned.
 struct ScratchLayout {
     int64_t b, a, sums, total;
@@ -114,10 +121,8 @@ ScratchLayout scratch_layout(const Gemm& gemm, const Schedule& plan, const Grid&
     layout.block_panels = ceil_div(panels, ceil_div(panels, most));
     layout.row_block = plan.passes.size() > 1 ? std::min(round_up(gemm.m, TILE_SUMS), PARTIAL_ROWS) : TILE_SUMS;
     layout.b = 0;
-    layout.a = round_up(layout.block_panels * panel_words + VL, 16);
-    // a: TILE_SUMS rows of each segment, padded to whole vectors, and room for the packing's last vector
-    const int64_t segments = static_cast<int64_t>(gemm.products.size()) + plan.pass_words / STRIP_WORDS + 1;
-    layout.sums = layout.a + round_up(TILE_SUMS * (plan.pass_words + (segments + 1) * VL), 16);
+    layout.a = round_up(layout.block_panels * panel_words, 16);
+    layout.sums = layout.a + round_up(GROUP_ROWS * (plan.pass_words + most_segments(gemm, plan) * VL), 16);
     layout.total = layout.sums + round_up(layout.row_block * layout.block_panels * TILE_COLUMNS, 16);
     return layout;
 }
@@ -158,7 +163,7 @@ template <class Words> class Cell {
     Cell(const Gemm& gemm, const Schedule& plan, const ScratchLayout& layout, uint32_t* scratch)
         : gemm(gemm), plan(plan), layout(layout), packed_b(scratch + layout.b), packed_a(scratch + layout.a),
           sums(reinterpret_cast<float*>(scratch + layout.sums)) {
-        strips.resize(gemm.products.size() + static_cast<size_t>(plan.pass_words / STRIP_WORDS) + 1);
+        strips.resize(static_cast<size_t>(most_segments(gemm, plan)));
     }
 
     void run(int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
@@ -190,7 +195,8 @@ template <class Words> class Cell {
             pack_b(plan.passes[p], n0, n1);
             for (int64_t m = m0; m < m1;) {
                 const int rows = next_rows(m1 - m, full_rows);
-                prepare_a(plan.passes[p], m, rows);
+                if ((m - m0) % GROUP_ROWS == 0) pack_group(plan.passes[p], m, std::min(m1, m + GROUP_ROWS), full_rows);
+                aim_a(plan.passes[p], m, (m - m0) % GROUP_ROWS);
                 float* const strip_sums = plan.passes.size() > 1 ? sums + (m - m0) * width : sums;
                 for (int64_t n = n0; n < n1; n += TILE_COLUMNS) {
                     const int vectors = vectors_of(n1 - n);
@@ -242,33 +248,58 @@ template <class Words> class Cell {
         }
     }
 
-    // The strips' a: where it lies if its rows are words already, otherwise packed.
-    void prepare_a(const Pass& pass, int64_t m, int rows) {
+    // A segment's place in packed_a, in words for each row of a group.
+    static int64_t words_per_row(const Segment& segment) { return round_up(segment.words, VL); }
+
+    // Packs what has to be packed of rows [m0, m1): [tile][word][rows] where a is transposed, taking the source's cache
+    // lines a few words at a time through all tiles; [row][word] where its rows need only be converted.
+    void pack_group(const Pass& pass, int64_t m0, int64_t m1, int full_rows) {
+        constexpr int64_t SLICE_WORDS = 16;
         uint32_t* out = packed_a;
+        for (const Segment& segment : pass) {
+            const Factor& a = segment.product->a;
+            with_source(a.dtype, [&](auto null) {
+                const auto* source = static_cast<decltype(null)>(a.data);
+                if (!a.trans && !in_place(segment))
+                    for (int64_t m = m0; m < m1; m++)
+                        pack_row<Words>(source + m * a.ld + segment.k0, segment.k,
+                                        out + (m - m0) * words_per_row(segment));
+                if (!a.trans) return;
+                for (int64_t w = 0; w < segment.words; w += SLICE_WORDS) {
+                    const int64_t k = w * Words::k_per_word, slice = SLICE_WORDS * Words::k_per_word;
+                    for (int64_t m = m0; m < m1;) {
+                        const int rows = next_rows(m1 - m, full_rows);
+                        pack_straight<Words>(source + (segment.k0 + k) * a.ld + m, a.ld,
+                                             std::min(slice, segment.k - k), gemm.m - m, rows,
+                                             out + (m - m0) * words_per_row(segment) + w * rows);
+                        m += rows;
+                    }
+                }
+            });
+            out += GROUP_ROWS * words_per_row(segment);
+        }
+    }
+
+    static bool in_place(const Segment& segment) {
+        const Factor& a = segment.product->a;
+        return !a.trans && Words::in_place(a.dtype) && segment.k % Words::k_per_word == 0;
+    }
+
+    // The strips' a for the tile at row m, `offset` rows into its group.
+    void aim_a(const Pass& pass, int64_t m, int64_t offset) {
+        const uint32_t* packed = packed_a;
         for (size_t s = 0; s < pass.size(); s++) {
             const Segment& segment = pass[s];
             const Factor& a = segment.product->a;
-            Strip& strip = strips[s];
-            strip.words = segment.words;
-            strip.rescale = segment.rescale;
-            with_source(a.dtype, [&](auto null) {
-                const auto* source = static_cast<decltype(null)>(a.data);
-                using Source = std::remove_const_t<std::remove_pointer_t<decltype(null)>>;
-                strip.a = reinterpret_cast<const char*>(out);
-                strip.packed = a.trans;
-                if (a.trans) {
-                    pack_straight<Words>(source + segment.k0 * a.ld + m, a.ld, segment.k, gemm.m - m, rows, out);
-                    out += segment.words * rows + VL;
-                } else if (Words::template reads_in_place<Source> && segment.k % Words::k_per_word == 0) {
-                    strip.a = reinterpret_cast<const char*>(source + m * a.ld + segment.k0);
-                    strip.row_stride = a.ld * static_cast<int64_t>(sizeof(Source));
-                } else {
-                    const int64_t stride = round_up(segment.words, VL);
-                    for (int i = 0; i < rows; i++, out += stride)
-                        pack_row<Words>(source + (m + i) * a.ld + segment.k0, segment.k, out);
-                    strip.row_stride = stride * 4;
-                }
-            });
+            const int64_t element = static_cast<int64_t>(bytes_of(a.dtype));
+            const bool lies = in_place(segment);
+            strips[s].a = lies ? static_cast<const char*>(a.data) + (m * a.ld + segment.k0) * element
+                               : reinterpret_cast<const char*>(packed + offset * words_per_row(segment));
+            strips[s].row_stride = lies ? a.ld * element : words_per_row(segment) * 4;
+            strips[s].packed = a.trans;
+            strips[s].words = segment.words;
+            strips[s].rescale = segment.rescale;
+            packed += GROUP_ROWS * words_per_row(segment);
         }
     }
 };

@@ -1,6 +1,7 @@
 // Packing: from a row-major matrix to the words that the tile reads in sequence.
 #pragma once
-#include "gemm_words.hpp"
+#include "gemm_tile.hpp"
+#include "loops.hpp"
 
 #include <algorithm>
 
@@ -53,27 +54,52 @@ void pack_transposed(const Source* source, int64_t ld, int64_t k, int64_t rows, 
 }
 
 // From rows of K to [word][width]: K runs down the source (op(b) of a plain b, op(a) of a transposed a). Columns past
-// `columns` become zeros. Whole vectors are stored at every word, each overwriting the last one's excess: width need
-// not be a multiple of VL, and `out` has room for one more vector.
+// `columns` become zeros. The general case, for edges.
 template <class Words, class Source>
-void pack_straight(const Source* source, int64_t ld, int64_t k, int64_t columns, int width, uint32_t* out) {
+void pack_straight_edge(const Source* source, int64_t ld, int64_t k, int64_t columns, int width, uint32_t* out) {
     constexpr int per_word = Words::k_per_word;
-    const int64_t words = (k + per_word - 1) / per_word;
-    for (int64_t w = 0; w < words; w++, source += per_word * ld, out += width) {
+    for (int64_t w = 0; w * per_word < k; w++, source += per_word * ld, out += width) {
         const int64_t rows = std::min<int64_t>(per_word, k - w * per_word);
         for (int column = 0; column < width; column += VL) {
-            const int64_t valid = std::min<int64_t>(VL, columns - column);
-            if (valid == VL && rows == per_word) {
-                store_words(out + column, Words::across(source + column, ld));
-                continue;
-            }
             Source edge[per_word * VL] = {};
+            const int64_t valid = std::min<int64_t>(VL, columns - column);
             for (int64_t r = 0; r < rows; r++)
-                if (valid > 0)
-                    std::memcpy(edge + r * VL, source + r * ld + column, static_cast<size_t>(valid) * sizeof(Source));
-            store_words(out + column, Words::across(edge, VL));
+                std::memcpy(edge + r * VL, source + r * ld + column, static_cast<size_t>(valid) * sizeof(Source));
+            uint32_t lanes[VL];
+            store_words(lanes, Words::across(edge, VL));
+            std::memcpy(out + column, lanes, static_cast<size_t>(std::min(VL, width - column)) * 4);
         }
     }
+}
+
+// The same where every vector lies within the matrix and K is whole words.
+template <class Words, int WIDTH, class Source>
+void pack_straight_whole(const Source* source, int64_t ld, int64_t k, uint32_t* out) {
+    constexpr int whole = WIDTH / VL * VL, rest = WIDTH - whole;
+    for (int64_t i = 0; i < k; i += Words::k_per_word, source += Words::k_per_word * ld, out += WIDTH) {
+#pragma GCC unroll 4
+        for (int column = 0; column < whole; column += VL)
+            store_words(out + column, Words::across(source + column, ld));
+        if constexpr (rest > 0) {
+            const vu words = Words::across(source + whole, ld);
+            std::memcpy(out + whole, &words, rest * 4);
+        }
+    }
+}
+
+template <class Words, class Source>
+void pack_straight(const Source* source, int64_t ld, int64_t k, int64_t columns, int width, uint32_t* out) {
+    const int64_t whole_k = columns >= round_up(width, VL) ? k / Words::k_per_word * Words::k_per_word : 0;
+    if (width == TILE_COLUMNS)
+        pack_straight_whole<Words, TILE_COLUMNS>(source, ld, whole_k, out);
+    else if (width == TILE_ROWS)
+        pack_straight_whole<Words, TILE_ROWS>(source, ld, whole_k, out);
+    else if (width == TILE_SUMS)
+        pack_straight_whole<Words, TILE_SUMS>(source, ld, whole_k, out);
+    else
+        return pack_straight_edge<Words>(source, ld, k, columns, width, out);
+    pack_straight_edge<Words>(source + whole_k * ld, ld, k - whole_k, columns, width,
+                              out + whole_k / Words::k_per_word * width);
 }
 
 } // namespace temper::TEMPER_ISA

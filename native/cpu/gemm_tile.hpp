@@ -10,7 +10,7 @@ constexpr int TILE_VECTORS = 3, TILE_SUMS = 24;
 #else
 constexpr int TILE_VECTORS = 2, TILE_SUMS = 12;
 #endif
-constexpr int TILE_COLUMNS = TILE_VECTORS * VL;
+constexpr int TILE_COLUMNS = TILE_VECTORS * VL, TILE_ROWS = TILE_SUMS / TILE_VECTORS;
 
 // The part of one product that a tile adds without interruption: `words` words of K.
 struct Strip {

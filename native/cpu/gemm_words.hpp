@@ -3,9 +3,8 @@
 //   Pairs:   a word is two bfloat16, k and k + 1, as AVX-512's vdpbf16ps takes them.
 // Both read float32, bfloat16 and float16 sources and convert while packing.
 #pragma once
+#include "../engine/op.hpp"
 #include "simd.hpp"
-
-#include <type_traits>
 
 namespace temper::TEMPER_ISA {
 
@@ -26,8 +25,8 @@ inline vu bf16_bits(vf v) {
 template <bool ROUND> struct Singles {
     static constexpr int k_per_word = 1;
 
-    // True when a row-major matrix of Source, read as it lies, is a row of words.
-    template <class Source> static constexpr bool reads_in_place = std::is_same_v<Source, float> && !ROUND;
+    // True when the rows of a matrix of this type, as they lie, are words.
+    static constexpr bool in_place(DType dtype) { return !ROUND && dtype == DType::f32; }
 
     static vu convert(vf v) {
         if constexpr (ROUND) return bf16_bits(v) << 16;
@@ -50,7 +49,7 @@ template <> template <> inline vu Singles<true>::across(const bf16* p, int64_t) 
 #if defined(__AVX512BF16__)
 struct Pairs {
     static constexpr int k_per_word = 2;
-    template <class Source> static constexpr bool reads_in_place = std::is_same_v<Source, bf16>;
+    static constexpr bool in_place(DType dtype) { return dtype == DType::bf16; }
 
     template <class Source> static vu along(const Source* p) {
         const vf low = load(p), high = load(p + VL);
