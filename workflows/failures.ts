@@ -5,8 +5,11 @@ import type { Progress } from '../contracts/gang.js';
 import { failureTypes } from '../contracts/names.js';
 
 export interface GangLoss {
-  /** `silent`: no heartbeat for a while, though the host may live; `fatal`: no new gang would do better. */
-  kind: 'silent' | 'host_lost' | 'rank_lost' | 'error' | 'fatal';
+  /**
+   * `silent`: no heartbeat for a while, though the host may live; `unavailable`: a service is away,
+   * and one waits for it; `fatal`: no new gang would do better.
+   */
+  kind: 'silent' | 'host_lost' | 'rank_lost' | 'unavailable' | 'error' | 'fatal';
   detail: string;
   progress: Progress | null;
   /** ISO time of the last sign of life, where it is known. */
@@ -37,6 +40,7 @@ export function classifyLoss(error: unknown): GangLoss {
   if (cause.type === failureTypes.rankLost) return { kind: 'rank_lost', ...found };
   if (cause.type === failureTypes.hostLost || cause.type === failureTypes.leaseLost)
     return { kind: 'host_lost', ...found };
+  if (cause.type === 'ServiceUnavailable') return { kind: 'unavailable', ...found };
   return { kind: cause.nonRetryable ? 'fatal' : 'error', ...found };
 }
 

@@ -158,6 +158,11 @@ export class Training {
       case 'host_lost':
         run.interrupted('host_lost', loss);
         return;
+      case 'unavailable':
+        await this.release({ keepGrant: true });
+        run.interrupted('error_retried', loss);
+        await sleep('15 seconds');
+        return;
       case 'fatal':
         await this.release();
         throw error;

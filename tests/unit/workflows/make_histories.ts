@@ -1,0 +1,154 @@
+/**
+ * Records the golden histories that replay.test.ts replays: `npm run build && node
+ * dist/tests/unit/workflows/make_histories.js`. Histories that exist are left alone: runs of that age are under way
+ * somewhere, so a change of the workflow that breaks one needs `patched`, not another history.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { ApplicationFailure, type WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
+import { failureTypes, type LossDetails, signalNames } from '../../../contracts/index.js';
+import { findTemporalCli } from '../../../infra/temporal/server_process.js';
+import {
+  hostQueue,
+  outcome,
+  progress,
+  ScriptedGang,
+  type TrainScript,
+  untilCancelled,
+} from '../../support/scripted_gang.js';
+import { TestServer } from '../../support/temporal_server.js';
+
+const folder = path.resolve(import.meta.dirname, '../../../../tests/unit/workflows/histories');
+
+interface Story {
+  script: TrainScript;
+  /** Sends what the story is about. */
+  act?(handle: WorkflowHandleWithFirstExecutionRunId, gang: ScriptedGang): Promise<void>;
+  /** Run ids to record; the workflow's last one by default. */
+  runs?(handle: WorkflowHandleWithFirstExecutionRunId): (string | undefined)[];
+}
+
+async function begun(gang: ScriptedGang, calls = 1): Promise<void> {
+  while (gang.requests.length < calls) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+const finished = async () => outcome('finished', 10);
+
+const stories: Record<string, Story> = {
+  completed: { script: [async () => outcome('epoch', 5), finished] },
+  preempted: { script: [async () => outcome('preempted', 3), finished] },
+  rank_lost: {
+    script: [
+      async ({ grant }) => {
+        const last = progress(grant.generation, 4, { committedStep: 2 });
+        const details: LossDetails = { version: 1, aliveAt: new Date().toISOString(), progress: last };
+        throw ApplicationFailure.create({
+          message: 'killed',
+          type: failureTypes.rankLost,
+          details: [details],
+        });
+      },
+      finished,
+    ],
+  },
+  host_lost: {
+    script: [
+      async (_request, context) => {
+        await context.sleep('5 seconds').catch(() => undefined);
+        return outcome('preempted', 1);
+      },
+      finished,
+    ],
+    async act(handle, gang) {
+      await begun(gang);
+      const lost = {
+        version: 1,
+        queue: hostQueue,
+        aliveAt: new Date().toISOString(),
+        step: 3,
+        detail: 'killed',
+      };
+      await handle.signal(signalNames.hostLost, lost);
+    },
+  },
+  failed: {
+    script: [
+      async () => {
+        throw ApplicationFailure.nonRetryable('row 3 has no column text', 'DataError');
+      },
+    ],
+  },
+  paused_and_stopped: {
+    script: [
+      async (_request, _context, gang) => {
+        while (!gang.calls.includes('control stop')) await new Promise((resolve) => setTimeout(resolve, 20));
+        return outcome('stopped', 4);
+      },
+    ],
+    async act(handle, gang) {
+      await begun(gang);
+      await handle.signal(signalNames.pause);
+      await handle.signal(signalNames.resume);
+      await handle.signal(signalNames.checkpointNow);
+      await handle.signal(signalNames.report, progress(1, 3));
+      await handle.signal(signalNames.stop);
+    },
+  },
+  cancelled: {
+    script: [
+      async (_request, context) => {
+        await untilCancelled(context);
+        return outcome('preempted', 6);
+      },
+    ],
+    async act(handle, gang) {
+      await begun(gang);
+      await handle.cancel();
+    },
+  },
+  continued: {
+    script: [
+      async ({ grant }, context, gang) => {
+        const detached = new Promise<void>((resolve) => {
+          gang.detached = resolve;
+        });
+        let waiting = true;
+        void detached.then(() => {
+          waiting = false;
+        });
+        const handle = gang.client.workflow.getHandle(context.info.workflowExecution!.workflowId);
+        for (let step = 1; waiting; step += 1) {
+          await handle.signal(signalNames.report, progress(grant.generation, step));
+          await new Promise((resolve) => setTimeout(resolve, 30));
+        }
+        return { kind: 'detached' };
+      },
+      finished,
+    ],
+    runs: (handle) => [handle.firstExecutionRunId, undefined],
+  },
+};
+
+const server = await TestServer.start(['limit.historyCount.suggestContinueAsNew=60']);
+const gang = await ScriptedGang.start(server.address);
+await mkdir(folder, { recursive: true });
+for (const [name, { script, act, runs }] of Object.entries(stories)) {
+  const files = (runs === undefined ? [name] : [`${name}_1`, `${name}_2`]).map((stem) =>
+    path.join(folder, `${stem}.json`),
+  );
+  if (files.every((file) => existsSync(file))) continue;
+  gang.follow(script);
+  const handle = await gang.start();
+  await act?.(handle, gang);
+  await handle.result().catch(() => undefined);
+  for (const [index, runId] of (runs?.(handle) ?? [undefined]).entries()) {
+    const which = ['--workflow-id', handle.workflowId, ...(runId === undefined ? [] : ['--run-id', runId])];
+    const show = ['workflow', 'show', '--address', server.address, ...which, '--output', 'json'];
+    await writeFile(files[index]!, execFileSync(findTemporalCli(), show));
+    process.stdout.write(`${path.relative(process.cwd(), files[index]!)}\n`);
+  }
+}
+await gang.stop();
+await server.stop();
