@@ -7,9 +7,22 @@ const recipeArgument = {
   parameters: [{ brief: 'recipe file', placeholder: 'RECIPE.yaml', parse: String }],
 } as const;
 
-const jsonFlag = { kind: 'boolean', brief: 'leave exactly one JSON object on stdout', default: false } as const;
-const idFlag = { kind: 'parsed', parse: String, brief: "workflow id; left out: the recipe's name", optional: true } as const;
-const newFlag = { kind: 'boolean', brief: 'begin afresh: what the output folder holds of this run is deleted', default: false } as const;
+const jsonFlag = {
+  kind: 'boolean',
+  brief: 'leave exactly one JSON object on stdout',
+  default: false,
+} as const;
+const idFlag = {
+  kind: 'parsed',
+  parse: String,
+  brief: "workflow id; left out: the recipe's name",
+  optional: true,
+} as const;
+const newFlag = {
+  kind: 'boolean',
+  brief: 'begin afresh: what the output folder holds of this run is deleted',
+  default: false,
+} as const;
 
 export interface RunFlags {
   json: boolean;
@@ -43,7 +56,10 @@ export const watch = buildCommand<WatchFlags, [string], Context>({
   loader: async () => (await import('./commands/watch.js')).watch,
   parameters: {
     flags: { json: jsonFlag },
-    positional: { kind: 'tuple', parameters: [{ brief: 'workflow id of the run', placeholder: 'RUN', parse: String }] },
+    positional: {
+      kind: 'tuple',
+      parameters: [{ brief: 'workflow id of the run', placeholder: 'RUN', parse: String }],
+    },
   },
   docs: { brief: 'Follow a run that was started elsewhere' },
 });
@@ -59,7 +75,12 @@ export const worker = buildCommand<WorkerFlags, [], Context>({
   parameters: {
     flags: {
       role: { kind: 'enum', values: ['all', 'control', 'host'], brief: 'what to serve', default: 'all' },
-      devices: { kind: 'parsed', parse: String, brief: 'auto, or cpu:N for N ranks on the CPU', default: 'auto' },
+      devices: {
+        kind: 'parsed',
+        parse: String,
+        brief: 'auto, or cpu:N for N ranks on the CPU',
+        default: 'auto',
+      },
       pool: { kind: 'parsed', parse: String, brief: 'pool that this host belongs to', default: 'default' },
     },
   },
@@ -80,8 +101,17 @@ export const score = buildCommand<ScoreFlags, [], Context>({
     flags: {
       model: { kind: 'parsed', parse: String, brief: 'model folder, .gguf file or Hugging Face id' },
       adapter: { kind: 'parsed', parse: String, brief: 'PEFT adapter folder', optional: true },
-      precision: { kind: 'enum', values: ['fp32', 'bf16'], brief: 'of products and activations', default: 'fp32' },
-      input: { kind: 'parsed', parse: String, brief: 'JSON lines with input_ids, text, or prompt and completion' },
+      precision: {
+        kind: 'enum',
+        values: ['fp32', 'bf16'],
+        brief: 'of products and activations',
+        default: 'fp32',
+      },
+      input: {
+        kind: 'parsed',
+        parse: String,
+        brief: 'JSON lines with input_ids, text, or prompt and completion',
+      },
       output: { kind: 'parsed', parse: String, brief: 'JSON lines with logprobs' },
     },
   },
@@ -96,7 +126,10 @@ export interface PlanFlags {
 export const plan = buildCommand<PlanFlags, [string], Context>({
   loader: async () => (await import('./commands/plan.js')).plan,
   parameters: {
-    flags: { json: jsonFlag, print: { kind: 'boolean', brief: 'print the whole plan as text', default: false } },
+    flags: {
+      json: jsonFlag,
+      print: { kind: 'boolean', brief: 'print the whole plan as text', default: false },
+    },
     positional: recipeArgument,
   },
   docs: { brief: 'Memory, FLOPs and steps of a recipe, before anything is allocated' },
@@ -109,7 +142,9 @@ export interface PreviewFlags {
 export const preview = buildCommand<PreviewFlags, [string], Context>({
   loader: async () => (await import('./commands/preview.js')).preview,
   parameters: {
-    flags: { rows: { kind: 'parsed', parse: numberParser, brief: 'rows of each dataset to show', default: '3' } },
+    flags: {
+      rows: { kind: 'parsed', parse: numberParser, brief: 'rows of each dataset to show', default: '3' },
+    },
     positional: recipeArgument,
   },
   docs: { brief: 'Sample rows of the data with their template, and what the loss sees' },
@@ -132,7 +167,12 @@ export const exportModel = buildCommand<ExportFlags, [string], Context>({
   parameters: {
     flags: {
       merge: { kind: 'boolean', brief: 'merge the adapter into the model', default: false },
-      step: { kind: 'parsed', parse: numberParser, brief: 'step of the checkpoint; left out: the newest', optional: true },
+      step: {
+        kind: 'parsed',
+        parse: numberParser,
+        brief: 'step of the checkpoint; left out: the newest',
+        optional: true,
+      },
       output: { kind: 'parsed', parse: String, brief: 'folder or s3:// prefix to publish' },
     },
     positional: {

@@ -1,9 +1,9 @@
-import { run } from '@stricli/core';
+import { run, type StricliProcess } from '@stricli/core';
 import { app } from './app.js';
 import { exitCodes } from './exit.js';
 import { takeOverrides } from './overrides.js';
 
 const { rest, overrides } = takeOverrides(process.argv.slice(2));
-await run(app, rest, { process, overrides });
+await run(app, rest, { process: process as StricliProcess & NodeJS.Process, overrides });
 // Stricli numbers unknown commands and arguments it cannot read below zero.
 if (Number(process.exitCode) < 0) process.exitCode = exitCodes.usage;

@@ -31,6 +31,9 @@ export function plot(values: readonly number[], width = 60, height = 8): string 
   }
   const label = (row: number) => (row === 0 ? high.toFixed(3) : row === height - 1 ? low.toFixed(3) : '');
   return dots
-    .map((line, row) => `${label(row).padStart(8)} ┤${[...line].map((bits) => String.fromCharCode(0x2800 + bits)).join('')}`)
+    .map(
+      (line, row) =>
+        `${label(row).padStart(8)} ┤${[...line].map((bits) => String.fromCharCode(0x2800 + bits)).join('')}`,
+    )
     .join('\n');
 }

@@ -21,7 +21,8 @@ export function describeProgress(progress: Progress): string {
   if (progress.loss !== null) parts.push(`loss ${progress.loss.toFixed(4)}`);
   if (progress.valLoss !== null) parts.push(`val ${progress.valLoss.toFixed(4)}`);
   if (progress.tokensPerSecond !== null) parts.push(`${Math.round(progress.tokensPerSecond)} tok/s`);
-  if (progress.eta !== null && progress.step < progress.totalSteps) parts.push(`${duration(progress.eta)} left`);
+  if (progress.eta !== null && progress.step < progress.totalSteps)
+    parts.push(`${duration(progress.eta)} left`);
   if (progress.phase !== 'training') parts.push(progress.phase);
   return parts.join('  ');
 }

@@ -29,7 +29,8 @@ export class InvalidRecipe extends TemperError {
 
   constructor(problems: readonly RecipeProblem[]) {
     const lines = problems.map((problem) => {
-      const place = problem.file === null ? '' : `${problem.file}:${problem.line ?? 1}:${problem.column ?? 1}: `;
+      const place =
+        problem.file === null ? '' : `${problem.file}:${problem.line ?? 1}:${problem.column ?? 1}: `;
       return `${place}${problem.key === '' ? '' : `${problem.key}: `}${problem.message}`;
     });
     const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
@@ -111,6 +112,9 @@ export class ServiceUnavailable extends TemperError {
 /** An optional package is not installed. */
 export class MissingPackage extends TemperError {
   constructor(name: string, purpose: string) {
-    super('MissingPackage', `${purpose} needs the package '${name}', which is not installed: npm install ${name}`);
+    super(
+      'MissingPackage',
+      `${purpose} needs the package '${name}', which is not installed: npm install ${name}`,
+    );
   }
 }

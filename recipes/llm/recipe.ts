@@ -29,14 +29,20 @@ const evaluationSchema = z.strictObject({
 });
 
 const exportSchema = z.strictObject({
-  merge_adapter: z.boolean().default(false).describe('publish the merged model as well, in <output_dir>/merged'),
+  merge_adapter: z
+    .boolean()
+    .default(false)
+    .describe('publish the merged model as well, in <output_dir>/merged'),
 });
 
 /** The recipe of a language-model run: DESIGN's shape, each key with what it does. */
 export const recipeSchema = z.strictObject({
   name: z
     .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit')
+    .regex(
+      /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
+      'letters, digits, ".", "_" and "-", starting with a letter or digit',
+    )
     .describe('name of the run, and its workflow id unless --id says otherwise'),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(1111),
   model: modelSchema,

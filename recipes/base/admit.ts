@@ -1,0 +1,123 @@
+/** Before everything else: is the input a recipe, whose run is it, and is there anything left to do? */
+import path from 'node:path';
+import { claimRun, readRunDocument } from '../../components/checkpoint/index.js';
+import { type LoadedRecipe, loadRecipe } from '../../components/config/index.js';
+import {
+  type Admitted,
+  type RunReference,
+  recipeReferenceSchema,
+  type StoredRecipe,
+  storedRecipeSchema,
+  submissionSchema,
+} from '../../contracts/index.js';
+import { canonicalJson } from '../../shared/digest.js';
+import { InvalidRecipe, StorageError } from '../../shared/errors.js';
+import { canonicalUri, openStorage, type Storage } from '../../shared/storage/index.js';
+import { identityKeys, type Recipe, recipeSchema } from '../llm/recipe.js';
+import { recipeFile } from './run_folder.js';
+
+export interface AdmitInfo {
+  workflowId: string;
+  runId: string;
+  namespace: string;
+  /** Storage roots of this worker; null where its user's permissions are the only bound. */
+  roots: readonly string[] | null;
+}
+
+/**
+ * Validates a workflow's input and claims the run's folder.
+ *
+ * @param input the recipe itself, `{"recipe": "<uri>"}`, or a Submission
+ * @throws InvalidRecipe with every problem at once; CheckpointError where the folder is another run's
+ */
+export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> {
+  const { loaded, fresh } = await readInput(input, info);
+  const recipe = loaded.value as Recipe;
+  const outputDir = canonicalUri(recipe.output_dir ?? path.posix.join('runs', recipe.name), loaded.base);
+  const storage = await openStorage(outputDir, { roots: info.roots });
+  const run: RunReference = {
+    version: 1,
+    run: info.workflowId,
+    outputDir: storage.uri,
+    recipeDigest: loaded.digest,
+  };
+  const claimed = await claimRun(storage, {
+    run: run.run,
+    recipeDigest: run.recipeDigest,
+    workflow: { namespace: info.namespace, workflowId: info.workflowId, runId: info.runId },
+    fresh: fresh && !(await alreadyClaimedBy(storage, info)),
+    recipes: { previous: await previousRecipe(storage, info), next: recipe },
+    guarded: identityKeys,
+  });
+  const admitted = { run, model: recipe.model.name, epochs: recipe.training.num_epochs, pool: recipe.pool };
+  if (claimed.kind === 'completed') return { ...admitted, completed: claimed.document.result };
+  const stored: StoredRecipe = {
+    version: 1,
+    digest: loaded.digest,
+    base: loaded.base,
+    recipe: loaded.document,
+  };
+  await storage.write(recipeFile, Buffer.from(`${JSON.stringify(stored, null, 2)}\n`));
+  return { ...admitted, completed: null };
+}
+
+async function readInput(
+  input: unknown,
+  info: AdmitInfo,
+): Promise<{ loaded: LoadedRecipe<Recipe>; fresh: boolean }> {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw invalid(
+      `the workflow's input must be a recipe as an object, or {"recipe": "<uri>"}, not ${kindOf(input)}`,
+    );
+  }
+  const base = info.roots?.[0] ?? process.cwd();
+  const options = { schema: recipeSchema, base };
+  const submission = submissionSchema.safeParse(input);
+  if (submission.success) {
+    const { recipe, fresh } = submission.data;
+    return {
+      loaded: await loadRecipe({ recipe }, { ...options, base: submission.data.base ?? base }),
+      fresh,
+    };
+  }
+  const reference = recipeReferenceSchema.safeParse(input);
+  if (reference.success) {
+    const uri = canonicalUri(reference.data.recipe, base);
+    const folder = uri.slice(0, uri.lastIndexOf('/'));
+    const storage = await openStorage(folder, { roots: info.roots });
+    const text = await readText(storage, uri.slice(folder.length + 1));
+    return { loaded: await loadRecipe({ text }, { ...options, base: storage.uri }), fresh: false };
+  }
+  return { loaded: await loadRecipe({ recipe: input as Record<string, unknown> }, options), fresh: false };
+}
+
+async function readText(storage: Storage, key: string): Promise<string> {
+  try {
+    return (await storage.read(key)).toString('utf8');
+  } catch (error) {
+    if (error instanceof StorageError) throw invalid(`the recipe cannot be read: ${error.message}`);
+    throw error;
+  }
+}
+
+/** Whether an earlier attempt of this very workflow run has claimed the folder, so that a retry deletes nothing. */
+async function alreadyClaimedBy(storage: Storage, info: AdmitInfo): Promise<boolean> {
+  const document = await readRunDocument(storage);
+  return document?.run === info.workflowId && document.workflow?.runId === info.runId;
+}
+
+/** The recipe that the folder's run was last admitted with; null where there is none. */
+async function previousRecipe(storage: Storage, info: AdmitInfo): Promise<unknown> {
+  if ((await readRunDocument(storage))?.run !== info.workflowId) return null;
+  if ((await storage.size(recipeFile)) === null) return null;
+  const parsed = storedRecipeSchema.safeParse(JSON.parse((await storage.read(recipeFile)).toString('utf8')));
+  if (!parsed.success) return null;
+  const { recipe, base } = parsed.data;
+  return (await loadRecipe({ recipe }, { schema: recipeSchema, base })).value;
+}
+
+const invalid = (message: string) =>
+  new InvalidRecipe([{ key: '', message, file: null, line: null, column: null }]);
+
+const kindOf = (value: unknown) =>
+  Array.isArray(value) ? 'a list' : canonicalJson(value ?? null).slice(0, 40);

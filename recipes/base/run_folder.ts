@@ -1,0 +1,38 @@
+/** A run as every step finds it: its folder, and the recipe that was admitted into it. */
+import { loadRecipe } from '../../components/config/index.js';
+import { type RunReference, storedRecipeSchema } from '../../contracts/index.js';
+import { CheckpointError } from '../../shared/errors.js';
+import { openStorage, resolveRoots, type Storage } from '../../shared/storage/index.js';
+import { type Recipe, recipeSchema } from '../llm/recipe.js';
+
+export interface OpenRun {
+  run: RunReference;
+  recipe: Recipe;
+  /** The recipe as written, environment placeholders unresolved: what may be shown. */
+  document: Record<string, unknown>;
+  /** The run's folder. */
+  storage: Storage;
+  /** Local folder of packs and weights. */
+  cache: string;
+}
+
+export const recipeFile = 'recipe.json';
+
+/** Storage within the roots of this process. */
+export function openRooted(uri: string): Promise<Storage> {
+  return openStorage(uri, { roots: resolveRoots(null).roots });
+}
+
+/** Opens an admitted run. The environment's values are this process's own. */
+export async function openRun(run: RunReference): Promise<OpenRun> {
+  const storage = await openRooted(run.outputDir);
+  const stored = storedRecipeSchema.parse(JSON.parse((await storage.read(recipeFile)).toString('utf8')));
+  if (stored.digest !== run.recipeDigest) {
+    throw new CheckpointError(
+      `${run.outputDir}/${recipeFile} is not the recipe of run '${run.run}' (digest ${stored.digest.slice(0, 12)} ` +
+        `instead of ${run.recipeDigest.slice(0, 12)}): another run took the folder; give this one an output_dir of its own`,
+    );
+  }
+  const { value } = await loadRecipe({ recipe: stored.recipe }, { schema: recipeSchema, base: stored.base });
+  return { run, recipe: value, document: stored.recipe, storage, cache: resolveRoots(null).cache };
+}

@@ -1,0 +1,91 @@
+/** From a recipe and a model to the plans of its run, before anything is allocated. */
+import picomatch from 'picomatch';
+import { type Model, type Weights, weightDTypes } from '../../components/models/index.js';
+import type { Optimizer } from '../../components/optim/index.js';
+import { type LinearModule, matchTargetModules, type PeftOptions } from '../../components/peft/index.js';
+import {
+  type Compiled,
+  type CompiledTraining,
+  compileTraining,
+  compileValidation,
+  GraphError,
+  type LoraOptions,
+  type OptimizerSpec,
+} from '../../graph/index.js';
+import { OutOfMemoryError } from '../../shared/errors.js';
+import type { Recipe } from './recipe.js';
+
+export interface CompiledRun {
+  training: CompiledTraining;
+  /** Null when the recipe has no validation data. */
+  validation: Compiled | null;
+  /** Rows of the RoPE table: the longest document there can be. */
+  positions: number;
+  /** Modules that an adapter is trained for; null in full fine-tuning. */
+  adapted: LinearModule[] | null;
+}
+
+/** @param arenaBudget bytes that `activation_checkpointing: auto` may use for the arena */
+export function compileRun(recipe: Recipe, model: Model, weights: Weights, arenaBudget: number): CompiledRun {
+  const { training, data, peft } = recipe;
+  const positions = data.packed_sequence_size;
+  const adapted = peft === null ? null : adaptedModules(peft, model);
+  const options = {
+    graph: model.forward({
+      tokens: data.batch_size.micro * data.packed_sequence_size,
+      positions,
+      dtypes: weightDTypes(weights),
+    }),
+    precision: training.precision === 'bf16' ? ('bf16' as const) : ('f32' as const),
+    loss: training.loss,
+    lora: peft === null || adapted === null ? null : loraOptions(peft, adapted),
+  };
+  const mode = training.activation_checkpointing;
+  try {
+    return {
+      training: compileTraining({
+        ...options,
+        optimizer: optimizerSpec(training.optimizer),
+        recompute: mode === 'auto' ? { mode, arenaBudget } : { mode },
+      }),
+      validation: data.validation === null ? null : compileValidation(options),
+      positions,
+      adapted,
+    };
+  } catch (error) {
+    if (error instanceof GraphError && /arena/.test(error.message))
+      throw new OutOfMemoryError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** The linear modules that the recipe's `peft.target_modules` name. Throws ModelError when one names none. */
+export function adaptedModules(peft: PeftOptions, model: Model): LinearModule[] {
+  // As in peft, `all-linear` and globs mean the decoder's own linears, never the head.
+  const linears = model.linearModules.filter(({ module }) => module !== 'lm_head');
+  const matched = new Set(
+    matchTargetModules(
+      peft.target_modules,
+      linears.map(({ module }) => module),
+    ),
+  );
+  return linears.filter(({ module }) => matched.has(module));
+}
+
+export function loraOptions(peft: PeftOptions, adapted: readonly LinearModule[]): LoraOptions {
+  const modules = new Set(adapted.map(({ module }) => module));
+  return {
+    rank: peft.rank,
+    alpha: peft.alpha,
+    rsLora: peft.rslora,
+    dropout: peft.dropout,
+    matches: (module) => modules.has(module),
+  };
+}
+
+function optimizerSpec(optimizer: Optimizer): OptimizerSpec {
+  const excluded = optimizer.no_decay.length === 0 ? () => false : picomatch([...optimizer.no_decay]);
+  const weightDecay = (parameter: string) => (excluded(parameter) ? 0 : optimizer.weight_decay);
+  if (optimizer.name === 'sgd') return { name: 'sgd', momentum: optimizer.momentum > 0, weightDecay };
+  return { name: 'adamw', weightDecay };
+}

@@ -1,0 +1,33 @@
+import { locateWeights, openModel } from '../../components/models/index.js';
+import { adapterInit, checkInitFrom, readAdapter, readAdapterTensor } from '../../components/peft/index.js';
+import type { OpenRun } from '../base/run_folder.js';
+import { compileRun } from './compile.js';
+import { memoryLimit, usableShare } from './memory.js';
+import { Session } from './session.js';
+import { arenaBudget } from './shard_model.js';
+
+/** Compiles the run for this rank and brings weights, adapter and plans into an engine context. */
+export async function openSession({ recipe }: OpenRun, modelFolder: string): Promise<Session> {
+  const model = await openModel(modelFolder, recipe.model.config_overrides);
+  const weights = await locateWeights(modelFolder, model);
+  const budget = arenaBudget(recipe, [...weights.values()], memoryLimit() * usableShare);
+  const compiled = compileRun(recipe, model, weights, budget);
+  const { adapted } = compiled;
+  const initial = new Map<string, Float32Array>();
+  if (recipe.peft !== null && recipe.peft.init_from !== null && adapted !== null) {
+    const adapter = await readAdapter(recipe.peft.init_from, model.linearModules);
+    checkInitFrom(
+      adapter,
+      recipe.peft,
+      adapted.map(({ module }) => module),
+    );
+    for (const name of adapter.tensors.keys()) initial.set(name, await readAdapterTensor(adapter, name));
+  }
+  return Session.open(compiled, {
+    weights,
+    constants: model.constants(compiled.positions),
+    inits: recipe.peft === null || adapted === null ? [] : adapterInit(adapted, recipe.peft),
+    initial,
+    seed: recipe.seed,
+  });
+}

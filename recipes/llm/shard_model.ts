@@ -1,0 +1,62 @@
+import { checkFinite, type ResolvedModel } from '../../components/models/index.js';
+import type { MemoryForecast, RunReference, ShardedModel } from '../../contracts/index.js';
+import { firstNonFinite } from '../../engine/index.js';
+import { digestOf } from '../../shared/digest.js';
+import { OutOfMemoryError } from '../../shared/errors.js';
+import type { StepHooks } from '../base/hooks.js';
+import { openRun } from '../base/run_folder.js';
+import { compileRun } from './compile.js';
+import { forecastMemory, memoryLimit, usableShare } from './memory.js';
+import { resolveRunModel } from './model.js';
+import type { Recipe } from './recipe.js';
+
+/** Resolves and verifies the run's weights, and refuses now what cannot fit. */
+export async function shardModel(run: RunReference, hooks: StepHooks): Promise<ShardedModel> {
+  const { recipe } = await openRun(run);
+  const resolved = await resolveRunModel(recipe, hooks);
+  hooks.progress(null, 'checking the weights');
+  await checkFinite(resolved.weights, firstNonFinite);
+  hooks.progress(null, 'planning memory');
+  const { memory, trainedParameters } = forecastRun(recipe, resolved);
+  const parameters = [...resolved.weights.values()].reduce((sum, { shape }) => sum + elements(shape), 0);
+  return { model: resolved.folder, digest: digestOf(resolved.source), parameters, trainedParameters, memory };
+}
+
+/** Compiles a recipe for this host. Throws OutOfMemoryError naming the largest parts when it cannot fit. */
+export function forecastRun(recipe: Recipe, { model, weights }: Pick<ResolvedModel, 'model' | 'weights'>) {
+  const limit = memoryLimit() * usableShare;
+  const compiled = compileRun(recipe, model, weights, arenaBudget(recipe, [...weights.values()], limit));
+  const memory = forecastMemory(compiled);
+  if (memory.total > limit) throw new OutOfMemoryError(doesNotFit(memory, limit));
+  const trainedParameters = compiled.training.tensors
+    .filter(({ role }) => role === 'trained')
+    .reduce((sum, { shape }) => sum + elements(shape), 0);
+  return { compiled, memory, trainedParameters };
+}
+
+/** What is left for activations: half of what the weights, were all of them trained, would leave. */
+export function arenaBudget(
+  recipe: Recipe,
+  weights: readonly { byteLength: number; shape: number[] }[],
+  limit: number,
+): number {
+  const frozen = weights.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  // Master, gradient, two moments, and the snapshot's copy of three of them.
+  const trained = weights.reduce((sum, { shape }) => sum + elements(shape) * 4 * 7, 0);
+  return Math.max(0, limit - (recipe.peft === null ? trained : 1.25 * frozen)) * 0.9;
+}
+
+function doesNotFit(memory: MemoryForecast, limit: number): string {
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
+  const { total, ...parts } = memory;
+  const largest = Object.entries(parts)
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, 4)
+    .map(([name, bytes]) => `${name} ${gigabytes(bytes)}`);
+  return (
+    `the run needs ${gigabytes(total)} of memory and this host has ${gigabytes(limit)} to give: ${largest.join(', ')}. ` +
+    'Lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft) instead of all weights.'
+  );
+}
+
+const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
