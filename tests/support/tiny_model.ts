@@ -1,0 +1,75 @@
+/** A small Llama with random weights, the same ones each time, in the Hugging Face layout. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { writeSafetensors } from '../../shared/safetensors.js';
+
+export interface TinyModelOptions {
+  vocabulary?: number;
+  hidden?: number;
+  intermediate?: number;
+  layers?: number;
+  heads?: number;
+  seed?: number;
+}
+
+/** Writes `config.json` and `model.safetensors` (F32, tied embeddings) into the folder. */
+export async function writeTinyModel(folder: string, options: TinyModelOptions = {}): Promise<void> {
+  const { vocabulary = 256, hidden = 64, intermediate = 128, layers = 2, heads = 4, seed = 1 } = options;
+  await mkdir(folder, { recursive: true });
+  const config = {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    hidden_act: 'silu',
+    vocab_size: vocabulary,
+    hidden_size: hidden,
+    intermediate_size: intermediate,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: heads / 2,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-5,
+    bos_token_id: 1,
+    eos_token_id: 2,
+    tie_word_embeddings: true,
+    rope_parameters: { rope_type: 'default', rope_theta: 10000 },
+    dtype: 'float32',
+  };
+  await writeFile(path.join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  const random = gaussian(seed);
+  const shapes: [string, number[]][] = [['model.embed_tokens.weight', [vocabulary, hidden]]];
+  const half = hidden / 2;
+  for (let layer = 0; layer < layers; layer += 1) {
+    const at = `model.layers.${layer}`;
+    shapes.push(
+      [`${at}.input_layernorm.weight`, [hidden]],
+      [`${at}.self_attn.q_proj.weight`, [hidden, hidden]],
+      [`${at}.self_attn.k_proj.weight`, [half, hidden]],
+      [`${at}.self_attn.v_proj.weight`, [half, hidden]],
+      [`${at}.self_attn.o_proj.weight`, [hidden, hidden]],
+      [`${at}.post_attention_layernorm.weight`, [hidden]],
+      [`${at}.mlp.gate_proj.weight`, [intermediate, hidden]],
+      [`${at}.mlp.up_proj.weight`, [intermediate, hidden]],
+      [`${at}.mlp.down_proj.weight`, [hidden, intermediate]],
+    );
+  }
+  shapes.push(['model.norm.weight', [hidden]]);
+  const sources = shapes.map(([name, shape]) => {
+    const count = shape.reduce((product, size) => product * size, 1);
+    const data = Float32Array.from({ length: count }, () => (shape.length === 1 ? 1 : 0.05 * random()));
+    return { name, dtype: 'F32' as const, shape, chunks: () => [new Uint8Array(data.buffer)] };
+  });
+  await writeSafetensors(path.join(folder, 'model.safetensors'), sources);
+}
+
+/** Box–Muller over mulberry32. */
+function gaussian(seed: number): () => number {
+  let state = seed >>> 0;
+  const uniform = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
