@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { CheckpointEntry, ExecutionSignature, TrainerState } from '../../contracts/index.js';
 import { FencedError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
-import { appendCheckpoint, type CheckpointDraft, readLog } from './commit_log.js';
+import { appendCheckpoint, type CheckpointDraft, readLog, requireGeneration } from './commit_log.js';
 import { retire } from './retention.js';
 import { mergeShards, type ShardRecord, type ShardTensor, writeShard } from './shard.js';
 
@@ -30,7 +30,7 @@ export interface SaverOptions {
  * Saves one checkpoint at a time in the background: files, sync, commit, retention.
  *
  * An error (a full disk, a newer generation) rejects the promise that `begin` gave, and the next `begin` or `settle`
- * throws it once. Earlier commits stay as they are, no partial file is left, and saving may go on.
+ * throws it once; one of retention, after the commit, comes out there alone. Earlier commits stay as they are, no partial file is left, and saving may go on.
  *
  * @example
  * const saver = new CheckpointSaver({ run, generation, … });
@@ -39,7 +39,7 @@ export interface SaverOptions {
  */
 export class CheckpointSaver {
   #last: CheckpointEntry | null;
-  #saving: Promise<CheckpointEntry> | null = null;
+  #saving: Promise<void> | null = null;
 
   constructor(private readonly options: SaverOptions) {
     this.#last = options.resumedFrom;
@@ -62,9 +62,10 @@ export class CheckpointSaver {
   async begin(snapshot: Snapshot): Promise<{ committed: Promise<CheckpointEntry> }> {
     await this.settle();
     const committed = this.save(snapshot);
-    this.#saving = committed;
+    const { run, keepLast } = this.options;
+    this.#saving = committed.then((entry) => retire(run, entry, { keepLast }));
     // Its error is kept for the next begin or settle; it must not end the process in the meantime.
-    committed.catch(() => undefined);
+    this.#saving.catch(() => undefined);
     return { committed };
   }
 
@@ -79,16 +80,22 @@ export class CheckpointSaver {
   }
 
   private async save({ trainer, tensors }: Snapshot): Promise<CheckpointEntry> {
-    const { run, generation, keepLast } = this.options;
     const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
-    const shards =
-      again === null
-        ? [await writeShard(run, { generation, step: trainer.step, rank: 0, worldSize: 1 }, tensors)]
-        : null;
+    const shards = again === null ? [await this.write(trainer.step, tensors)] : null;
     const entry = await this.commit(trainer, shards, again);
     this.#last = entry;
-    await retire(run, entry, { keepLast });
     return entry;
+  }
+
+  private async write(step: number, tensors: readonly ShardTensor[]): Promise<ShardRecord> {
+    const { run, generation } = this.options;
+    try {
+      return await writeShard(run, { generation, step, rank: 0, worldSize: 1 }, tensors);
+    } catch (error) {
+      // A newer generation removes the files of older ones, also those under construction: say that instead.
+      await requireGeneration(run, generation);
+      throw error;
+    }
   }
 
   private async commit(

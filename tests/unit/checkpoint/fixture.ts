@@ -68,5 +68,8 @@ export async function save(
   step: number,
   best: TrainerState['best'] = null,
 ): Promise<CheckpointEntry> {
-  return (await saver.begin({ trainer: trainerState(step, best), tensors: tensorsAt(step) })).committed;
+  const { committed } = await saver.begin({ trainer: trainerState(step, best), tensors: tensorsAt(step) });
+  const entry = await committed;
+  await saver.settle();
+  return entry;
 }
