@@ -1,5 +1,5 @@
 /** `temper worker`: serves Temporal with workflows, with this machine's devices, or with both. */
-import { DefaultLogger, Runtime } from '@temporalio/worker';
+import { DefaultLogger, type LogEntry, Runtime } from '@temporalio/worker';
 import { resolveRoots } from '../shared/storage/roots.js';
 import { Burial } from './burial.js';
 import { loadConfig, type TemperConfig } from './config.js';
@@ -85,9 +85,18 @@ function installRuntime(config: TemperConfig): void {
   if (config.storageRoots !== null) process.env.TEMPER_ROOTS ??= config.storageRoots.join(':');
   Runtime.install({
     shutdownSignals: [],
-    logger: new DefaultLogger('WARN'),
+    logger: new DefaultLogger('WARN', notice),
     ...(prometheus === null
       ? {}
       : { telemetryOptions: { metrics: { prometheus: { bindAddress: prometheus } } } }),
   });
+}
+
+/** Warnings and errors of the SDK, a line each; without the one about queues that are for activities alone. */
+function notice({ level, message, meta }: LogEntry): void {
+  if (message.startsWith('No workflows registered')) return;
+  const error: unknown = meta?.error;
+  process.stderr.write(
+    `temporal ${level}: ${message}${error instanceof Error ? `: ${error.message}` : ''}\n`,
+  );
 }

@@ -133,10 +133,10 @@ async function publish(run: Run): Promise<FinetuneResult> {
   const request = { version: 1, run: reference, model, data } as const;
   const evaluation = await steps(run, 'before and after').evaluate(request);
   state.evaluation = evaluation;
-  run.record('evaluated', `commit ${evaluation.commit} of step ${evaluation.step}`);
+  run.record('evaluated', `commit ${evaluation.commit}`, { step: evaluation.step });
   run.enter('publishing');
   const published = await steps(run, 'write and verify the model').consolidate({ ...request, evaluation });
-  run.record('published', published.model);
+  run.record('published', published.model, { step: evaluation.step });
   return {
     version: 1,
     run: reference.run,

@@ -37,7 +37,7 @@ export class Run {
         at: now(),
         event,
         generation: grant?.generation ?? null,
-        step: progress?.step ?? outcome?.step ?? null,
+        step: newest(progress?.step, outcome?.step),
         detail,
         detectedAfter: null,
         capacityAfter: null,
@@ -102,6 +102,11 @@ export class Run {
       Object.assign(this.state.timeline[interruption.entry]!, known);
       this.state.interruption = null;
     }
+    const granted = this.state.timeline.findLast(({ event }) => event === 'gang_granted');
+    if (granted !== undefined) {
+      granted.loadedAfter = resumed.loadSeconds;
+      granted.firstStepAfter = resumed.firstStepSeconds;
+    }
     if (resumed.exactness === 'fresh') return;
     this.record('resumed', `from step ${resumed.fromStep}`, { step: resumed.fromStep, ...known });
   }
@@ -158,6 +163,11 @@ function newState(): RunState {
     interruption: null,
     askedAt: null,
   };
+}
+
+function newest(...steps: (number | undefined)[]): number | null {
+  const known = steps.filter((step) => step !== undefined);
+  return known.length === 0 ? null : Math.max(...known);
 }
 
 /** The workflow's own clock, which replays. */

@@ -128,6 +128,8 @@ export class Training {
   private takeOutcome(outcome: EpochOutcome): void {
     const { run } = this;
     run.state.outcome = outcome;
+    const { step, epoch, loss } = outcome;
+    if (run.state.progress !== null) Object.assign(run.state.progress, { step, epoch, loss });
     if (outcome.commit !== null) run.noteCommit(outcome.step);
     if (outcome.resumed !== null) run.resumed(outcome.resumed);
     switch (outcome.kind) {
