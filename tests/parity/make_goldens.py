@@ -1,7 +1,7 @@
-"""Makes tests/parity/goldens/{models,tokenizers,peft}: tiny random Llama models, tokenizers and adapters with what
+"""Makes tests/parity/goldens/{models,tokenizers,peft,smollm2}: tiny random Llama models, tokenizers and adapters with what
 PyTorch, transformers, tokenizers and peft compute from them. Needs torch, transformers, peft, safetensors and gguf.
 
-usage: make_goldens.py [SmolLM2-135M-Instruct.Q4_1.gguf]     (the file adds the golden of its own tokenizer)
+usage: make_goldens.py [SmolLM2-135M-Instruct.Q4_1.gguf]     (the file adds its own tokens and scores)
 """
 
 import json
@@ -268,15 +268,34 @@ def make_sentencepiece_tokenizer():
     write_json(here / "tokenizers" / "llama.json", encodings(tokenizer))
 
 
-def make_smollm2_tokenizer(path):
-    """The ids that SmolLM2's own definition gives for its vocabulary, which is too large to commit."""
+def smollm2_tokenizer(path):
+    """SmolLM2's own definition with the vocabulary of its GGUF file, which is too large to commit."""
     fields = gguf.GGUFReader(path).fields
     tokens, merges, types = (fields[f"tokenizer.ggml.{k}"].contents() for k in ("tokens", "merges", "token_type"))
     tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[tuple(m.split(" ")) for m in merges]))
     tokenizer.pre_tokenizer = PRE["smollm"]
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, types) if k == 3])
-    write_json(here / "tokenizers" / "smollm2.json", encodings(tokenizer))
+    return tokenizer
+
+
+TEXTS = [
+    "The capital of France is Paris. It lies on the river Seine, and about two million people live in it.",
+    "def fibonacci(n):\n    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)\n\nprint([fibonacci(i) for i in range(10)])\n",
+    "<|im_start|>user\nWhat is the capital of Italy?<|im_end|>\n<|im_start|>assistant\nThe capital of Italy is Rome.<|im_end|>\n",
+]
+
+
+def make_smollm2_scores(path):
+    """What transformers makes of the GGUF file itself, dequantised to float32."""
+    tokenizer = smollm2_tokenizer(path)
+    loaded = AutoModelForCausalLM.from_pretrained(Path(path).parent, gguf_file=Path(path).name, dtype=torch.float32)
+    # A model read from GGUF counts as quantised and refuses to become float64; its values may be copied.
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **{k: v for k, v in loaded.config.to_dict().items() if k not in ("model_type", "quantization_config")}))
+    model.load_state_dict(loaded.state_dict())
+    model.eval()
+    docs = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    write_json(here / "smollm2" / "expected.json", [e | {"text": t} for e, t in zip(expected(model, docs), TEXTS)])
 
 
 TEMPLATES = {
@@ -317,7 +336,7 @@ def make_adapters():
         model.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)
         saved = json.loads((folder / "adapter_config.json").read_text())
-        (folder / "adapter_config.json").write_text(json.dumps(saved | {"base_model_name_or_path": "models/gqa_tied_bf16"}, indent=2) + "\n")
+        (folder / "adapter_config.json").write_text(json.dumps(saved | {"base_model_name_or_path": "models/gqa_tied_bf16", "target_modules": sorted(saved["target_modules"])}, indent=2) + "\n")
         write_json(folder / "expected.json", expected(model, documents(99)))
         merged = model.float().merge_and_unload()
         save_file({n: p.detach().contiguous() for n, p in merged.named_parameters() if "_proj" in n}, folder / "merged.safetensors", {"format": "pt"})
@@ -332,4 +351,5 @@ if __name__ == "__main__":
     make_chat_templates()
     make_adapters()
     if len(sys.argv) > 1:
-        make_smollm2_tokenizer(sys.argv[1])
+        write_json(here / "smollm2" / "tokens.json", encodings(smollm2_tokenizer(sys.argv[1])))
+        make_smollm2_scores(sys.argv[1])
