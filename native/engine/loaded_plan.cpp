@@ -159,7 +159,8 @@ std::vector<Dead> LoadedPlan::dead_ranges(const Program& program) const {
             if (offset(other) >= end(life)) break;
             if (other.buffer == life.buffer || end(other) <= offset(life)) continue;
             const bool alive = (other.view || other.first <= life.last) && other.last > life.last;
-            shared = shared || (alive && (life.view || other.view));
+            // Outputs made in place take over their input's bytes at the record that reads it last.
+            shared = shared || (alive && (life.view || other.view || other.first == life.last));
         }
         if (!shared) dead.push_back({life.last, offset(life), end(life) - offset(life)});
     }
