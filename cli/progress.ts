@@ -41,7 +41,7 @@ export class ProgressDisplay {
     private readonly interval = 5_000,
   ) {
     this.#stream = stream;
-    this.#live = stream.isTTY === true && process.env['TERM'] !== 'dumb';
+    this.#live = stream.isTTY === true && process.env.TERM !== 'dumb';
   }
 
   update(progress: Progress): void {
@@ -58,6 +58,17 @@ export class ProgressDisplay {
     this.#lastLine = text;
     this.#lastAt = now;
     this.#stream.write(`${text}\n`);
+  }
+
+  /** What is being done where there are no steps to count. */
+  status(text: string): void {
+    if (this.#live) {
+      this.#stream.write(`\r\x1b[2K${text}`.slice(0, this.#columns() + 5));
+      this.#shown = true;
+    } else if (Date.now() - this.#lastAt >= this.interval) {
+      this.#lastAt = Date.now();
+      this.#stream.write(`${text}\n`);
+    }
   }
 
   /** A line of its own above the bar. */

@@ -5,6 +5,7 @@ export const modelSchema = z.strictObject({
   name: z
     .string()
     .min(1)
+    .meta({ 'x-temper-path': 'model' })
     .describe(
       'a Hugging Face id such as HuggingFaceTB/SmolLM2-135M-Instruct, a model folder, or a .gguf file',
     ),

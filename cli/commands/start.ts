@@ -1,0 +1,34 @@
+import { UsageError } from '../../shared/errors.js';
+import type { RunFlags } from '../commands.js';
+import type { Context } from '../context.js';
+import { isServed } from '../pollers.js';
+import { openSession } from '../server.js';
+import { orderFrom, refuseCompleted, submit } from '../submit.js';
+
+export async function start(this: Context, flags: RunFlags, recipe: string): Promise<void> {
+  const order = await orderFrom(recipe, {
+    overrides: this.overrides,
+    id: flags.id ?? null,
+    fresh: flags.new,
+  });
+  await refuseCompleted(order);
+  const session = await openSession();
+  try {
+    if (session.embedded && !(await isServed(session, session.config.taskQueue))) {
+      throw new UsageError(
+        'nothing would serve the run: the embedded server ends with the last command that uses it. ' +
+          'Start `temper worker` first, use `temper run`, or set TEMPORAL_ADDRESS.',
+      );
+    }
+    const handle = await submit(session, order);
+    if (flags.json) {
+      process.stdout.write(
+        `${JSON.stringify({ run: order.id, outputDir: order.outputDir, workflowId: handle.workflowId })}\n`,
+      );
+    } else {
+      process.stdout.write(`started '${order.id}'. Follow it with: temper watch ${order.id}\n`);
+    }
+  } finally {
+    await session.close();
+  }
+}

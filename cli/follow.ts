@@ -1,0 +1,137 @@
+/** Follows a run's workflow: what its activities report, what its timeline records, and how it ends. */
+import { defaultPayloadConverter, type WorkflowHandle } from '@temporalio/client';
+import {
+  type FinetuneResult,
+  finetuneResultSchema,
+  progressSchema,
+  queryNames,
+  type RunStatus,
+  type TimelineEntry,
+} from '../contracts/index.js';
+import type { ProgressDisplay } from './progress.js';
+import { duration } from './progress.js';
+
+/** ms between looks. */
+const interval = 400;
+
+const stepNames: Record<string, string> = {
+  admit: 'checking the recipe',
+  prepareData: 'preparing data',
+  shardModel: 'preparing the model',
+  acquire: 'waiting for a host with a free slot',
+  evaluate: 'evaluating',
+  consolidate: 'publishing',
+};
+
+/** Shows a run until it ends or `signal` is aborted, and returns its result; null when aborted. Throws its failure. */
+export async function follow(
+  handle: WorkflowHandle,
+  display: ProgressDisplay,
+  signal: AbortSignal,
+): Promise<FinetuneResult | null> {
+  const outcome = handle.result().then(
+    (value) => ({ value: value as unknown }),
+    (error: unknown) => ({ error }),
+  );
+  const watcher = new Watcher(handle, display);
+  for (;;) {
+    const ended = await Promise.race([outcome, pause(interval, signal)]);
+    if (ended !== null) {
+      await watcher.look().catch(() => undefined);
+      display.clear();
+      if ('error' in ended) throw ended.error;
+      return finetuneResultSchema.parse(ended.value);
+    }
+    if (signal.aborted) {
+      display.clear();
+      return null;
+    }
+    // A server that is away for a while does not end the watching: the run goes on without us.
+    await watcher.look().catch(() => undefined);
+  }
+}
+
+class Watcher {
+  #activity = '';
+  #text = '';
+  #told = 0;
+  #askedAt = 0;
+
+  constructor(
+    private readonly handle: WorkflowHandle,
+    private readonly display: ProgressDisplay,
+  ) {}
+
+  async look(): Promise<void> {
+    const { raw } = await this.handle.describe();
+    for (const activity of raw.pendingActivities ?? []) {
+      const payload = activity.heartbeatDetails?.payloads?.[0];
+      const details: unknown = payload == null ? null : defaultPayloadConverter.fromPayload(payload);
+      this.show(activity.activityType?.name ?? '', details);
+    }
+    if (Date.now() - this.#askedAt < 1000) return;
+    this.#askedAt = Date.now();
+    const { timeline } = await this.handle.query<RunStatus>(queryNames.progress);
+    for (const entry of timeline.slice(this.#told)) this.display.note(describe(entry));
+    this.#told = timeline.length;
+  }
+
+  private show(activity: string, details: unknown): void {
+    const progress = progressSchema.safeParse(details);
+    if (progress.success) {
+      this.display.update(progress.data);
+      return;
+    }
+    const name = stepNames[activity];
+    if (name === undefined) return;
+    const text =
+      typeof details === 'object' && details !== null && 'text' in details ? String(details.text) : '';
+    if (activity === this.#activity && text === this.#text) return;
+    this.#activity = activity;
+    this.#text = text;
+    this.display.status(text === '' ? name : `${name}: ${text}`);
+  }
+}
+
+const eventNames: Record<TimelineEntry['event'], string> = {
+  admitted: 'admitted',
+  data_prepared: 'data ready',
+  model_ready: 'model ready',
+  gang_granted: 'host granted',
+  epoch_finished: 'epoch finished',
+  preempted: 'preempted',
+  rank_lost: 'rank lost',
+  host_lost: 'host lost',
+  error_retried: 'error, trying again',
+  resumed: 'resumed',
+  paused: 'paused',
+  unpaused: 'going on',
+  stopped: 'stopped',
+  evaluated: 'evaluated',
+  published: 'published',
+};
+
+/** A timeline entry as a line: what happened, at which step, and what it cost. */
+export function describe(entry: TimelineEntry): string {
+  const cost = [
+    entry.detectedAfter === null ? '' : `noticed after ${duration(entry.detectedAfter)}`,
+    entry.stepsLost === null ? '' : `${entry.stepsLost} steps lost`,
+    entry.exactness === null || entry.exactness === 'fresh' ? '' : `exact: ${entry.exactness}`,
+  ].filter((part) => part !== '');
+  const step = entry.step === null ? '' : ` at step ${entry.step}`;
+  const detail = entry.detail === '' ? '' : `: ${entry.detail.split('\n')[0]}`;
+  return `• ${eventNames[entry.event]}${step}${detail}${cost.length === 0 ? '' : ` (${cost.join(', ')})`}`;
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<null> {
+  if (signal.aborted) return Promise.resolve(null);
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve(null);
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener('abort', end);
+  });
+}

@@ -1,0 +1,35 @@
+/** Which Temporal server a command speaks to: the one that environment or profile names, otherwise an embedded one. */
+import path from 'node:path';
+import { useDevServer } from '../infra/temporal/dev_server.js';
+import { resolveRoots } from '../shared/storage/index.js';
+import { type Connected, connect, loadConfig, type TemperConfig } from '../workers/index.js';
+
+export interface Session extends Connected {
+  config: TemperConfig;
+  /** Whether the server is this user's embedded one. */
+  embedded: boolean;
+  /** Address of the embedded server's web UI. */
+  ui: string | null;
+  close(): Promise<void>;
+}
+
+/** Connects; starts or joins the embedded server where nothing names another. Throws ServiceUnavailable. */
+export async function openSession(): Promise<Session> {
+  const config = await loadConfig();
+  if (config.connection().connectionOptions.address !== undefined) {
+    const connected = await connect(config, null);
+    return { ...connected, config, embedded: false, ui: null, close: () => connected.connection.close() };
+  }
+  const server = await useDevServer(path.join(resolveRoots(null).cache, 'server'));
+  try {
+    const connected = await connect(config, server.address);
+    const close = async () => {
+      await connected.connection.close();
+      await server.release();
+    };
+    return { ...connected, config, embedded: true, ui: server.ui, close };
+  } catch (error) {
+    await server.release();
+    throw error;
+  }
+}
