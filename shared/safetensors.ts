@@ -2,7 +2,7 @@
  * The safetensors format (https://github.com/huggingface/safetensors): eight bytes of little-endian header length, a JSON
  * header, then the tensors' bytes without a gap. The reader trusts nothing and never touches the data; the writer streams.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { ModelError } from './errors.js';
@@ -331,7 +331,7 @@ export async function writeSafetensors(
   sources: readonly SafetensorsSource[],
   metadata?: Record<string, string>,
 ): Promise<WrittenFile> {
-  const partial = `${file}.${process.pid}.partial`;
+  const partial = `${file}.${randomUUID()}.partial`;
   const hash = createHash('sha256');
   let bytes = 0;
   const handle = await open(partial, 'w');

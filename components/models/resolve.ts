@@ -1,4 +1,5 @@
 /** From what a recipe calls a model to a local folder that has been checked. */
+import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
@@ -121,7 +122,8 @@ async function rememberedDigest(file: string, cache: string): Promise<string> {
   if (knownState === state && known !== undefined) return known;
   const { sha256: digest } = await digestFile(file);
   await mkdir(path.dirname(note), { recursive: true });
-  await writeFile(`${note}.${process.pid}`, `${state}\n${digest}`);
-  await rename(`${note}.${process.pid}`, note);
+  const partial = `${note}.${randomUUID()}`;
+  await writeFile(partial, `${state}\n${digest}`);
+  await rename(partial, note);
   return digest;
 }

@@ -1,4 +1,5 @@
 /** Turns a GGUF file into a Hugging Face model folder: weights dequantised natively, config and tokenizer rebuilt. */
+import { randomUUID } from 'node:crypto';
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { dequantize } from '../../../engine/index.js';
@@ -43,7 +44,7 @@ export async function convertGguf(file: string, target: string, options: Convert
   const { tokenizer, config: tokenizerConfig } = tokenizerFromGguf(gguf);
   const embedding = conversions.find(({ name }) => name === model.tensors[0]!.name)!;
 
-  const partial = `${target}.${process.pid}.${Date.now()}.partial`;
+  const partial = `${target}.${randomUUID()}.partial`;
   await mkdir(partial, { recursive: true });
   try {
     await writeWeights(gguf, conversions, partial, options);
@@ -132,11 +133,11 @@ async function writeWeights(
     const layout = layoutSafetensors(shard.tensors);
     const handle = await open(output, 'wx+');
     try {
-      await handle.write(layout.header, 0, layout.header.length, 0);
+      await writeFully(handle, layout.header, 0);
       await handle.truncate(layout.fileBytes);
       for (const { tensor, byteOffset, byteLength } of layout.tensors) {
         options.signal?.throwIfAborted();
-        await writeTensor(gguf, tensor, output, byteOffset, byteLength);
+        await writeTensor(gguf, tensor, { path: output, handle }, byteOffset, byteLength);
         if (tensor.permutedHeads !== null)
           await unpermute(handle, byteOffset, byteLength, tensor.shape, tensor.permutedHeads);
         done += tensor.source.byteLength;
@@ -154,13 +155,13 @@ async function writeWeights(
 async function writeTensor(
   gguf: GgufFile,
   tensor: Conversion,
-  output: string,
+  output: { path: string; handle: Handle },
   byteOffset: number,
   byteLength: number,
 ): Promise<void> {
   const { source, dtype } = tensor;
   if (ggmlTypes.get(source.type)!.name === dtype) {
-    await copyRange(gguf.file, source.byteOffset, output, byteOffset, byteLength);
+    await copyRange(gguf.file, source.byteOffset, output.handle, byteOffset, byteLength);
     return;
   }
   await dequantize({
@@ -168,7 +169,7 @@ async function writeTensor(
     byteOffset: source.byteOffset,
     type: source.type,
     elements: source.elements,
-    output,
+    output: output.path,
     outputOffset: byteOffset,
     dtype: dtype === 'F32' ? 'f32' : 'bf16',
   });
@@ -179,23 +180,21 @@ type Handle = Awaited<ReturnType<typeof open>>;
 async function copyRange(
   from: string,
   fromOffset: number,
-  to: string,
+  target: Handle,
   toOffset: number,
   byteLength: number,
 ): Promise<void> {
   const source = await open(from, 'r');
-  const target = await open(to, 'r+');
   try {
     const buffer = Buffer.alloc(Math.min(byteLength, 1 << 24));
     for (let done = 0; done < byteLength; ) {
-      const length = Math.min(buffer.length, byteLength - done);
-      await readFully(source, buffer.subarray(0, length), fromOffset + done, from);
-      await target.write(buffer, 0, length, toOffset + done);
-      done += length;
+      const chunk = buffer.subarray(0, Math.min(buffer.length, byteLength - done));
+      await readFully(source, chunk, fromOffset + done, from);
+      await writeFully(target, chunk, toOffset + done);
+      done += chunk.length;
     }
   } finally {
     await source.close();
-    await target.close();
   }
 }
 
@@ -222,7 +221,7 @@ async function unpermute(
       const original = (row % 2) * (headDim / 2) + Math.floor(row / 2);
       interleaved.copy(restored, original * rowBytes, row * rowBytes, (row + 1) * rowBytes);
     }
-    await handle.write(restored, 0, headBytes, at);
+    await writeFully(handle, restored, at);
   }
 }
 
@@ -231,6 +230,12 @@ async function readFully(handle: Handle, buffer: Buffer, position: number, place
     const { bytesRead } = await handle.read(buffer, done, buffer.length - done, position + done);
     if (bytesRead === 0) throw new ModelError(`${place}: became shorter while it was read`);
     done += bytesRead;
+  }
+}
+
+async function writeFully(handle: Handle, buffer: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < buffer.length; ) {
+    done += (await handle.write(buffer, done, buffer.length - done, position + done)).bytesWritten;
   }
 }
 

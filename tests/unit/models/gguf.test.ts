@@ -1,7 +1,9 @@
+import { cpSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import {
+  checkFinite,
   type GgufFile,
   locateWeights,
   openModel,
@@ -10,6 +12,7 @@ import {
   tokenizerFromGguf,
 } from '../../../components/models/index.js';
 import { llamaConfigFromGguf } from '../../../components/models/llama/gguf.js';
+import { firstNonFinite } from '../../../engine/index.js';
 import { readSafetensorsHeader } from '../../../shared/safetensors.js';
 import { golden } from '../../support/goldens.js';
 
@@ -278,4 +281,19 @@ test('weights that do not fit their config are listed by name, all at once', asy
   );
   const smaller = await openModel(source, { num_hidden_layers: 1 });
   await expect(locateWeights(source, smaller)).rejects.toThrow(/unexpected: model.layers.1/);
+});
+
+test('a weight that is not finite is named, with its place', async () => {
+  const target = path.join(folder, 'damaged');
+  cpSync(golden('models', 'explicit_head_dim'), target, { recursive: true });
+  const model = await openModel(target);
+  const weights = await locateWeights(target, model);
+  const { file, byteOffset } = weights.get('model.layers.1.mlp.up_proj.weight')!;
+  await expect(checkFinite(weights, firstNonFinite)).resolves.toBeUndefined();
+  const bytes = await readFile(file);
+  bytes.writeFloatLE(Number.NaN, byteOffset + 4 * 17);
+  await writeFile(file, bytes);
+  await expect(checkFinite(weights, firstNonFinite)).rejects.toThrow(
+    /damaged\n {2}model.layers.1.mlp.up_proj.weight: element 17 is not finite/,
+  );
 });

@@ -5,11 +5,13 @@ import { ModelError } from '../../../shared/errors.js';
 import {
   layoutSafetensors,
   readSafetensorsHeader,
+  readStoredSafetensorsHeader,
   type SafetensorsSource,
   streamSafetensors,
   writeSafetensors,
 } from '../../../shared/safetensors.js';
 import { locateTensors, planShards, weightIndexJson } from '../../../shared/safetensors_index.js';
+import { openStorage } from '../../../shared/storage/index.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -179,6 +181,18 @@ describe('writing', () => {
     const twice = streamSafetensors([source('a', 'F32', [1], 0), source('a', 'F32', [1], 0)]);
     await expect(twice.next()).rejects.toThrow(/two tensors are named "a"/);
   });
+});
+
+test('a stored file reads as a local one does, through ranges of its storage', async () => {
+  const file = path.join(folder, 'stored.safetensors');
+  const storage = await openStorage(folder, { roots: null });
+  await storage.write('stored.safetensors', streamSafetensors([source('a', 'F32', [3], 1)]));
+  expect(await readStoredSafetensorsHeader(storage, 'stored.safetensors')).toEqual(
+    await readSafetensorsHeader(file),
+  );
+  await expect(readStoredSafetensorsHeader(storage, 'absent.safetensors')).rejects.toThrow(
+    /absent.safetensors: no such object/,
+  );
 });
 
 describe('a model in several files', () => {
