@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { useDevServer } from '../infra/temporal/dev_server.js';
 import { resolveRoots } from '../shared/storage/index.js';
-import { type Connected, connect, loadConfig, type TemperConfig } from '../workers/index.js';
+import { type Connected, connect, installRuntime, loadConfig, type TemperConfig } from '../workers/index.js';
 
 export interface Session extends Connected {
   config: TemperConfig;
@@ -16,6 +16,7 @@ export interface Session extends Connected {
 /** Connects; starts or joins the embedded server where nothing names another. Throws ServiceUnavailable. */
 export async function openSession(): Promise<Session> {
   const config = await loadConfig();
+  installRuntime(config);
   if (config.connection().connectionOptions.address !== undefined) {
     const connected = await connect(config, null);
     return { ...connected, config, embedded: false, ui: null, close: () => connected.connection.close() };

@@ -76,8 +76,8 @@ export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle
 
 let installed = false;
 
-/** Once in a process. The SDK's own signal handlers would end the process at a second signal, in the middle of a save. */
-function installRuntime(config: TemperConfig): void {
+/** Before the first connection, once in a process. The SDK's own signal handlers would end the process at a second signal, in the middle of a save. */
+export function installRuntime(config: TemperConfig): void {
   if (installed) return;
   installed = true;
   const { prometheus } = config.telemetry;
