@@ -46,12 +46,16 @@ void compare(const Case& test) {
         const bool ta = test.trans_a[p], tb = test.trans_b[p];
         const Values a = normal(test.a_dtype[p], ta ? std::vector{k, m} : std::vector{m, k});
         const Values b = normal(test.b_dtype[p], tb ? std::vector{n, k} : std::vector{k, n});
-        auto factor = [&](double x) { return test.compute == "bf16" ? round_to_bf16(static_cast<float>(x)) : x; };
+        std::vector<double> factors[2] = {a.data, b.data};
+        if (test.compute == "bf16")
+            for (auto& factor : factors)
+                for (double& x : factor) x = round_to_bf16(static_cast<float>(x));
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) {
                 double sum = 0, absolute = 0;
                 for (int64_t l = 0; l < k; l++) {
-                    const double term = factor(a[ta ? l * m + i : i * k + l]) * factor(b[tb ? j * k + l : l * n + j]);
+                    const double term = factors[0][static_cast<size_t>(ta ? l * m + i : i * k + l)] *
+                                        factors[1][static_cast<size_t>(tb ? j * k + l : l * n + j)];
                     sum += term;
                     absolute += std::fabs(term);
                 }
