@@ -5,6 +5,7 @@
  *     const { plan, tensors, memory } = compileTraining({ graph, optimizer: { name: 'adamw', weightDecay: () => 0 } });
  */
 
+import { OutOfMemoryError } from '../shared/errors.js';
 import { GraphBuilder } from './builder.js';
 import { GraphError } from './error.js';
 import type { Graph } from './graph.js';
@@ -212,7 +213,7 @@ function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recomp
     const made = attempt(level);
     if (made.assembled.plan.arenaBytes <= mode.arenaBudget) return made;
     if (level >= most) {
-      throw new GraphError(
+      throw new OutOfMemoryError(
         `graph ${graph.name}: with every layer recomputed the arena still takes ${made.assembled.plan.arenaBytes} bytes of ${mode.arenaBudget} there are; use a smaller micro-batch or packed sequence`,
       );
     }
