@@ -1,0 +1,95 @@
+/** A run as workers train it, without the workers: the recipe is admitted, prepared and trained in this process. */
+import { newestSound, openCheckpoint } from '../../components/checkpoint/index.js';
+import type { Admitted, EpochOutcome, PreparedData, RankStart, ShardedModel } from '../../contracts/index.js';
+import {
+  admit,
+  createTrainer,
+  prepareData,
+  type StepHooks,
+  shardModel,
+  type Trainer,
+  takeGeneration,
+} from '../../recipes/index.js';
+import { openStorage } from '../../shared/storage/index.js';
+
+export const quietHooks: StepHooks = { progress: () => undefined, signal: new AbortController().signal };
+
+export interface TrainingRun {
+  admitted: Admitted;
+  data: PreparedData;
+  model: ShardedModel;
+}
+
+export interface MetricsLine {
+  step: number;
+  loss?: number;
+  grad_norm?: number;
+  val_loss?: number;
+  generation: number;
+}
+
+/** Steps 1 and 2 of a run. `recipe` is what a file would hold; its paths are absolute. */
+export async function prepareRun(recipe: Record<string, unknown> & { name: string }): Promise<TrainingRun> {
+  const admitted = await admit(recipe, {
+    workflowId: recipe.name,
+    runId: recipe.name,
+    namespace: 'default',
+    roots: null,
+  });
+  const { run } = admitted;
+  return { admitted, data: await prepareData(run, quietHooks), model: await shardModel(run, quietHooks) };
+}
+
+/** A rank of the run's next generation. `onStep` is told of each optimiser step once it is done. */
+export async function openTrainer(
+  { admitted, data, model }: TrainingRun,
+  onStep: (step: number, trainer: Trainer) => void = () => undefined,
+): Promise<Trainer> {
+  const { run } = admitted;
+  const start: RankStart = {
+    type: 'start',
+    version: 1,
+    run,
+    generation: await takeGeneration(run, { holder: 'test', worldSize: 1 }),
+    holder: 'test',
+    rank: 0,
+    worldSize: 1,
+    device: 'cpu:0',
+    model: model.model,
+    data,
+  };
+  const trainer = await createTrainer(start, (event) => {
+    if (event.type === 'progress' && event.progress.phase === 'training')
+      onStep(event.progress.step, trainer);
+  });
+  return trainer;
+}
+
+/** Trains until the run is finished, or ends otherwise. */
+export async function trainToTheEnd(trainer: Trainer): Promise<EpochOutcome> {
+  for (let epoch = 0; ; epoch += 1) {
+    const outcome = await trainer.train(epoch);
+    if (outcome.kind !== 'epoch') return outcome;
+  }
+}
+
+/** The lines of the run's `metrics.jsonl`. */
+export async function readMetrics({ admitted }: TrainingRun): Promise<MetricsLine[]> {
+  const storage = await openStorage(admitted.run.outputDir, { roots: null });
+  const text = (await storage.read('metrics.jsonl')).toString('utf8');
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as MetricsLine);
+}
+
+/** Every tensor of the run's newest commit: trained parameters and their moments. */
+export async function committedTensors({ admitted }: TrainingRun): Promise<Map<string, Float32Array>> {
+  const storage = await openStorage(admitted.run.outputDir, { roots: null });
+  const checkpoint = await openCheckpoint(storage, (await newestSound(storage)).entry!);
+  const read = async ([name, { shape }]: [string, { shape: number[] }]) => {
+    const bytes = await checkpoint.readRows(name, 0, shape[0]!);
+    return [name, new Float32Array(new Uint8Array(bytes).buffer)] as const;
+  };
+  return new Map(await Promise.all(Object.entries(checkpoint.tensors).map(read)));
+}
