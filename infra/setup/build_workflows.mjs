@@ -11,14 +11,20 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 const target = path.join(root, 'dist/workflow-bundle.js');
 const require = createRequire(import.meta.url);
 
+/** Over the workflows, and the contracts that they import when they run. */
 async function sourcesDigest() {
   const hash = createHash('sha256').update(require('@temporalio/worker/package.json').version);
-  for (const room of ['workflows', 'contracts']) {
-    const folder = path.join(root, 'dist', room);
-    for (const name of (await readdir(folder)).filter((entry) => entry.endsWith('.js')).sort()) {
-      hash.update(`${room}/${name}\0`).update(await readFile(path.join(folder, name)));
-    }
+  const folder = path.join(root, 'dist/workflows');
+  const files = (await readdir(folder))
+    .filter((name) => name.endsWith('.js'))
+    .map((name) => path.join(folder, name));
+  const contracts = new Set();
+  for (const file of files.sort()) {
+    const code = await readFile(file, 'utf8');
+    hash.update(code);
+    for (const [, imported] of code.matchAll(/from "\.\.\/(contracts\/[^"]+)"/g)) contracts.add(imported);
   }
+  for (const file of [...contracts].sort()) hash.update(await readFile(path.join(root, 'dist', file)));
   return hash.digest('hex');
 }
 

@@ -62,12 +62,13 @@ system_packages() {
   fi
 }
 
+# `npm ci` refuses a lock file without every platform's optional packages, and some registries do not serve them all.
 # Packages are complete when they were installed from exactly this lock file.
 npm_packages() {
   local wanted
   wanted=$(sha256sum package-lock.json | cut -d' ' -f1)
   [ "$(cat node_modules/.temper-lock 2>/dev/null)" != "$wanted" ] || return 0
-  install_npm() { ONNXRUNTIME_NODE_INSTALL=skip npm ci --ignore-scripts --no-progress && echo "$wanted" >node_modules/.temper-lock; }
+  install_npm() { ONNXRUNTIME_NODE_INSTALL=skip npm install --no-save --ignore-scripts --no-progress && echo "$wanted" >node_modules/.temper-lock; }
   step "npm packages" install_npm
 }
 

@@ -1,0 +1,55 @@
+// Runs the quickstart's recipe with the public command and shows what came of it: scores before and after, the loss
+// curve, where the adapter lies and how to load it.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { plot } from '../../dist/cli/plot.js';
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+const recipe = path.join(root, 'examples/llm/smollm2_135m_countries_lora.yaml');
+const cache = process.env.TEMPER_CACHE || path.join(homedir(), '.cache/temper');
+const weights = path.join(cache, 'models/SmolLM2-135M-Instruct.Q4_1.gguf');
+const environment = { ...process.env };
+if (existsSync(weights)) environment.TEMPER_QUICKSTART_MODEL ??= weights;
+
+const command = path.join(root, 'bin/temper');
+const shown = (text) => process.stdout.write(`${text}\n`);
+shown(`\n$ temper run ${path.relative(process.cwd(), recipe)} --new\n`);
+const child = spawn(command, ['run', recipe, '--new', '--json', ...process.argv.slice(2)], {
+  env: environment,
+  stdio: ['inherit', 'pipe', 'inherit'],
+});
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {}); // the run decides what they mean
+let output = '';
+child.stdout.setEncoding('utf8');
+child.stdout.on('data', (text) => {
+  output += text;
+});
+const code = await new Promise((resolve) => child.on('close', resolve));
+if (code !== 0) process.exit(code ?? 1);
+report(JSON.parse(output), await readFile(path.join(JSON.parse(output).outputDir, 'metrics.jsonl'), 'utf8'));
+
+function report(result, journal) {
+  const steps = journal
+    .split('\n')
+    .filter((line) => line.includes('"grad_norm"'))
+    .map((line) => JSON.parse(line));
+  const losses = steps.map(({ loss }) => loss);
+  const { before, after } = result.evaluation;
+  const row = (name, from, to) => shown(`  ${name.padEnd(22)} ${from.padStart(9)} → ${to.padStart(9)}`);
+  const seconds = Math.round((Date.parse(result.finishedAt) - Date.parse(result.startedAt)) / 1000);
+  const tokens = steps.map(({ tps }) => tps).sort((a, b) => a - b)[Math.floor(steps.length / 2)];
+  shown(`\nSmolLM2-135M-Instruct, LoRA, ${result.steps} steps in ${seconds} s (${Math.round(tokens)} tokens/s)\n`);
+  shown('40 countries it never saw           before       after');
+  row('loss', before.val_loss.toFixed(3), after.val_loss.toFixed(3));
+  row('perplexity', before.perplexity.toFixed(2), after.perplexity.toFixed(2));
+  shown(`\nTraining loss by step\n\n${plot(losses, 60, 8)}\n`);
+  shown(`The adapter: ${result.model}`);
+  shown('Load it in Python:\n');
+  shown('  from peft import AutoPeftModelForCausalLM');
+  shown(`  model = AutoPeftModelForCausalLM.from_pretrained("${result.model}")\n`);
+  shown('Kill it next time (Ctrl-C, kill -9, anything) and start the same run again without --new: it goes on where it was.');
+}
