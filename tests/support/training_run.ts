@@ -65,11 +65,13 @@ export async function openTrainer(
   return trainer;
 }
 
-/** Trains until the run is finished, or ends otherwise. */
-export async function trainToTheEnd(trainer: Trainer): Promise<EpochOutcome> {
+/** Trains until the run is finished, or ends otherwise: the outcome of each epoch. */
+export async function trainToTheEnd(trainer: Trainer): Promise<EpochOutcome[]> {
+  const outcomes: EpochOutcome[] = [];
   for (let epoch = 0; ; epoch += 1) {
     const outcome = await trainer.train(epoch);
-    if (outcome.kind !== 'epoch') return outcome;
+    outcomes.push(outcome);
+    if (outcome.kind !== 'epoch') return outcomes;
   }
 }
 
