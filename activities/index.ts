@@ -17,7 +17,7 @@ import { shardModelActivity } from './shard_model.js';
 import { createTrainEpoch } from './train_epoch.js';
 
 export type { AdmitOptions } from './admit.js';
-export type { RankHost } from './rank_host.js';
+export type { ProgressListener, RankHost } from './rank_host.js';
 
 export function controlActivities(options: AdmitOptions): ControlActivities {
   return { ...createAdmit(options), ...finishActivity };

@@ -14,7 +14,7 @@ import {
   trainRequestSchema,
 } from '../contracts/index.js';
 import { toTrainingFailure } from './failure.js';
-import type { RankHost } from './rank_host.js';
+import type { ProgressListener, RankHost } from './rank_host.js';
 
 /** ms between heartbeats that repeat the last progress; the worker throttles them to one a second. */
 const beat = 1000;
@@ -30,8 +30,8 @@ async function trainEpoch(host: RankHost, request: TrainRequest): Promise<TrainO
   const reporter = new Reporter(context);
   const timer = setInterval(() => context.heartbeat(reporter.last), beat);
   try {
-    const trained = host.train(request, (progress) => reporter.take(progress));
-    const outcome = await Promise.race([trained, abandoned(context, host, request, trained)]);
+    const trained = host.train(request, reporter.take);
+    const outcome = await Promise.race([trained, abandoned(context, host, request, reporter.take, trained)]);
     return outcome === 'detached' ? { kind: 'detached' } : { kind: 'ended', outcome };
   } catch (error) {
     throw toTrainingFailure(error);
@@ -49,6 +49,7 @@ async function abandoned(
   context: Context,
   host: RankHost,
   { grant, run }: TrainRequest,
+  listener: ProgressListener,
   trained: Promise<EpochOutcome | 'detached'>,
 ): Promise<EpochOutcome | 'detached'> {
   await context.cancelled.catch(() => undefined);
@@ -57,7 +58,7 @@ async function abandoned(
     host.preempt(grant);
     return await trained;
   }
-  if (await isRunning(context, run.run)) host.orphan(grant);
+  if (await isRunning(context, run.run)) host.orphan(grant, listener);
   else await host.release(grant);
   throw new CancelledFailure('the workflow no longer waits for this activity');
 }
@@ -79,7 +80,7 @@ class Reporter {
 
   constructor(private readonly context: Context) {}
 
-  take(progress: Progress): void {
+  readonly take = (progress: Progress): void => {
     this.last = progress;
     this.context.heartbeat(progress);
     const first = this.phase !== 'training' && progress.phase === 'training' && this.reportedAt === 0;
@@ -92,5 +93,5 @@ class Reporter {
       .getHandle(workflowId)
       .signal(signalNames.report, progress)
       .catch(() => undefined);
-  }
+  };
 }

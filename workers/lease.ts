@@ -1,11 +1,11 @@
 /** One slot as one run holds it: the device, the generation, and the rank's process. */
 import { ApplicationFailure } from '@temporalio/common';
+import type { ProgressListener } from '../activities/index.js';
 import {
   type ControlMessage,
   type EpochOutcome,
   failureTypes,
   type Grant,
-  type Progress,
   type RunReference,
   type TrainRequest,
 } from '../contracts/index.js';
@@ -24,9 +24,9 @@ export class Lease {
   private loaded = false;
   /** The epoch under way, or the last one: its outcome stays for a workflow that did not hear it. */
   private epoch: { number: number; outcome: Promise<EpochOutcome>; settled: boolean } | null = null;
-  private listener: (progress: Progress) => void = () => {};
-  /** Ends the wait of the present `train`, but not the training. */
-  private letGo: { detach: () => void; fail: (error: unknown) => void } | null = null;
+  /** The present `train`: who listens, and how its wait ends without ending the training. */
+  private wait: { listener: ProgressListener; detach: () => void; fail: (error: unknown) => void } | null =
+    null;
   /** Wishes that came before there was a rank. */
   private early: ControlMessage['action'][] = [];
   private idle: NodeJS.Timeout | null = null;
@@ -51,29 +51,26 @@ export class Lease {
     return this.rank !== null;
   }
 
-  /** See RankHost.train. */
-  async train(
-    request: TrainRequest,
-    onProgress: (progress: Progress) => void,
-  ): Promise<EpochOutcome | 'detached'> {
+  /** See RankHost.train. A newer call takes over: the older one returns `detached`. */
+  async train(request: TrainRequest, listener: ProgressListener): Promise<EpochOutcome | 'detached'> {
     this.rest(false);
-    this.listener = onProgress;
-    if (this.rank?.progress != null) onProgress(this.rank.progress);
-    const epoch = this.epoch?.number === request.epoch ? this.epoch : this.begin(request);
+    this.wait?.detach();
     const detached = new Promise<'detached'>((resolve, reject) => {
-      this.letGo = { detach: () => resolve('detached'), fail: reject };
+      this.wait = { listener, detach: () => resolve('detached'), fail: reject };
     });
+    const mine = this.wait;
+    if (this.rank?.progress != null) listener(this.rank.progress);
+    const epoch = this.epoch?.number === request.epoch ? this.epoch : this.begin(request);
     try {
       const outcome = await Promise.race([epoch.outcome, detached]);
       if (outcome !== 'detached' && outcome.kind === 'preempted') await this.end();
-      else this.rest(true);
+      else if (this.wait === mine) this.rest(true);
       return outcome;
     } catch (error) {
       await this.end();
       throw error;
     } finally {
-      this.listener = () => {};
-      this.letGo = null;
+      if (this.wait === mine) this.wait = null;
     }
   }
 
@@ -89,7 +86,7 @@ export class Lease {
 
   private async trainOn(request: TrainRequest): Promise<EpochOutcome> {
     if (this.rank === null) {
-      this.rank = new RankProcess(this.environment, (progress) => this.listener(progress));
+      this.rank = new RankProcess(this.environment, (progress) => this.wait?.listener(progress));
       void this.rank.gone.then(() => this.end());
       for (const action of this.early.splice(0)) this.rank.control(action);
     }
@@ -117,13 +114,12 @@ export class Lease {
   }
 
   detach(): void {
-    this.letGo?.detach();
+    this.wait?.detach();
   }
 
-  /** Nobody listens; the slot is kept for a while. */
-  orphan(): void {
-    this.letGo?.detach();
-    this.rest(true);
+  /** That listener is gone; without another one the slot is kept for a while. */
+  orphan(listener: ProgressListener): void {
+    if (this.wait?.listener === listener) this.wait.detach();
   }
 
   /** Commits where there is something to commit, and ends. Resolves when the device is free. */
@@ -131,7 +127,7 @@ export class Lease {
     const { rank, epoch } = this;
     if (rank === null || epoch === null || epoch.settled) return await this.end();
     if (!this.loaded) {
-      this.letGo?.fail(
+      this.wait?.fail(
         ApplicationFailure.nonRetryable(
           'the host makes way before the run had loaded',
           failureTypes.leaseLost,

@@ -1,5 +1,6 @@
 /** The parent's side of a rank: starts its process, speaks to it, and sees its death at once. */
 import { type ChildProcess, fork } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ApplicationFailure } from '@temporalio/common';
 import {
@@ -21,6 +22,14 @@ const program = fileURLToPath(new URL('./rank.js', import.meta.url));
 const keptLines = 20;
 /** ms that a rank may take to end by itself before it is killed. */
 const exitGrace = 10_000;
+
+/**
+ * ms without a word from a rank and without work on the CPU after which it counts as hung. A rank that computes a long
+ * step says nothing either, but works.
+ */
+const defaultStallLimit = 600_000;
+/** Seconds of CPU time below which a silent rank does not work; its idle event loop takes some too. */
+const idleCpuSeconds = 1;
 
 interface Waiter {
   event: 'ready' | 'outcome';
@@ -45,6 +54,7 @@ export class RankProcess {
   constructor(
     environment: Record<string, string>,
     private readonly onProgress: (progress: Progress) => void,
+    stallLimit = defaultStallLimit,
   ) {
     this.child = fork(program, [], {
       serialization: 'advanced',
@@ -55,6 +65,7 @@ export class RankProcess {
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       stream.setEncoding('utf8').on('data', (text: string) => this.keep(text));
     }
+    this.watch(stallLimit);
     this.gone = new Promise((resolve) => {
       // 'close' comes after the last words were read; 'error' when there never was a process.
       this.child.on('close', (code, signal) => {
@@ -144,9 +155,41 @@ export class RankProcess {
     });
   }
 
+  /** Ends a rank that hangs, so that a heartbeat of its parent does not keep it alive for ever. */
+  private watch(stallLimit: number): void {
+    let since = { event: this.aliveAt, cpu: 0, at: Date.now() };
+    const timer = setInterval(
+      () => {
+        const cpu = cpuSeconds(this.child.pid);
+        if (cpu === null || this.waiter === null || this.progress?.phase === 'paused') {
+          since = { event: this.aliveAt, cpu: cpu ?? 0, at: Date.now() };
+        } else if (since.event !== this.aliveAt || cpu - since.cpu > idleCpuSeconds) {
+          since = { event: this.aliveAt, cpu, at: Date.now() };
+        } else if (Date.now() - since.at > stallLimit) {
+          this.end(this.lost(`it hung: no word and no work for ${stallLimit / 1000} s`));
+          this.kill();
+        }
+      },
+      Math.max(50, stallLimit / 20),
+    ).unref();
+    this.child.on('exit', () => clearInterval(timer));
+  }
+
   private keep(text: string): void {
     this.lastWords = [...this.lastWords, ...text.split('\n').filter((line) => line.trim() !== '')].slice(
       -keptLines,
     );
+  }
+}
+
+/** CPU time a process has used, its threads' included; null where that cannot be known. */
+function cpuSeconds(pid: number | undefined): number | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // Clock ticks, of which Linux has a hundred a second on every platform Node.js runs on.
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return null;
   }
 }

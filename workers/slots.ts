@@ -1,12 +1,11 @@
 /** The slots of a host: which run holds which device. */
 import { ApplicationFailure } from '@temporalio/common';
-import type { RankHost } from '../activities/index.js';
+import type { ProgressListener, RankHost } from '../activities/index.js';
 import {
   type ControlMessage,
   type EpochOutcome,
   failureTypes,
   type Grant,
-  type Progress,
   type RunReference,
   type TrainRequest,
 } from '../contracts/index.js';
@@ -86,10 +85,7 @@ export class Slots implements RankHost {
     return { TEMPER_THREADS: String(Math.max(1, Math.floor(defaultThreads() / this.devices.length))) };
   }
 
-  async train(
-    request: TrainRequest,
-    onProgress: (progress: Progress) => void,
-  ): Promise<EpochOutcome | 'detached'> {
+  async train(request: TrainRequest, listener: ProgressListener): Promise<EpochOutcome | 'detached'> {
     const lease = this.leaseOf(request.grant);
     if (lease === null || this.draining) {
       throw ApplicationFailure.nonRetryable(
@@ -97,7 +93,7 @@ export class Slots implements RankHost {
         failureTypes.leaseLost,
       );
     }
-    return await lease.train(request, onProgress);
+    return await lease.train(request, listener);
   }
 
   control(message: ControlMessage): void {
@@ -112,8 +108,8 @@ export class Slots implements RankHost {
     void this.leaseOf(grant)?.makeWay();
   }
 
-  orphan(grant: Grant): void {
-    this.leaseOf(grant)?.orphan();
+  orphan(grant: Grant, listener: ProgressListener): void {
+    this.leaseOf(grant)?.orphan(listener);
   }
 
   async release(grant: Grant): Promise<void> {

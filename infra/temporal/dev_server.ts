@@ -3,6 +3,7 @@
  * holds the database, its log, `server.json` (who it is) and a file for each process that uses it. The last user stops
  * it; users that were killed are recognised as dead and do not count.
  */
+import { randomUUID } from 'node:crypto';
 import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -41,7 +42,7 @@ export async function useDevServer(folder: string): Promise<DevServer> {
   return await locked(folder, async () => {
     const running = await findRunning(folder);
     const server = running ?? (await start(folder));
-    const user = path.join(folder, 'users', `${process.pid}.json`);
+    const user = path.join(folder, 'users', `${randomUUID()}.json`);
     await writeFile(user, JSON.stringify(identifyProcess()));
     let released: Promise<void> | null = null;
     return {
@@ -131,11 +132,11 @@ async function readJson(file: string): Promise<unknown> {
 /** Runs alone among all processes of the user. A lock whose holder is dead is taken over. */
 async function locked<T>(folder: string, work: () => Promise<T>): Promise<T> {
   const file = path.join(folder, 'lock');
-  const mine = `${file}.${process.pid}`;
+  const mine = `${file}.${randomUUID()}`;
   await writeFile(mine, JSON.stringify(identifyProcess()));
   try {
     // A link appears with its content, so that no lock is ever seen whose holder is not known.
-    while (!(await succeeds(link(mine, file)))) {
+    while (!(await unlessCode('EEXIST', link(mine, file)))) {
       if (await isAbandoned(file)) await takeAway(file, `${mine}.dead`);
       else await new Promise((resolve) => setTimeout(resolve, lockPause));
     }
@@ -156,14 +157,18 @@ async function isAbandoned(lock: string): Promise<boolean> {
 
 /** Removes a dead holder's lock, and puts it back when somebody living took it in the meantime. */
 async function takeAway(lock: string, aside: string): Promise<void> {
-  if (!(await succeeds(rename(lock, aside)))) return;
-  if (!(await isAbandoned(aside))) await succeeds(link(aside, lock));
+  if (!(await unlessCode('ENOENT', rename(lock, aside)))) return;
+  if (!(await isAbandoned(aside))) await unlessCode('EEXIST', link(aside, lock));
   await rm(aside, { force: true });
 }
 
-function succeeds(change: Promise<void>): Promise<boolean> {
-  return change.then(
-    () => true,
-    () => false,
-  );
+/** Whether the change was made; false for the error that somebody else's doing explains. */
+async function unlessCode(code: string, change: Promise<void>): Promise<boolean> {
+  try {
+    await change;
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === code) return false;
+    throw error;
+  }
 }

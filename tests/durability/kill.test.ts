@@ -212,3 +212,21 @@ test('stop ends a run early and publishes what it has', async () => {
   expect(result.steps).toBeLessThan(2 * stepsOfEpoch);
   await expect(readFile(path.join(result.model, 'config.json'))).resolves.toBeDefined();
 }, 120_000);
+
+test('a server that is away for longer than the heartbeat timeout costs no step', async () => {
+  const handle = await start('outage');
+  await reached('outage', 1, 3);
+  // Held where it is, so that the epoch is under way when the server comes back.
+  await handle.signal('pause');
+  while ((await handle.query<RunStatus>(queryNames.progress)).phase !== 'paused') {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await server.kill();
+  await new Promise((resolve) => setTimeout(resolve, 70_000));
+  await server.restart();
+  await handle.signal('resume');
+  const end = await ending(handle);
+  expectUndisturbed(end);
+  expect(interruptions(end)).toEqual([]);
+}, 240_000);

@@ -1,0 +1,52 @@
+/** What a host worker learns of its rank, with a real rank process. */
+import type { RankStart } from '../../contracts/index.js';
+import { RankProcess } from '../../workers/rank_process.js';
+
+const digest = 'a'.repeat(64);
+const start: RankStart = {
+  type: 'start',
+  version: 1,
+  run: { version: 1, run: 'r', outputDir: '/nonexistent/run', recipeDigest: digest },
+  generation: 1,
+  holder: 'default.host.1',
+  rank: 0,
+  worldSize: 1,
+  device: 'cpu:0',
+  model: '/nonexistent/model',
+  data: { train: '/nonexistent/data', validation: {}, report: {} },
+};
+
+test('a rank that cannot start says why, with the code of its error', async () => {
+  const rank = new RankProcess({}, () => {});
+  await expect(rank.start(start)).rejects.toMatchObject({
+    code: 'StorageError',
+    message: expect.stringContaining('/nonexistent/run'),
+  });
+  await rank.gone;
+});
+
+test('a killed rank is lost at once, and the failure names the signal', async () => {
+  const rank = new RankProcess({}, () => {});
+  const started = rank.start(start);
+  process.kill(rank.pid!, 'SIGKILL');
+  await expect(started).rejects.toMatchObject({
+    type: 'RankLost',
+    message: expect.stringContaining('SIGKILL'),
+  });
+});
+
+test('a rank that hangs is ended', async () => {
+  const rank = new RankProcess({}, () => {}, 1000);
+  process.kill(rank.pid!, 'SIGSTOP');
+  await expect(rank.start(start)).rejects.toMatchObject({
+    type: 'RankLost',
+    message: expect.stringContaining('hung'),
+  });
+  await rank.gone;
+});
+
+test('a rank that is told to exit does', async () => {
+  const rank = new RankProcess({}, () => {});
+  await rank.exit();
+  expect(() => process.kill(rank.pid!, 0)).toThrow('ESRCH');
+});
