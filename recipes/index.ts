@@ -6,5 +6,7 @@ export type { StepHooks } from './base/hooks.js';
 export { type Consolidated, type ConsolidateInput, consolidate } from './llm/consolidate.js';
 export { type EvaluateInput, evaluate } from './llm/evaluate.js';
 export { prepareData } from './llm/prepare_data.js';
+export { type ScoreOptions, type ScoreSummary, scoreFile } from './llm/score.js';
+export { Scorer, type ScorerOptions } from './llm/scorer.js';
 export { shardModel } from './llm/shard_model.js';
 export { createTrainer, type Trainer } from './llm/trainer.js';
