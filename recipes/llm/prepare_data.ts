@@ -3,16 +3,19 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   type Dataset,
+  findPrepared,
+  type PreparedPacks,
   prepareData as preparePacks,
   type TokenizerSource,
   validationSets,
 } from '../../components/datasets/llm/index.js';
-import { loadTokenizer } from '../../components/models/index.js';
+import { loadTokenizer, type Model, type ResolvedModel } from '../../components/models/index.js';
 import type { DataReport, PreparedData, RunReference } from '../../contracts/index.js';
 import { defaultThreads } from '../../engine/index.js';
 import type { StepHooks } from '../base/hooks.js';
 import { openRun } from '../base/run_folder.js';
 import { resolveRunModel } from './model.js';
+import type { Recipe } from './recipe.js';
 
 /** Tokenises, masks and packs every dataset of the run into the cache; what is there already is found by its digest. */
 export async function prepareData(run: RunReference, hooks: StepHooks): Promise<PreparedData> {
@@ -22,11 +25,8 @@ export async function prepareData(run: RunReference, hooks: StepHooks): Promise<
   const tokenizer = await tokenizerSource(resolved.folder);
   const prepare = async (name: string, dataset: Dataset) => {
     const packs = await preparePacks({
+      ...packOptions(recipe, resolved.model, tokenizer, cache),
       dataset,
-      packedSequenceSize: recipe.data.packed_sequence_size,
-      tokenizer,
-      vocabularySize: resolved.model.vocabSize,
-      cache: path.join(cache, 'packs'),
       threads: defaultThreads(),
       onProgress: ({ fraction, text }) => hooks.progress(fraction, `${name}: ${text}`),
       signal: hooks.signal,
@@ -42,6 +42,30 @@ export async function prepareData(run: RunReference, hooks: StepHooks): Promise<
     report[name] = prepared.report;
   }
   return { train: train.folder, validation, report };
+}
+
+/** The packs of a recipe that are in the cache already, by the name of their dataset; null for those that are not. */
+export async function preparedPacks(
+  recipe: Recipe,
+  resolved: ResolvedModel,
+  cache: string,
+): Promise<Record<string, PreparedPacks | null>> {
+  const options = packOptions(recipe, resolved.model, await tokenizerSource(resolved.folder), cache);
+  const sets = Object.entries({ train: recipe.data.train, ...validationSets(recipe.data) });
+  const found = sets.map(
+    async ([name, dataset]) => [name, await findPrepared({ ...options, dataset })] as const,
+  );
+  return Object.fromEntries(await Promise.all(found));
+}
+
+/** What decides the packs of every dataset of a recipe, and where they lie. */
+function packOptions(recipe: Recipe, model: Model, tokenizer: TokenizerSource | null, cache: string) {
+  return {
+    packedSequenceSize: recipe.data.packed_sequence_size,
+    tokenizer,
+    vocabularySize: model.vocabSize,
+    cache: path.join(cache, 'packs'),
+  };
 }
 
 /** How worker threads build the model's tokenizer; null when the model has none, which pretokenized data does not need. */

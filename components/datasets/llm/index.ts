@@ -1,7 +1,13 @@
 export { assembleMicroBatch, type MicroBatch } from './batch.js';
 export { type Document, ignored } from './document.js';
 export { EpochOrder } from './order.js';
-export { type PreparedPacks, type PrepareOptions, type PrepareProgress, prepareData } from './prepare.js';
+export {
+  findPrepared,
+  type PreparedPacks,
+  type PrepareOptions,
+  type PrepareProgress,
+  prepareData,
+} from './prepare.js';
 export { type Preview, type PreviewOptions, previewDataset } from './preview.js';
 export { LocalPackFolder, type NumberedPack, type PackFolder, PackReader } from './reader.js';
 export { datasetDefinitions, registerDataset } from './registry.js';

@@ -90,6 +90,14 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedPack
   }
 }
 
+/** What `prepareData` has made of these options; null where it has yet to. Throws DataError for files that are not there. */
+export async function findPrepared(options: PrepareOptions): Promise<PreparedPacks | null> {
+  const digest = packsDigest(await planSources(options), options);
+  const folder = path.join(options.cache, digest);
+  const index = await publishedPacks(folder);
+  return index === null ? null : { folder, digest, index, reused: true };
+}
+
 async function planSources({ dataset, tokenizer, signal }: PrepareOptions): Promise<PlannedSource[]> {
   const singles = isMixture(dataset) ? dataset.datasets : [{ weight: 1, dataset }];
   const sources: PlannedSource[] = [];

@@ -1,0 +1,74 @@
+import { planRun, type RunPlan, readRecipe } from '../../recipes/index.js';
+import { OutOfMemoryError } from '../../shared/errors.js';
+import type { PlanFlags } from '../commands.js';
+import type { Context } from '../context.js';
+import { ProgressDisplay } from '../progress.js';
+import { stepHooks } from '../step_progress.js';
+import { describeReport } from './preview.js';
+
+export async function plan(this: Context, flags: PlanFlags, recipe: string): Promise<void> {
+  const { value } = await readRecipe(recipe, this.overrides);
+  const display = new ProgressDisplay(process.stderr);
+  const { summary, text } = await planRun(value, stepHooks(display)).finally(() => display.clear());
+  if (flags.json) process.stdout.write(`${JSON.stringify(summary)}\n`);
+  else process.stdout.write(`${flags.print ? text() : describe(summary)}\n`);
+  if (summary.memory.total > summary.available) {
+    throw new OutOfMemoryError(
+      `the run needs ${gigabytes(summary.memory.total)} and this host has ${gigabytes(summary.available)} to give: ` +
+        'lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft)',
+    );
+  }
+}
+
+const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(3)} GB`;
+const millions = (count: number) => `${(count / 1e6).toFixed(2)} M`;
+const line = (name: string, ...cells: string[]) =>
+  `  ${name.padEnd(12)}${cells.map((cell) => cell.padStart(14)).join('')}`;
+
+function describe(summary: RunPlan): string {
+  const { model, batch, memory, recomputed, plan: compiled } = summary;
+  const programs = Object.entries(compiled.programs).map(([name, records]) => `${name} ${records}`);
+  return [
+    `${model.name}: ${millions(model.parameters)} parameters, ${millions(model.trained)} trained`,
+    `micro-batch of ${batch.micro} × ${batch.packedSequenceSize} tokens, ${batch.microBatchesPerStep} a step`,
+    `plan ${compiled.digest.slice(0, 16)}: ${compiled.records} records (${programs.join(', ')})`,
+    '',
+    'memory of a rank',
+    ...memoryLines(memory, summary.available),
+    `  activations kept of each layer: ${gigabytes(memory.perLayer)}; recomputed: ` +
+      `${recomputed.full} layers in full, cheap ops of ${recomputed.cheap}, of ${recomputed.of}`,
+    '',
+    ...workLines(summary),
+    '',
+    ...dataLines(summary),
+  ].join('\n');
+}
+
+function memoryLines({ perLayer: _, total, ...parts }: RunPlan['memory'], available: number): string[] {
+  return [
+    ...Object.entries(parts).map(([name, bytes]) => line(name, gigabytes(bytes))),
+    line('total', gigabytes(total), `of ${gigabytes(available)}`),
+  ];
+}
+
+function workLines({ work, batch }: RunPlan): string[] {
+  const gigaflops = (flops: number) => `${(flops / 1e9).toFixed(1)} GFLOP`;
+  const n = batch.microBatchesPerStep;
+  const row = (name: string, micro: number) => line(name, gigaflops(micro), gigaflops(micro * n));
+  return [
+    line('work', 'micro-batch', 'step'),
+    row('forward', work.forward),
+    row('recompute', work.recompute),
+    row('backward', work.backward),
+    line('optimizer', '', gigaflops(work.optimizer)),
+    line('bytes moved', gigabytes(work.microBytes), gigabytes(work.microBytes * n + work.optimizerBytes)),
+  ];
+}
+
+function dataLines({ steps, data, dataProblem }: RunPlan): string[] {
+  if (dataProblem !== null) return [`steps are not known: ${dataProblem}`];
+  if (steps === null || data === null)
+    return ['steps are not known before the data are prepared, which a run does first'];
+  const reports = Object.entries(data).map(([name, report]) => describeReport(name, report));
+  return [...reports, `${steps.perEpoch} steps an epoch, ${steps.total} in all`];
+}
