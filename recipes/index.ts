@@ -6,6 +6,7 @@ export type { StepHooks } from './base/hooks.js';
 export { readRecipe } from './base/read_recipe.js';
 export { type Consolidated, type ConsolidateInput, consolidate } from './llm/consolidate.js';
 export { type EvaluateInput, evaluate } from './llm/evaluate.js';
+export { type Exported, type ExportOptions, exportRun } from './llm/export.js';
 export { planRun, type RunPlan } from './llm/plan.js';
 export { prepareData } from './llm/prepare_data.js';
 export { type PreviewRunOptions, previewRun, type SetPreview } from './llm/preview.js';

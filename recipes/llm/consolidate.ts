@@ -48,17 +48,12 @@ export async function consolidate(
   const { evaluation } = input;
   const publisher = await Publisher.open(opened, input.model.model, evaluation.commit);
   const metrics = prefixed(evaluation);
-  const card = modelCard(opened, evaluation);
   const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`);
-  const final = await publisher.publish(
-    opened.storage,
-    'final',
-    opened.recipe.peft === null ? 'full' : 'adapter',
-    card,
-    progress,
-  );
+  const publish = (name: string, form: ModelForm) =>
+    publisher.publish(opened.storage, name, form, modelCard(opened, evaluation, form), progress);
+  const final = await publish('final', opened.recipe.peft === null ? 'full' : 'adapter');
   if (opened.recipe.peft !== null && opened.recipe.export.merge_adapter) {
-    await publisher.publish(opened.storage, 'merged', 'merged', card, progress);
+    await publish('merged', 'merged');
   }
   return { model: final, metrics };
 }

@@ -31,7 +31,11 @@ export async function evaluate(
   const newest = (await newestSound(storage)).entry;
   if (newest === null)
     throw new CheckpointError(`${storage.uri}: the run has no sound checkpoint to publish`);
-  const chosen = recipe.evaluation.load_best ? await best(storage, newest) : newest;
+  return evaluationOf(storage, recipe.evaluation.load_best ? await best(storage, newest) : newest);
+}
+
+/** What a run's ranks recorded of a commit, beside what they recorded before the first step. */
+export async function evaluationOf(storage: Storage, chosen: CheckpointEntry): Promise<Evaluation> {
   return {
     before: withPerplexity(await scoresBefore(storage)),
     after: withPerplexity(chosen.trainer.validation),
