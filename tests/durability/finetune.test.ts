@@ -1,0 +1,131 @@
+/** The workflow as people reach it: the official CLI on one side, real workers on the other. */
+import { spawnSync } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { WorkflowFailedError } from '@temporalio/client';
+import { defaultTaskQueue, type FinetuneResult, workflowType } from '../../contracts/index.js';
+import { findTemporalCli } from '../../infra/temporal/server_process.js';
+import { Deployment } from '../support/deployment.js';
+
+let deployment: Deployment;
+
+beforeAll(async () => {
+  deployment = await Deployment.start();
+}, 120_000);
+afterAll(async () => deployment.stop(), 60_000);
+
+/** `temporal workflow execute` with a recipe as its input file. */
+async function execute(name: string, recipe: unknown) {
+  const file = path.join(deployment.folder, `${name}.json`);
+  await writeFile(file, JSON.stringify(recipe));
+  const options = [
+    '--type',
+    workflowType,
+    '--task-queue',
+    defaultTaskQueue,
+    '--workflow-id',
+    name,
+    '--input-file',
+    file,
+  ];
+  const command = [
+    'workflow',
+    'execute',
+    '--address',
+    deployment.server.address,
+    ...options,
+    '--output',
+    'json',
+  ];
+  return spawnSync(findTemporalCli(), command, { encoding: 'utf8' });
+}
+
+test('temporal workflow execute runs a recipe', async () => {
+  const { stdout, status } = await execute('official', deployment.recipe('official'));
+  expect(status).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({
+    status: 'COMPLETED',
+    result: { run: 'official', state: 'completed' },
+  });
+}, 120_000);
+
+test('an invalid recipe fails the workflow at once, with every problem in the message', async () => {
+  const recipe = { ...deployment.recipe('invalid'), seed: 'one', pefd: {}, training: { num_epochs: 0 } };
+  const began = Date.now();
+  const { stdout, status } = await execute('invalid', recipe);
+  expect(status).not.toBe(0);
+  expect(Date.now() - began).toBeLessThan(15_000);
+  const error = await deployment.client.workflow
+    .getHandle('invalid')
+    .result()
+    .catch((thrown: unknown) => thrown);
+  const cause = (error as WorkflowFailedError).cause!;
+  expect(cause).toMatchObject({ type: 'InvalidRecipe' });
+  for (const key of ['seed', 'pefd', 'training.num_epochs']) {
+    expect(cause.message).toContain(key);
+    expect(stdout).toContain(key);
+  }
+}, 60_000);
+
+test('a completed run is not trained again', async () => {
+  const first = (await (await deployment.run('again')).result()) as FinetuneResult;
+  const second = (await (await deployment.run('again')).result()) as FinetuneResult;
+  expect(second).toEqual(first);
+}, 120_000);
+
+test('runs wait for a slot and get it one after the other', async () => {
+  const handles = [await deployment.run('first'), await deployment.run('second')];
+  const results = (await Promise.all(handles.map((handle) => handle.result()))) as FinetuneResult[];
+  const spans = results.map(({ timeline }) => {
+    const at = (event: string) => Date.parse(timeline.findLast((entry) => entry.event === event)!.at);
+    return { from: at('gang_granted'), to: at('epoch_finished') };
+  });
+  const [earlier, later] = spans.sort((a, b) => a.from - b.from) as [(typeof spans)[0], (typeof spans)[0]];
+  expect(later.from).toBeGreaterThanOrEqual(earlier.to);
+}, 120_000);
+
+test('a terminated run gives its slot back', async () => {
+  const handle = await deployment.run('terminated', { training: { num_epochs: 1000, precision: 'fp32' } });
+  await deployment.reached('terminated', 1, 3);
+  const [rank] = deployment.ranks();
+  await handle.terminate('by hand');
+  const gone = () => spawnSync('kill', ['-0', String(rank)]).status !== 0;
+  while (!gone()) await new Promise((resolve) => setTimeout(resolve, 100));
+  expect((await (await deployment.run('next')).result()) as FinetuneResult).toMatchObject({
+    state: 'completed',
+  });
+}, 120_000);
+
+test('a cancelled run keeps its checkpoint, and goes on from it when it is started again', async () => {
+  const long = { training: { num_epochs: 1000, precision: 'fp32' } };
+  const handle = await deployment.run('cancelled', long);
+  await deployment.reached('cancelled', 1, 12);
+  await handle.cancel();
+  await expect(handle.result()).rejects.toMatchObject({ cause: { name: 'CancelledFailure' } });
+  const again = await deployment.run('cancelled', { training: { num_epochs: 2, precision: 'fp32' } });
+  const { timeline } = (await again.result()) as FinetuneResult;
+  expect(timeline.find(({ event }) => event === 'resumed')!.step).toBeGreaterThanOrEqual(12);
+}, 120_000);
+
+test('a host killed while it prepares data is not waited for', async () => {
+  const data = {
+    train: { dataset_type: 'mock', documents: 400_000 },
+    packed_sequence_size: 256,
+    batch_size: { global: 4, micro: 1 },
+  };
+  const handle = await deployment.run('preparing', { data, training: { max_steps: 3, precision: 'fp32' } });
+  await deployment.phase(handle, 'preparing_data');
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await deployment.host.kill();
+  await deployment.restart('host');
+  const restarted = Date.now();
+  // The heartbeat timeout is 30 s: the new host worker tells that the old one is dead.
+  for (;;) {
+    const { raw } = await handle.describe();
+    const pending = raw.pendingActivities?.[0];
+    if (pending?.activityType?.name !== 'prepareData' || (pending.attempt ?? 1) > 1) break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect(Date.now() - restarted).toBeLessThan(10_000);
+  expect(((await handle.result()) as FinetuneResult).steps).toBe(3);
+}, 180_000);

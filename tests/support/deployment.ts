@@ -1,0 +1,130 @@
+/** A small real deployment for tests: server, control worker and host worker in processes of their own, tiny runs. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
+import {
+  defaultTaskQueue,
+  type FinetuneResult,
+  queryNames,
+  type RunPhase,
+  type RunStatus,
+  type TimelineEntry,
+  workflowType,
+} from '../../contracts/index.js';
+import { TestServer } from './temporal_server.js';
+import { writeTinyModel } from './tiny_model.js';
+import { TestWorker } from './worker_process.js';
+
+/** Two epochs of this many steps. */
+export const stepsOfEpoch = 20;
+
+export interface Ending {
+  result: FinetuneResult;
+  /** Loss by step. */
+  losses: Map<number, number>;
+  /** sha256 of the published weights. */
+  weights: string;
+}
+
+export class Deployment {
+  private constructor(
+    readonly folder: string,
+    readonly server: TestServer,
+    private readonly connection: Connection,
+    readonly client: Client,
+    public control: TestWorker,
+    public host: TestWorker,
+  ) {}
+
+  static async start(): Promise<Deployment> {
+    const folder = await mkdtemp(path.join(tmpdir(), 'temper-deployment-'));
+    await writeTinyModel(path.join(folder, 'model'));
+    const server = await TestServer.start();
+    const connection = await Connection.connect({ address: server.address });
+    const worker = (role: 'control' | 'host') => Deployment.worker(folder, server, role);
+    const [control, host] = await Promise.all([worker('control'), worker('host')]);
+    return new Deployment(folder, server, connection, new Client({ connection }), control, host);
+  }
+
+  /** One thread: several deployments may share the machine. */
+  private static worker(folder: string, server: TestServer, role: 'control' | 'host'): Promise<TestWorker> {
+    const environment = { TEMPER_CACHE: path.join(folder, 'cache'), TEMPER_THREADS: '1' };
+    return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), environment);
+  }
+
+  /** Starts a worker of that role in the place of the one that ended. */
+  async restart(role: 'control' | 'host'): Promise<void> {
+    this[role] = await Deployment.worker(this.folder, this.server, role);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.control.stop(), this.host.stop()]);
+    await this.connection.close();
+    await this.server.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** A recipe of two epochs on random packs. */
+  recipe(name: string): Record<string, unknown> {
+    return {
+      name,
+      model: { name: path.join(this.folder, 'model') },
+      data: {
+        train: { dataset_type: 'mock_packed', packs: 4 * stepsOfEpoch },
+        packed_sequence_size: 256,
+        batch_size: { global: 4, micro: 1 },
+      },
+      training: { num_epochs: 2, precision: 'fp32', learning_rate: 1e-3 },
+      checkpoint: { every_steps: 5 },
+      output_dir: path.join(this.folder, name),
+    };
+  }
+
+  run(name: string, change: Record<string, unknown> = {}): Promise<WorkflowHandle> {
+    const args = [{ ...this.recipe(name), ...change }];
+    return this.client.workflow.start(workflowType, { taskQueue: defaultTaskQueue, workflowId: name, args });
+  }
+
+  /** Waits for the end, and checks that the metrics hold each step once. */
+  async ending(handle: WorkflowHandle): Promise<Ending> {
+    const result = (await handle.result()) as FinetuneResult;
+    const lines = (await readFile(path.join(result.outputDir, 'metrics.jsonl'), 'utf8')).trim().split('\n');
+    const steps = lines.map((line) => JSON.parse(line)).filter((line) => 'loss' in line);
+    expect(steps.map(({ step }) => step)).toEqual(
+      Array.from({ length: 2 * stepsOfEpoch }, (_, index) => index + 1),
+    );
+    const weights = await readFile(path.join(result.model, 'model.safetensors'));
+    return {
+      result,
+      losses: new Map(steps.map(({ step, loss }) => [step, loss])),
+      weights: createHash('sha256').update(weights).digest('hex'),
+    };
+  }
+
+  /** Waits until the generation has written so many lines of metrics. */
+  async reached(name: string, generation: number, lines: number): Promise<void> {
+    const file = path.join(this.folder, name, `g${generation}`, 'metrics.jsonl');
+    const written = async () => (await readFile(file, 'utf8').catch(() => '')).split('\n').length - 1;
+    while ((await written()) < lines) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  async phase(handle: WorkflowHandle, wanted: RunPhase): Promise<void> {
+    const status = () => handle.query<RunStatus>(queryNames.progress);
+    while ((await status()).phase !== wanted) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  /** Process ids of the host worker's ranks. */
+  ranks(): number[] {
+    const listed = execFileSync('ps', ['-o', 'pid=', '--ppid', String(this.host.child.pid)], {
+      encoding: 'utf8',
+    });
+    return listed.trim().split(/\s+/).map(Number);
+  }
+}
+
+export function interruptions({ timeline }: FinetuneResult): TimelineEntry[] {
+  return timeline.filter(({ event }) => /lost|preempted|error/.test(event));
+}
