@@ -1,0 +1,81 @@
+/** The machine and what was built on it: Node, engine, CPU, memory, GPUs, Python. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { defaultThreads, engineCapabilities } from '../../engine/index.js';
+import { memoryLimit } from '../../recipes/llm/memory.js';
+import { type Finding, fail, ok, reason, warn } from './finding.js';
+
+/** ms that a program may take to answer. */
+const patience = 5_000;
+/** Bytes that the smallest useful model needs with its optimiser and Node. */
+const leastMemory = 4e9;
+
+const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+
+export function checkNode(version: string = process.versions.node): Finding {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major > 20 || (major === 20 && minor >= 19)) return ok('node', version);
+  return fail('node', `${version} is too old`, 'install Node 20.19 or newer');
+}
+
+export function checkEngine(): Finding[] {
+  try {
+    const { version, isas, cpu } = engineCapabilities();
+    const threads = defaultThreads();
+    const best = isas[0]!;
+    const kernels = `${cpu}; kernels ${isas.join(', ')}; ${threads} thread${threads === 1 ? '' : 's'}`;
+    const engine = ok('engine', version);
+    if (best !== 'portable' || process.arch !== 'x64') return [engine, ok('cpu', kernels)];
+    return [
+      engine,
+      warn('cpu', kernels, 'this CPU has no AVX2: training works, and is several times slower'),
+    ];
+  } catch (error) {
+    return [fail('engine', reason(error), 'run `npm run setup`, and unset TEMPER_THREADS if it is named')];
+  }
+}
+
+export function checkMemory(limit: number = memoryLimit(), total: number = totalmem()): Finding {
+  const detail =
+    limit < total
+      ? `${gigabytes(limit)} (this container's limit; the machine has ${gigabytes(total)})`
+      : gigabytes(total);
+  if (limit >= leastMemory) return ok('memory', detail);
+  return warn('memory', detail, 'ask `temper plan RECIPE` what a run takes before starting it');
+}
+
+/** GPUs are reported, and said not to be used. */
+export async function checkGpus(): Promise<Finding> {
+  const listed = await output('nvidia-smi', ['--query-gpu=name', '--format=csv,noheader']);
+  const names = (listed ?? '').split('\n').filter((name) => name.trim() !== '');
+  if (names.length === 0) return ok('gpu', 'none found; this build trains on the CPU');
+  return warn(
+    'gpu',
+    `${names.length} × ${names[0]!.trim()}, not used`,
+    'this build of Temper trains on the CPU only',
+  );
+}
+
+/** What the comparisons with PyTorch, transformers and peft need, and nothing else. */
+export async function checkPython(cache: string): Promise<Finding> {
+  const version = await output('python3', ['--version']);
+  const peers = existsSync(path.join(cache, 'peers')) ? 'peers installed' : 'no peers';
+  if (version === null) return ok('python', 'none found; only `npm run test:interop` and `bench` want it');
+  return ok(
+    'python',
+    `${version.trim().replace('Python ', '')}, ${peers} (for test:interop and bench alone)`,
+  );
+}
+
+/** Standard output of a program; null where there is no such program, or it fails or hangs. */
+export async function output(program: string, parameters: readonly string[]): Promise<string | null> {
+  try {
+    const { stdout } = await promisify(execFile)(program, [...parameters], { timeout: patience });
+    return stdout;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,62 @@
+/** Whether the cache and the storage roots can be written, and how much fits; which credentials are there. */
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { isS3, openStorage, type StorageRoots } from '../../shared/storage/index.js';
+import { type Finding, fail, ok, reason, warn } from './finding.js';
+
+/** Bytes below which the first model would fill the disk. */
+const leastSpace = 5e9;
+
+export async function checkStorage({ roots, cache }: StorageRoots): Promise<Finding[]> {
+  const findings = [await checkPlace('cache', cache, 'TEMPER_CACHE')];
+  if (roots === null)
+    return [...findings, ok('storage roots', 'none set: runs may use what this user may (TEMPER_ROOTS)')];
+  for (const root of roots) {
+    if (root !== cache) findings.push(await checkPlace('storage root', root, 'TEMPER_ROOTS'));
+  }
+  return findings;
+}
+
+/** Writes, reads back and deletes a small object. */
+async function checkPlace(name: string, uri: string, variable: string): Promise<Finding> {
+  const key = `.doctor-${randomUUID()}`;
+  try {
+    const storage = await openStorage(uri, { roots: null });
+    await storage.write(key, Buffer.from(key));
+    const back = (await storage.read(key)).toString();
+    await storage.delete(key);
+    if (back !== key) throw new Error('what was written does not come back');
+  } catch (error) {
+    return fail(name, `${uri}: ${reason(error)}`, `make it writable, or name another place in ${variable}`);
+  }
+  if (isS3(uri)) return ok(name, `${uri}: can be written`);
+  const { bavail, bsize } = await statfs(uri);
+  const free = bavail * bsize;
+  const detail = `${uri}: ${(free / 1e9).toFixed(1)} GB free`;
+  return free >= leastSpace
+    ? ok(name, detail)
+    : warn(name, detail, `free some space, or name another place in ${variable}`);
+}
+
+/** Says which credentials are present, never what they are. */
+export function checkCredentials(environment: NodeJS.ProcessEnv = process.env): Finding[] {
+  const aws = [
+    'AWS_ACCESS_KEY_ID',
+    'AWS_PROFILE',
+    'AWS_WEB_IDENTITY_TOKEN_FILE',
+    'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  ];
+  const named = aws.filter((variable) => environment[variable]);
+  const file = environment.AWS_SHARED_CREDENTIALS_FILE || path.join(homedir(), '.aws', 'credentials');
+  const awsDetail = named.length > 0 ? `${named.join(', ')} set` : existsSync(file) ? `in ${file}` : null;
+  return [
+    ok(
+      'hugging face',
+      environment.HF_TOKEN ? 'HF_TOKEN set' : 'HF_TOKEN not set; only gated and private models need it',
+    ),
+    ok('aws', awsDetail ?? 'no credentials found; only s3:// needs them'),
+  ];
+}

@@ -1,0 +1,70 @@
+/** The Temporal CLI, and the server that commands would use. */
+import path from 'node:path';
+import { Connection } from '@temporalio/client';
+import { findTemporalCli } from '../../infra/temporal/server_process.js';
+import { loadConfig } from '../../workers/config.js';
+import { type Finding, fail, ok, reason, warn } from './finding.js';
+import { output } from './machine.js';
+
+/** ms that a server may take to answer. */
+const patience = 3_000;
+
+export async function checkTemporal(cache: string): Promise<Finding[]> {
+  const name = 'temporal server';
+  let options: ReturnType<Awaited<ReturnType<typeof loadConfig>>['connection']>;
+  let namespace: string;
+  try {
+    const config = await loadConfig();
+    options = config.connection();
+    namespace = config.namespace ?? options.namespace ?? 'default';
+  } catch (error) {
+    return [
+      fail(name, reason(error), 'correct TEMPORAL_* in the environment, the profile, or temporal.config.ts'),
+    ];
+  }
+  const { address } = options.connectionOptions;
+  if (address === undefined) {
+    const embedded = `none named; commands embed one of their own (state in ${path.join(cache, 'server')})`;
+    return [await checkCli(true), ok(name, embedded)];
+  }
+  return [await checkCli(false), await checkServer(name, address, namespace, options.connectionOptions)];
+}
+
+async function checkCli(needed: boolean): Promise<Finding> {
+  const name = 'temporal cli';
+  try {
+    const cli = findTemporalCli();
+    const version = await output(cli, ['--version']);
+    if (version !== null) return ok(name, `${version.trim().split('\n')[0]} (${cli})`);
+    return (needed ? fail : warn)(name, `${cli} does not run`, 'install it anew: npm run setup');
+  } catch (error) {
+    return needed
+      ? fail(name, reason(error), 'npm run setup, or set TEMPORAL_ADDRESS to a server that runs')
+      : ok(name, 'not installed; a named server needs none');
+  }
+}
+
+async function checkServer(
+  name: string,
+  address: string,
+  namespace: string,
+  options: Parameters<typeof Connection.connect>[0],
+): Promise<Finding> {
+  try {
+    const connection = await Connection.connect({ ...options, connectTimeout: patience });
+    try {
+      await connection.withDeadline(Date.now() + patience, () =>
+        connection.workflowService.describeNamespace({ namespace }),
+      );
+      return ok(name, `${address}, namespace '${namespace}'`);
+    } finally {
+      await connection.close();
+    }
+  } catch (error) {
+    return fail(
+      name,
+      `${address}, namespace '${namespace}': ${reason(error)}`,
+      'start it, correct TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE, or unset them to embed a server',
+    );
+  }
+}
