@@ -62,8 +62,13 @@ export const runStateSchema = z.strictObject({
   stopping: z.boolean(),
   evaluation: evaluationSchema.nullable(),
   timeline: z.array(timelineEntrySchema),
-  /** Index in the timeline of the interruption that is being recovered from, and when it was noticed. */
-  interruption: z.strictObject({ entry: z.int(), noticedAt: timestampSchema, step: z.int() }).nullable(),
+  /**
+   * Index in the timeline of the interruption that is being recovered from, when it was noticed, and the step that was
+   * done by then, where that is known exactly.
+   */
+  interruption: z
+    .strictObject({ entry: z.int(), noticedAt: timestampSchema, step: z.int().nullable() })
+    .nullable(),
   /** When the gang was asked for. */
   askedAt: timestampSchema.nullable(),
 });

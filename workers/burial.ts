@@ -44,6 +44,16 @@ export class Burial {
 
   private async settle(record: HostRecord): Promise<void> {
     const detail = `host worker ${record.queue} (process ${record.process.pid}) was killed`;
+    // The signals first: they know the step.
+    for (const { workflowId, step } of record.leases) {
+      const lost: HostLost = { version: 1, queue: record.queue, aliveAt: record.aliveAt, step, detail };
+      await this.client.workflow
+        .getHandle(workflowId)
+        .signal(signalNames.hostLost, lost)
+        .catch((error: unknown) => {
+          if (!(error instanceof WorkflowNotFoundError)) throw error;
+        });
+    }
     for (const activity of record.activities) {
       const details: LossDetails = { version: 1, aliveAt: record.aliveAt, progress: null };
       const failure = ApplicationFailure.create({
@@ -54,15 +64,6 @@ export class Burial {
       await this.client.activity.fail(activity, failure).catch((error: unknown) => {
         if (!(error instanceof ActivityNotFoundError)) throw error;
       });
-    }
-    for (const { workflowId, step } of record.leases) {
-      const lost: HostLost = { version: 1, queue: record.queue, aliveAt: record.aliveAt, step, detail };
-      await this.client.workflow
-        .getHandle(workflowId)
-        .signal(signalNames.hostLost, lost)
-        .catch((error: unknown) => {
-          if (!(error instanceof WorkflowNotFoundError)) throw error;
-        });
     }
   }
 }

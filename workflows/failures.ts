@@ -12,6 +12,8 @@ export interface GangLoss {
   kind: 'silent' | 'host_lost' | 'rank_lost' | 'unavailable' | 'error' | 'fatal';
   detail: string;
   progress: Progress | null;
+  /** The last step known to be done, where it is newer than the progress. */
+  step: number | null;
   /** ISO time of the last sign of life, where it is known. */
   aliveAt: string | null;
 }
@@ -23,20 +25,32 @@ export function classifyLoss(error: unknown): GangLoss {
   if (cause instanceof TimeoutFailure) {
     const progress = asProgress(cause.lastHeartbeatDetails);
     if (cause.timeoutType === 'HEARTBEAT') {
-      return { kind: 'silent', detail: 'no heartbeat', progress, aliveAt: null };
+      return { kind: 'silent', detail: 'no heartbeat', progress, step: null, aliveAt: null };
     }
     return {
       kind: 'host_lost',
       detail: `no answer from the host (${cause.timeoutType})`,
       progress,
+      step: null,
       aliveAt: null,
     };
   }
   if (!(cause instanceof ApplicationFailure)) {
-    return { kind: 'error', detail: cause?.message ?? error.message, progress: null, aliveAt: null };
+    return {
+      kind: 'error',
+      detail: cause?.message ?? error.message,
+      progress: null,
+      step: null,
+      aliveAt: null,
+    };
   }
   const loss = asLossDetails(cause.details?.[0]);
-  const found = { detail: cause.message, progress: loss?.progress ?? null, aliveAt: loss?.aliveAt ?? null };
+  const found = {
+    detail: cause.message,
+    progress: loss?.progress ?? null,
+    step: null,
+    aliveAt: loss?.aliveAt ?? null,
+  };
   if (cause.type === failureTypes.rankLost) return { kind: 'rank_lost', ...found };
   if (cause.type === failureTypes.hostLost || cause.type === failureTypes.leaseLost)
     return { kind: 'host_lost', ...found };

@@ -64,17 +64,16 @@ export class Run {
   /** The gang was lost or gave up: the timeline gets an entry that the next generation completes. */
   interrupted(
     event: 'preempted' | 'rank_lost' | 'host_lost' | 'error_retried',
-    loss: Pick<GangLoss, 'detail' | 'aliveAt'>,
+    loss: Pick<GangLoss, 'detail' | 'aliveAt' | 'step'>,
   ): void {
     const noticedAt = now();
+    const step = newest(this.state.progress?.step, this.state.outcome?.step, loss.step ?? undefined);
     const entry = this.record(event, loss.detail, {
+      step,
       detectedAfter: loss.aliveAt === null ? null : seconds(loss.aliveAt, noticedAt),
     });
-    this.state.interruption = {
-      entry,
-      noticedAt,
-      step: this.state.progress?.step ?? this.state.outcome?.step ?? 0,
-    };
+    // A dead host's last steps were never told: only the generation that follows can say what was lost.
+    this.state.interruption = { entry, noticedAt, step: event === 'host_lost' ? null : step };
     this.state.progress = null;
     this.state.grant = null;
   }
@@ -93,9 +92,7 @@ export class Run {
     const known = {
       loadedAfter: resumed.loadSeconds,
       firstStepAfter: resumed.firstStepSeconds,
-      stepsLost:
-        resumed.stepsLost ??
-        (interruption === null ? null : Math.max(0, interruption.step - resumed.fromStep)),
+      stepsLost: resumed.stepsLost ?? stepsBetween(resumed.fromStep, interruption?.step ?? null),
       exactness: resumed.exactness,
     };
     if (interruption !== null) {
@@ -168,6 +165,11 @@ function newState(): RunState {
 function newest(...steps: (number | undefined)[]): number | null {
   const known = steps.filter((step) => step !== undefined);
   return known.length === 0 ? null : Math.max(...known);
+}
+
+/** Steps done beyond the one that was gone back to. */
+function stepsBetween(from: number, done: number | null): number | null {
+  return done === null ? null : Math.max(0, done - from);
 }
 
 /** The workflow's own clock, which replays. */

@@ -92,8 +92,12 @@ export class Training {
     const buried = this.hostLoss.then((lost): Ending => {
       // Nobody is left to confirm the cancellation, so nobody waits for it.
       scope.cancel();
-      const { detail, aliveAt } = lost;
-      return { kind: 'lost', loss: { kind: 'host_lost', detail, aliveAt, progress: null }, error: null };
+      const { detail, aliveAt, step } = lost;
+      return {
+        kind: 'lost',
+        loss: { kind: 'host_lost', detail, aliveAt, step, progress: null },
+        error: null,
+      };
     });
     return await Promise.race([trained, buried]);
   }
@@ -143,7 +147,7 @@ export class Training {
         break;
       case 'preempted':
         // The gang gave its slot back when it stopped.
-        run.interrupted('preempted', { detail: outcome.reason, aliveAt: null });
+        run.interrupted('preempted', { detail: outcome.reason, aliveAt: null, step: outcome.step });
         break;
     }
     run.show();
@@ -244,9 +248,8 @@ export class Training {
 
   /** The host worker of that queue is proven dead. */
   buried(lost: HostLost): void {
-    const { grant, progress } = this.run.state;
+    const { grant } = this.run.state;
     if (grant === null || !grant.members.some((member) => member.queue === lost.queue)) return;
-    if (progress !== null && lost.step !== null) progress.step = Math.max(progress.step, lost.step);
     this.hostLoss.resolve(lost);
   }
 }
