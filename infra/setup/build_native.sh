@@ -2,7 +2,7 @@
 # Builds build/temper.node with CMake, from the npm packages node-addon-api and node-api-headers. Nothing is downloaded.
 #   build_native.sh           builds what changed
 #   build_native.sh --check   prints "current" when the addon was built from these sources, "stale" otherwise
-#   build_native.sh --tests   builds and runs the native tests as well
+#   build_native.sh --tests   builds and runs the native tests as well; --junit=FILE writes their results
 #   build_native.sh --bench   builds the native benchmarks as well (build/bench/*)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -16,17 +16,19 @@ digest() {
   } | sha256sum | cut -d' ' -f1
 }
 
+tests=OFF bench=OFF
 options=()
-run_tests=no
+report=()
 for argument in "$@"; do
   case "$argument" in
     --check)
       [ -f build/temper.node ] && [ "$(cat build/temper.node.sources 2>/dev/null)" = "$(digest)" ] && echo current || echo stale
       exit 0
       ;;
-    --tests) run_tests=yes options+=(-DTEMPER_TESTS=ON) ;;
-    --bench) options+=(-DTEMPER_BENCH=ON) ;;
-    *) echo "build_native: unknown option $argument (known: --check, --tests, --bench)" >&2; exit 2 ;;
+    --tests) tests=ON ;;
+    --junit=*) report=(--output-junit "${argument#--junit=}") ;;
+    --bench) bench=ON ;;
+    *) echo "build_native: unknown option $argument (known: --check, --tests, --junit=FILE, --bench)" >&2; exit 2 ;;
   esac
 done
 
@@ -50,7 +52,8 @@ exec 9>build/.lock
 flock 9
 
 sources=$(digest)
-cmake -S native -B build "${options[@]}"
+# Said each time, because CMake would remember the last answer.
+cmake -S native -B build -DTEMPER_TESTS=$tests -DTEMPER_BENCH=$bench "${options[@]}"
 cmake --build build --parallel "$(nproc)"
 echo "$sources" >build/temper.node.sources
-if [ "$run_tests" = yes ]; then ctest --test-dir build --output-on-failure; fi
+if [ "$tests" = ON ]; then ctest --test-dir build --output-on-failure "${report[@]}"; fi
