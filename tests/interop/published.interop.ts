@@ -1,0 +1,184 @@
+/** Folders that a run publishes, read by transformers and peft: the same weights, the same log-probabilities. */
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { defaultCache, ModelTokenizer, resolveModel } from '../../components/models/index.js';
+import { consolidate, evaluate, Scorer } from '../../recipes/index.js';
+import { golden } from '../support/goldens.js';
+import { openTrainer, prepareRun, quietHooks, trainToTheEnd } from '../support/training_run.js';
+import { Peer } from './peer.js';
+
+const root = path.resolve(import.meta.dirname, '../../..');
+execFileSync('bash', [path.join(root, 'infra/quickstart/fetch_weights.sh')], { stdio: 'ignore' });
+const gguf = path.join(defaultCache(), 'models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
+const whereFetched = existsSync(gguf) ? describe : describe.skip;
+const documentsFile = golden('training', 'documents.jsonl');
+
+let peer: Peer;
+let folder: string;
+let documents: number[][];
+
+beforeAll(async () => {
+  peer = Peer.start();
+  folder = await mkdtemp(path.join(tmpdir(), 'temper-interop-'));
+  process.env.TEMPER_CACHE = path.join(folder, 'cache');
+  documents = (await readFile(documentsFile, 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { input_ids: number[] }).input_ids);
+}, 1_200_000);
+afterAll(async () => {
+  await peer.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe.each(['tied', 'untied'])('full fine-tuning of a model with %s embeddings', (name) => {
+  test('final/ loads in transformers and scores alike', async () => {
+    const { final } = await publish({ model: { name: golden('training', name) } });
+    const scored = await peer.score(final, documents);
+    expect(scored.problems).toEqual({});
+    const ours = await score(final, null);
+    expect(furthest(ours, scored.logprobs)).toBeLessThan(1e-5);
+    expect(furthest(ours, await score(golden('training', name), null))).toBeGreaterThan(0.1);
+  }, 120_000);
+});
+
+describe.each([
+  { name: 'of all linear modules', model: 'untied', peft: { target_modules: 'all-linear', rank: 3 } },
+  {
+    name: 'of some modules, rsLoRA',
+    model: 'tied',
+    peft: { target_modules: ['q_proj', '*.1.*.up_proj'], rslora: true },
+  },
+])('an adapter $name', ({ model, peft }) => {
+  let published: Published;
+  let base: string;
+  beforeAll(async () => {
+    base = golden('training', model);
+    published = await publish({
+      model: { name: base },
+      peft: { type: 'lora', rank: 4, ...peft },
+      export: { merge_adapter: true },
+    });
+  }, 120_000);
+
+  test('final/ loads in peft and scores alike', async () => {
+    const scored = await peer.score(base, documents, published.final);
+    const ours = await score(base, published.final);
+    expect(furthest(ours, scored.logprobs)).toBeLessThan(1e-5);
+    expect(furthest(ours, await score(base, null))).toBeGreaterThan(0.1);
+  }, 120_000);
+
+  test('merged/ loads in transformers and scores as the adapter does', async () => {
+    const scored = await peer.score(published.merged, documents);
+    expect(scored.problems).toEqual({});
+    expect(furthest(await score(base, published.final), scored.logprobs)).toBeLessThan(1e-5);
+  }, 120_000);
+});
+
+whereFetched(`SmolLM2-135M-Instruct (${gguf})`, () => {
+  let base: string;
+  let published: Published;
+  let lines: number[][];
+  beforeAll(async () => {
+    base = (await resolveModel(gguf)).folder;
+    const tokenizer = await ModelTokenizer.load(base);
+    lines = texts.slice(0, 4).map((text) => tokenizer.encode(text, { addSpecial: false }).ids);
+    published = await publish({
+      model: { name: gguf },
+      peft: { type: 'lora', rank: 8 },
+      export: { merge_adapter: true },
+    });
+  }, 300_000);
+
+  test('its adapter loads in peft and scores alike', async () => {
+    const scored = await peer.score(base, lines, published.final);
+    expect(furthest(await score(base, published.final, lines), scored.logprobs)).toBeLessThan(1e-4);
+  }, 300_000);
+
+  test('its merged folder loads in transformers and scores alike', async () => {
+    const scored = await peer.score(published.merged, lines);
+    expect(scored.problems).toEqual({});
+    expect(furthest(await score(published.merged, null, lines), scored.logprobs)).toBeLessThan(1e-4);
+  }, 300_000);
+
+  test.each(['final', 'merged'] as const)(
+    'the tokenizer in %s/ loads in transformers and encodes alike',
+    async (form) => {
+      const tokenizer = await ModelTokenizer.load(base);
+      const { ids, decoded } = await peer.tokenize(published[form], texts);
+      expect(ids).toEqual(texts.map((text) => tokenizer.encode(text, { addSpecial: false }).ids));
+      expect(decoded).toEqual(texts);
+    },
+    120_000,
+  );
+
+  test('its chat template is the one that transformers applies', async () => {
+    const messages = [
+      { role: 'user', content: 'What is the capital of Italy?' },
+      { role: 'assistant', content: 'Rome.' },
+    ];
+    const { text } = await peer.chat(published.merged, messages);
+    const tokenizer = await ModelTokenizer.load(published.merged);
+    expect(text).toBe(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: false }));
+  }, 120_000);
+});
+
+const texts = [
+  'The capital of France is Paris. It lies on the river Seine.',
+  'def f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\n',
+  '<|im_start|>user\nWhat is the capital of Italy?<|im_end|>\n<|im_start|>assistant\nRome.<|im_end|>\n',
+  'Zürich, naïve café — 1,234.5 €',
+  'こんにちは、世界！ 😀 👩‍👩‍👧‍👦',
+  '  two  spaces\tand\n\n\nlines  ',
+];
+
+interface Published {
+  final: string;
+  merged: string;
+}
+
+let runs = 0;
+
+/** Trains two epochs over the documents, and publishes. */
+async function publish(recipe: Record<string, unknown>): Promise<Published> {
+  const name = `run-${runs++}`;
+  const run = await prepareRun({
+    name,
+    data: {
+      train: { dataset_type: 'pretokenized', path: documentsFile },
+      packed_sequence_size: 64,
+      batch_size: { global: 2, micro: 1 },
+    },
+    training: { precision: 'fp32', learning_rate: 1e-2, num_epochs: 2 },
+    output_dir: path.join(folder, name),
+    ...recipe,
+  });
+  const trainer = await openTrainer(run);
+  try {
+    await trainToTheEnd(trainer);
+  } finally {
+    await trainer.close();
+  }
+  const { data, model } = run;
+  const evaluation = await evaluate(run.admitted.run, { model, data }, quietHooks);
+  const { model: final } = await consolidate(run.admitted.run, { model, data, evaluation }, quietHooks);
+  return { final, merged: path.join(folder, name, 'merged') };
+}
+
+async function score(model: string, adapter: string | null, rows = documents): Promise<number[][]> {
+  const scorer = await Scorer.open(model, { adapter, precision: 'fp32' });
+  try {
+    return (await scorer.score(rows)).map((row) => [...row]);
+  } finally {
+    await scorer.close();
+  }
+}
+
+/** Largest |a − b| over all tokens. */
+function furthest(a: number[][], b: number[][]): number {
+  expect(a.map(({ length }) => length)).toEqual(b.map(({ length }) => length));
+  return Math.max(...a.flatMap((row, i) => row.map((value, j) => Math.abs(value - b[i]![j]!))));
+}
