@@ -16,13 +16,13 @@ export const adamwSchema = z.strictObject({
     .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
     .default([0.9, 0.95])
     .describe('decay rates of the first and second moment'),
-  eps: z.number().positive().default(1e-8),
+  eps: z.number().positive().default(1e-8).describe('added to the root of the second moment'),
   ...decay,
 });
 
 export const sgdSchema = z.strictObject({
   name: z.literal('sgd'),
-  momentum: z.number().min(0).lt(1).default(0),
+  momentum: z.number().min(0).lt(1).default(0).describe('0 keeps no moments'),
   ...decay,
 });
 

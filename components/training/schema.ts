@@ -24,10 +24,13 @@ export type EarlyStopping = z.infer<typeof earlyStoppingSchema>;
 
 /** The keys of `training` that belong to the step loop; the optimiser's and the loss's are their components'. */
 export const loopKeys = {
-  num_epochs: z.int().min(1).default(3),
+  num_epochs: z.int().min(1).default(3).describe('passes over the training data'),
   max_steps: z.int().min(1).nullable().default(null).describe('ends the run after this many optimiser steps'),
   clip_grad_norm: z.number().positive().nullable().default(1).describe('global norm; null does not clip'),
   precision: precisionSchema.default('bf16'),
   activation_checkpointing: activationCheckpointingSchema.default('auto'),
-  early_stopping: earlyStoppingSchema.nullable().default(null),
+  early_stopping: earlyStoppingSchema
+    .nullable()
+    .default(null)
+    .describe('ends the run when the watched validation loss stops improving'),
 };

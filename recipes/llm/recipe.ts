@@ -8,9 +8,9 @@ import { peftSchema } from '../../components/peft/index.js';
 import { loopKeys } from '../../components/training/index.js';
 
 const trainingSchema = z.strictObject({
-  optimizer: optimizerSchema.prefault({ name: 'adamw' }),
+  optimizer: optimizerSchema.prefault({ name: 'adamw' }).describe('what makes updates of gradients'),
   learning_rate: z.number().positive().default(2e-4).describe('peak learning rate'),
-  lr_scheduler: lrSchedulerSchema.prefault({ name: 'constant' }),
+  lr_scheduler: lrSchedulerSchema.prefault({ name: 'constant' }).describe('the learning rate over steps'),
   loss: lossSchema.default('linear_ce'),
   ...loopKeys,
 });
@@ -44,7 +44,12 @@ export const recipeSchema = z.strictObject({
       'letters, digits, ".", "_" and "-", starting with a letter or digit',
     )
     .describe('name of the run, and its workflow id unless --id says otherwise'),
-  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(1111),
+  seed: z
+    .int()
+    .min(0)
+    .max(Number.MAX_SAFE_INTEGER)
+    .default(1111)
+    .describe('of the order of the data, dropout and initial adapters'),
   model: modelSchema,
   peft: peftSchema.nullable().default(null).describe('left out: every parameter is trained'),
   data: dataSchema,

@@ -19,9 +19,9 @@ const schema = z
     ...fileKeys('truncate'),
     columns: z
       .looseObject({
-        question: z.string().min(1),
-        answer: z.string().min(1),
-        context: z.string().min(1).optional(),
+        question: z.string().min(1).describe('column of the question'),
+        answer: z.string().min(1).describe('column of the answer'),
+        context: z.string().min(1).optional().describe('column of a passage that goes before the question'),
       })
       .catchall(z.string().min(1))
       .describe(
@@ -48,6 +48,7 @@ const schema = z
     system_prompt: z.string().nullable().default(null).describe('system message of the chat template'),
     loss: z.enum(['answer', 'full']).default('answer').describe('which tokens are trained on'),
   })
+  .describe('questions and answers in columns of JSON, JSON lines, CSV or Parquet')
   .superRefine((options, context) => {
     for (const key of ['prompt_template', 'answer_template'] as const) {
       for (const [, name] of (options[key] ?? '').matchAll(placeholder)) {

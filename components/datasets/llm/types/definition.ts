@@ -38,7 +38,7 @@ export const fileKeys = (fallback: LongDocuments) => ({
     .strictObject({
       fraction: z.number().gt(0).lt(1).describe('share of rows that is held out'),
       part: z.enum(['held_out', 'rest']).describe('which part this dataset is'),
-      seed: z.int().min(0).default(0),
+      seed: z.int().min(0).default(0).describe('of the hash'),
     })
     .nullable()
     .default(null)

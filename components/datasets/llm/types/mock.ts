@@ -6,7 +6,7 @@ import { hashWords, uniform } from '../random.js';
 import { type DatasetContext, type DatasetDefinition, lengthKeys } from './definition.js';
 
 const randomKeys = {
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).default(0).describe('of the random tokens'),
   vocabulary_size: z
     .int()
     .min(2)
@@ -18,12 +18,15 @@ const randomKeys = {
 const mockSchema = z
   .strictObject({
     dataset_type: z.literal('mock'),
-    documents: z.int().min(1).default(1000),
+    documents: z.int().min(1).default(1000).describe('how many there are'),
     lengths: z
       .strictObject({
-        distribution: z.enum(['uniform', 'log_uniform']).default('uniform'),
-        min: z.int().min(2).default(16),
-        max: z.int().min(2).default(512),
+        distribution: z
+          .enum(['uniform', 'log_uniform'])
+          .default('uniform')
+          .describe('of lengths between min and max'),
+        min: z.int().min(2).default(16).describe('tokens of the shortest document'),
+        max: z.int().min(2).default(512).describe('tokens of the longest document'),
       })
       .refine(({ min, max }) => min <= max, 'min may not be larger than max')
       .prefault({})
@@ -50,7 +53,7 @@ export const mock: DatasetDefinition<z.output<typeof mockSchema>> = {
 const mockPackedSchema = z
   .strictObject({
     dataset_type: z.literal('mock_packed'),
-    packs: z.int().min(1).default(1000),
+    packs: z.int().min(1).default(1000).describe('how many there are'),
     ...randomKeys,
   })
   .describe('full packs: each one document of exactly packed_sequence_size random tokens');
