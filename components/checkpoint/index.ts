@@ -19,7 +19,12 @@ export {
   type SoundCheckpoint,
   type TensorSink,
 } from './load.js';
-export { type JournalOptions, MetricsJournal, type MetricsLine } from './metrics_journal.js';
+export {
+  type JournalOptions,
+  lastJournaledStep,
+  MetricsJournal,
+  type MetricsLine,
+} from './metrics_journal.js';
 export { type Publication, type PublishedFile, type PublishOptions, publishModel } from './publish.js';
 export { type Retention, retire } from './retention.js';
 export {

@@ -26,6 +26,18 @@ export interface JournalOptions {
   resumedStep: number;
 }
 
+/** Newest step that any earlier generation wrote down; null where none did. */
+export async function lastJournaledStep(run: Storage, generation: number): Promise<number | null> {
+  let last: number | null = null;
+  for (const older of await olderGenerations(run, generation)) {
+    for (const line of parseLines(await run.read(liveKey(older)))) {
+      // A generation that went back did so because what followed was lost already.
+      if (isStep(line)) last = line.step;
+    }
+  }
+  return last;
+}
+
 /** Where one generation's lines go. Errors of writing come out of the next `flush`. */
 export class MetricsJournal {
   #work: Promise<void> = Promise.resolve();

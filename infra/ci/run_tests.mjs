@@ -19,7 +19,11 @@ let passed = 0;
 let failed = 0;
 
 function run(command, args) {
-  const child = spawn(command, args, { cwd: root, env: environment, stdio: ['ignore', 'inherit', 'inherit'] });
+  const child = spawn(command, args, {
+    cwd: root,
+    env: environment,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
   return new Promise((resolve) => {
     child.on('error', () => resolve(127));
     child.on('close', (code, signal) => resolve(signal === null ? code : 1));
@@ -47,7 +51,8 @@ const native = () =>
     await rm(junit, { force: true });
     const code = await run('bash', ['infra/setup/build_native.sh', '--tests', `--junit=${junit}`]);
     const text = await readFile(junit, 'utf8').catch(() => '');
-    const count = (attribute) => Number(new RegExp(`<testsuite[^>]*\\b${attribute}="(\\d+)"`).exec(text)?.[1] ?? 0);
+    const count = (attribute) =>
+      Number(new RegExp(`<testsuite[^>]*\\b${attribute}="(\\d+)"`).exec(text)?.[1] ?? 0);
     passed += count('tests') - count('failures');
     failed += Math.max(count('failures'), code === 0 ? 0 : 1);
   });

@@ -42,7 +42,9 @@ function report(result, journal) {
   const row = (name, from, to) => shown(`  ${name.padEnd(22)} ${from.padStart(9)} → ${to.padStart(9)}`);
   const seconds = Math.round((Date.parse(result.finishedAt) - Date.parse(result.startedAt)) / 1000);
   const tokens = steps.map(({ tps }) => tps).sort((a, b) => a - b)[Math.floor(steps.length / 2)];
-  shown(`\nSmolLM2-135M-Instruct, LoRA, ${result.steps} steps in ${seconds} s (${Math.round(tokens)} tokens/s)\n`);
+  shown(
+    `\nSmolLM2-135M-Instruct, LoRA, ${result.steps} steps in ${seconds} s (${Math.round(tokens)} tokens/s)\n`,
+  );
   shown('40 countries it never saw           before       after');
   row('loss', before.val_loss.toFixed(3), after.val_loss.toFixed(3));
   row('perplexity', before.perplexity.toFixed(2), after.perplexity.toFixed(2));
@@ -51,5 +53,7 @@ function report(result, journal) {
   shown('Load it in Python:\n');
   shown('  from peft import AutoPeftModelForCausalLM');
   shown(`  model = AutoPeftModelForCausalLM.from_pretrained("${result.model}")\n`);
-  shown('Kill it next time (Ctrl-C, kill -9, anything) and start the same run again without --new: it goes on where it was.');
+  shown(
+    'Kill it next time (Ctrl-C, kill -9, anything) and start the same run again without --new: it goes on where it was.',
+  );
 }

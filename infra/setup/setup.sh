@@ -18,16 +18,20 @@ mkdir -p "$logs" "$cache/bin"
 
 fail() { printf '\n✗ %s\n  %s\n' "$1" "$2" >&2; exit 1; }
 
+# Takes the line that says what is under way, where there is a terminal to take it from.
+back=
+[ -t 2 ] && back='\r\033[2K'
+
 # step NAME COMMAND…: one line of progress, the log only when it fails.
 step() {
   local name=$1 started=$SECONDS log
   shift
   log="$logs/${name//[^a-z0-9]/_}.log"
-  printf '· %s …' "$name" >&2
+  [ -t 2 ] && printf '· %s …' "$name" >&2
   if "$@" >"$log" 2>&1; then
-    printf '\r✓ %s (%d s)   \n' "$name" $((SECONDS - started)) >&2
+    printf "${back}✓ %s (%d s)\n" "$name" $((SECONDS - started)) >&2
   else
-    printf '\r✗ %s\n' "$name" >&2
+    printf "${back}✗ %s\n" "$name" >&2
     tail -n 20 "$log" >&2
     fail "$name did not succeed" "the whole log: $log"
   fi

@@ -48,7 +48,8 @@ export function compileRun(recipe: Recipe, model: Model, weights: Weights, arena
         optimizer: optimizerSpec(training.optimizer),
         recompute: mode === 'auto' ? { mode, arenaBudget } : { mode },
       }),
-      validation: data.validation === null ? null : compileValidation({ ...options, trainable: () => peft === null }),
+      validation:
+        data.validation === null ? null : compileValidation({ ...options, trainable: () => peft === null }),
       positions,
       adapted,
     };

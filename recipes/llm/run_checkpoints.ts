@@ -1,5 +1,10 @@
 /** Between a run's commit log and its engine session. */
-import { CheckpointSaver, describeDamage, loadNewestSound } from '../../components/checkpoint/index.js';
+import {
+  CheckpointSaver,
+  describeDamage,
+  lastJournaledStep,
+  loadNewestSound,
+} from '../../components/checkpoint/index.js';
 import type { CheckpointEntry, EpochOutcome, RankStart, TrainerState } from '../../contracts/index.js';
 import { canonicalJson } from '../../shared/digest.js';
 import { CheckpointError } from '../../shared/errors.js';
@@ -42,11 +47,13 @@ export class RunCheckpoints {
       resumedFrom: entry,
       keepLast: run.recipe.checkpoint.keep_last,
     });
+    const fromStep = entry?.trainer.step ?? 0;
+    const reached = await lastJournaledStep(run.storage, start.generation);
     const resumed: Resumed = {
       state: entry?.trainer ?? firstState(run.recipe.seed),
       from: {
-        fromStep: entry?.trainer.step ?? 0,
-        stepsLost: null,
+        fromStep,
+        stepsLost: reached === null ? null : Math.max(0, reached - fromStep),
         exactness: entry === null ? 'fresh' : exactness(entry, session),
       },
       damage: damage.map(describeDamage),

@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import path from 'node:path';
-import { MetricsJournal, type MetricsLine } from '../../../components/checkpoint/index.js';
+import { lastJournaledStep, MetricsJournal, type MetricsLine } from '../../../components/checkpoint/index.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { newRun } from './fixture.js';
@@ -115,4 +115,16 @@ test('an overtaken generation that still writes does not touch the merged file',
   old.append(step(2, 1));
   await old.close();
   expect(await merged(run)).toEqual(['1g2']);
+});
+
+test('the newest step that an interrupted generation wrote tells how many steps a resume lost', async () => {
+  const run = await newRun(root);
+  await write(run, 1, 0, [step(1, 1), step(2, 1), step(3, 1)]);
+  await write(run, 2, 1, [step(2, 2)]);
+  expect(await lastJournaledStep(run, 2)).toBe(3);
+  expect(await lastJournaledStep(run, 3)).toBe(2);
+});
+
+test('without an earlier generation no step was lost', async () => {
+  expect(await lastJournaledStep(await newRun(root), 1)).toBeNull();
 });
