@@ -12,6 +12,13 @@ export class TemperError extends Error {
   }
 }
 
+/** An error whose code is the name of its class. */
+class NamedError extends TemperError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(new.target.name, message, options);
+  }
+}
+
 /** One problem in a recipe, with its place in the file where there is one. */
 export interface RecipeProblem {
   /** Dotted key, e.g. `training.optimizer.name`; empty for the file as a whole. */
@@ -40,74 +47,34 @@ export class InvalidRecipe extends TemperError {
 }
 
 /** Wrong command line or option. */
-export class UsageError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('UsageError', message, options);
-  }
-}
+export class UsageError extends NamedError {}
 
 /** Data that is malformed, empty or lacks what the recipe says it has. */
-export class DataError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('DataError', message, options);
-  }
-}
+export class DataError extends NamedError {}
 
 /** A model folder, config, tokenizer or weight file that is missing, malformed or does not fit. */
-export class ModelError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('ModelError', message, options);
-  }
-}
+export class ModelError extends NamedError {}
 
 /** A checkpoint or commit log that is damaged, fenced or does not belong to this run. */
-export class CheckpointError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('CheckpointError', message, options);
-  }
-}
+export class CheckpointError extends NamedError {}
 
 /** This process was overtaken: a newer generation holds the run, and nothing more may be committed. */
-export class FencedError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('FencedError', message, options);
-  }
-}
+export class FencedError extends NamedError {}
 
 /** Storage that refused, ran full or lies outside the allowed roots. */
-export class StorageError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('StorageError', message, options);
-  }
-}
+export class StorageError extends NamedError {}
 
 /** The native engine could not be loaded, or refused a plan or a tensor. */
-export class EngineError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('EngineError', message, options);
-  }
-}
+export class EngineError extends NamedError {}
 
 /** Training became non-finite and was stopped before the update. */
-export class NonFiniteError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('NonFiniteError', message, options);
-  }
-}
+export class NonFiniteError extends NamedError {}
 
 /** The job does not fit the memory it would be given. */
-export class OutOfMemoryError extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('OutOfMemoryError', message, options);
-  }
-}
+export class OutOfMemoryError extends NamedError {}
 
 /** A service (Temporal, object store, hub) cannot be reached. */
-export class ServiceUnavailable extends TemperError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('ServiceUnavailable', message, options);
-  }
-}
+export class ServiceUnavailable extends NamedError {}
 
 /** An optional package is not installed. */
 export class MissingPackage extends TemperError {

@@ -27,7 +27,10 @@ function* sources(folder: string): Generator<string> {
 /** Relative imports of a file, as paths from the root. Type imports count: an arrow is an arrow. */
 function imports(file: string): string[] {
   const text = readFileSync(file, 'utf8');
-  const found = [...text.matchAll(/(?:from|import\()\s*'(\.{1,2}\/[^']+)'/g), ...text.matchAll(/^import '(\.[^']+)'/gm)];
+  const found = [
+    ...text.matchAll(/(?:from|import\()\s*'(\.{1,2}\/[^']+)'/g),
+    ...text.matchAll(/^import '(\.[^']+)'/gm),
+  ];
   return found.map((match) => path.relative(root, path.resolve(path.dirname(file), match[1]!)));
 }
 
@@ -37,7 +40,9 @@ const component = (file: string) => {
   return name === 'datasets' || name === 'launcher' ? `${name}/${kind}` : name;
 };
 
-const files = [...levelOf.keys(), 'workflows', 'infra'].flatMap((folder) => [...sources(path.join(root, folder))]);
+const files = [...levelOf.keys(), 'workflows', 'infra'].flatMap((folder) => [
+  ...sources(path.join(root, folder)),
+]);
 const arrows = files.flatMap((file) =>
   imports(file).map((target) => ({ from: path.relative(root, file), to: target })),
 );
@@ -50,7 +55,9 @@ test('imports go down the list of rooms only', () => {
     if (room(from) === 'infra') return room(to) !== 'shared' && room(to) !== 'contracts';
     const [source, target] = [levelOf.get(room(from)), levelOf.get(room(to))];
     if (source === undefined || target === undefined) return room(to) !== 'temporal.config.js';
-    return target < source || (target === source && room(from) !== room(to) && !(source === levels.length - 1));
+    return (
+      target < source || (target === source && room(from) !== room(to) && !(source === levels.length - 1))
+    );
   });
   expect(wrong).toEqual([]);
 });
@@ -66,7 +73,8 @@ test('workflows import contracts and @temporalio/workflow, nothing else', () => 
 
 test('no component imports another component', () => {
   const wrong = arrows.filter(
-    ({ from, to }) => room(from) === 'components' && room(to) === 'components' && component(from) !== component(to),
+    ({ from, to }) =>
+      room(from) === 'components' && room(to) === 'components' && component(from) !== component(to),
   );
   expect(wrong).toEqual([]);
 });
