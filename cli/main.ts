@@ -3,6 +3,12 @@ import { app } from './app.js';
 import { exitCodes } from './exit.js';
 import { takeOverrides } from './overrides.js';
 
+// `temper … | head` closes the pipe while there is more to say.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 const { rest, overrides } = takeOverrides(process.argv.slice(2));
 await run(app, rest, { process: process as StricliProcess & NodeJS.Process, overrides });
 // Stricli numbers unknown commands and arguments it cannot read below zero.

@@ -1,0 +1,181 @@
+/** The command as people meet it: help, exit codes, and what bad input is answered with. */
+import { spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { freePort } from '../../infra/temporal/server_process.js';
+import { temporaryFolder } from '../support/temporary_folder.js';
+import { writeTinyModel } from '../support/tiny_model.js';
+
+const bin = path.resolve(import.meta.dirname, '../../../bin/temper');
+const folder = temporaryFolder();
+
+interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+function temper(parameters: readonly string[], environment: Record<string, string> = {}): Promise<Ended> {
+  const env = { ...process.env, TEMPER_CACHE: path.join(folder, 'cache'), ...environment };
+  const child = spawn(bin, parameters, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended: Ended = { code: null, stdout: '', stderr: '' };
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    ended.stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    ended.stderr += text;
+  });
+  return new Promise((resolve) => {
+    child.on('close', (code) => resolve({ ...ended, code }));
+  });
+}
+
+const mock = 'data:\n  train: {dataset_type: mock, documents: 20}\n  packed_sequence_size: 64\n';
+
+/** Writes a recipe that trains the tiny model, unless `text` says otherwise. */
+function recipe(name: string, text: string): string {
+  writeFileSync(path.join(folder, name), text);
+  return name;
+}
+
+const onRows = (file: string, keys = '') =>
+  recipe(
+    `${file}.yaml`,
+    `name: rows\nmodel: {name: ./model}\ndata:\n  train: {dataset_type: pretokenized, path: ${file}${keys}}\n`,
+  );
+
+beforeAll(async () => {
+  mkdirSync(path.join(folder, 'cache'));
+  await writeTinyModel(path.join(folder, 'model'));
+});
+
+test('--help names every command and ends with 0', async () => {
+  const { code, stdout } = await temper(['--help']);
+  expect(code).toBe(0);
+  const commands = 'run start watch worker score plan preview validate export schema doctor'.split(' ');
+  expect(commands.filter((command) => !new RegExp(`\\b${command}\\b`).test(stdout))).toEqual([]);
+});
+
+test.each([
+  [['frobnicate'], 'frobnicate'],
+  [['validate'], 'RECIPE.yaml'],
+  [['plan', 'x.yaml', '--frob'], '--frob'],
+])('%j is wrong usage: 2, and named', async (parameters, named) => {
+  const { code, stderr } = await temper(parameters);
+  expect(code).toBe(2);
+  expect(stderr).toContain(named);
+});
+
+test('validate prints the whole recipe, with what comes from the environment as it was written', async () => {
+  const file = recipe('good.yaml', `name: good\nmodel: {name: "\${env:TINY}"}\n${mock}`);
+  const { code, stdout } = await temper(['validate', file, '--training.num_epochs=7'], { TINY: './model' });
+  expect(code).toBe(0);
+  expect(stdout).toContain('name: ${env:TINY}');
+  expect(stdout).toContain('num_epochs: 7');
+  expect(stdout).toContain('packed_sequence_size: 64');
+  expect(stdout).not.toContain('./model');
+});
+
+test('a recipe’s problems are all told at once, each with file, line and column', async () => {
+  const file = recipe(
+    'bad.yaml',
+    `name: bad\nmodel: {name: ./model}\ntraning: {}\n${mock}training:\n  num_epochs: many\n  los: masked_ce\n`,
+  );
+  const { code, stdout, stderr } = await temper(['validate', file]);
+  expect([code, stdout]).toEqual([2, '']);
+  expect(stderr).toContain('3 problems');
+  expect(stderr).toMatch(/bad\.yaml:3:1: .*traning.*did you mean 'training'/);
+  expect(stderr).toMatch(/bad\.yaml:8:\d+: training\.num_epochs/);
+  expect(stderr).toMatch(/bad\.yaml:9:\d+: .*los.*did you mean 'loss'/);
+});
+
+test.each([
+  ['malformed YAML', 'name: [unclosed\nmodel: x\n', /malformed\.yaml:\d+:\d+/],
+  ['a list', '- name: x\n', /a recipe is a map/],
+])('a recipe that is %s ends with 2 and its place', async (_, text, message) => {
+  const { code, stderr } = await temper(['validate', recipe('malformed.yaml', text)]);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(message);
+});
+
+test.each(['validate', 'plan', 'preview', 'run'])(
+  '%s of a recipe that is not there ends with 2',
+  async (command) => {
+    const { code, stderr } = await temper([command, 'nowhere.yaml']);
+    expect(code).toBe(2);
+    expect(stderr).toContain("cannot read the recipe 'nowhere.yaml'");
+  },
+);
+
+test('plan tells memory, work and the steps that are not known yet, as one object', async () => {
+  const file = recipe('plan.yaml', `name: plan\nmodel: {name: ./model}\n${mock}`);
+  const { code, stdout } = await temper(['plan', file, '--json']);
+  expect(code).toBe(0);
+  const plan = JSON.parse(stdout) as Record<string, Record<string, number>>;
+  const { total, perLayer: _, ...parts } = plan.memory!;
+  expect(Object.values(parts).reduce((sum, bytes) => sum + bytes, 0)).toBe(total);
+  expect(plan.model!.trained).toBe(plan.model!.parameters);
+  // Full fine-tuning keeps masters, gradients and two moments in float32.
+  expect(parts.trained! + parts.gradients! + parts.optimizer!).toBe(16 * plan.model!.trained!);
+  expect(plan.steps).toBeNull();
+});
+
+test('plan --print gives the plan as text', async () => {
+  const file = recipe('print.yaml', `name: print\nmodel: {name: ./model}\n${mock}`);
+  const { stdout } = await temper(['plan', file, '--print']);
+  expect(stdout).toMatch(/^plan llama v1 [0-9a-f]{12}, arena \d+ bytes\nmicro: records 0 to \d+\n/);
+});
+
+test('preview brackets what is trained on, and colours nothing in a pipe', async () => {
+  writeFileSync(path.join(folder, 'rows.jsonl'), '{"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}\n');
+  const { code, stdout } = await temper(['preview', onRows('rows.jsonl')]);
+  expect(code).toBe(0);
+  expect(stdout).toContain('train 1 (3 tokens, 1 trained on)\n  5 6 ⟦7 ⟧');
+  expect(stdout).not.toContain('\x1b[');
+});
+
+test.each([
+  ['a missing file', 'absent.jsonl', null, 'there is no such file'],
+  ['a row without its columns', 'columns.jsonl', '{"ids": [1]}\n', 'line 1'],
+  ['invalid UTF-8', 'utf8.jsonl', Buffer.from([0x7b, 0xff, 0x7d, 0x0a]), 'line 1: not valid UTF-8'],
+  ['malformed JSON', 'json.jsonl', '{"input_ids": [1, 2]}\n{"input\n', 'line 2: malformed JSON'],
+  ['ids beyond the vocabulary', 'foreign.jsonl', '{"input_ids": [1, 256]}\n', '256'],
+])('preview of %s ends with 1 and the place', async (_, file, content, message) => {
+  if (content !== null) writeFileSync(path.join(folder, file), content);
+  const { code, stderr } = await temper(['preview', onRows(file)]);
+  expect(stderr).toContain(message);
+  expect(stderr).toContain(file === 'foreign.jsonl' ? 'vocabulary' : file);
+  expect(stderr).not.toMatch(/\n\s+at /);
+  expect(code).toBe(1);
+});
+
+test('export of a folder that holds no run ends with 2', async () => {
+  const { code, stderr } = await temper(['export', 'model', '--output', 'exported']);
+  expect(code).toBe(2);
+  expect(stderr).toContain('holds no run');
+});
+
+test('schema is JSON Schema that knows the recipe’s keys', async () => {
+  const { code, stdout } = await temper(['schema']);
+  expect(code).toBe(0);
+  const { properties } = JSON.parse(stdout) as { properties: Record<string, unknown> };
+  expect(Object.keys(properties)).toEqual(expect.arrayContaining(['name', 'model', 'data', 'training']));
+});
+
+test('doctor fails with a remedy where the named server does not answer', async () => {
+  const address = `127.0.0.1:${await freePort()}`;
+  const { code, stdout } = await temper(['doctor', '--json'], { TEMPORAL_ADDRESS: address });
+  expect(code).toBe(1);
+  const { findings } = JSON.parse(stdout) as { findings: Record<string, string>[] };
+  const server = findings.find(({ name }) => name === 'temporal server')!;
+  expect(server.status).toBe('fail');
+  expect(server.detail).toContain(address);
+  expect(server.remedy).toContain('TEMPORAL_ADDRESS');
+});
+
+test('a server that does not answer is 75, with its address', async () => {
+  const address = `127.0.0.1:${await freePort()}`;
+  const { code, stderr } = await temper(['watch', 'some-run'], { TEMPORAL_ADDRESS: address });
+  expect(code).toBe(75);
+  expect(stderr).toContain(address);
+}, 60_000);

@@ -1,0 +1,45 @@
+import { checkMemory, checkNode } from '../../../cli/doctor/machine.js';
+import { checkCredentials, checkStorage } from '../../../cli/doctor/storage.js';
+import { usesColor } from '../../../cli/terminal.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+
+const cache = temporaryFolder();
+
+test.each([
+  ['20.18.3', 'fail'],
+  ['20.19.0', 'ok'],
+  ['22.1.0', 'ok'],
+  ['18.20.0', 'fail'],
+])('Node %s is %s', (version, status) => {
+  expect(checkNode(version).status).toBe(status);
+});
+
+test("a container's limit is told from the machine's memory", () => {
+  const { status, detail } = checkMemory(2e9, 64e9);
+  expect(status).toBe('warn');
+  expect(detail).toMatch(/2\.0 GB .*limit.* 64\.0 GB/);
+});
+
+test('credentials are found and never shown', () => {
+  const secret = 'hf_0123456789abcdefghijklmnop';
+  const findings = checkCredentials({ HF_TOKEN: secret, AWS_ACCESS_KEY_ID: secret });
+  expect(findings.map(({ detail }) => detail)).toEqual(['HF_TOKEN set', 'AWS_ACCESS_KEY_ID set']);
+  expect(JSON.stringify(findings)).not.toContain(secret);
+});
+
+test('a root that cannot be written fails with the variable that names it', async () => {
+  const findings = await checkStorage({ roots: [cache, '/proc/nowhere'], cache });
+  expect(findings.map(({ name, status }) => [name, status])).toEqual([
+    ['cache', 'ok'],
+    ['storage root', 'fail'],
+  ]);
+  expect(findings[1]!.remedy).toContain('TEMPER_ROOTS');
+});
+
+test('NO_COLOR and a dumb terminal switch colours off, FORCE_COLOR on', () => {
+  expect(usesColor({ isTTY: true }, {})).toBe(true);
+  expect(usesColor({ isTTY: false }, {})).toBe(false);
+  expect(usesColor({ isTTY: true }, { NO_COLOR: '1', FORCE_COLOR: '1' })).toBe(false);
+  expect(usesColor({ isTTY: true }, { TERM: 'dumb' })).toBe(false);
+  expect(usesColor({ isTTY: false }, { FORCE_COLOR: '1' })).toBe(true);
+});

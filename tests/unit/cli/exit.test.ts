@@ -1,0 +1,17 @@
+import { describeError, exitCodeOf } from '../../../cli/exit.js';
+import { DataError, InvalidRecipe, ServiceUnavailable, UsageError } from '../../../shared/errors.js';
+
+test.each([
+  [new UsageError('x'), 2],
+  [new InvalidRecipe([]), 2],
+  [new ServiceUnavailable('x'), 75],
+  [new DataError('x'), 1],
+  [new TypeError('x'), 1],
+])('%p ends with %i', (error, code) => {
+  expect(exitCodeOf(error)).toBe(code);
+});
+
+test('an error of ours is its message, a defect keeps its stack', () => {
+  expect(describeError(new DataError('file.jsonl: line 3: …'))).toBe('file.jsonl: line 3: …');
+  expect(describeError(new TypeError('x'))).toMatch(/TypeError: x\n\s+at /);
+});

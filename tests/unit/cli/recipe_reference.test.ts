@@ -1,0 +1,25 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { recipeReference } from '../../../cli/recipe_reference.js';
+import { datasetDefinitions } from '../../../components/datasets/llm/index.js';
+
+const docs = path.resolve(import.meta.dirname, '../../../../docs');
+const { markdown, schema } = recipeReference();
+
+test('docs/recipe.md and docs/recipe.schema.json are what `npm run docs` writes', () => {
+  expect(readFileSync(path.join(docs, 'recipe.md'), 'utf8')).toBe(markdown);
+  expect(readFileSync(path.join(docs, 'recipe.schema.json'), 'utf8')).toBe(schema);
+});
+
+test('every dataset type has a part', () => {
+  const missing = datasetDefinitions().filter(
+    ({ type }) => !markdown.includes(`### \`dataset_type: ${type}\``),
+  );
+  expect(missing).toEqual([]);
+});
+
+test('keys are listed with type, default and meaning, down to the deepest', () => {
+  expect(markdown).toContain('| `data.batch_size.micro` | integer ≥ 1 | `1` | packs a rank runs at a time |');
+  expect(markdown).toContain('| `holdout.part` | `"held_out"` or `"rest"` | required |');
+  expect(markdown).toContain('### `training.lr_scheduler` with `name: wsd`');
+});
