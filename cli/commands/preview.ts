@@ -1,6 +1,6 @@
 import type { DataReport } from '../../contracts/index.js';
 import { previewRun, readRecipe, type SetPreview } from '../../recipes/index.js';
-import { UsageError } from '../../shared/errors.js';
+import { DataError, UsageError } from '../../shared/errors.js';
 import type { PreviewFlags } from '../commands.js';
 import type { Context } from '../context.js';
 import { ProgressDisplay } from '../progress.js';
@@ -18,6 +18,12 @@ export async function preview(this: Context, { rows }: PreviewFlags, recipe: str
     ? 'trained on in green, the rest dimmed'
     : 'trained on in ⟦brackets⟧; colours on a terminal';
   process.stdout.write(`${[...sets.map(describeSet), legend].join('\n\n')}\n`);
+  const empty = sets.filter((set) => set.rows.length === 0).map(({ name }) => name);
+  if (empty.length > 0) {
+    throw new DataError(
+      `${empty.join(', ')}: no row is left to train on; look at the files, and at rows, limit and holdout of the recipe`,
+    );
+  }
 }
 
 function describeSet({ name, rows, report }: SetPreview): string {
@@ -25,7 +31,6 @@ function describeSet({ name, rows, report }: SetPreview): string {
     const share = `${tokens} tokens, ${supervised} trained on`;
     return `${name} ${index + 1} (${share})\n${text.replace(/^/gm, '  ')}`;
   });
-  if (samples.length === 0) samples.push(`${name}: no row is left to train on`);
   const summary =
     report === null ? `${name} has yet to be prepared; a run does that first` : describeReport(name, report);
   return [...samples, summary].join('\n\n');

@@ -1,6 +1,12 @@
 /** `temper export`: a checkpoint of a run that has ended, or is under way, as a Hugging Face folder. */
 import path from 'node:path';
-import { liveCheckpoints, newestSound, readRunDocument } from '../../components/checkpoint/index.js';
+import {
+  DamagedCheckpoint,
+  findDamage,
+  liveCheckpoints,
+  newestSound,
+  readRunDocument,
+} from '../../components/checkpoint/index.js';
 import type { CheckpointEntry } from '../../contracts/index.js';
 import { CheckpointError, UsageError } from '../../shared/errors.js';
 import { canonicalUri, type Storage } from '../../shared/storage/index.js';
@@ -63,7 +69,7 @@ async function newest(run: Storage): Promise<CheckpointEntry> {
 async function atStep(run: Storage, step: number): Promise<CheckpointEntry> {
   const steps = new Set<number>();
   for await (const { entry } of liveCheckpoints(run)) {
-    if (entry?.trainer.step === step) return entry;
+    if (entry?.trainer.step === step) return soundOrThrow(run, entry);
     if (entry !== null) steps.add(entry.trainer.step);
   }
   const available =
@@ -71,6 +77,13 @@ async function atStep(run: Storage, step: number): Promise<CheckpointEntry> {
   throw new UsageError(
     `--step ${step}: the run ${available}; older ones go as checkpoint.keep_last says (${run.uri})`,
   );
+}
+
+/** Publishing reads large tensors in pieces, which have no checksums of their own. */
+async function soundOrThrow(run: Storage, entry: CheckpointEntry): Promise<CheckpointEntry> {
+  const damage = await findDamage(run, entry);
+  if (damage.length > 0) throw new DamagedCheckpoint(damage);
+  return entry;
 }
 
 /** The folder that is to hold the publication. A folder that holds something else is not replaced. */

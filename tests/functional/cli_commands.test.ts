@@ -135,16 +135,27 @@ test('preview brackets what is trained on, and colours nothing in a pipe', async
 });
 
 test.each([
-  ['a missing file', 'absent.jsonl', null, 'there is no such file'],
-  ['a row without its columns', 'columns.jsonl', '{"ids": [1]}\n', 'line 1'],
-  ['invalid UTF-8', 'utf8.jsonl', Buffer.from([0x7b, 0xff, 0x7d, 0x0a]), 'line 1: not valid UTF-8'],
-  ['malformed JSON', 'json.jsonl', '{"input_ids": [1, 2]}\n{"input\n', 'line 2: malformed JSON'],
-  ['ids beyond the vocabulary', 'foreign.jsonl', '{"input_ids": [1, 256]}\n', '256'],
+  ['a missing file', 'absent.jsonl', null, 'absent.jsonl: there is no such file'],
+  ['an empty dataset', 'empty.jsonl', '', 'no row is left to train on'],
+  [
+    'rows that hold nothing to train on',
+    'masked.jsonl',
+    '{"input_ids": [1, 2], "labels": [-100, -100]}\n',
+    'no row',
+  ],
+  ['a row without its columns', 'columns.jsonl', '{"ids": [1]}\n', 'columns.jsonl: line 1'],
+  [
+    'invalid UTF-8',
+    'utf8.jsonl',
+    Buffer.from([0x7b, 0xff, 0x7d, 0x0a]),
+    'utf8.jsonl: line 1: not valid UTF-8',
+  ],
+  ['malformed JSON', 'json.jsonl', '{"input_ids": [1, 2]}\n{"input\n', 'json.jsonl: line 2: malformed JSON'],
+  ['ids beyond the vocabulary', 'foreign.jsonl', '{"input_ids": [1, 256]}\n', 'foreign.jsonl: line 1: '],
 ])('preview of %s ends with 1 and the place', async (_, file, content, message) => {
   if (content !== null) writeFileSync(path.join(folder, file), content);
   const { code, stderr } = await temper(['preview', onRows(file)]);
   expect(stderr).toContain(message);
-  expect(stderr).toContain(file === 'foreign.jsonl' ? 'vocabulary' : file);
   expect(stderr).not.toMatch(/\n\s+at /);
   expect(code).toBe(1);
 });
