@@ -106,6 +106,7 @@ class RankTrainer implements Trainer {
   #lastLoss: number | null = null;
   #lastValidation: Record<string, number> = {};
   #tokensPerSecond: number | null = null;
+  #learningRate: number | null = null;
   /** Newest step whose state was copied for a checkpoint. */
   #savedStep: number;
   #next: { step: number; batches: Promise<StepBatches> } | null = null;
@@ -127,18 +128,17 @@ class RankTrainer implements Trainer {
     const total = totalSteps(schedule);
     if (this.#state.step === 0) await this.#validate(0);
     while (this.#state.step < total) {
+      const { best } = this.#state;
+      if (shouldStop(best, run.recipe.training.early_stopping)) {
+        return this.#finish(`no improvement of ${best!.metric} in ${best!.misses} validations`);
+      }
       const place = placeOf(schedule, this.#state.step + 1);
       if (place.epoch > epoch) return this.#outcome('epoch', 'end of epoch');
       await this.#obey();
       if (this.#control.ending !== null) return this.#end(this.#control.ending);
       await this.#step(place);
       if (validatesAfter(schedule, place)) await this.#validate(place.step);
-      const early = shouldStop(this.#state.best, run.recipe.training.early_stopping);
-      if (early || savesAfter(schedule, place) || this.#control.saveRequested) await this.#save();
-      if (early)
-        return this.#finish(
-          `no improvement of ${this.#state.best!.metric} in ${this.#state.best!.misses} validations`,
-        );
+      if (savesAfter(schedule, place) || this.#control.saveRequested) await this.#save();
     }
     return this.#finish(run.recipe.training.max_steps === total ? 'max_steps' : 'last epoch');
   }
@@ -178,6 +178,7 @@ class RankTrainer implements Trainer {
     const seconds = (performance.now() - started) / 1000;
     this.#advance(place, batches, seed);
     this.#lastLoss = result.loss;
+    this.#learningRate = rate;
     if (this.#resumed?.firstStepSeconds === null) this.#resumed.firstStepSeconds = seconds;
     const tokens = batches.micro.reduce((sum, { ids }) => sum + ids.length, 0);
     this.#tokensPerSecond = smooth(this.#tokensPerSecond, tokens / seconds);
@@ -335,7 +336,7 @@ class RankTrainer implements Trainer {
         epoch: this.#epochs(),
         loss: this.#lastLoss,
         valLoss: this.#lastValidation.val_loss ?? null,
-        lr: null,
+        lr: this.#learningRate,
         tokensPerSecond: rate,
         eta: rate === null ? null : ((total - step) * perStep) / rate,
         committedStep: checkpoints.newest?.step ?? null,

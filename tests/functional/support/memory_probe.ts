@@ -1,0 +1,53 @@
+/**
+ * Runs two steps and a snapshot of a recipe in a process of its own and prints what it took as JSON:
+ * `memory_probe.js RECIPE.yaml`.
+ */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { PackReader } from '../../../components/datasets/llm/index.js';
+import { hyper } from '../../../components/optim/index.js';
+import { placeOf } from '../../../components/training/index.js';
+import { openRun } from '../../../recipes/base/run_folder.js';
+import { admit, prepareData, shardModel } from '../../../recipes/index.js';
+import { stepBatches } from '../../../recipes/llm/batches.js';
+import { openSession } from '../../../recipes/llm/open_session.js';
+import { scheduleOf } from '../../../recipes/llm/trainer.js';
+import { writeTinyModel } from '../../support/tiny_model.js';
+
+const [recipeFile] = process.argv.slice(2);
+// Some 8 million parameters: enough for the plan to outweigh the process itself.
+const modelFolder = path.join(path.dirname(recipeFile!), 'model');
+const shape = { vocabulary: 2048, hidden: 256, intermediate: 1024, layers: 8, heads: 4 };
+if (!existsSync(modelFolder)) await writeTinyModel(modelFolder, shape);
+const hooks = { progress: () => {}, signal: new AbortController().signal };
+const info = { workflowId: 'memory', runId: '1', namespace: 'default', roots: null };
+const { run } = await admit({ recipe: recipeFile }, info);
+const data = await prepareData(run, hooks);
+const model = await shardModel(run, hooks);
+const opened = await openRun(run);
+const reader = await PackReader.open(data.train);
+const schedule = scheduleOf(opened.recipe, reader.packs);
+globalThis.gc?.();
+const idle = process.memoryUsage().rss;
+
+const session = await openSession(opened, model.model);
+for (const step of [1, 2]) {
+  const batches = await stepBatches(reader, schedule, placeOf(schedule, step), opened.recipe.seed);
+  await session.gradients(batches.micro, 1 / batches.supervised, step);
+  await session.update(hyper(opened.recipe.training.optimizer, step, 1e-4, 1));
+}
+const copies = await session.snapshot();
+const resident = process.memoryUsage().rss;
+const { arenaHighWater } = session.context.progress();
+const planned = model.memory;
+process.stdout.write(
+  JSON.stringify({
+    idle,
+    resident,
+    arenaHighWater,
+    arena: planned.arena,
+    total: planned.total,
+    copies: copies.size,
+  }),
+);
+session.close();
