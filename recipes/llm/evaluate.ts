@@ -1,4 +1,4 @@
-import { liveCheckpoints, newestSound } from '../../components/checkpoint/index.js';
+import { findDamage, liveCheckpoints, newestSound } from '../../components/checkpoint/index.js';
 import {
   type CheckpointEntry,
   type Evaluation,
@@ -44,11 +44,14 @@ export async function evaluationOf(storage: Storage, chosen: CheckpointEntry): P
   };
 }
 
+/** The sound commit with the lowest validation loss. */
 async function best(storage: Storage, newest: CheckpointEntry): Promise<CheckpointEntry> {
   const loss = (entry: CheckpointEntry) => entry.trainer.validation.val_loss ?? Number.POSITIVE_INFINITY;
   let chosen = newest;
   for await (const { entry } of liveCheckpoints(storage)) {
-    if (entry !== null && loss(entry) < loss(chosen)) chosen = entry;
+    // Publishing reads by ranges, which carry no checksum of their own: every byte is checked here.
+    if (entry !== null && loss(entry) < loss(chosen) && (await findDamage(storage, entry)).length === 0)
+      chosen = entry;
   }
   return chosen;
 }
