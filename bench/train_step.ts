@@ -1,0 +1,194 @@
+/**
+ * A training step of ours and of PyTorch on the same weights, tokens and threads. The two sides are processes of their own
+ * that take turns step by step: what the machine does meanwhile hits both alike, and the ratios of neighbouring steps mean
+ * more than either side's figure.
+ *
+ *     npm run bench -- --mode lora --precision bf16 --rounds 3
+ */
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { defaultCache, resolveModel } from '../components/models/index.js';
+import { defaultThreads } from '../engine/index.js';
+import { Side } from './side.js';
+import type { StepOptions, StepResult } from './step.js';
+
+const root = path.resolve(import.meta.dirname, '../..');
+
+const usage = `usage: npm run bench -- [options]
+  --mode lora|full|both      what is trained                           (both)
+  --precision bf16|fp32      of products and activations               (bf16)
+  --model FOLDER|FILE.gguf   weights                                   (SmolLM2-135M-Instruct)
+  --batch N --seq N          documents of a step, and their length     (2 × 512)
+  --rank N                   of LoRA on all linear modules             (16)
+  --rounds N --steps N       pairs of processes, timed steps of each   (3, 5)
+  --threads N                                                          (physical cores)
+  --compile                  the peer uses torch.compile
+  --profile                  times of our ops, in a further run`;
+
+/** One pair of processes: the first step of each, which loads and warms up, and the timed ones in pairs. */
+interface Round {
+  first: [ours: StepResult, torch: StepResult];
+  pairs: [ours: StepResult, torch: StepResult][];
+}
+
+const { values: flags } = parseArgs({
+  options: {
+    mode: { type: 'string', default: 'both' },
+    precision: { type: 'string', default: 'bf16' },
+    model: { type: 'string' },
+    batch: { type: 'string', default: '2' },
+    seq: { type: 'string', default: '512' },
+    rank: { type: 'string', default: '16' },
+    rounds: { type: 'string', default: '3' },
+    steps: { type: 'string', default: '5' },
+    threads: { type: 'string' },
+    compile: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+if (flags.help) process.stdout.write(`${usage}\n`);
+else await bench();
+
+async function bench(): Promise<void> {
+  const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
+  const python = runToText('bash', [path.join(root, 'infra/peers/install.sh')]);
+  const modes = flags.mode === 'both' ? (['lora', 'full'] as const) : [flags.mode as 'lora' | 'full'];
+  for (const mode of modes) {
+    const options: StepOptions = {
+      model: folder,
+      mode,
+      precision: flags.precision as StepOptions['precision'],
+      rank: Number(flags.rank),
+      tokens: documents(Number(flags.batch), Number(flags.seq), model.vocabSize),
+      learningRate: 1e-4,
+      threads: flags.threads === undefined ? defaultThreads() : Number(flags.threads),
+      compile: flags.compile,
+      profile: false,
+    };
+    await compare(options, python);
+  }
+}
+
+/** The quickstart's weights, fetched where they are missing. */
+function quickstartWeights(): string {
+  runToText('bash', [path.join(root, 'infra/quickstart/fetch_weights.sh')]);
+  return path.join(defaultCache(), 'models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
+}
+
+async function compare(options: StepOptions, python: string): Promise<void> {
+  const { mode, precision, tokens, threads, compile } = options;
+  const peer = compile ? 'torch.compile' : 'torch eager';
+  say(`${mode} ${precision}, ${tokens.length} × ${tokens[0]!.length} tokens, ${threads} threads`);
+  const rounds: Round[] = [];
+  for (let number = 1; number <= Number(flags.rounds); number += 1) {
+    const round = await takeTurns(options, python);
+    rounds.push(round);
+    const [ours, torch] = [0, 1].map((side) =>
+      rate(round.pairs.map((pair) => pair[side]!.seconds)).toFixed(0),
+    );
+    say(`  round ${number}   temper ${ours} tok/s   ${peer} ${torch} tok/s`);
+  }
+  report(rounds, peer);
+  if (flags.profile) await profile(options);
+}
+
+async function takeTurns(options: StepOptions, python: string): Promise<Round> {
+  const ours = await Side.start(process.execPath, [path.join(import.meta.dirname, 'step.js')], options);
+  const torch = await Side.start(python, ['-W', 'ignore', path.join(root, 'bench/torch_peer.py')], options);
+  try {
+    const both = async (): Promise<[StepResult, StepResult]> => [await ours.step(), await torch.step()];
+    const first = await both();
+    requireSameWork(...first);
+    await both();
+    const pairs: Round['pairs'] = [];
+    while (pairs.length < Number(flags.steps)) pairs.push(await both());
+    return { first, pairs };
+  } finally {
+    ours.stop();
+    torch.stop();
+  }
+}
+
+/** Both see the same weights and tokens, and LoRA's B is zero at first: a first loss that differs means other work. */
+function requireSameWork(ours: StepResult, torch: StepResult): void {
+  if (Math.abs(ours.loss / torch.loss - 1) > 0.01)
+    throw new Error(
+      `the first loss is ${ours.loss} here and ${torch.loss} in torch: this is not the same step`,
+    );
+}
+
+function report(rounds: readonly Round[], peer: string): void {
+  const pairs = rounds.flatMap((round) => round.pairs);
+  for (const [side, name] of ['temper', peer].entries()) {
+    const results = pairs.map((pair) => pair[side]!);
+    const rates = results.map(({ seconds }) => rate([seconds]));
+    const peak = Math.max(...results.map(({ peakBytes }) => peakBytes)) / 1e9;
+    const first = median(rounds.map((round) => round.first[side]!.seconds));
+    say(
+      `  ${name.padEnd(14)}${median(rates).toFixed(0)} tok/s (${spread(rates, 0)})   peak RSS ${peak.toFixed(2)} GB` +
+        `   first step ${first.toFixed(2)} s`,
+    );
+  }
+  const ratios = pairs.map(([ours, torch]) => torch.seconds / ours.seconds);
+  say(`  ratio         ${median(ratios).toFixed(2)} (${spread(ratios, 2)})\n`);
+}
+
+async function profile(options: StepOptions): Promise<void> {
+  const step = path.join(import.meta.dirname, 'step.js');
+  const side = await Side.start(process.execPath, [step], { ...options, profile: true });
+  const results: StepResult[] = [];
+  for (let number = 0; number <= Number(flags.steps); number += 1) results.push(await side.step());
+  side.stop();
+  const timed = results.length - 1;
+  const ops = results.at(-1)!.profile!.map(({ op, runs, seconds }) => ({
+    op,
+    runs: runs / timed,
+    milliseconds: (seconds / timed) * 1e3,
+  }));
+  const total = ops.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  say(`  a step of ${(median(results.slice(1).map(({ seconds }) => seconds)) * 1e3).toFixed(0)} ms, by op`);
+  for (const { op, runs, milliseconds } of ops) {
+    const share = (milliseconds / total) * 100;
+    if (share < 0.1) continue;
+    say(
+      `    ${op.padEnd(22)}${milliseconds.toFixed(1).padStart(8)} ms ${share.toFixed(1).padStart(6)} %   ${runs} runs`,
+    );
+  }
+  say('');
+}
+
+/** Tokens per second of the median of `seconds`. */
+function rate(seconds: readonly number[]): number {
+  return (Number(flags.batch) * Number(flags.seq)) / median(seconds);
+}
+
+/** Tokens without a pattern, the same every time (Numerical Recipes' generator). */
+function documents(count: number, length: number, vocabulary: number): number[][] {
+  let state = 1;
+  const next = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * vocabulary);
+  };
+  return Array.from({ length: count }, () => Array.from({ length }, next));
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+function spread(values: readonly number[], digits: number): string {
+  return `${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)}`;
+}
+
+function runToText(command: string, args: readonly string[]): string {
+  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
