@@ -25,8 +25,8 @@ test('the cache is always among the roots', () => {
 });
 
 test('relative locations start at the base, which may be on S3', () => {
-  expect(canonicalUri('runs/a', '/work')).toBe('/work/runs/a');
-  expect(canonicalUri('../a', '/work/b')).toBe('/work/a');
+  expect(canonicalUri('runs/a', '/data')).toBe('/data/runs/a');
+  expect(canonicalUri('../a', '/data/b')).toBe('/data/a');
   expect(canonicalUri('runs/../a', 's3://bucket/x')).toBe('s3://bucket/x/a');
 });
 
