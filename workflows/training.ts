@@ -10,7 +10,6 @@ import {
   isCancellation,
   proxyActivities,
   sleep,
-  Trigger,
 } from '@temporalio/workflow';
 import type { GangActivities, HostLost, PoolActivities, TrainOutcome } from '../contracts/activities.js';
 import type { ControlMessage, EpochOutcome, Grant, Progress } from '../contracts/gang.js';
@@ -23,9 +22,17 @@ const errorBudget = 3;
 
 type Ending = TrainOutcome | { kind: 'lost'; loss: GangLoss; error: unknown };
 
+/** Not the SDK's Trigger: that one rejects when the run is cancelled, and nobody would wait for the gang to commit. */
+class HostLoss {
+  report!: (lost: HostLost) => void;
+  readonly reported = new Promise<HostLost>((resolve) => {
+    this.report = resolve;
+  });
+}
+
 export class Training {
-  /** Resolved when the host that holds the present grant is reported dead. */
-  private hostLoss = new Trigger<HostLost>();
+  /** News of the death of the host that holds the present grant. */
+  private hostLoss = new HostLoss();
   private detaching = false;
 
   constructor(
@@ -71,7 +78,7 @@ export class Training {
       cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     });
     run.state.grant = await acquire(run.admitted.run);
-    this.hostLoss = new Trigger<HostLost>();
+    this.hostLoss = new HostLoss();
     run.granted();
     if (run.state.stopping) await this.deliver('stop');
   }
@@ -89,7 +96,7 @@ export class Training {
         (outcome): Ending => outcome,
         (error: unknown): Ending => ({ kind: 'lost', loss: classifyLoss(error), error }),
       );
-    const buried = this.hostLoss.then((lost): Ending => {
+    const buried = this.hostLoss.reported.then((lost): Ending => {
       // Nobody is left to confirm the cancellation, so nobody waits for it.
       scope.cancel();
       const { detail, aliveAt, step } = lost;
@@ -250,6 +257,6 @@ export class Training {
   buried(lost: HostLost): void {
     const { grant } = this.run.state;
     if (grant === null || !grant.members.some((member) => member.queue === lost.queue)) return;
-    this.hostLoss.resolve(lost);
+    this.hostLoss.report(lost);
   }
 }
