@@ -49,8 +49,11 @@ const { values: flags } = parseArgs({
   },
 });
 
-if (flags.help) process.stdout.write(`${usage}\n`);
-else await bench();
+const wrong = !['lora', 'full', 'both'].includes(flags.mode) || !['bf16', 'fp32'].includes(flags.precision);
+if (flags.help || wrong) {
+  process.stdout.write(`${usage}\n`);
+  process.exitCode = wrong ? 2 : 0;
+} else await bench();
 
 async function bench(): Promise<void> {
   const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
