@@ -81,7 +81,7 @@ static void run(Call& call) {
                 });
                 return;
             }
-            parallel_for(call.threads, T, [=](int64_t t) {
+            parallel_for(threads_for(call), T, [=](int64_t t) {
                 const uint64_t first = static_cast<uint64_t>(offsets[t]) * static_cast<uint64_t>(ceil_div(N, 4));
                 drop_row(site, N, first, static_cast<uint32_t>(packs[t]), x + t * N, y + t * N);
             });

@@ -32,7 +32,7 @@ static void run_embedding(Call& call) {
         [&](auto* from) {
             with_types(
                 [&](auto* to) {
-                    parallel_for(call.threads, T, [=](int64_t t) {
+                    parallel_for(threads_for(call), T, [=](int64_t t) {
                         auto* row = from + ids[t] * D;
                         each_vector(0, D, [=](int64_t i, auto lanes) { store(to + t * D + i, load(row + i, lanes), lanes); });
                     });

@@ -28,6 +28,13 @@ template <class F> void with_weight(F&& f, const Tensor& weight) {
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
+// Elements below which waking a thread costs more than it brings.
+constexpr int64_t worth_a_team = 32768;
+
+// The threads to give an op that treats `elements` elements, a few operations each.
+inline int threads_for(int threads, int64_t elements) { return elements < worth_a_team ? 1 : threads; }
+inline int threads_for(const Call& call) { return threads_for(call.threads, call.out[0].elements()); }
+
 // f(task) for each of `tasks` tasks. Tasks write disjoint memory, so results do not depend on who runs them.
 template <class F> void parallel_for(int threads, int64_t tasks, F&& f) {
     const int team = static_cast<int>(std::min<int64_t>(threads, tasks));
@@ -50,7 +57,7 @@ template <class F> inline void each_vector(int64_t begin, int64_t end, F&& f) {
 // that lanes never depend on the number of threads, and large enough to be worth a thread.
 template <class F> void each_vector_parallel(int threads, int64_t n, F&& f) {
     constexpr int64_t chunk = 8192;
-    parallel_for(threads, ceil_div(n, chunk),
+    parallel_for(threads_for(threads, n), ceil_div(n, chunk),
                  [&](int64_t c) { each_vector(c * chunk, std::min(n, (c + 1) * chunk), f); });
 }
 

@@ -50,7 +50,7 @@ static void run_rmsnorm(Call& call) {
     float* rstd = call.out[1].as<float>();
     with_types(
         [&](auto* x, auto* y) {
-            parallel_for(call.threads, T, [=](int64_t t) {
+            parallel_for(threads_for(call), T, [=](int64_t t) {
                 auto* from = x + t * D;
                 auto* to = y + t * D;
                 const float squares = row_sum(D, [=](int64_t i, auto lanes) {
@@ -126,7 +126,7 @@ static void run_rmsnorm_grad(Call& call) {
     const RowBlocks blocks(T);
     with_types(
         [&](auto* dy, auto* x, auto* residual, auto* dx) {
-            parallel_for(call.threads, blocks.count, [=](int64_t b) {
+            parallel_for(threads_for(call), blocks.count, [=](int64_t b) {
                 float* dw = has_dw ? partials + b * D : nullptr;
                 if (dw) std::fill_n(dw, D, 0.0f);
                 for (int64_t t = b * blocks.rows; t < std::min(T, (b + 1) * blocks.rows); t++)

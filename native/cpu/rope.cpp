@@ -35,7 +35,7 @@ static void run(Call& call) {
                                     ", outside the table's [0, " + std::to_string(P) + ")");
     with_types(
         [&](auto* x, auto* y) {
-            parallel_for(call.threads, T, [=](int64_t t) {
+            parallel_for(threads_for(call), T, [=](int64_t t) {
                 const float *cosines = table + positions[t] * K, *sines = cosines + half;
                 for (int64_t h = 0; h < heads; h++) {
                     auto* from = x + (t * heads + h) * K;

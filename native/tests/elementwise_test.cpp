@@ -6,7 +6,7 @@ using namespace temper::check;
 
 namespace {
 
-const std::vector<std::vector<int64_t>> shapes = {{1, 1}, {1, 7}, {3, 17}, {5, 64}, {13, 101}, {7, 2903}};
+const std::vector<std::vector<int64_t>> shapes = {{1, 1}, {1, 7}, {3, 17}, {5, 64}, {13, 101}, {7, 2903}, {13, 2903}};
 const DType floats[] = {DType::f32, DType::bf16};
 
 // Every result within a few roundings of the reference, whose own size (before cancellation) is `size`.

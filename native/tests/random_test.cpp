@@ -21,7 +21,7 @@ TEST(philox_gives_the_published_vectors) {
 TEST(dropout_keeps_the_elements_whose_word_is_large) {
     for (DType dtype : {DType::f32, DType::bf16})
         for (double probability : {0.0, 0.1, 0.5, 0.9, 1.0})
-            for (int64_t N : {1, 5, 64, 67, 300}) {
+            for (int64_t N : {1, 5, 64, 67, 300, 1201}) {
                 const int64_t T = 29;
                 const Values x = normal(dtype, {T, N});
                 std::vector<int64_t> packs, offsets;
