@@ -34,6 +34,8 @@ export class Training {
   /** News of the death of the host that holds the present grant. */
   private hostLoss = new HostLoss();
   private detaching = false;
+  /** The wishes that were passed on so far. */
+  private delivered: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly run: Run,
@@ -226,8 +228,15 @@ export class Training {
     });
   }
 
-  /** Passes a person's wish to the gang that is held. A gang that is lost meanwhile is the loop's business. */
-  async deliver(action: ControlMessage['action']): Promise<void> {
+  /** Passes a person's wish to the gang that is held, in the order in which they came: a resume never overtakes a pause. */
+  deliver(action: ControlMessage['action']): Promise<void> {
+    const delivered = this.delivered.then(() => this.send(action));
+    this.delivered = delivered.catch(() => undefined);
+    return delivered;
+  }
+
+  /** A gang that is lost meanwhile is the loop's business. */
+  private async send(action: ControlMessage['action']): Promise<void> {
     const { grant } = this.run.state;
     if (grant === null) return;
     try {
