@@ -1,0 +1,261 @@
+/** Text generation on token ids, by an ONNX model in a process of its own. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { DataError, ModelError, TemperError } from '../../../shared/errors.js';
+import {
+  type Command,
+  eventSchema,
+  type Generated,
+  type GenerationRequest,
+  requestSchema,
+  type SessionEvent,
+} from './protocol.js';
+
+export interface GeneratorOptions {
+  /** `model.onnx` with its external data beside it. */
+  onnx: string;
+  /** Tokens that end an answer; they are no part of it. */
+  eosTokenIds: readonly number[];
+  /** Tokens that prompt and answer may come to together. */
+  contextLength: number;
+  threads: number;
+  /** Requests that decode together. */
+  batchSize?: number;
+  /** Bytes of keys and values that decode together, unless one request alone needs more. */
+  cacheBytes?: number;
+}
+
+export interface GenerateHooks {
+  /** Each token as it comes; true ends its request with it. */
+  onToken?: (request: number, id: number) => boolean;
+  /** Ends everything, and `generate` rejects with its reason. */
+  signal?: AbortSignal;
+}
+
+/** The generating process is gone; the next `generate` starts another one. */
+export class GeneratorLost extends TemperError {
+  constructor(how: string) {
+    super('GeneratorLost', `the process that generates text ended: ${how}`);
+  }
+}
+
+const program = fileURLToPath(new URL('./session_process.js', import.meta.url));
+/** Lines of the process's last words that are kept for the error. */
+const keptLines = 20;
+
+/**
+ * @example
+ * const generator = await Generator.open({ onnx, eosTokenIds: [2], contextLength: 8192, threads: 2 });
+ * const sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0, stream: 0 };
+ * const [answer] = await generator.generate([{ ids: [1, 5, 9], maxNewTokens: 64, sampling }]);
+ * await generator.close();
+ */
+export class Generator {
+  private session: Promise<Session> | null = null;
+  private turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(private readonly options: Required<GeneratorOptions>) {}
+
+  /** Loads the model. Throws ModelError when ONNX Runtime cannot. */
+  static async open(options: GeneratorOptions): Promise<Generator> {
+    const generator = new Generator({ batchSize: 8, cacheBytes: 1 << 30, ...options });
+    await generator.process();
+    return generator;
+  }
+
+  /** Number of the process, once it is there. */
+  async pid(): Promise<number | null> {
+    return (await this.process()).pid;
+  }
+
+  /**
+   * An answer for each request, in their order. Calls take turns. Throws DataError for a request that the model cannot
+   * take, and GeneratorLost when the process dies.
+   */
+  generate(requests: readonly GenerationRequest[], hooks: GenerateHooks = {}): Promise<Generated[]> {
+    const generated = this.turn.then(() => this.generateNow(requests, hooks));
+    this.turn = generated.catch(() => undefined);
+    return generated;
+  }
+
+  async close(): Promise<void> {
+    const session = await this.session?.catch(() => null);
+    this.session = null;
+    await session?.kill();
+  }
+
+  private async generateNow(
+    requests: readonly GenerationRequest[],
+    hooks: GenerateHooks,
+  ): Promise<Generated[]> {
+    hooks.signal?.throwIfAborted();
+    const session = await this.process();
+    const checked = requests.map((request, number) => this.check(request, number, session.vocabularySize));
+    if (checked.length === 0) return [];
+    const { batchSize, cacheBytes, contextLength, eosTokenIds } = this.options;
+    return session.generate(
+      { requests: checked, batchSize, cacheBytes, contextLength, eosTokenIds: [...eosTokenIds] },
+      hooks,
+    );
+  }
+
+  private check(request: GenerationRequest, number: number, vocabularySize: number): GenerationRequest {
+    const parsed = requestSchema.safeParse(request);
+    const refuse = (why: string) => new DataError(`request ${number + 1}: ${why}`);
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      throw refuse(`${issue!.path.join('.')}: ${issue!.message}`);
+    }
+    const { ids } = parsed.data;
+    if (ids.length === 0) throw refuse('the prompt has no tokens');
+    if (ids.length >= this.options.contextLength)
+      throw refuse(
+        `the prompt of ${ids.length} tokens leaves no room for an answer in the model's context of ${this.options.contextLength}`,
+      );
+    const foreign = ids.find((id) => id >= vocabularySize);
+    if (foreign !== undefined)
+      throw refuse(`token id ${foreign} is not in the model's vocabulary of ${vocabularySize} entries`);
+    return parsed.data;
+  }
+
+  /** The living process, or a new one. */
+  private process(): Promise<Session> {
+    if (this.session === null) {
+      const started = Session.start(this.options.onnx, this.options.threads, () => {
+        if (this.session === started) this.session = null;
+      });
+      this.session = started;
+    }
+    return this.session;
+  }
+}
+
+type GenerateCommand = Omit<Extract<Command, { type: 'generate' }>, 'type' | 'streaming'>;
+
+/** One process, from its start to its death. */
+class Session {
+  vocabularySize = 0;
+  private ended: Error | null = null;
+  private waiter: { hear(event: SessionEvent): void; fail(error: Error): void } | null = null;
+  private lastWords: string[] = [];
+  private readonly gone: Promise<void>;
+
+  private constructor(
+    private readonly child: ChildProcess,
+    private readonly onEnd: () => void,
+  ) {
+    child.on('message', (message) => this.hear(eventSchema.parse(message)));
+    for (const stream of [child.stdout!, child.stderr!])
+      stream.setEncoding('utf8').on('data', (text: string) => this.keep(text));
+    this.gone = new Promise((resolve) => {
+      const end = (how: string) => {
+        const words = this.lastWords.length === 0 ? '' : `; its last words:\n${this.lastWords.join('\n')}`;
+        this.end(new GeneratorLost(`${how}${words}`));
+        resolve();
+      };
+      // 'close' comes after the last words were read; 'error' when there never was a process.
+      child.on('close', (code, signal) =>
+        end(signal === null ? `it ended with exit code ${code}` : `it was killed by ${signal}`),
+      );
+      child.on('error', (error) => end(error.message));
+    });
+  }
+
+  static async start(onnx: string, threads: number, onEnd: () => void): Promise<Session> {
+    const child = fork(program, [], {
+      serialization: 'advanced',
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      execArgv: [],
+    });
+    const session = new Session(child, onEnd);
+    await session.ask({ type: 'open', onnx, threads }, (event) => {
+      if (event.type !== 'ready') return false;
+      session.vocabularySize = event.vocabularySize;
+      return true;
+    });
+    return session;
+  }
+
+  get pid(): number | null {
+    return this.child.pid ?? null;
+  }
+
+  async generate(command: GenerateCommand, { onToken, signal }: GenerateHooks): Promise<Generated[]> {
+    let results: Generated[] | null = null;
+    let thrown: unknown = null;
+    const cancel = () => this.send({ type: 'cancel' });
+    const hear = (event: SessionEvent): boolean => {
+      if (event.type === 'tokens') {
+        try {
+          const stopped = event.tokens.filter(({ request, id }) => onToken!(request, id));
+          this.send({ type: 'go', stop: stopped.map(({ request }) => request) });
+        } catch (error) {
+          thrown = error;
+          cancel();
+        }
+      }
+      if (event.type !== 'results') return false;
+      results = event.results;
+      return true;
+    };
+    signal?.addEventListener('abort', cancel);
+    try {
+      await this.ask({ type: 'generate', streaming: onToken !== undefined, ...command }, hear);
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+    }
+    if (results === null) throw thrown ?? signal!.reason;
+    return results;
+  }
+
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.gone;
+  }
+
+  /** Sends a command, and gives events to `hear` until it returns true. */
+  private ask(command: Command, hear: (event: SessionEvent) => boolean): Promise<void> {
+    if (this.ended !== null) return Promise.reject(this.ended);
+    return new Promise((resolve, reject) => {
+      this.waiter = {
+        hear: (event) => {
+          if (hear(event)) this.settle(resolve);
+        },
+        fail: (error) => this.settle(() => reject(error)),
+      };
+      this.send(command);
+    });
+  }
+
+  private settle(then: () => void): void {
+    this.waiter = null;
+    then();
+  }
+
+  private send(command: Command): void {
+    // A channel that is closed already ends in 'close', which tells whoever waits.
+    if (this.child.connected) this.child.send(command, () => {});
+  }
+
+  private hear(event: SessionEvent): void {
+    if (event.type === 'failed') this.end(restore(event));
+    else this.waiter?.hear(event);
+  }
+
+  /** The first reason counts: a process that told why it fails is not lost when it ends. */
+  private end(error: Error): void {
+    this.ended ??= error;
+    this.onEnd();
+    this.waiter?.fail(this.ended);
+  }
+
+  private keep(text: string): void {
+    const lines = text.split('\n').filter((line) => line.trim() !== '');
+    this.lastWords = [...this.lastWords, ...lines].slice(-keptLines);
+  }
+}
+
+function restore({ code, message }: { code: string; message: string }): Error {
+  if (code === 'ModelError') return new ModelError(message);
+  return new TemperError(code, message);
+}

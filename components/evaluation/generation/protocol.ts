@@ -1,0 +1,49 @@
+/** What the parent and the process that holds ONNX Runtime say to each other. */
+import { z } from 'zod';
+import { samplingSchema } from './sampling.js';
+
+export const requestSchema = z.strictObject({
+  ids: z.array(z.int().min(0)),
+  maxNewTokens: z.int().min(0),
+  sampling: samplingSchema,
+});
+/** A prompt as token ids, and how it is to go on. */
+export type GenerationRequest = z.infer<typeof requestSchema>;
+
+const resultSchema = z.strictObject({
+  ids: z.array(z.int()),
+  finish: z.enum(['eos', 'stop', 'length']),
+});
+/** The answer's tokens without the end-of-sequence token, and why it ends. */
+export type Generated = z.infer<typeof resultSchema>;
+
+const newTokenSchema = z.strictObject({ request: z.int(), id: z.int() });
+/** A token of the request of that number. */
+export type NewToken = z.infer<typeof newTokenSchema>;
+
+export const commandSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('open'), onnx: z.string(), threads: z.int().min(1) }),
+  z.strictObject({
+    type: z.literal('generate'),
+    requests: z.array(requestSchema),
+    /** Whether tokens are told as they come; each message then waits for its `go`. */
+    streaming: z.boolean(),
+    batchSize: z.int().min(1),
+    cacheBytes: z.number(),
+    contextLength: z.int().min(1),
+    eosTokenIds: z.array(z.int()),
+  }),
+  /** Goes on after `tokens`, but for the requests named. */
+  z.strictObject({ type: z.literal('go'), stop: z.array(z.int()) }),
+  z.strictObject({ type: z.literal('cancel') }),
+]);
+export type Command = z.infer<typeof commandSchema>;
+
+export const eventSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('ready'), vocabularySize: z.int() }),
+  z.strictObject({ type: z.literal('tokens'), tokens: z.array(newTokenSchema) }),
+  /** Null after a cancellation. */
+  z.strictObject({ type: z.literal('results'), results: z.array(resultSchema).nullable() }),
+  z.strictObject({ type: z.literal('failed'), code: z.string(), message: z.string() }),
+]);
+export type SessionEvent = z.infer<typeof eventSchema>;

@@ -1,0 +1,64 @@
+/**
+ * The process that holds ONNX Runtime, whose run() keeps the event loop and whose crash would take any other process
+ * with it. Logits never leave it. It dies with its parent.
+ */
+import { TemperError } from '../../../shared/errors.js';
+import { Batch } from './batch.js';
+import { OnnxDecoder } from './decoder.js';
+import { type Command, commandSchema, type NewToken, type SessionEvent } from './protocol.js';
+
+let decoder: OnnxDecoder | null = null;
+let cancelled = false;
+let answered: ((stop: readonly number[]) => void) | null = null;
+
+function emit(event: SessionEvent): void {
+  process.send?.(event);
+}
+
+async function obey(command: Command): Promise<void> {
+  switch (command.type) {
+    case 'open':
+      decoder = await OnnxDecoder.open(command.onnx, command.threads);
+      emit({ type: 'ready', vocabularySize: decoder.vocabularySize });
+      return;
+    case 'generate':
+      emit({ type: 'results', results: await generate(command) });
+      return;
+    case 'go':
+      answered?.(command.stop);
+      return;
+    case 'cancel':
+      cancelled = true;
+      answered?.([]);
+  }
+}
+
+function generate(command: Extract<Command, { type: 'generate' }>) {
+  if (decoder === null) throw new TypeError("'generate' came before 'open' was done");
+  cancelled = false;
+  const onTokens = async (tokens: readonly NewToken[]): Promise<readonly number[]> => {
+    if (!command.streaming) return [];
+    return new Promise((resolve) => {
+      answered = resolve;
+      emit({ type: 'tokens', tokens: [...tokens] });
+    });
+  };
+  return new Batch(decoder, command.requests, command, { onTokens, isCancelled: () => cancelled }).run();
+}
+
+function fail(error: unknown): void {
+  const code = error instanceof TemperError ? error.code : error instanceof Error ? error.name : 'Error';
+  const message = error instanceof Error ? error.message : String(error);
+  process.send?.({ type: 'failed', code, message } satisfies SessionEvent, () => process.exit(1));
+}
+
+// The parent decides what a signal to the process group means.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+process.on('uncaughtException', fail);
+process.on('unhandledRejection', fail);
+process.on('message', (message) => {
+  Promise.resolve()
+    .then(() => obey(commandSchema.parse(message)))
+    .catch(fail);
+});
