@@ -7,7 +7,7 @@ import { assembleMicroBatch, type MicroBatch } from '../components/datasets/llm/
 import { locateWeights, openModel } from '../components/models/index.js';
 import { hyper } from '../components/optim/index.js';
 import { adapterInit } from '../components/peft/index.js';
-import { compileRun } from '../recipes/llm/compile.js';
+import { compileRun } from '../recipes/llm/plan_cache.js';
 import { type Recipe, recipeSchema } from '../recipes/llm/recipe.js';
 import { Session } from '../recipes/llm/session.js';
 
@@ -99,7 +99,7 @@ async function open(recipe: Recipe): Promise<Session> {
   const folder = recipe.model.name;
   const model = await openModel(folder);
   const weights = await locateWeights(folder, model);
-  const compiled = compileRun(recipe, model, weights, Number.MAX_SAFE_INTEGER);
+  const compiled = await compileRun(recipe, model, weights, Number.MAX_SAFE_INTEGER);
   return Session.open(compiled, {
     weights,
     constants: model.constants(compiled.positions),

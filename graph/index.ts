@@ -2,9 +2,11 @@
 export * from './builder.js';
 export * from './compile.js';
 export * from './compile_cast.js';
+export { compilerDigest } from './compiler_digest.js';
 export * from './error.js';
 export * from './graph.js';
 export * from './interpret.js';
+export * from './onnx/index.js';
 export * from './ops/op.js';
 export * from './ops/registry.js';
 export { type LoraOptions, linearModules, loraNames } from './passes/lora.js';

@@ -8,6 +8,7 @@ import {
   type CompiledTraining,
   compileTraining,
   compileValidation,
+  type Graph,
   GraphError,
   type LoraOptions,
   type OptimizerSpec,
@@ -15,50 +16,86 @@ import {
 import { OutOfMemoryError } from '../../shared/errors.js';
 import type { Recipe } from './recipe.js';
 
-export interface CompiledRun {
-  training: CompiledTraining;
+/** What a run compiles to, as far as it can be kept in a file. */
+export interface CompiledPlans {
+  training: Omit<CompiledTraining, 'graph'>;
   /** Null when the recipe has no validation data. */
-  validation: Compiled | null;
+  validation: Omit<Compiled, 'graph'> | null;
+}
+
+export interface CompiledRun extends CompiledPlans {
+  /**
+   * Validates the model without its adapter. Null where that is not what training begins with: in full fine-tuning, and
+   * from an adapter that was trained before.
+   */
+  compileBaseValidation: (() => Compiled) | null;
   /** Rows of the RoPE table: the longest document there can be. */
   positions: number;
   /** Modules that an adapter is trained for; null in full fine-tuning. */
   adapted: LinearModule[] | null;
 }
 
-/** @param arenaBudget bytes that `activation_checkpointing: auto` may use for the arena */
-export function compileRun(recipe: Recipe, model: Model, weights: Weights, arenaBudget: number): CompiledRun {
-  const { training, data, peft } = recipe;
+/** What a recipe asks the compiler for, with this model. */
+export interface CompileRequest extends Pick<CompiledRun, 'positions' | 'adapted' | 'compileBaseValidation'> {
+  /** The model's forward pass for one micro-batch. */
+  graph: Graph;
+  recipe: Recipe;
+  /** Bytes that `activation_checkpointing: auto` may use for the arena. */
+  arenaBudget: number;
+}
+
+export function compileRequest(
+  recipe: Recipe,
+  model: Model,
+  weights: Weights,
+  arenaBudget: number,
+): CompileRequest {
+  const { data, peft } = recipe;
   const positions = data.packed_sequence_size;
-  const adapted = peft === null ? null : adaptedModules(peft, model);
-  const options = {
-    graph: model.forward({
-      tokens: data.batch_size.micro * data.packed_sequence_size,
-      positions,
-      dtypes: weightDTypes(weights),
-    }),
-    precision: training.precision === 'bf16' ? ('bf16' as const) : ('f32' as const),
-    loss: training.loss,
-    lora: peft === null || adapted === null ? null : loraOptions(peft, adapted),
+  const graph = model.forward({
+    tokens: data.batch_size.micro * data.packed_sequence_size,
+    positions,
+    dtypes: weightDTypes(weights),
+  });
+  return {
+    graph,
+    recipe,
+    arenaBudget,
+    positions,
+    adapted: peft === null ? null : adaptedModules(peft, model),
+    compileBaseValidation:
+      data.validation === null || peft === null || peft.init_from !== null
+        ? null
+        : () => compileValidation({ graph, ...numerics(recipe) }),
   };
+}
+
+/** Runs the compiler. Throws OutOfMemoryError where no arena fits the budget. */
+export function compilePlans({ graph, recipe, adapted, arenaBudget }: CompileRequest): CompiledPlans {
+  const { training, data, peft } = recipe;
+  const lora = peft === null || adapted === null ? null : loraOptions(peft, adapted);
+  const options = { graph, ...numerics(recipe), lora };
   const mode = training.activation_checkpointing;
   try {
-    return {
-      training: compileTraining({
-        ...options,
-        optimizer: optimizerSpec(training.optimizer),
-        recompute: mode === 'auto' ? { mode, arenaBudget } : { mode },
-      }),
-      validation:
-        data.validation === null ? null : compileValidation({ ...options, trainable: () => peft === null }),
-      positions,
-      adapted,
-    };
+    const { graph: _, ...compiled } = compileTraining({
+      ...options,
+      optimizer: optimizerSpec(training.optimizer),
+      recompute: mode === 'auto' ? { mode, arenaBudget } : { mode },
+    });
+    if (data.validation === null) return { training: compiled, validation: null };
+    const { graph: __, ...validation } = compileValidation({ ...options, trainable: () => peft === null });
+    return { training: compiled, validation };
   } catch (error) {
     if (error instanceof GraphError && /arena/.test(error.message))
       throw new OutOfMemoryError(error.message, { cause: error });
     throw error;
   }
 }
+
+const numerics = ({ training }: Recipe) => ({
+  precision: training.precision === 'bf16' ? ('bf16' as const) : ('f32' as const),
+  loss: training.loss,
+});
 
 /** The linear modules that the recipe's `peft.target_modules` name. Throws ModelError when one names none. */
 export function adaptedModules(peft: PeftOptions, model: Model): LinearModule[] {

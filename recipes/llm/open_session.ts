@@ -1,8 +1,8 @@
 import { locateWeights, openModel } from '../../components/models/index.js';
 import { adapterInit, checkInitFrom, readAdapter, readAdapterTensor } from '../../components/peft/index.js';
 import type { OpenRun } from '../base/run_folder.js';
-import { compileRun } from './compile.js';
 import { memoryLimit, usableShare } from './memory.js';
+import { compileRun } from './plan_cache.js';
 import { Session } from './session.js';
 import { arenaBudget } from './shard_model.js';
 
@@ -11,7 +11,7 @@ export async function openSession({ recipe }: OpenRun, modelFolder: string): Pro
   const model = await openModel(modelFolder, recipe.model.config_overrides);
   const weights = await locateWeights(modelFolder, model);
   const budget = arenaBudget(recipe, [...weights.values()], memoryLimit() * usableShare);
-  const compiled = compileRun(recipe, model, weights, budget);
+  const compiled = await compileRun(recipe, model, weights, budget);
   const { adapted } = compiled;
   const initial = new Map<string, Float32Array>();
   if (recipe.peft !== null && recipe.peft.init_from !== null && adapted !== null) {

@@ -90,8 +90,21 @@ export class Session {
   }
 
   /** Σ −log p over the batch's supervised tokens. */
-  async validationLoss(batch: MicroBatch): Promise<number> {
-    const plan = this.#validation!;
+  validationLoss(batch: MicroBatch): Promise<number> {
+    return this.#lossBy(this.#validation!, batch);
+  }
+
+  /** Gives `use` the validation loss of the model without its adapter, whatever that has learned by now. */
+  async withBaseModel<T>(use: (validationLoss: (batch: MicroBatch) => Promise<number>) => Promise<T>) {
+    const plan = this.context.load(this.compiled.compileBaseValidation!().plan);
+    try {
+      return await use((batch) => this.#lossBy(plan, batch));
+    } finally {
+      plan.unload();
+    }
+  }
+
+  async #lossBy(plan: EnginePlan, batch: MicroBatch): Promise<number> {
     const { loss } = await plan.run('micro', this.#inputs(plan, batch, 1, 0));
     return loss![0]!;
   }

@@ -5,9 +5,9 @@ import { digestOf } from '../../shared/digest.js';
 import { OutOfMemoryError } from '../../shared/errors.js';
 import type { StepHooks } from '../base/hooks.js';
 import { openRun } from '../base/run_folder.js';
-import { compileRun } from './compile.js';
 import { forecastMemory, memoryLimit, usableShare } from './memory.js';
 import { resolveRunModel } from './model.js';
+import { compileRun } from './plan_cache.js';
 import type { Recipe } from './recipe.js';
 
 /** Resolves and verifies the run's weights, and refuses now what cannot fit. */
@@ -17,15 +17,23 @@ export async function shardModel(run: RunReference, hooks: StepHooks): Promise<S
   hooks.progress(null, 'checking the weights');
   await checkFinite(resolved.weights, firstNonFinite);
   hooks.progress(null, 'planning memory');
-  const { memory, trainedParameters } = forecastRun(recipe, resolved);
+  const { memory, trainedParameters } = await forecastRun(recipe, resolved);
   const parameters = [...resolved.weights.values()].reduce((sum, { shape }) => sum + elements(shape), 0);
   return { model: resolved.folder, digest: digestOf(resolved.source), parameters, trainedParameters, memory };
 }
 
 /** Compiles a recipe for this host. Throws OutOfMemoryError naming the largest parts when it cannot fit. */
-export function forecastRun(recipe: Recipe, { model, weights }: Pick<ResolvedModel, 'model' | 'weights'>) {
+export async function forecastRun(
+  recipe: Recipe,
+  { model, weights }: Pick<ResolvedModel, 'model' | 'weights'>,
+) {
   const limit = memoryLimit() * usableShare;
-  const compiled = compileRun(recipe, model, weights, arenaBudget(recipe, [...weights.values()], limit));
+  const compiled = await compileRun(
+    recipe,
+    model,
+    weights,
+    arenaBudget(recipe, [...weights.values()], limit),
+  );
   const memory = forecastMemory(compiled);
   if (memory.total > limit) throw new OutOfMemoryError(doesNotFit(memory, limit));
   const trainedParameters = compiled.training.tensors

@@ -3,7 +3,7 @@
  * obeys. It lives in the rank's process; the host worker speaks to it.
  */
 import { MetricsJournal } from '../../components/checkpoint/index.js';
-import { PackReader } from '../../components/datasets/llm/index.js';
+import { type MicroBatch, PackReader } from '../../components/datasets/llm/index.js';
 import { hyper, learningRate } from '../../components/optim/index.js';
 import {
   guardFinite,
@@ -98,6 +98,9 @@ interface Parts {
   resumed: EpochOutcome['resumed'];
 }
 
+/** Mean losses: `val_loss`, and one `val_loss/<name>` each where there are several validation sets. */
+type ValidationLosses = { val_loss: number; [name: string]: number };
+
 class RankTrainer implements Trainer {
   readonly #control = new Control();
   readonly #parts: Parts;
@@ -126,7 +129,10 @@ class RankTrainer implements Trainer {
   async train(epoch: number): Promise<EpochOutcome> {
     const { schedule, run } = this.#parts;
     const total = totalSteps(schedule);
-    if (this.#state.step === 0) await this.#validate(0);
+    // An untrained adapter changes nothing, so the scores before training are the base model's; those can be had after the
+    // first step too, which then need not wait for them.
+    const { compileBaseValidation } = this.#parts.session.compiled;
+    if (this.#state.step === 0 && compileBaseValidation === null) await this.#validate(0);
     while (this.#state.step < total) {
       const { best } = this.#state;
       if (shouldStop(best, run.recipe.training.early_stopping)) {
@@ -137,6 +143,7 @@ class RankTrainer implements Trainer {
       await this.#obey();
       if (this.#control.ending !== null) return this.#end(this.#control.ending);
       await this.#step(place);
+      if (place.step === 1 && compileBaseValidation !== null) await this.#validateBase();
       if (validatesAfter(schedule, place)) await this.#validate(place.step);
       if (savesAfter(schedule, place) || this.#control.saveRequested) await this.#save();
     }
@@ -215,38 +222,49 @@ class RankTrainer implements Trainer {
     };
   }
 
+  /** Scores the weights of this moment, the state of step `step`. */
   async #validate(step: number): Promise<void> {
-    const { validation, session, schedule, journal, start, run } = this.#parts;
+    const { validation, session, run } = this.#parts;
     if (validation.size === 0) return;
+    const losses = await this.#validationLosses((batch) => session.validationLoss(batch));
+    const rule = run.recipe.training.early_stopping;
+    const metric = rule?.metric ?? 'val_loss';
+    const best =
+      step === 0 || losses[metric] === undefined
+        ? this.#state.best
+        : updateBest(this.#state.best, metric, losses[metric], step, rule?.min_delta ?? 0);
+    this.#state = { ...this.#state, validation: losses, best };
+    this.#recordValidation(step, losses);
+  }
+
+  /** Scores the base model: what training began with. */
+  async #validateBase(): Promise<void> {
+    const losses = await this.#parts.session.withBaseModel((loss) => this.#validationLosses(loss));
+    this.#recordValidation(0, losses);
+  }
+
+  async #validationLosses(lossOf: (batch: MicroBatch) => Promise<number>): Promise<ValidationLosses> {
+    const { validation, schedule } = this.#parts;
     this.#progress('validating');
     const losses: Record<string, number> = {};
     let [sum, count] = [0, 0];
     for (const [name, reader] of validation) {
       let [setSum, setCount] = [0, 0];
       for await (const batch of allBatches(reader, schedule.microBatch)) {
-        setSum += await session.validationLoss(batch);
+        setSum += await lossOf(batch);
         setCount += batch.supervised;
       }
       if (validation.size > 1) losses[`val_loss/${name}`] = setSum / Math.max(1, setCount);
       sum += setSum;
       count += setCount;
     }
-    losses.val_loss = sum / Math.max(1, count);
-    const rule = run.recipe.training.early_stopping;
-    const metric = rule?.metric ?? 'val_loss';
+    return { ...losses, val_loss: sum / Math.max(1, count) };
+  }
+
+  #recordValidation(step: number, losses: ValidationLosses): void {
+    const { journal, start } = this.#parts;
     this.#lastValidation = losses;
-    const best =
-      step === 0 || losses[metric] === undefined
-        ? this.#state.best
-        : updateBest(this.#state.best, metric, losses[metric], step, rule?.min_delta ?? 0);
-    this.#state = { ...this.#state, validation: losses, best };
-    journal.append({
-      step,
-      val_loss: losses.val_loss,
-      ...losses,
-      timestamp: Date.now() / 1000,
-      generation: start.generation,
-    });
+    journal.append({ step, ...losses, timestamp: Date.now() / 1000, generation: start.generation });
     this.#progress('training');
   }
 
