@@ -9,6 +9,7 @@ const routes = buildRouteMap({
     watch: commands.watch,
     worker: commands.worker,
     score: commands.score,
+    evaluate: commands.evaluate,
     plan: commands.plan,
     preview: commands.preview,
     validate: commands.validate,

@@ -118,6 +118,53 @@ export const score = buildCommand<ScoreFlags, [], Context>({
   docs: { brief: 'Log-probabilities of given tokens or texts' },
 });
 
+export interface EvaluateFlags {
+  model: string;
+  adapter?: string;
+  task?: string[];
+  tasks?: string;
+  precision: 'fp32' | 'bf16';
+  json: boolean;
+  output?: string;
+}
+
+export const evaluate = buildCommand<EvaluateFlags, [], Context>({
+  loader: async () => (await import('./commands/evaluate.js')).evaluate,
+  parameters: {
+    flags: {
+      model: { kind: 'parsed', parse: String, brief: 'model folder, .gguf file or Hugging Face id' },
+      adapter: { kind: 'parsed', parse: String, brief: 'PEFT adapter folder', optional: true },
+      task: {
+        kind: 'parsed',
+        parse: String,
+        brief: '[NAME=]TASK:key=value,… e.g. hellaswag:path=val.jsonl,limit=100; may be repeated',
+        variadic: true,
+        optional: true,
+      },
+      tasks: {
+        kind: 'parsed',
+        parse: String,
+        brief: "YAML file with a list 'tasks', as in a recipe's evaluation section",
+        optional: true,
+      },
+      precision: {
+        kind: 'enum',
+        values: ['fp32', 'bf16'],
+        brief: 'of the products and activations that log-likelihoods come from',
+        default: 'fp32',
+      },
+      json: jsonFlag,
+      output: { kind: 'parsed', parse: String, brief: 'JSON lines with every example', optional: true },
+    },
+  },
+  docs: {
+    brief: 'Score a model on tasks: multiple choice, question answering, perplexity, JSON',
+    fullDescription:
+      'Scores a model on tasks: hellaswag, multiple_choice, squad, perplexity, json_fields, samples. Definitions are those\n' +
+      'of lm-evaluation-harness and the official SQuAD script; every score comes with its number of examples and standard error.',
+  },
+});
+
 export interface PlanFlags {
   json: boolean;
   print: boolean;

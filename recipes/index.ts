@@ -6,6 +6,12 @@ export type { StepHooks } from './base/hooks.js';
 export { readRecipe } from './base/read_recipe.js';
 export { type Consolidated, type ConsolidateInput, consolidate } from './llm/consolidate.js';
 export { type EvaluateInput, evaluate } from './llm/evaluate.js';
+export {
+  type EvaluateModelOptions,
+  evaluateModel,
+  type ModelScores,
+  readTasks,
+} from './llm/evaluate_model.js';
 export { type Exported, type ExportOptions, exportRun } from './llm/export.js';
 export { planRun, type RunPlan } from './llm/plan.js';
 export { prepareData } from './llm/prepare_data.js';

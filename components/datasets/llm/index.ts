@@ -19,6 +19,7 @@ export {
   type SingleDataset,
   validationSets,
 } from './schema.js';
+export { readFileRows } from './sources/read.js';
 export {
   buildTokenizer,
   type Encoding,

@@ -1,0 +1,28 @@
+/** Text functions of Python where JavaScript's differ: benchmark definitions are written in them. */
+
+/** What `str.isspace` is true of, and `\s` matches. */
+const space = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
+const leading = new RegExp(`^[${space}]+`);
+const trailing = new RegExp(`[${space}]+$`);
+const runs = new RegExp(`[${space}]+`);
+
+/** `str.strip()` */
+export const strip = (text: string): string => text.replace(leading, '').replace(trailing, '');
+
+/** `str.rstrip()` */
+export const rstrip = (text: string): string => text.replace(trailing, '');
+
+/** `str.split()` */
+export const split = (text: string): string[] => text.split(runs).filter((word) => word !== '');
+
+/** `re.split(r"\s+", text)`: unlike `split`, empty at either end where the text begins or ends with space. */
+export const splitAtSpace = (text: string): string[] => text.split(runs);
+
+/** `str.capitalize()`: the first character upper case, all others lower case. */
+export function capitalize(text: string): string {
+  const [first = ''] = text;
+  return first.toUpperCase() + text.slice(first.length).toLowerCase();
+}
+
+/** `len(text)`: code points. */
+export const length = (text: string): number => [...text].length;

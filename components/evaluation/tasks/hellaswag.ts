@@ -1,0 +1,61 @@
+/** HellaSwag (Zellers et al. 2019): which of four endings goes on from here? As lm-evaluation-harness' `hellaswag`. */
+import { z } from 'zod';
+import { capitalize, strip } from '../python_text.js';
+import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
+import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
+import { allRows, columnOf, recordOf, textColumn, textsColumn } from './columns.js';
+import { fewShotIssue, fewShotOptions, fileOptions } from './options.js';
+
+const schema = z
+  .strictObject({ task: z.literal('hellaswag'), ...fileOptions, ...fewShotOptions })
+  .describe('HellaSwag: acc and acc_norm over rows with activity_label, ctx_a, ctx_b, endings and label');
+
+type Options = z.output<typeof schema>;
+type Question = Omit<ChoiceExample, 'fewShot'>;
+
+/** Brackets are artifacts of WikiHow, from which a part of the data comes. */
+const preprocess = (text: string): string =>
+  strip(text)
+    .replaceAll(' [title]', '. ')
+    .replace(/\[[^\n]*?\]/g, '')
+    .replaceAll('  ', ' ');
+
+function exampleOf(row: TaskRow, path: string | readonly string[]): Question {
+  const record = recordOf(row, path);
+  const text = (name: string) => textColumn(record, name, row, path);
+  const gold = Number(columnOf(record, 'label', row, path));
+  const choices = textsColumn(record, 'endings', row, path).map(preprocess);
+  if (!(gold in choices)) throw rowError(path, row, `'label' is ${gold}, which names none of 'endings'`);
+  return {
+    id: String(record.ind ?? row.place),
+    context: preprocess(`${text('activity_label')}: ${text('ctx_a')} ${capitalize(text('ctx_b'))}`),
+    choices,
+    gold,
+  };
+}
+
+async function readExamples(path: string | string[], limit: number | null, read: RowReader) {
+  const rows = await allRows(read({ path, limit, textUnit: 'line' }));
+  return rows.map((row) => exampleOf(row, path));
+}
+
+export const hellaswag: TaskDefinition<Options, ChoiceExample> = {
+  task: 'hellaswag',
+  schema: schema.superRefine((options, context) => {
+    const message = fewShotIssue(options);
+    if (message !== null) context.addIssue({ code: 'custom', path: ['fewshot_path'], message });
+  }),
+  needs: 'likelihood',
+  shardSize: 32,
+  ...choiceMetrics,
+  async examples(options, read) {
+    const solved =
+      options.num_fewshot === 0 ? [] : await readExamples(options.fewshot_path!, options.num_fewshot, read);
+    const fewShot = fewShotContext(solved);
+    return (await readExamples(options.path, options.limit, read)).map((example) => ({
+      ...example,
+      fewShot,
+    }));
+  },
+  evaluate: (examples, _options, model) => scoreChoices(examples, model),
+};

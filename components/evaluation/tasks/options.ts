@@ -1,0 +1,34 @@
+/** Options that several tasks share. */
+import { z } from 'zod';
+
+/** Marks paths for the recipe loader, which makes them start from the recipe's folder. */
+const filePath = z.string().min(1).meta({ 'x-temper-path': 'file' });
+
+export const fileOptions = {
+  path: z.union([filePath, z.array(filePath).min(1)]).describe('a file, a folder, a glob, or a list of them'),
+  limit: z.int().min(1).nullable().default(null).describe('take at most this many examples'),
+};
+
+export const fewShotOptions = {
+  num_fewshot: z.int().min(0).default(0).describe('solved examples that go before each question'),
+  fewshot_path: filePath
+    .nullable()
+    .default(null)
+    .describe('where they come from: its first rows; must not be what is evaluated'),
+};
+
+/** The check that goes with `fewShotOptions`. */
+export const fewShotIssue = (options: { num_fewshot: number; fewshot_path: string | null }): string | null =>
+  options.num_fewshot > 0 && options.fewshot_path === null
+    ? 'num_fewshot needs fewshot_path, a file of examples that are not evaluated'
+    : null;
+
+export const answerOptions = (maxNewTokens: number) => ({
+  template: z
+    .enum(['auto', 'chat', 'plain'])
+    .default('auto')
+    .describe("chat: the model's chat template; auto: chat where the model has one"),
+  max_new_tokens: z.int().min(1).default(maxNewTokens).describe('an answer is cut after these'),
+});
+
+export const greedy = { temperature: 0, topP: 1, seed: 0 };

@@ -1,0 +1,18 @@
+/** From a question to the prompt that a model is given. */
+import { UsageError } from '../../../shared/errors.js';
+import type { ChatMessage, EvaluatedModel } from '../task.js';
+
+export type Template = 'auto' | 'chat' | 'plain';
+
+/** Whether the model's chat template is used. Throws UsageError where it is asked for and the model has none. */
+export function usesChat(template: Template, model: Pick<EvaluatedModel, 'hasChatTemplate'>): boolean {
+  if (template === 'chat' && !model.hasChatTemplate)
+    throw new UsageError("'template: chat' needs a chat template, and the model has none; use plain");
+  return template !== 'plain' && model.hasChatTemplate;
+}
+
+/** The question as a user's message, behind the system's where there is one. */
+export function conversation(system: string | null, question: string): ChatMessage[] {
+  const opening = system === null ? [] : [{ role: 'system', content: system }];
+  return [...opening, { role: 'user', content: question }];
+}
