@@ -26,9 +26,13 @@ export interface ForwardOptions {
 /** A model whose config has been read: everything that follows from the config alone. */
 export interface Model {
   readonly architecture: string;
+  /** `model_type` of config.json. */
+  readonly modelType: string;
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly layers: number;
+  /** Heads of queries, heads of keys and values, and the size of each. */
+  readonly attention: { readonly heads: number; readonly kvHeads: number; readonly headDim: number };
   readonly maxPositions: number;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];

@@ -1,5 +1,6 @@
 /** Models: configs, weights, tokenizers, and where they come from. */
 export type { ExpectedTensor, ForwardOptions, GgufTensorRule, Model, ModelFamily } from './family.js';
+export { type GenaiOptions, genaiConfig } from './genai_config.js';
 export { convertGguf, type DequantizedDType } from './gguf/convert.js';
 export { type GgufFile, parseGguf } from './gguf/parse.js';
 export { tokenizerFromGguf } from './gguf/tokenizer.js';
@@ -16,6 +17,7 @@ export {
   type ResolvedModel,
   type ResolveOptions,
   type ResolveProgress,
+  rememberedDigest,
   resolveModel,
 } from './resolve.js';
 export { type Rope, ropeFrequencies, ropeTable } from './rope.js';

@@ -113,8 +113,8 @@ async function fromGguf(
   return { folder, source: { kind: 'gguf', file, sha256: digest, dtype } };
 }
 
-/** sha256 of a file, computed once for each state of it (size, time of change, inode). */
-async function rememberedDigest(file: string, cache: string): Promise<string> {
+/** sha256 of a file, computed once for each state of it (size, time of change, inode) and kept in the cache. */
+export async function rememberedDigest(file: string, cache: string): Promise<string> {
   const { size, mtimeNs, ino } = await stat(file, { bigint: true });
   const state = [size, mtimeNs, ino].join(' ');
   const note = path.join(cache, 'digests', sha256(file));

@@ -6,6 +6,7 @@
 import { GraphError } from '../error.js';
 import type { Attrs, Placement, Value } from '../graph.js';
 import { elements, printPlacement, replicated, shard } from '../graph.js';
+import { causalMask } from '../onnx/mask.js';
 import type { Op, Tensor } from './op.js';
 import { commonPlacement, demand, notPartial, num, sameAxes, zeros } from './op.js';
 
@@ -135,6 +136,20 @@ export const attention: Op = {
     const [logs] = emit('unary', [sums!], { fn: 'log' });
     const [lse] = emit('reshape', [logs!], { axes: `${heads} ${tokens}` });
     return [o!, lse!];
+  },
+  onnx(to, [q, k, v], { attrs }) {
+    const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
+    const cache = to.cache(kvHeads, size);
+    const kv = (rows: string) => to.batched(rows, [kvHeads * size]);
+    const mixed = to.node(
+      'Attention',
+      [to.batched(q!, [heads * size]), kv(k!), kv(v!), causalMask(to), cache.pastKey, cache.pastValue],
+      {
+        attrs: { q_num_heads: { i: heads }, kv_num_heads: { i: kvHeads }, scale: { f: num(attrs, 'scale') } },
+        outputs: [to.fresh('Attention'), cache.presentKey, cache.presentValue],
+      },
+    );
+    return [to.rows(mixed, [heads * size]), null];
   },
 };
 

@@ -15,6 +15,8 @@ export const cast: Op = {
   vjp: (_emit, _call, [dy]) => [dy ?? null],
   evaluate: ([x]) => [x!.data.slice()],
   cheap: true,
+  // An ONNX graph has one float type throughout.
+  onnx: (_to, [x]) => [x!],
 };
 
 /** add: y = a + b. */
@@ -31,6 +33,7 @@ export const add: Op = {
   inPlace: [[0, 0]],
   float32: [0],
   cheap: true,
+  onnx: (to, inputs) => [to.node('Add', inputs)],
 };
 
 /** scale: y = alpha · x. */
@@ -44,4 +47,5 @@ export const scale: Op = {
   vjp: (emit, { inputs, attrs }, [dy]) => emit('scale', [dy!], attrs, { dtypes: [inputs[0]!.dtype] }),
   evaluate: ([x], attrs) => [x!.data.map((v) => v * num(attrs, 'alpha'))],
   cheap: true,
+  onnx: (to, [x], { attrs }) => [to.node('Mul', [x!, to.scalar(num(attrs, 'alpha'))])],
 };

@@ -44,6 +44,7 @@ export const embedding: Op = {
     const [pick] = emit('one_hot', [ids!], { axis: table!.axes[0]! });
     return emit('einsum', [pick!, table!], { spec: 'tv,vd->td' });
   },
+  onnx: (to, inputs) => [to.node('Gather', inputs)],
 };
 
 /** embedding_grad: inputs dy [T, D] and ids; output dtable. The attribute `axes` names dtable's axes. */

@@ -201,6 +201,16 @@ export const matmul: Op = {
     [...inputs, ...outputs].reduce((sum, v) => sum + elements(v.shape) * dtypeBytes[v.dtype], 0) +
     (attrs.accumulate === 'never' ? 0 : elements(outputs[0]!.shape) * 4),
   accumulates: () => [0],
+  // Gemm reads a [N, K] weight as it lies in the file, and ONNX Runtime packs it when the model is loaded.
+  onnx(to, inputs, { attrs }) {
+    const { products, bias, residual } = matmulParts(inputs, attrs);
+    let sum = bias;
+    for (const { a, b, transA, transB, alpha } of products) {
+      const options = { transA: { i: Number(transA) }, transB: { i: Number(transB) }, alpha: { f: alpha } };
+      sum = to.node('Gemm', sum === null ? [a, b] : [a, b, sum], { attrs: options });
+    }
+    return [residual === null ? sum : to.node('Add', [sum, residual])];
+  },
 };
 
 function addProduct(

@@ -2,6 +2,7 @@
 import { GraphError } from '../error.js';
 import type { Attrs, Placement, Value } from '../graph.js';
 import { elements, printPlacement, printValue, samePlacement } from '../graph.js';
+import type { OnnxTarget } from '../onnx/target.js';
 import type { DType } from '../plan.js';
 
 /** A tensor of the interpreter: row-major, float64 whatever its dtype. */
@@ -77,6 +78,11 @@ export interface Op {
   readonly cheap?: boolean;
   /** The same in primitives (`ops/primitives.ts`): specification of the op and oracle of its gradient. */
   fallback?(emit: Emit, inputs: readonly Value[], attrs: Attrs): Value[];
+  /**
+   * Writes the op as ONNX nodes. `inputs` are the names of its inputs there, null for what a sequence has no use for; a
+   * value [T, N] is rows, T = batch · sequence. Returns the name of each output, null for one that ONNX does not have.
+   */
+  onnx?(to: OnnxTarget, inputs: readonly (string | null)[], call: OpCall): (string | null)[];
 }
 
 export const num = (attrs: Attrs, key: string): number => {

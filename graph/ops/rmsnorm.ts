@@ -57,6 +57,10 @@ export const rmsnorm: Op = {
     const [y] = emit('einsum', [x!, rstd!, w!], { spec: 'td,t,d->td' });
     return [y!, rstd!];
   },
+  onnx(to, inputs, { attrs }) {
+    const options = { axis: { i: -1 }, epsilon: { f: num(attrs, 'eps') } };
+    return [to.node('RMSNormalization', inputs, { attrs: options }), null];
+  },
 };
 
 export const rmsnormGrad: Op = {

@@ -82,4 +82,18 @@ export const rope: Op = {
     const [y] = emit('einsum', [xs!, turn!, pairs!], { spec: 'thbj,abc,tcj->thaj' });
     return emit('reshape', [y!], { axes: x!.axes.join(' ') });
   },
+  // RotaryEmbedding pairs j with j + K/2 as this op does; it takes cosines and sines apart, each [P, K/2].
+  onnx(to, [x, table, positions], { inputs, attrs }) {
+    if (flag(attrs, 'inverse')) throw new GraphError('rope: only the forward rotation has an ONNX form');
+    const size = num(attrs, 'head_dim');
+    const width = num(attrs, 'heads') * size;
+    const part = (from: number, until: number) =>
+      to.tensor(to.sourceOf(table!), inputs[1]!.shape, [from, until]);
+    const turned = to.node(
+      'RotaryEmbedding',
+      [to.batched(x!, [width]), part(0, size / 2), part(size / 2, size), to.batched(positions!, [])],
+      { attrs: { num_heads: { i: num(attrs, 'heads') } } },
+    );
+    return [to.rows(turned, [width])];
+  },
 };

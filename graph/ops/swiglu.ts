@@ -24,6 +24,10 @@ export const swiglu: Op = {
     const [s] = emit('unary', [gate!], { fn: 'sigmoid' });
     return emit('einsum', [gate!, s!, up!], { spec: 'tf,tf,tf->tf' });
   },
+  onnx(to, [gate, up]) {
+    const swish = to.node('Mul', [gate!, to.node('Sigmoid', [gate!])]);
+    return [to.node('Mul', [swish, up!])];
+  },
 };
 
 export const swigluGrad: Op = {

@@ -29,6 +29,8 @@ export const loraNames = (module: string): { a: string; b: string } => ({
   b: `${module}.lora_B.weight`,
 });
 
+export const isLoraParameter = (name: string): boolean => /\.lora_[AB]\.weight$/.test(name);
+
 /** Modules of `graph` that `insertLora` could adapt: the linears, by name, in order. */
 export function linearModules(graph: Graph): string[] {
   const modules = new Set<string>();
@@ -71,10 +73,7 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
       `LoRA matches none of the model's linears, which are: ${linearModules(graph).join(', ')}`,
     );
   }
-  return setTrainable(
-    builder.build(),
-    (name) => name.endsWith('.lora_A.weight') || name.endsWith('.lora_B.weight'),
-  );
+  return setTrainable(builder.build(), isLoraParameter);
 }
 
 function linearProducts(graph: Graph, node: Node): Product<Value>[] {

@@ -82,7 +82,8 @@ async function* mergedChunks(
   });
 }
 
-async function* fileChunks({ file, byteOffset, byteLength }: Weight): AsyncGenerator<Uint8Array> {
+/** A weight's bytes as they lie in its file. */
+export async function* fileChunks({ file, byteOffset, byteLength }: Weight): AsyncGenerator<Uint8Array> {
   const handle = await open(file);
   try {
     for (let at = 0; at < byteLength; at += chunkBytes) {

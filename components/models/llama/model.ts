@@ -74,9 +74,11 @@ function llamaModel(config: LlamaConfig): Model {
   }));
   return {
     architecture,
+    modelType: 'llama',
     vocabSize: config.vocabSize,
     hiddenSize: config.hiddenSize,
     layers: config.layers,
+    attention: { heads: config.heads, kvHeads: config.kvHeads, headDim: config.headDim },
     maxPositions: config.maxPositions,
     bosTokenId: config.bosTokenId,
     eosTokenIds: config.eosTokenIds,
