@@ -1,6 +1,7 @@
 /** The lines that `temper score` reads. */
 import type { ModelTokenizer } from '../../components/models/index.js';
 import { DataError } from '../../shared/errors.js';
+import { readJsonLines } from '../base/json_lines.js';
 
 export interface ScoreRequest {
   ids: number[];
@@ -24,13 +25,8 @@ export async function* readRequests(
   chunks: AsyncIterable<Uint8Array>,
   context: RequestContext,
 ): AsyncGenerator<ScoreRequest> {
-  let number = 0;
-  for await (const bytes of linesOf(chunks)) {
-    number += 1;
-    const place = `${context.file}:${number}`;
-    const text = decode(bytes, place);
-    if (text.trim() !== '') yield await requestOf(parseObject(text, place), place, context);
-  }
+  for await (const { place, value } of readJsonLines(chunks, context.file))
+    yield await requestOf(value, place, context);
 }
 
 async function requestOf(
@@ -65,39 +61,4 @@ function tokenIds(value: unknown, vocabularySize: number, place: string): number
     );
   }
   return value as number[];
-}
-
-function parseObject(text: string, place: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new DataError(`${place}: malformed JSON: ${(cause as Error).message}`, { cause });
-  }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value))
-    return value as Record<string, unknown>;
-  throw new DataError(`${place}: a line must be a JSON object`);
-}
-
-function decode(bytes: Uint8Array, place: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new DataError(`${place}: not valid UTF-8; save the file as UTF-8`, { cause });
-  }
-}
-
-/** Bytes between newlines: decoded only when whole, so that a character may lie across two chunks. */
-async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
-  let parts: Uint8Array[] = [];
-  for await (const chunk of chunks) {
-    let start = 0;
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      yield Buffer.concat([...parts, chunk.subarray(start, end)]);
-      parts = [];
-      start = end + 1;
-    }
-    if (start < chunk.length) parts.push(chunk.subarray(start));
-  }
-  if (parts.length > 0) yield Buffer.concat(parts);
 }

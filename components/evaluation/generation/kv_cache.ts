@@ -72,9 +72,13 @@ export class KvCache {
     const tokens = source.tokens[0]!;
     if (this.rows === 0) this.length = tokens;
     else if (tokens > this.length) this.resize(tokens);
-    const grown = this.withRoom(this.past, this.rows + 1, this.length);
-    if (grown !== this.past) grown.forEach((array, i) => array.set(this.used(this.past[i] ?? array)));
-    this.past = grown;
+    const room = this.withRoom(this.past, this.rows + 1, this.length);
+    if (room !== this.past) {
+      this.past.forEach((array, i) => {
+        room[i]!.set(this.used(array));
+      });
+    }
+    this.past = room;
     this.tokens.push(tokens);
     this.copyRow(source.past, 0, source.length, this.past, this.rows - 1, this.length, tokens);
   }

@@ -1,0 +1,57 @@
+/** Files of JSON objects, one a line, as commands read them. */
+import { DataError } from '../../shared/errors.js';
+
+export interface JsonLine {
+  /** `file:line`, for errors. */
+  place: string;
+  value: Record<string, unknown>;
+}
+
+/** The objects of a file, blank lines left out. Throws DataError naming file and line. */
+export async function* readJsonLines(
+  chunks: AsyncIterable<Uint8Array>,
+  file: string,
+): AsyncGenerator<JsonLine> {
+  let number = 0;
+  for await (const bytes of linesOf(chunks)) {
+    number += 1;
+    const place = `${file}:${number}`;
+    const text = decode(bytes, place);
+    if (text.trim() !== '') yield { place, value: parseObject(text, place) };
+  }
+}
+
+function parseObject(text: string, place: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new DataError(`${place}: malformed JSON: ${(cause as Error).message}`, { cause });
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
+  throw new DataError(`${place}: a line must be a JSON object`);
+}
+
+function decode(bytes: Uint8Array, place: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new DataError(`${place}: not valid UTF-8; save the file as UTF-8`, { cause });
+  }
+}
+
+/** Bytes between newlines: decoded only when whole, so that a character may lie across two chunks. */
+async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  let parts: Uint8Array[] = [];
+  for await (const chunk of chunks) {
+    let start = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      yield Buffer.concat([...parts, chunk.subarray(start, end)]);
+      parts = [];
+      start = end + 1;
+    }
+    if (start < chunk.length) parts.push(chunk.subarray(start));
+  }
+  if (parts.length > 0) yield Buffer.concat(parts);
+}
