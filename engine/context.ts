@@ -130,10 +130,18 @@ export class EngineContext {
     );
   }
 
-  /** Checks a plan against the tensors and prepares its kernels. Arena and scratch are allocated by the first run. */
+  /** Checks a plan against the tensors and prepares its kernels. Arena and scratch are allocated by `prepare`, or else the first run. */
   load(plan: Plan): EnginePlan {
     const loaded = native(() => this.#native.load(JSON.stringify(plan)));
     return new EnginePlan(this.#native, plan, loaded.plan, loaded.arenaBytes, loaded.workspaceBytes);
+  }
+
+  /**
+   * Allocates arena and scratch for the loaded plans now, on the engine thread, and touches every page; the first run then
+   * starts at full speed.
+   */
+  async prepare(): Promise<void> {
+    await nativeAsync(async () => this.#native.prepare());
   }
 
   /**

@@ -70,6 +70,8 @@ export interface NativeContext {
     inputs: Record<string, Uint8Array>,
     options: NativeRunOptions,
   ): Promise<Record<string, ArrayBuffer>>;
+  /** Allocates arena and scratch for the loaded plans and touches their pages, on the engine thread. */
+  prepare(): Promise<object>;
   /** Copies tensors into host memory on the engine thread, between runs. */
   snapshot(names: string[]): Promise<ArrayBuffer[]>;
   /** Stops the run under way between two records; its promise and those queued reject with "aborted". */

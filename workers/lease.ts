@@ -9,7 +9,7 @@ import {
   type RunReference,
   type TrainRequest,
 } from '../contracts/index.js';
-import { RankProcess } from './rank_process.js';
+import type { RankProcess } from './rank_process.js';
 
 /** ms that a slot is kept for a run that does nothing with it: before it starts, between epochs, during an outage. */
 const idleLimit = 60_000;
@@ -33,13 +33,13 @@ export class Lease {
   private ended: Promise<void> | null = null;
 
   /**
-   * @param environment for the rank's process
+   * @param startRank gives the rank's process, which nobody else uses
    * @param onEnd called once, when the rank is gone and the device is free
    */
   constructor(
     readonly run: RunReference,
     readonly device: string,
-    private readonly environment: Record<string, string>,
+    private readonly startRank: () => RankProcess,
     private readonly onEnd: (lease: Lease) => void,
   ) {}
 
@@ -86,7 +86,8 @@ export class Lease {
 
   private async trainOn(request: TrainRequest): Promise<EpochOutcome> {
     if (this.rank === null) {
-      this.rank = new RankProcess(this.environment, (progress) => this.wait?.listener(progress));
+      this.rank = this.startRank();
+      this.rank.onProgress = (progress) => this.wait?.listener(progress);
       void this.rank.gone.then(() => this.end());
       for (const action of this.early.splice(0)) this.rank.control(action);
     }

@@ -10,6 +10,9 @@ import { loadConfig } from './config.js';
 type ControlAction = Extract<RankCommand, { type: 'control' }>['action'];
 
 let trainer: Trainer | null = null;
+/** What the operator registered, read while nobody waits for it; an error is told when a run asks. */
+const registered = loadConfig().then((config) => config.register());
+registered.catch(() => undefined);
 /** Wishes that came while the trainer was loading. */
 const early: ControlAction[] = [];
 
@@ -20,7 +23,7 @@ function emit(event: RankEvent): void {
 async function obey(command: RankCommand): Promise<void> {
   switch (command.type) {
     case 'start':
-      await (await loadConfig()).register();
+      await registered;
       trainer = await createTrainer(command, emit);
       for (const action of early.splice(0)) trainer.control(action);
       emit({ type: 'ready' });

@@ -41,21 +41,16 @@ export class RankProcess {
   /** Resolves when the process is gone, however it went. */
   readonly gone: Promise<void>;
   progress: Progress | null = null;
+  /** Called for each report. */
+  onProgress: (progress: Progress) => void = () => {};
   private readonly child: ChildProcess;
   private waiter: Waiter | null = null;
   private ending: unknown = null;
   private aliveAt = new Date();
   private lastWords: string[] = [];
 
-  /**
-   * @param environment added to this process's own
-   * @param onProgress called for each report
-   */
-  constructor(
-    environment: Record<string, string>,
-    private readonly onProgress: (progress: Progress) => void,
-    stallLimit = defaultStallLimit,
-  ) {
+  /** @param environment added to this process's own */
+  constructor(environment: Record<string, string>, stallLimit = defaultStallLimit) {
     this.child = fork(program, [], {
       serialization: 'advanced',
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -13,6 +13,7 @@ import { defaultThreads } from '../engine/threads.js';
 import { takeGeneration } from '../recipes/index.js';
 import type { HostRecord } from './host_record.js';
 import { Lease } from './lease.js';
+import { RankProcess } from './rank_process.js';
 
 export interface HostIdentity {
   host: string;
@@ -24,13 +25,17 @@ export interface HostIdentity {
 export class Slots implements RankHost {
   private readonly leases = new Map<string, Lease>();
   private draining = false;
+  /** A rank's process that has started and serves nobody yet, so that the next run need not wait for that. */
+  private spare: RankProcess | null = null;
 
   /** @param onChange called when a slot was taken or freed; resolves when the host's record says so */
   constructor(
     private readonly identity: HostIdentity,
     private readonly devices: readonly string[],
     private readonly onChange: () => Promise<void>,
-  ) {}
+  ) {
+    this.keepSpare();
+  }
 
   /** Slots that nobody holds. */
   get free(): number {
@@ -71,12 +76,33 @@ export class Slots implements RankHost {
     if (device === undefined || this.draining) {
       throw ApplicationFailure.retryable('no slot is free on this host', failureTypes.noFreeSlot);
     }
-    const lease = new Lease(run, device, this.environment(), (ended) => {
-      if (this.leases.get(run.run) === ended) this.leases.delete(run.run);
-      void this.onChange().catch(() => undefined);
-    });
+    const lease = new Lease(
+      run,
+      device,
+      () => this.startRank(),
+      (ended) => {
+        if (this.leases.get(run.run) === ended) this.leases.delete(run.run);
+        this.keepSpare();
+        void this.onChange().catch(() => undefined);
+      },
+    );
     this.leases.set(run.run, lease);
     return lease;
+  }
+
+  private startRank(): RankProcess {
+    const rank = this.spare ?? new RankProcess(this.environment());
+    this.spare = null;
+    return rank;
+  }
+
+  private keepSpare(): void {
+    if (this.spare !== null || this.free === 0) return;
+    const spare = new RankProcess(this.environment());
+    this.spare = spare;
+    void spare.gone.then(() => {
+      if (this.spare === spare) this.spare = null;
+    });
   }
 
   /** Slots of the CPU share its cores evenly. */
@@ -119,6 +145,7 @@ export class Slots implements RankHost {
   /** Takes no more runs, and has every rank commit and end. */
   async drain(): Promise<void> {
     this.draining = true;
+    this.spare?.kill();
     await Promise.all([...this.leases.values()].map((lease) => lease.makeWay()));
   }
 

@@ -22,6 +22,7 @@ Napi::Function ContextObject::define(Napi::Env env) {
                            InstanceMethod<&ContextObject::load>("load"),
                            InstanceMethod<&ContextObject::unload>("unload"),
                            InstanceMethod<&ContextObject::run>("run"),
+                           InstanceMethod<&ContextObject::prepare>("prepare"),
                            InstanceMethod<&ContextObject::snapshot>("snapshot"),
                            InstanceMethod<&ContextObject::abort>("abort"),
                            InstanceMethod<&ContextObject::progress>("progress"),
@@ -165,6 +166,11 @@ Napi::Value ContextObject::run(const Napi::CallbackInfo& info) {
     return promise(env, result, [&](Context::Done done) {
         context_->run(plan, program, inputs, first, std::move(destinations), std::move(done));
     });
+}
+
+Napi::Value ContextObject::prepare(const Napi::CallbackInfo& info) {
+    return promise(info.Env(), Napi::Object::New(info.Env()),
+                   [&](Context::Done done) { context_->prepare(std::move(done)); });
 }
 
 Napi::Value ContextObject::snapshot(const Napi::CallbackInfo& info) {

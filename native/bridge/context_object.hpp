@@ -24,6 +24,7 @@ private:
     Napi::Value load(const Napi::CallbackInfo& info);
     Napi::Value unload(const Napi::CallbackInfo& info);
     Napi::Value run(const Napi::CallbackInfo& info);
+    Napi::Value prepare(const Napi::CallbackInfo& info);
     Napi::Value snapshot(const Napi::CallbackInfo& info);
     Napi::Value abort(const Napi::CallbackInfo& info);
     Napi::Value progress(const Napi::CallbackInfo& info);

@@ -187,6 +187,14 @@ void Context::run(int id, const std::string& program, const Inputs& inputs, bool
     enqueue(std::move(job));
 }
 
+void Context::prepare(Done done) {
+    auto job = std::make_shared<Job>();
+    std::lock_guard lock(mutex_);
+    job->prepares = true;
+    job->done = std::move(done);
+    enqueue(std::move(job));
+}
+
 void Context::snapshot(const std::vector<std::string>& names, std::vector<void*> destinations, Done done) {
     auto job = std::make_shared<Job>();
     std::lock_guard lock(mutex_);
@@ -259,6 +267,12 @@ void Context::engine_loop() {
 
 void Context::execute(Job& job) {
     if (epoch_ != job.epoch) throw std::runtime_error("aborted");
+    if (job.prepares) {
+        reserve();
+        arena_.touch();
+        workspace_.touch();
+        return;
+    }
     if (!job.plan) return copy_tensors(job);
     run_program(job);
     runs_++;

@@ -59,6 +59,9 @@ public:
     // `done` is called and must live until then.
     void run(int plan, const std::string& program, const Inputs& inputs, bool first, std::vector<void*> destinations,
              Done done);
+    // Queues the allocation of arena and workspace for the plans that are loaded, with every page of them touched: what
+    // the first run would otherwise do a page at a time.
+    void prepare(Done done);
     // Queues a copy of whole tensors.
     void snapshot(const std::vector<std::string>& names, std::vector<void*> destinations, Done done);
 
@@ -72,6 +75,7 @@ public:
 
 private:
     struct Job {
+        bool prepares = false;
         std::shared_ptr<LoadedPlan> plan; // none: a snapshot of `tensors`
         const Program* program = nullptr;
         std::vector<std::vector<std::byte>> inputs; // as program->inputs

@@ -1,5 +1,7 @@
 #include "memory.hpp"
+#include "parallel.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -42,6 +44,15 @@ Pages Pages::mapped(int file, size_t offset, size_t bytes, const std::string& wh
     pages.lead_ = lead;
     pages.bytes_ = bytes;
     return pages;
+}
+
+void Pages::touch() const {
+    constexpr size_t PIECE = 4 * HUGE_PAGE;
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    volatile char* const from = static_cast<char*>(data());
+    for_each_piece((bytes_ + PIECE - 1) / PIECE, [&](size_t piece) {
+        for (size_t at = piece * PIECE; at < std::min(bytes_, (piece + 1) * PIECE); at += page) from[at] = from[at];
+    });
 }
 
 Pages::Pages(Pages&& other) noexcept { *this = std::move(other); }

@@ -3,7 +3,9 @@
 
 #include "check.hpp"
 
+#include <fstream>
 #include <future>
+#include <unistd.h>
 
 using namespace temper;
 
@@ -50,6 +52,13 @@ std::vector<float> run(Context& context, int id, const std::string& program,
     });
     done.get_future().get();
     return output;
+}
+
+size_t resident_bytes() {
+    std::ifstream statm("/proc/self/statm"); // in pages: size, then resident
+    size_t size = 0, resident = 0;
+    statm >> size >> resident;
+    return resident * static_cast<size_t>(sysconf(_SC_PAGESIZE));
 }
 
 void set(Context& context, const std::string& name, const std::vector<float>& values) {
@@ -228,6 +237,25 @@ TEST(an_op_that_fails_is_named_with_its_record) {
     float as_float;
     std::memcpy(&as_float, &bad, 4);
     CHECK_THROWS(run(c, id, "go", {{"ids", {as_float}}}), "plan 'test' record 1 (embedding): ");
+}
+
+TEST(prepare_touches_the_arena_and_keeps_tensors) {
+    Context c = context();
+    c.allocate("w", DType::f32, {3});
+    const std::vector<float> w = {1, 2, 3};
+    c.write("w", 0, std::as_bytes(std::span(w)));
+    const size_t arena = size_t{64} << 20;
+    const int elements = static_cast<int>(arena / 4);
+    c.load(plan(buffer("w", "tensor", 3) + "," + buffer("a", "arena", elements, 0), record("fill", "", "1", R"("value":1)"),
+                R"("go":[0,1])", static_cast<int>(arena)));
+    const size_t before = resident_bytes();
+    std::promise<std::string> end;
+    c.prepare([&](const std::string* error) { end.set_value(error ? *error : ""); });
+    CHECK_EQ(end.get_future().get(), "");
+    CHECK(resident_bytes() >= before + arena);
+    std::vector<float> copy(3);
+    c.read("w", 0, 12, copy.data());
+    CHECK(copy == w);
 }
 
 TEST(a_snapshot_is_of_the_moment_it_was_queued_for) {

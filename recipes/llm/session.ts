@@ -58,7 +58,10 @@ export class Session {
           context.write(name, options.constants.get(name.replace(/^const:/, ''))!.data);
       }
       await initialise(context, options);
-      return new Session(context, compiled, options.seed);
+      const session = new Session(context, compiled, options.seed);
+      // Meanwhile the run's checkpoint is looked for; a failure comes back with the first step.
+      context.prepare().catch(() => undefined);
+      return session;
     } catch (error) {
       context.close();
       throw error;

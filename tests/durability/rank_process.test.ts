@@ -17,7 +17,7 @@ const start: RankStart = {
 };
 
 test('a rank that cannot start says why, with the code of its error', async () => {
-  const rank = new RankProcess({}, () => {});
+  const rank = new RankProcess({});
   await expect(rank.start(start)).rejects.toMatchObject({
     code: 'StorageError',
     message: expect.stringContaining('/nonexistent/run'),
@@ -26,7 +26,7 @@ test('a rank that cannot start says why, with the code of its error', async () =
 });
 
 test('a killed rank is lost at once, and the failure names the signal', async () => {
-  const rank = new RankProcess({}, () => {});
+  const rank = new RankProcess({});
   const started = rank.start(start);
   process.kill(rank.pid!, 'SIGKILL');
   await expect(started).rejects.toMatchObject({
@@ -36,7 +36,7 @@ test('a killed rank is lost at once, and the failure names the signal', async ()
 });
 
 test('a rank that hangs is ended', async () => {
-  const rank = new RankProcess({}, () => {}, 1000);
+  const rank = new RankProcess({}, 1000);
   process.kill(rank.pid!, 'SIGSTOP');
   await expect(rank.start(start)).rejects.toMatchObject({
     type: 'RankLost',
@@ -46,7 +46,7 @@ test('a rank that hangs is ended', async () => {
 });
 
 test('a rank that is told to exit does', async () => {
-  const rank = new RankProcess({}, () => {});
+  const rank = new RankProcess({});
   await rank.exit();
   expect(() => process.kill(rank.pid!, 0)).toThrow('ESRCH');
 });
