@@ -13,6 +13,26 @@ export {
   readTasks,
 } from './llm/evaluate_model.js';
 export { type Exported, type ExportOptions, exportRun } from './llm/export.js';
+export {
+  type Answer,
+  type AnswerOptions,
+  type ChatMessage,
+  openTextGenerator,
+  type Prompt,
+  TextGenerator,
+} from './llm/generate.js';
+export { generateFile } from './llm/generate_file.js';
+export {
+  exportModelFolder,
+  genaiConfigJson,
+  type OnnxExport,
+  type OnnxFile,
+  type OnnxPrecision,
+  onnxConfigJson,
+  onnxFiles,
+  type WrittenOnnx,
+  writeOnnx,
+} from './llm/onnx_folder.js';
 export { planRun, type RunPlan } from './llm/plan.js';
 export { prepareData } from './llm/prepare_data.js';
 export { type PreviewRunOptions, previewRun, type SetPreview } from './llm/preview.js';

@@ -25,11 +25,11 @@ export function toFloat32(bytes: Uint8Array, dtype: SafetensorsDType): Float32Ar
 export function fromFloat32(values: Float32Array, dtype: SafetensorsDType): Uint8Array {
   if (dtype === 'F32') return new Uint8Array(values.slice().buffer);
   const half = new Uint16Array(values.length);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   if (dtype === 'BF16') {
-    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
     for (let i = 0; i < half.length; i++) half[i] = bitsToBfloat16(bits[i]!);
   } else if (dtype === 'F16') {
-    for (let i = 0; i < half.length; i++) half[i] = numberToHalf(values[i]!);
+    for (let i = 0; i < half.length; i++) half[i] = bitsToHalf(bits[i]!);
   } else throw new ModelError(`float32 values cannot be written as ${dtype}`);
   return new Uint8Array(half.buffer);
 }
@@ -52,18 +52,25 @@ export function halfToNumber(half: number): number {
 /** The nearest IEEE 754 binary16, ties to even. */
 export function numberToHalf(value: number): number {
   scratchFloat[0] = value;
-  const sign = (scratchBits[0]! >>> 16) & 0x8000;
-  const magnitude = Math.abs(scratchFloat[0]!);
-  if (Number.isNaN(magnitude)) return 0x7e00;
-  if (magnitude >= 65520) return sign | 0x7c00;
-  if (magnitude < 2 ** -14) return sign | roundEven(magnitude * 2 ** 24);
-  const exponent = Math.floor(Math.log2(magnitude));
-  // A fraction that rounds up to 1024 carries into the exponent by itself.
-  return sign | (((exponent + 15) << 10) + roundEven((magnitude / 2 ** exponent - 1) * 1024));
+  return bitsToHalf(scratchBits[0]!);
 }
 
-function roundEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
+function bitsToHalf(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00; // from 65520 on
+  if (magnitude >= 0x38800000) {
+    // A fraction that rounds up carries into the exponent by itself.
+    const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
+    return sign | ((rounded - 0x38000000) >>> 13);
+  }
+  // Below 2⁻¹⁴: multiples of 2⁻²⁴.
+  const shift = 126 - (magnitude >>> 23);
+  if (shift > 24) return sign;
+  const significand = (magnitude & 0x7fffff) | 0x800000;
+  const half = significand >>> shift;
+  const rest = significand & ((1 << shift) - 1);
+  const middle = 1 << (shift - 1);
+  return sign | (half + (rest > middle || (rest === middle && (half & 1) === 1) ? 1 : 0));
 }
