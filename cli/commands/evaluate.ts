@@ -1,10 +1,12 @@
 import { evaluateModel, type ModelScores, readTasks } from '../../recipes/index.js';
+import { loadConfig } from '../../workers/config.js';
 import type { EvaluateFlags } from '../commands.js';
 import { duration, ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 
 export async function evaluate(flags: EvaluateFlags): Promise<void> {
   const { model, adapter = null, precision, output = null, json } = flags;
+  await (await loadConfig()).register();
   const tasks = await readTasks({ file: flags.tasks ?? null, inline: flags.task ?? [] });
   const display = new ProgressDisplay(process.stderr);
   const options = { model, adapter, precision, tasks, output };
@@ -17,8 +19,8 @@ export async function evaluate(flags: EvaluateFlags): Promise<void> {
 
 /** One line a metric: value, standard error, examples, and an arrow to where it is better. */
 function table({ tasks }: ModelScores): string {
-  const rows = tasks.flatMap(({ name, n, metrics }) =>
-    Object.entries(metrics).map(([metric, { value, stderr, direction }]) => [
+  const rows = tasks.flatMap(({ name, metrics }) =>
+    Object.entries(metrics).map(([metric, { value, stderr, n, direction }]) => [
       `${name}/${metric}`,
       direction === null ? '' : direction === 'higher' ? '↑' : '↓',
       value.toFixed(4),

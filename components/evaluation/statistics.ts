@@ -5,9 +5,9 @@ import type { Estimate, ExampleResult } from './task.js';
 export function meanEstimate(values: readonly number[]): Estimate {
   const n = values.length;
   const value = values.reduce((sum, each) => sum + each, 0) / n;
-  if (n < 2) return { value, stderr: null };
+  if (n < 2) return { value, stderr: null, n };
   const squares = values.reduce((sum, each) => sum + (each - value) ** 2, 0);
-  return { value, stderr: Math.sqrt(squares / (n - 1) / n) };
+  return { value, stderr: Math.sqrt(squares / (n - 1) / n), n };
 }
 
 /** The mean of every score over the examples that have it. */
@@ -31,12 +31,12 @@ export function ratioEstimate(pairs: readonly { numerator: number; denominator: 
   const n = pairs.length;
   const [top, bottom] = [sum(pairs, 'numerator'), sum(pairs, 'denominator')];
   const value = top / bottom;
-  if (n < 2) return { value, stderr: null };
+  if (n < 2) return { value, stderr: null, n };
   const squares = pairs.reduce(
     (total, { numerator, denominator }) => total + (numerator - value * denominator) ** 2,
     0,
   );
-  return { value, stderr: Math.sqrt((n / (n - 1)) * squares) / bottom };
+  return { value, stderr: Math.sqrt((n / (n - 1)) * squares) / bottom, n };
 }
 
 const sum = <K extends string>(rows: readonly Record<K, number>[], key: K): number =>

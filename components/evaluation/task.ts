@@ -23,8 +23,10 @@ export interface AnswerOptions {
   /** 0 is greedy. */
   temperature: number;
   topP: number;
-  /** Of the draws; answers do not depend on how prompts are batched. */
+  /** Of the draws, which depend on it and on a prompt's number alone. */
   seed: number;
+  /** Number of the first prompt. */
+  firstPrompt: number;
 }
 
 /** A model under evaluation. Recipes implement it on the engine and on ONNX Runtime; a test may do so by hand. */
@@ -69,6 +71,8 @@ export interface Estimate {
   value: number;
   /** Standard error; null where a single example leaves it unknown. */
   stderr: number | null;
+  /** Examples that it is over. */
+  n: number;
 }
 
 export type Direction = 'higher' | 'lower';

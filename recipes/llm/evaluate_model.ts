@@ -94,7 +94,8 @@ export async function evaluateModel(options: EvaluateModelOptions, hooks: StepHo
     folder,
     adapter: options.adapter,
     precision: options.precision,
-    progress: (done) => {
+    hooks,
+    onWork: (done) => {
       tokens = done.tokens;
       tell();
     },

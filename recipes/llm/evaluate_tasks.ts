@@ -27,8 +27,6 @@ export interface PreparedTask {
 export interface TaskScores {
   name: string;
   task: string;
-  /** Examples. */
-  n: number;
   metrics: Record<string, Estimate & { direction: Direction | null }>;
   results: ExampleResult[];
 }
@@ -96,5 +94,5 @@ export async function evaluateTask(
   const metrics = Object.fromEntries(
     estimates.map(([metric, estimate]) => [metric, { ...estimate, direction: definition.direction(metric) }]),
   );
-  return { name, task: options.task, n: results.length, metrics, results };
+  return { name, task: options.task, metrics, results };
 }

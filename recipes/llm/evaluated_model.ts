@@ -2,6 +2,8 @@
 import type { AnswerOptions, EvaluatedModel, Likelihood, Prompt } from '../../components/evaluation/index.js';
 import { loadTokenizer, type ModelTokenizer } from '../../components/models/index.js';
 import { ModelError } from '../../shared/errors.js';
+import type { StepHooks } from '../base/hooks.js';
+import { TextGenerator } from './generate.js';
 import { continuationTokens, type Request, rollingWindows } from './likelihood_requests.js';
 import { Scorer, standardBuffer } from './scorer.js';
 
@@ -12,12 +14,14 @@ export interface EvaluatedModelOptions {
   adapter: string | null;
   /** Of the engine's products and activations. */
   precision: 'fp32' | 'bf16';
+  hooks: StepHooks;
   /** Tokens scored and answers given since it was opened. */
-  progress?: (done: { tokens: number; answers: number }) => void;
+  onWork?: (done: { tokens: number; answers: number }) => void;
 }
 
 export class FolderModel implements EvaluatedModel {
   #scorer: Scorer | null = null;
+  #generator: TextGenerator | null = null;
   readonly #done = { tokens: 0, answers: 0 };
 
   private constructor(
@@ -59,12 +63,18 @@ export class FolderModel implements EvaluatedModel {
     );
   }
 
-  generate(_prompts: readonly Prompt[], _options: AnswerOptions): Promise<string[]> {
-    throw new TypeError('text is not generated here yet');
+  async generate(prompts: readonly Prompt[], options: AnswerOptions): Promise<string[]> {
+    const { folder: modelFolder, adapter, hooks } = this.options;
+    // Reductions of the exported graph are float32; half precision would only save memory here.
+    this.#generator ??= await TextGenerator.open({ modelFolder, adapter, precision: 'fp32' }, hooks);
+    const answers = await this.#generator.generate(prompts, options, { signal: hooks.signal });
+    this.#done.answers += answers.length;
+    return answers;
   }
 
   async close(): Promise<void> {
     await this.#scorer?.close();
+    await this.#generator?.close();
   }
 
   readonly #encode = (text: string): number[] =>
@@ -97,7 +107,7 @@ export class FolderModel implements EvaluatedModel {
         results[index] = { logprob: own.reduce((sum, logprob) => sum + logprob, 0), tokens: own.length };
         this.#done.tokens += requests[index]!.ids.length;
       }
-      this.options.progress?.(this.#done);
+      this.options.onWork?.(this.#done);
     }
     return results;
   }

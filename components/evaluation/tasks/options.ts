@@ -31,4 +31,4 @@ export const answerOptions = (maxNewTokens: number) => ({
   max_new_tokens: z.int().min(1).default(maxNewTokens).describe('an answer is cut after these'),
 });
 
-export const greedy = { temperature: 0, topP: 1, seed: 0 };
+export const greedy = { temperature: 0, topP: 1, seed: 0, firstPrompt: 0 };

@@ -29,10 +29,10 @@ const metrics = ['token_perplexity', 'word_perplexity', 'byte_perplexity', 'bits
 
 /** exp(−Σ log p ÷ Σ unit); its standard error by the delta method. */
 function perplexityPer(unit: string, results: readonly ExampleResult[]): Estimate {
-  const { value, stderr } = ratioEstimate(
+  const { value, stderr, n } = ratioEstimate(
     results.map(({ scores }) => ({ numerator: -scores.logprob!, denominator: scores[unit]! })),
   );
-  return { value: Math.exp(value), stderr: stderr === null ? null : stderr * Math.exp(value) };
+  return { value: Math.exp(value), stderr: stderr === null ? null : stderr * Math.exp(value), n };
 }
 
 export const perplexity: TaskDefinition<Options, Example> = {

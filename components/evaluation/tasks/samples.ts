@@ -35,6 +35,8 @@ type Options = z.output<typeof schema>;
 
 interface Example {
   id: string;
+  /** From 0: what its draws depend on. */
+  index: number;
   prompt: string;
 }
 
@@ -52,10 +54,11 @@ export const samples: TaskDefinition<Options, Example> = {
     if (prompts !== null)
       return prompts
         .slice(0, limit ?? undefined)
-        .map((prompt, index) => ({ id: `prompt ${index + 1}`, prompt }));
+        .map((prompt, index) => ({ id: `prompt ${index + 1}`, index, prompt }));
     const rows = await allRows(read({ path: path!, limit, textUnit: 'line' }));
-    return rows.map((row) => ({
+    return rows.map((row, index) => ({
       id: row.place,
+      index,
       prompt:
         typeof row.value === 'string' ? row.value : textColumn(recordOf(row, path!), column, row, path!),
     }));
@@ -64,7 +67,15 @@ export const samples: TaskDefinition<Options, Example> = {
     const chat = usesChat(options.template, model);
     const { max_new_tokens: maxNewTokens, stop, temperature, top_p: topP, seed, system_prompt } = options;
     const prompts = examples.map(({ prompt }) => (chat ? conversation(system_prompt, prompt) : prompt));
-    const answers = await model.generate(prompts, { maxNewTokens, stop, temperature, topP, seed });
+    const firstPrompt = examples[0]?.index ?? 0;
+    const answers = await model.generate(prompts, {
+      maxNewTokens,
+      stop,
+      temperature,
+      topP,
+      seed,
+      firstPrompt,
+    });
     return examples.map(({ id, prompt }, index) => ({
       id,
       scores: {},

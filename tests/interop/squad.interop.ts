@@ -1,0 +1,82 @@
+/** SQuAD's scores against the official script's, over a whole article. */
+import { readFile } from 'node:fs/promises';
+import { type EvaluatedModel, type RecipeTask, taskDefinition } from '../../components/evaluation/index.js';
+import { evaluateTask, prepareTask } from '../../recipes/llm/evaluate_tasks.js';
+import { taskData, whereShared } from '../support/task_data.js';
+import { quietHooks } from '../support/training_run.js';
+import { askTasksPeer } from './tasks_peer.js';
+
+const file = taskData('squad_v1.1_one_article.json');
+const task: RecipeTask = {
+  task: 'squad',
+  name: null,
+  when: 'end',
+  path: file,
+  limit: null,
+  template: 'plain',
+  max_new_tokens: 32,
+};
+
+interface Truths {
+  id: string;
+  context: string;
+  answers: string[];
+}
+
+/** Answers of every sort: right ones, spelled otherwise, cut, with words around, wrong, empty, in other scripts. */
+const distortions: ((truth: string, context: string) => string)[] = [
+  (truth) => truth,
+  (truth) => `The ${truth.toUpperCase()}.`,
+  (truth) => truth.split(' ').slice(0, -1).join(' '),
+  (truth) => `an answer — “${truth}” — and more, more, more`,
+  (_truth, context) => context.split(' ').slice(3, 12).join(' '),
+  () => '',
+  () => 'the a an',
+  (truth) => `${truth}'s über-théâtre`,
+  (truth) => `${truth} ${truth}`,
+  (truth) => truth.replaceAll(' ', '\u00a0'),
+];
+
+whereShared(file)('SQuAD', () => {
+  test('exact match and f1 of every question, and their means, are those of evaluate-v1.1.py', async () => {
+    const prepared = await prepareTask(task);
+    const examples = prepared.examples as Truths[];
+    expect(examples.length).toBeGreaterThan(100);
+    const answers = examples.map(({ context, answers: [truth] }, index) =>
+      distortions[index % distortions.length]!(truth!, context),
+    );
+    const given = new Map(examples.map(({ id }, index) => [id, answers[index]!.trim()]));
+    const waiting = [...answers];
+    const model: Pick<EvaluatedModel, 'hasChatTemplate' | 'generate'> = {
+      hasChatTemplate: false,
+      generate: async (prompts) => prompts.map(() => waiting.shift()!),
+    };
+    const scores = await evaluateTask(prepared, model as EvaluatedModel, null, () => {}, quietHooks.signal);
+    const official = await askTasksPeer<{
+      scores: Record<string, Record<string, number | boolean>>;
+      means: Record<string, number>;
+    }>({ job: 'squad', path: file, answers: Object.fromEntries(given) });
+    for (const { id, scores: own } of scores.results) {
+      for (const metric of ['exact_match', 'f1'])
+        expect([id, metric, own[metric]]).toEqual([
+          id,
+          metric,
+          expect.closeTo(100 * Number(official.scores[id]![metric]), 10),
+        ]);
+    }
+    for (const metric of ['exact_match', 'f1'])
+      expect(scores.metrics[metric]!.value).toBeCloseTo(official.means[metric]!, 10);
+    // Else nothing would have been compared.
+    expect(official.means.f1).toBeGreaterThan(20);
+    expect(official.means.f1).toBeLessThan(80);
+  }, 120_000);
+
+  test('the file holds the whole article', async () => {
+    const { data } = JSON.parse(await readFile(file, 'utf8')) as {
+      data: { paragraphs: { qas: unknown[] }[] }[];
+    };
+    const questions = data.flatMap(({ paragraphs }) => paragraphs.flatMap(({ qas }) => qas));
+    expect((await prepareTask(task)).examples).toHaveLength(questions.length);
+    expect(taskDefinition('squad').metrics).toBe('exact_match, f1');
+  });
+});
