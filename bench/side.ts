@@ -1,16 +1,20 @@
-/** One side of a comparison: a process that makes a training step for every line it is sent. */
+/** One side of a comparison: a process that does its work once for every line it is sent. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import type { StepOptions, StepResult } from './step.js';
 
-export class Side {
+/** @typeParam Result what it tells of its work, as a line of JSON */
+export class Side<Result> {
   private constructor(
     private readonly child: ChildProcess,
     private readonly answers: AsyncIterator<string>,
   ) {}
 
   /** Resolves when weights are loaded and the first step could begin. */
-  static async start(command: string, before: readonly string[], options: StepOptions): Promise<Side> {
+  static async start<Result>(
+    command: string,
+    before: readonly string[],
+    options: object,
+  ): Promise<Side<Result>> {
     const child = spawn(command, [...before, JSON.stringify(options)], {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
@@ -20,14 +24,14 @@ export class Side {
         HF_HUB_DISABLE_PROGRESS_BARS: '1',
       },
     });
-    const side = new Side(child, createInterface({ input: child.stdout! })[Symbol.asyncIterator]());
+    const side = new Side<Result>(child, createInterface({ input: child.stdout! })[Symbol.asyncIterator]());
     await side.#answer();
     return side;
   }
 
-  async step(): Promise<StepResult> {
+  async step(): Promise<Result> {
     this.child.stdin!.write('step\n');
-    return JSON.parse(await this.#answer()) as StepResult;
+    return JSON.parse(await this.#answer()) as Result;
   }
 
   stop(): void {

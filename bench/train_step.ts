@@ -5,15 +5,14 @@
  *
  *     npm run bench -- --mode lora --precision bf16 --rounds 3
  */
-import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { defaultCache, resolveModel } from '../components/models/index.js';
+import { resolveModel } from '../components/models/index.js';
 import { defaultThreads } from '../engine/index.js';
 import { Side } from './side.js';
+import { median, spread } from './statistics.js';
 import type { StepOptions, StepResult } from './step.js';
-
-const root = path.resolve(import.meta.dirname, '../..');
+import { peerInterpreter, peerProgram, quickstartWeights, randomDocuments } from './workload.js';
 
 const usage = `usage: npm run bench -- [options]
   --mode lora|full|both      what is trained                           (both)
@@ -57,7 +56,7 @@ if (flags.help || wrong) {
 
 async function bench(): Promise<void> {
   const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
-  const python = runToText('bash', [path.join(root, 'infra/peers/install.sh')]);
+  const python = peerInterpreter();
   const modes = flags.mode === 'both' ? (['lora', 'full'] as const) : [flags.mode as 'lora' | 'full'];
   for (const mode of modes) {
     const options: StepOptions = {
@@ -65,7 +64,7 @@ async function bench(): Promise<void> {
       mode,
       precision: flags.precision as StepOptions['precision'],
       rank: Number(flags.rank),
-      tokens: documents(Number(flags.batch), Number(flags.seq), model.vocabSize),
+      tokens: randomDocuments(Number(flags.batch), Number(flags.seq), model.vocabSize),
       learningRate: 1e-4,
       threads: flags.threads === undefined ? defaultThreads() : Number(flags.threads),
       compile: flags.compile,
@@ -73,12 +72,6 @@ async function bench(): Promise<void> {
     };
     await compare(options, python);
   }
-}
-
-/** The quickstart's weights, fetched where they are missing. */
-function quickstartWeights(): string {
-  runToText('bash', [path.join(root, 'infra/quickstart/fetch_weights.sh')]);
-  return path.join(defaultCache(), 'models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
 }
 
 async function compare(options: StepOptions, python: string): Promise<void> {
@@ -99,8 +92,12 @@ async function compare(options: StepOptions, python: string): Promise<void> {
 }
 
 async function takeTurns(options: StepOptions, python: string): Promise<Round> {
-  const ours = await Side.start(process.execPath, [path.join(import.meta.dirname, 'step.js')], options);
-  const torch = await Side.start(python, ['-W', 'ignore', path.join(root, 'bench/torch_peer.py')], options);
+  const ours = await Side.start<StepResult>(
+    process.execPath,
+    [path.join(import.meta.dirname, 'step.js')],
+    options,
+  );
+  const torch = await Side.start<StepResult>(python, ['-W', 'ignore', peerProgram('torch_peer.py')], options);
   try {
     const both = async (): Promise<[StepResult, StepResult]> => [await ours.step(), await torch.step()];
     const first = await both();
@@ -141,7 +138,7 @@ function report(rounds: readonly Round[], peer: string): void {
 
 async function profile(options: StepOptions): Promise<void> {
   const step = path.join(import.meta.dirname, 'step.js');
-  const side = await Side.start(process.execPath, [step], { ...options, profile: true });
+  const side = await Side.start<StepResult>(process.execPath, [step], { ...options, profile: true });
   const results: StepResult[] = [];
   for (let number = 0; number <= Number(flags.steps); number += 1) results.push(await side.step());
   side.stop();
@@ -166,30 +163,6 @@ async function profile(options: StepOptions): Promise<void> {
 /** Tokens per second of the median of `seconds`. */
 function rate(seconds: readonly number[]): number {
   return (Number(flags.batch) * Number(flags.seq)) / median(seconds);
-}
-
-/** Tokens without a pattern, the same every time (Numerical Recipes' generator). */
-function documents(count: number, length: number, vocabulary: number): number[][] {
-  let state = 1;
-  const next = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * vocabulary);
-  };
-  return Array.from({ length: count }, () => Array.from({ length }, next));
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function spread(values: readonly number[], digits: number): string {
-  return `${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)}`;
-}
-
-function runToText(command: string, args: readonly string[]): string {
-  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
 }
 
 function say(line: string): void {

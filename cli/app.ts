@@ -10,6 +10,8 @@ const routes = buildRouteMap({
     worker: commands.worker,
     score: commands.score,
     evaluate: commands.evaluate,
+    generate: commands.generate,
+    chat: commands.chat,
     plan: commands.plan,
     preview: commands.preview,
     validate: commands.validate,

@@ -165,6 +165,140 @@ export const evaluate = buildCommand<EvaluateFlags, [], Context>({
   },
 });
 
+/** How an answer is found. */
+export interface AnsweringFlags {
+  model: string;
+  adapter?: string;
+  precision: 'fp32' | 'fp16';
+  maxNewTokens: number;
+  temperature: number;
+  topK: number;
+  topP: number;
+  repetitionPenalty: number;
+  stop?: string[];
+  seed: number;
+}
+
+/** A flag's number, in its range. */
+const numberWhere = (holds: (value: number) => boolean, wanted: string) => (text: string) => {
+  const value = numberParser(text);
+  if (!holds(value)) throw new SyntaxError(`${text} is not ${wanted}`);
+  return value;
+};
+const wholeNumber = (from: number) =>
+  numberWhere((value) => Number.isSafeInteger(value) && value >= from, `a whole number from ${from}`);
+
+const answeringFlags = {
+  model: { kind: 'parsed', parse: String, brief: 'model folder, .gguf file or Hugging Face id' },
+  adapter: { kind: 'parsed', parse: String, brief: 'PEFT adapter folder', optional: true },
+  precision: {
+    kind: 'enum',
+    values: ['fp32', 'fp16'],
+    brief: 'of weights and activations; fp16 takes half the memory, and on most CPUs more time',
+    default: 'fp32',
+  },
+  maxNewTokens: {
+    kind: 'parsed',
+    parse: wholeNumber(1),
+    brief: 'tokens of an answer at most',
+    default: '512',
+  },
+  temperature: {
+    kind: 'parsed',
+    parse: numberWhere((value) => value >= 0, 'a number from 0'),
+    brief: 'logits are divided by it; 0 takes the best token (greedy)',
+    default: '0',
+  },
+  topK: {
+    kind: 'parsed',
+    parse: wholeNumber(0),
+    brief: 'draw from the K best tokens; 0 for all',
+    default: '0',
+  },
+  topP: {
+    kind: 'parsed',
+    parse: numberWhere((value) => value > 0 && value <= 1, 'above 0 and at most 1'),
+    brief: 'draw from the fewest tokens whose probabilities reach P',
+    default: '1',
+  },
+  repetitionPenalty: {
+    kind: 'parsed',
+    parse: numberWhere((value) => value > 0, 'above 0'),
+    brief: 'above 1: tokens of prompt and answer become less likely',
+    default: '1',
+  },
+  stop: {
+    kind: 'parsed',
+    parse: String,
+    brief: 'the answer ends before this text; may be repeated',
+    variadic: true,
+    optional: true,
+  },
+  seed: { kind: 'parsed', parse: wholeNumber(0), brief: 'of the draws', default: '0' },
+} as const;
+
+export interface GenerateFlags extends AnsweringFlags {
+  prompt?: string;
+  input?: string;
+  output?: string;
+  raw: boolean;
+  batchSize: number;
+}
+
+export const generate = buildCommand<GenerateFlags, [], Context>({
+  loader: async () => (await import('./commands/generate.js')).generate,
+  parameters: {
+    flags: {
+      ...answeringFlags,
+      prompt: { kind: 'parsed', parse: String, brief: 'one prompt; its answer is streamed', optional: true },
+      input: {
+        kind: 'parsed',
+        parse: String,
+        brief: 'JSON lines with prompt, or messages ({"role": …, "content": …})',
+        optional: true,
+      },
+      output: {
+        kind: 'parsed',
+        parse: String,
+        brief: 'JSON lines with completion and finish',
+        optional: true,
+      },
+      raw: {
+        kind: 'boolean',
+        brief: 'go on with the text as it stands, without a chat template',
+        default: false,
+      },
+      batchSize: { kind: 'parsed', parse: wholeNumber(1), brief: 'prompts answered together', default: '8' },
+    },
+  },
+  docs: {
+    brief: 'Answer a prompt, or a file of prompts',
+    fullDescription:
+      'Answers a prompt, or a file of prompts, with the model exported to ONNX and run by ONNX Runtime. A prompt is put\n' +
+      "into the model's chat template where it has one; --raw leaves it as it stands. The export is kept in the cache.",
+  },
+});
+
+export interface ChatFlags extends AnsweringFlags {
+  system?: string;
+}
+
+export const chat = buildCommand<ChatFlags, [], Context>({
+  loader: async () => (await import('./commands/chat.js')).chat,
+  parameters: {
+    flags: {
+      ...answeringFlags,
+      system: { kind: 'parsed', parse: String, brief: 'what the model is told first', optional: true },
+    },
+  },
+  docs: {
+    brief: 'Talk with a model',
+    fullDescription:
+      'Talks with a model in its chat template. Ctrl-C stops an answer, Ctrl-D leaves, /reset forgets the conversation.\n' +
+      'Without a terminal every line of the input is answered.',
+  },
+});
+
 export interface PlanFlags {
   json: boolean;
   print: boolean;

@@ -1,17 +1,21 @@
 /** Recipe keys without a dot that the command line may set all the same. */
 const topLevel = new Set(['name', 'seed', 'output_dir', 'peft', 'extends']);
 
+/** Commands that take a recipe; the others have flags of such names. */
+const recipeCommands = new Set(['run', 'start', 'plan', 'preview', 'validate']);
+
 const isOverride = (argument: string): boolean => {
   const key = /^--([A-Za-z_][\w.-]*)(=|$)/.exec(argument)?.[1];
   return key !== undefined && (key.includes('.') || topLevel.has(key));
 };
 
 /**
- * Takes `--any.key=value` and `--any.key value` out of a command line.
+ * Takes `--any.key=value` and `--any.key value` out of the command line of a command that takes a recipe.
  *
  * @returns what is left for the command's own flags, and the overrides as `any.key=value`
  */
 export function takeOverrides(argv: readonly string[]): { rest: string[]; overrides: string[] } {
+  if (!recipeCommands.has(argv[0] ?? '')) return { rest: [...argv], overrides: [] };
   const rest: string[] = [];
   const overrides: string[] = [];
   for (let index = 0; index < argv.length; index++) {

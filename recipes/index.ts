@@ -5,13 +5,14 @@ export { takeGeneration } from './base/generation.js';
 export type { StepHooks } from './base/hooks.js';
 export { readRecipe } from './base/read_recipe.js';
 export { type Consolidated, type ConsolidateInput, consolidate } from './llm/consolidate.js';
-export { type EvaluateInput, evaluate } from './llm/evaluate.js';
+export { type EvaluateInput, evaluate, evaluateEpoch } from './llm/evaluate.js';
 export {
   type EvaluateModelOptions,
   evaluateModel,
   type ModelScores,
   readTasks,
 } from './llm/evaluate_model.js';
+export { type JobRunner, runEvaluationJob } from './llm/evaluation_job.js';
 export { type Exported, type ExportOptions, exportRun } from './llm/export.js';
 export {
   type Answer,

@@ -7,7 +7,13 @@ import {
   Generator,
   samplingSchema,
 } from '../../components/evaluation/generation/index.js';
-import { loadTokenizer, type Model, type ModelTokenizer, openModel } from '../../components/models/index.js';
+import {
+  loadTokenizer,
+  type Model,
+  type ModelTokenizer,
+  openModel,
+  resolveModel,
+} from '../../components/models/index.js';
 import { defaultThreads } from '../../engine/index.js';
 import { DataError, ModelError } from '../../shared/errors.js';
 import type { StepHooks } from '../base/hooks.js';
@@ -153,6 +159,19 @@ export class TextGenerator {
   close(): Promise<void> {
     return this.generator.close();
   }
+}
+
+/** Opens a model by what it is called: a folder, a .gguf file or a Hugging Face id. */
+export async function openTextGenerator(
+  { model, ...options }: Omit<TextGeneratorOptions, 'modelFolder'> & { model: string },
+  { progress }: Pick<StepHooks, 'progress'>,
+): Promise<TextGenerator> {
+  const { folder } = await resolveModel(model, {
+    ggufDType: 'f32',
+    onProgress: ({ stage, done, total }) => progress(total > 0 ? done / total : null, stage),
+    onNotice: (text) => progress(null, text),
+  });
+  return TextGenerator.open({ ...options, modelFolder: folder }, { progress });
 }
 
 /** As transformers takes them: generation_config.json's, else config.json's; and failing both the tokenizer's. */
