@@ -26,6 +26,13 @@ export {
   type MetricsLine,
 } from './metrics_journal.js';
 export { type Publication, type PublishedFile, type PublishOptions, publishModel } from './publish.js';
+export {
+  isReplaceable,
+  manifestName,
+  type PublicationManifest,
+  parseManifest,
+  readPublication,
+} from './publish_manifest.js';
 export { type Retention, retire } from './retention.js';
 export {
   type ClaimedRun,

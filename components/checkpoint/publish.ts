@@ -2,9 +2,9 @@
  * Publishes a model folder in the Hugging Face layout. Unfinished work is never visible under the final name:
  *
  * - In a folder, everything is written and read back under a hidden name beside it, which is then renamed.
- * - An object store has no rename. There the marker (`config.json` or `adapter_config.json`, without which transformers,
- *   peft and vLLM load nothing) is removed first and written last, after all else was read back: a folder with its
- *   marker is complete.
+ * - An object store has no rename. There the files without which transformers, peft, vLLM and onnxruntime-genai load
+ *   nothing (`config.json`, `adapter_config.json`, `genai_config.json`) are removed first and written last, after all else
+ *   was read back, and the marker as the very last: a folder with its marker is complete.
  *
  * Nothing is held in memory but a chunk.
  */
@@ -12,8 +12,7 @@ import { createHash, type Hash, randomUUID } from 'node:crypto';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { types } from 'node:util';
-import { z } from 'zod';
-import { sha256Schema, version } from '../../contracts/index.js';
+import { sha256 } from '../../shared/digest.js';
 import { CheckpointError, StorageError } from '../../shared/errors.js';
 import {
   readStoredSafetensorsHeader,
@@ -22,10 +21,16 @@ import {
 } from '../../shared/safetensors.js';
 import { defaultShardBytes, planShards, weightIndexJson } from '../../shared/safetensors_index.js';
 import type { Storage } from '../../shared/storage/index.js';
+import {
+  encodeManifest,
+  manifestName,
+  type PublicationManifest,
+  readPublication,
+} from './publish_manifest.js';
 
 /** A file that is no weights: its bytes, or a stream that can be made once. */
 export interface PublishedFile {
-  /** In the folder; may not hold `/`. */
+  /** In the folder, or in a folder of it: `onnx/model.onnx`. */
   name: string;
   content: Uint8Array | string | (() => AsyncIterable<Uint8Array>);
 }
@@ -40,28 +45,29 @@ export interface PublishOptions {
   /** `config.json` or `adapter_config.json`: one of `files`. */
   marker: string;
   files: readonly PublishedFile[];
-  /** Written as `<stem>.safetensors`, or in several files with an index once that would pass `maxShardBytes` (5 GB). */
-  weights: { stem: 'model' | 'adapter_model'; tensors: readonly SafetensorsSource[]; maxShardBytes?: number };
+  /**
+   * Written as `<stem>.safetensors`, or in several files with an index once that would pass `maxShardBytes` (5 GB). Null
+   * where `files` are all there is.
+   */
+  weights: {
+    stem: 'model' | 'adapter_model';
+    tensors: readonly SafetensorsSource[];
+    maxShardBytes?: number;
+  } | null;
   /** Bytes written so far. */
   progress?: (bytes: number) => void;
 }
 
-const manifestSchema = z.strictObject({
-  version: version(1),
-  source: z.string(),
-  files: z.record(z.string(), z.strictObject({ bytes: z.int().min(0), sha256: sha256Schema })),
-});
-type Manifest = z.infer<typeof manifestSchema>;
-
 export interface Publication {
   /** Location of the folder. */
   uri: string;
-  files: Manifest['files'];
+  files: PublicationManifest['files'];
   /** False when the same source had been published already. */
   written: boolean;
 }
 
-const manifestName = 'temper_manifest.json';
+/** What loaders look for. */
+const entryPoints = ['config.json', 'adapter_config.json', 'genai_config.json'];
 
 /** Writes, reads back and publishes a model. Throws CheckpointError when what is read back differs. */
 export async function publishModel(options: PublishOptions): Promise<Publication> {
@@ -70,7 +76,7 @@ export async function publishModel(options: PublishOptions): Promise<Publication
   const final = run.at(name);
   const standing = await findPublication(final, options);
   if (standing !== null) return { uri: final.uri, files: standing.files, written: false };
-  const manifest: Manifest = { version: 1, source, files: {} };
+  const manifest: PublicationManifest = { version: 1, source, files: {} };
   if (run.folder === null) await publishObjects(final, options, manifest);
   else await publishFolder(run, run.folder, options, manifest);
   return { uri: final.uri, files: manifest.files, written: true };
@@ -80,7 +86,7 @@ async function publishFolder(
   run: Storage,
   folder: string,
   options: PublishOptions,
-  manifest: Manifest,
+  manifest: PublicationManifest,
 ): Promise<void> {
   const final = path.join(folder, options.name);
   await removeUnfinished(folder, options.name);
@@ -121,10 +127,16 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-async function publishObjects(final: Storage, options: PublishOptions, manifest: Manifest): Promise<void> {
-  await final.delete(options.marker);
-  await final.delete(manifestName);
+async function publishObjects(
+  final: Storage,
+  options: PublishOptions,
+  manifest: PublicationManifest,
+): Promise<void> {
+  // From here to the end the folder is ours, though nothing in it is published.
+  await final.write(manifestName, encodeManifest({ version: 1, source: null, files: {} }));
+  for (const name of new Set([...entryPoints, options.marker])) await final.delete(name);
   const wanted = new Set([
+    manifestName,
     ...options.files.map((file) => file.name),
     ...shardsOf(options).map((shard) => shard.file),
   ]);
@@ -134,11 +146,11 @@ async function publishObjects(final: Storage, options: PublishOptions, manifest:
   await writeAll(final, options, manifest, options.marker);
 }
 
-/** Weights, files, manifest, each read back; `last` is written after everything else. */
+/** Weights, files, what loaders look for, and the manifest, each read back; `last` is written after everything else. */
 async function writeAll(
   target: Storage,
   options: PublishOptions,
-  manifest: Manifest,
+  manifest: PublicationManifest,
   last: string | null,
 ): Promise<void> {
   let total = 0;
@@ -159,29 +171,36 @@ async function writeAll(
     await verifyTensors(target, file, tensors);
   }
   if (shards.length > 1) {
-    await write(`${options.weights.stem}.safetensors.index.json`, bytesOf(weightIndexJson(shards)));
+    await write(`${options.weights!.stem}.safetensors.index.json`, bytesOf(weightIndexJson(shards)));
   }
-  for (const { name, content } of options.files) if (name !== last) await write(name, bytesOf(content));
+  for (const { name, content } of inOrder(options.files))
+    if (name !== last) await write(name, bytesOf(content));
   const marker = options.files.find(({ name }) => name === last);
   if (marker === undefined) {
-    await target.write(manifestName, encode(manifest));
+    await target.write(manifestName, encodeManifest(manifest));
     return;
   }
-  const digest = createHash('sha256');
-  let bytes = 0;
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of bytesOf(marker.content)) {
-    chunks.push(chunk);
-    digest.update(chunk);
-    bytes += chunk.length;
-  }
-  manifest.files[marker.name] = { bytes, sha256: digest.digest('hex') };
-  await target.write(manifestName, encode(manifest));
-  await target.write(marker.name, Buffer.concat(chunks));
+  const content = await collect(bytesOf(marker.content));
+  manifest.files[marker.name] = { bytes: content.length, sha256: sha256(content) };
+  await target.write(manifestName, encodeManifest(manifest));
+  await target.write(marker.name, content);
+}
+
+/** What loaders look for comes after all that they then load. */
+function inOrder(files: readonly PublishedFile[]): PublishedFile[] {
+  const isEntry = ({ name }: PublishedFile) => entryPoints.includes(name);
+  return [...files.filter((file) => !isEntry(file)), ...files.filter(isEntry)];
 }
 
 function shardsOf({ weights }: PublishOptions): { file: string; tensors: SafetensorsSource[] }[] {
+  if (weights === null) return [];
   return planShards(weights.tensors, weights.maxShardBytes ?? defaultShardBytes, weights.stem);
+}
+
+async function collect(content: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of content) chunks.push(chunk);
+  return Buffer.concat(chunks);
 }
 
 async function* measured(
@@ -240,36 +259,24 @@ async function verifyTensors(
   }
 }
 
-/** The manifest that stands there, when it is of the same source and its files are present at their length. */
-async function findPublication(final: Storage, { source, marker }: PublishOptions): Promise<Manifest | null> {
-  if ((await final.size(manifestName)) === null || (await final.size(marker)) === null) return null;
-  let parsed: ReturnType<typeof manifestSchema.safeParse>;
-  try {
-    parsed = manifestSchema.safeParse(JSON.parse((await final.read(manifestName)).toString('utf8')));
-  } catch {
-    return null;
-  }
-  if (!parsed.success || parsed.data.source !== source) return null;
-  for (const [name, { bytes }] of Object.entries(parsed.data.files)) {
-    if ((await final.size(name)) !== bytes) return null;
-  }
-  return parsed.data;
+/** The publication that stands there, when it is whole and of the same source. */
+async function findPublication(
+  final: Storage,
+  { source, marker }: Pick<PublishOptions, 'source' | 'marker'>,
+): Promise<PublicationManifest | null> {
+  if ((await final.size(marker)) === null) return null;
+  const manifest = await readPublication(final);
+  return manifest?.source === source ? manifest : null;
 }
 
 function checkNames({ name, marker, files, weights }: PublishOptions): void {
   const names = files.map((file) => file.name);
-  const wrong = [name, ...names].find(
-    (entry) => entry === '' || entry.includes('/') || entry.startsWith('.'),
-  );
+  const isWrong = (entry: string) => entry === '' || entry.includes('/') || entry.startsWith('.');
+  const wrong = isWrong(name) ? name : names.find((entry) => entry.split('/').some(isWrong));
   if (wrong !== undefined) throw new CheckpointError(`'${wrong}' cannot be the name of a published file`);
-  const reserved = names.find(
-    (entry) => entry === manifestName || entry.startsWith(`${weights.stem}.safetensors`),
-  );
-  const twice = names.find((entry, index) => names.indexOf(entry) !== index) ?? reserved;
+  const isReserved = (entry: string) =>
+    entry === manifestName || (weights !== null && entry.startsWith(`${weights.stem}.safetensors`));
+  const twice = names.find((entry, index) => names.indexOf(entry) !== index || isReserved(entry));
   if (twice !== undefined) throw new CheckpointError(`the file '${twice}' would be published twice`);
   if (!names.includes(marker)) throw new CheckpointError(`'${marker}' is not among the files to publish`);
-}
-
-function encode(manifest: Manifest): Buffer {
-  return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
 }

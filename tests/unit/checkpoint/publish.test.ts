@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type PublishOptions, publishModel } from '../../../components/checkpoint/index.js';
+import { isReplaceable, type PublishOptions, publishModel } from '../../../components/checkpoint/index.js';
 import { CheckpointError } from '../../../shared/errors.js';
 import type { SafetensorsSource } from '../../../shared/safetensors.js';
 import { locateTensors } from '../../../shared/safetensors_index.js';
@@ -148,8 +148,45 @@ function lie(storage: Storage): Storage {
   });
 }
 
+test('files lie in folders of it, and weights may be missing', async () => {
+  const run = await newRun(root);
+  const files = [
+    { name: 'config.json', content: '{}' },
+    { name: 'onnx/model.onnx', content: 'graph' },
+  ];
+  const { uri, files: listed } = await publishModel(optionsFor(run, { files, weights: null }));
+  expect(Object.keys(listed).sort()).toEqual(['config.json', 'onnx/model.onnx']);
+  expect(readFileSync(path.join(uri, 'onnx/model.onnx'), 'utf8')).toBe('graph');
+});
+
+test('what loaders look for is written after what they load', async () => {
+  const run = await newRun(root);
+  const order: string[] = [];
+  const file = (name: string) => ({
+    name,
+    async *content() {
+      order.push(name);
+      yield Buffer.from('{}');
+    },
+  });
+  const files = ['adapter_config.json', 'config.json', 'genai_config.json', 'onnx/model.onnx'].map(file);
+  await publishModel(optionsFor(run, { marker: 'adapter_config.json', files, weights: null }));
+  expect(order[0]).toBe('onnx/model.onnx');
+});
+
+test('a folder may be replaced when it is empty or a publication', async () => {
+  const run = await newRun(root);
+  expect(await isReplaceable(run.at('final'))).toBe(true);
+  await publishModel(optionsFor(run));
+  expect(await isReplaceable(run.at('final'))).toBe(true);
+  await run.write('other/notes.txt', Buffer.from('mine'));
+  expect(await isReplaceable(run.at('other'))).toBe(false);
+});
+
 test.each([
   ['a path as a file name', { files: [{ name: '../x', content: '' }] }],
+  ['a hidden file in a folder', { files: [{ name: 'onnx/.x', content: '' }] }],
+  ['a folder as a file name', { files: [{ name: 'onnx/', content: '' }] }],
   [
     'a file twice',
     {
