@@ -10,6 +10,10 @@ import { TemperError } from '../shared/errors.js';
 /** Storage that stays broken (a full disk, a denied bucket) is not helped by more attempts than these. */
 const storageAttempts = 3;
 
+/** A process that was killed from outside is started again; one that dies each time would go on doing so. */
+const lostProcesses = new Set(['EvaluatorLost', 'GeneratorLost']);
+const processAttempts = 4;
+
 /**
  * Turns any error into what an activity should throw. Errors of the user's making (`InvalidRecipe`, `DataError`,
  * `ModelError`, …) and defects end the run at once; services, storage and the operating system's own errors are retried.
@@ -39,6 +43,7 @@ function failureType(error: unknown): string {
 function isRetryable(error: unknown, type: string, attempt: number): boolean {
   if (type === 'ServiceUnavailable') return true;
   if (type === 'StorageError') return attempt < storageAttempts;
+  if (lostProcesses.has(type)) return attempt < processAttempts;
   if (error instanceof TemperError) return false;
   return isSystemError(error) && attempt < storageAttempts;
 }

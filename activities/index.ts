@@ -5,10 +5,11 @@ import type {
   PoolActivities,
   StepActivities,
 } from '../contracts/index.js';
+import type { JobRunner } from '../recipes/index.js';
 import { createAcquire } from './acquire.js';
 import { type AdmitOptions, createAdmit } from './admit.js';
 import { consolidateActivity } from './consolidate.js';
-import { evaluateActivity } from './evaluate.js';
+import { createEvaluate } from './evaluate.js';
 import { finishActivity } from './finish.js';
 import { createGangControl } from './gang.js';
 import { prepareDataActivity } from './prepare_data.js';
@@ -23,12 +24,15 @@ export function controlActivities(options: AdmitOptions): ControlActivities {
   return { ...createAdmit(options), ...finishActivity };
 }
 
-export const stepActivities: StepActivities = {
-  ...prepareDataActivity,
-  ...shardModelActivity,
-  ...evaluateActivity,
-  ...consolidateActivity,
-};
+/** @param evaluator computes tasks, in a process of its own */
+export function stepActivities(evaluator: JobRunner): StepActivities {
+  return {
+    ...prepareDataActivity,
+    ...shardModelActivity,
+    ...createEvaluate(evaluator),
+    ...consolidateActivity,
+  };
+}
 
 export function poolActivities(host: RankHost): PoolActivities {
   return createAcquire(host);

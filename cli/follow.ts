@@ -19,6 +19,7 @@ const stepNames: Record<string, string> = {
   prepareData: 'preparing data',
   shardModel: 'preparing the model',
   acquire: 'waiting for a host with a free slot',
+  evaluateEpoch: 'evaluating',
   evaluate: 'evaluating',
   consolidate: 'publishing',
 };

@@ -54,12 +54,16 @@ function maps(schema: JsonSchema): JsonSchema[] {
 function sectionText(key: string, schema: JsonSchema): string {
   const [only] = maps(schema);
   const about = typeof schema.description === 'string' ? [sentence(schema.description)] : [];
-  const choices = Object.entries(only!.properties!).filter(([, child]) => maps(child).length > 1);
-  const variants = choices.flatMap(([name, child]) =>
-    maps(child).map((variant) => {
+  const members = Object.entries(only!.properties!).map(([name, child]) =>
+    child.items === undefined ? ([name, maps(child)] as const) : ([`${name}[]`, maps(child.items)] as const),
+  );
+  const choices = members.filter(([, kinds]) => kinds.length > 1);
+  const variants = choices.flatMap(([name, kinds]) =>
+    kinds.map((variant) => {
       const [constant, value] = discriminator(variant);
       const title = `### \`${key}.${name}\` with \`${constant}: ${value}\``;
-      return `${title}\n\n${table(rowsOf(`${key}.${name}`, variant))}`;
+      const says = typeof variant.description === 'string' ? `${sentence(variant.description)}\n\n` : '';
+      return `${title}\n\n${says}${table(rowsOf(`${key}.${name}`, variant))}`;
     }),
   );
   return [...about, table(rowsOf(key, only!)), ...variants].join('\n\n');

@@ -11,10 +11,19 @@ export function printResult(result: FinetuneResult, json: boolean): void {
   const lines = [`${result.state} after ${result.steps} steps in ${duration(seconds)}`];
   const before: Record<string, number> = result.evaluation?.before ?? {};
   const after: Record<string, number> = result.evaluation?.after ?? {};
-  for (const [name, value] of Object.entries(after)) {
+  const names = Object.keys(after);
+  const width = Math.max(12, ...names.map((name) => name.length));
+  for (const name of names) {
     const from = before[name] === undefined ? '' : `${before[name].toFixed(4)} → `;
-    lines.push(`  ${name.padEnd(12)} ${from}${value.toFixed(4)}`);
+    lines.push(`  ${name.padEnd(width)} ${from}${after[name]!.toFixed(4)}${certainty(result, name)}`);
   }
-  lines.push(`  model        ${result.model}`);
+  lines.push(`  ${'model'.padEnd(width)} ${result.model}`);
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** Standard error and number of examples of a task's score. */
+function certainty({ evaluation }: FinetuneResult, name: string): string {
+  const score = evaluation?.scores.after[name];
+  if (score === undefined) return '';
+  return score.stderr === null ? `  (n ${score.n})` : `  (± ${score.stderr.toFixed(4)}, n ${score.n})`;
 }

@@ -59,6 +59,25 @@ export const evaluateRequestSchema = z.strictObject({
 });
 export type EvaluateRequest = z.infer<typeof evaluateRequestSchema>;
 
+export const evaluateEpochRequestSchema = z.strictObject({
+  version: version(1),
+  run: runReferenceSchema,
+  model: shardedModelSchema,
+  /** Optimiser steps done when the epoch ended. */
+  step: z.int().min(1),
+  /** Whether training ended with it: the model is evaluated even where that was in the middle of an epoch. */
+  finished: z.boolean(),
+});
+export type EvaluateEpochRequest = z.infer<typeof evaluateEpochRequestSchema>;
+
+export const epochEvaluationSchema = z.strictObject({
+  /** By metric. */
+  scores: z.record(z.string(), z.number()),
+  /** Why training had better end here; null where it goes on. */
+  stop: z.string().nullable(),
+});
+export type EpochEvaluation = z.infer<typeof epochEvaluationSchema>;
+
 export const consolidateRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
@@ -114,6 +133,7 @@ export interface ControlActivities {
 export interface StepActivities {
   prepareData(run: RunReference): Promise<PreparedData>;
   shardModel(run: RunReference): Promise<ShardedModel>;
+  evaluateEpoch(request: EvaluateEpochRequest): Promise<EpochEvaluation>;
   evaluate(request: EvaluateRequest): Promise<Evaluation>;
   consolidate(request: ConsolidateRequest): Promise<z.infer<typeof consolidatedSchema>>;
 }

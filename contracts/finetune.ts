@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { scoreSchema } from './score.js';
 import { timelineEntrySchema } from './timeline.js';
 import { sha256Schema, timestampSchema, uriSchema, version } from './version.js';
 
@@ -37,6 +38,8 @@ export const admittedSchema = z.strictObject({
   epochs: z.int().min(1),
   /** Pool whose hosts may serve the run. */
   pool: z.string(),
+  /** Whether tasks are evaluated after each epoch. */
+  evaluatesEpochs: z.boolean(),
   /** Whole result of an already completed run: nothing is left to do. */
   completed: z.unknown().nullable(),
 });
@@ -88,10 +91,15 @@ export const shardedModelSchema = z.strictObject({
 });
 export type ShardedModel = z.infer<typeof shardedModelSchema>;
 
-/** Scores of a run by name (`val_loss`, `perplexity` …), before and after training. */
+/** Scores of a run by name (`val_loss`, `perplexity`, `facts/valid_json` …), before and after training. */
 export const evaluationSchema = z.strictObject({
   before: z.record(z.string(), z.number()),
   after: z.record(z.string(), z.number()),
+  /** Those of tasks, with their standard errors and numbers of examples. */
+  scores: z.strictObject({
+    before: z.record(z.string(), scoreSchema),
+    after: z.record(z.string(), scoreSchema),
+  }),
   /** Sequence number of the commit that was judged the best, and so published. */
   commit: z.int(),
   step: z.int(),

@@ -1,5 +1,6 @@
 export * from './activities.js';
 export * from './commit.js';
+export * from './evaluation.js';
 export * from './finetune.js';
 export * from './gang.js';
 export * from './metrics.js';
@@ -8,5 +9,6 @@ export * from './packs.js';
 export * from './rank.js';
 export * from './run.js';
 export * from './run_state.js';
+export * from './score.js';
 export * from './timeline.js';
 export * from './version.js';

@@ -30,3 +30,12 @@ export const validationMetricsSchema = z
   .object({ step: z.int().min(0), val_loss: z.number(), timestamp: z.number(), generation: z.int() })
   .catchall(z.number());
 export type ValidationMetrics = z.infer<typeof validationMetricsSchema>;
+
+/**
+ * One line of `metrics.jsonl` for each model that tasks were evaluated on: `<task>/<metric>`, `<task>/<metric>_stderr` where
+ * it is known, and `<task>/n`, the number of examples.
+ */
+export const taskMetricsSchema = z
+  .object({ step: z.int().min(0), timestamp: z.number() })
+  .catchall(z.number());
+export type TaskMetrics = z.infer<typeof taskMetricsSchema>;

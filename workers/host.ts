@@ -11,6 +11,7 @@ import { poolQueue, stepsQueue } from '../contracts/index.js';
 import { isS3 } from '../shared/storage/roots.js';
 import type { TemperConfig } from './config.js';
 import type { Connected } from './connection.js';
+import { evaluateInProcess } from './evaluator_process.js';
 import { type ActivityKey, OwnRecord } from './host_record.js';
 import { ServedWorker } from './served_worker.js';
 import { SlotGate } from './slot_gate.js';
@@ -66,7 +67,7 @@ export class Host {
       {
         ...common,
         taskQueue: stepsQueue(pool),
-        activities: { ...stepActivities },
+        activities: { ...stepActivities(evaluateInProcess) },
         maxConcurrentActivityTaskExecutions: config.worker.maxConcurrentSteps,
       },
       log,

@@ -1,7 +1,6 @@
 /** The `finetune` workflow: one run of a recipe, from its data to a published model, whatever happens on the way. */
 import {
   ActivityCancellationType,
-  type ActivityOptions,
   CancellationScope,
   ContinueAsNew,
   defineQuery,
@@ -9,22 +8,15 @@ import {
   proxyActivities,
   setHandler,
 } from '@temporalio/workflow';
-import type { ControlActivities, HostLost, StepActivities } from '../contracts/activities.js';
+import type { ControlActivities, HostLost } from '../contracts/activities.js';
 import type { FinetuneResult } from '../contracts/finetune.js';
 import type { Progress } from '../contracts/gang.js';
-import { queryNames, signalNames, stepsQueue } from '../contracts/names.js';
+import { queryNames, signalNames } from '../contracts/names.js';
 import type { RunState, RunStatus } from '../contracts/run_state.js';
 import { asWorkflowFailure, failureMessage } from './failures.js';
 import { now, Run } from './run.js';
+import { retry, steps } from './steps.js';
 import { Training } from './training.js';
-
-/** What a failing service is given before the run fails; typed errors of the user's making are not retried at all. */
-const retry: NonNullable<ActivityOptions['retry']> = {
-  initialInterval: '1 second',
-  backoffCoefficient: 2,
-  maximumInterval: '30 seconds',
-  maximumAttempts: 10,
-};
 
 const { admit, finish } = proxyActivities<ControlActivities>({
   startToCloseTimeout: '2 minutes',
@@ -115,12 +107,14 @@ async function prepare(run: Run): Promise<void> {
   const { state } = run;
   if (state.data === null) {
     run.enter('preparing_data');
-    state.data = await steps(run, 'tokenise and pack').prepareData(run.admitted.run);
+    state.data = await steps(run.admitted.pool, 'tokenise and pack').prepareData(run.admitted.run);
     run.record('data_prepared', state.data.train);
   }
   if (state.model === null) {
     run.enter('preparing_model');
-    state.model = await steps(run, `resolve ${run.admitted.model}`).shardModel(run.admitted.run);
+    state.model = await steps(run.admitted.pool, `resolve ${run.admitted.model}`).shardModel(
+      run.admitted.run,
+    );
     run.record('model_ready', state.model.model);
   }
 }
@@ -131,11 +125,14 @@ async function publish(run: Run): Promise<FinetuneResult> {
   const [model, data, reference] = [state.model!, state.data!, run.admitted.run];
   run.enter('evaluating');
   const request = { version: 1, run: reference, model, data } as const;
-  const evaluation = await steps(run, 'before and after').evaluate(request);
+  const evaluation = await steps(run.admitted.pool, 'before and after').evaluate(request);
   state.evaluation = evaluation;
   run.record('evaluated', `commit ${evaluation.commit}`, { step: evaluation.step });
   run.enter('publishing');
-  const published = await steps(run, 'write and verify the model').consolidate({ ...request, evaluation });
+  const published = await steps(run.admitted.pool, 'write and verify the model').consolidate({
+    ...request,
+    evaluation,
+  });
   run.record('published', published.model, { step: evaluation.step });
   return {
     version: 1,
@@ -153,16 +150,4 @@ async function publish(run: Run): Promise<FinetuneResult> {
     startedAt: state.startedAt,
     finishedAt: now(),
   };
-}
-
-/** The steps run on any host of the pool, are idempotent, and are simply run again when a host is lost. */
-function steps(run: Run, summary: string) {
-  return proxyActivities<StepActivities>({
-    taskQueue: stepsQueue(run.admitted.pool),
-    summary,
-    startToCloseTimeout: '7 days',
-    heartbeatTimeout: '30 seconds',
-    retry,
-    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-  });
 }

@@ -16,6 +16,7 @@ import type { ControlMessage, EpochOutcome, Grant, Progress } from '../contracts
 import { poolQueue } from '../contracts/names.js';
 import { classifyLoss, type GangLoss } from './failures.js';
 import { now, type Run } from './run.js';
+import { steps } from './steps.js';
 
 /** Errors in a row that a run survives without a new commit in between. */
 const errorBudget = 3;
@@ -134,8 +135,10 @@ export class Training {
   }
 
   private async handle(ending: Ending): Promise<void> {
-    if (ending.kind === 'ended') this.takeOutcome(ending.outcome);
-    else if (ending.kind === 'lost') await this.takeLoss(ending.loss, ending.error);
+    if (ending.kind === 'ended') {
+      this.takeOutcome(ending.outcome);
+      await this.evaluateEpoch(ending.outcome);
+    } else if (ending.kind === 'lost') await this.takeLoss(ending.loss, ending.error);
   }
 
   private takeOutcome(outcome: EpochOutcome): void {
@@ -160,6 +163,25 @@ export class Training {
         break;
     }
     run.show();
+  }
+
+  /** Tasks on the commit of the epoch that has just ended; they may end the training. The gang is held meanwhile. */
+  private async evaluateEpoch({ kind, step }: EpochOutcome): Promise<void> {
+    const { run } = this;
+    if (!run.admitted.evaluatesEpochs || (kind !== 'epoch' && kind !== 'finished')) return;
+    run.enter('evaluating');
+    const { evaluateEpoch } = steps(run.admitted.pool, `epoch ${run.state.epoch} of ${run.admitted.epochs}`);
+    const finished = kind === 'finished';
+    const request = { version: 1, run: run.admitted.run, model: run.state.model!, step, finished } as const;
+    const { scores, stop } = await evaluateEpoch(request);
+    const shown = Object.entries(scores).map(
+      ([metric, value]) => `${metric} ${Number(value.toPrecision(4))}`,
+    );
+    if (shown.length > 0) run.record('evaluated', shown.join(', '), { step });
+    if (stop !== null && !finished) {
+      run.record('stopped', stop, { step });
+      run.state.outcome = { ...run.state.outcome!, kind: 'finished', reason: stop };
+    }
   }
 
   private async takeLoss(loss: GangLoss, error: unknown): Promise<void> {

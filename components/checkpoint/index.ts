@@ -10,6 +10,7 @@ export {
   takeGeneration,
 } from './commit_log.js';
 export { type Damage, DamagedCheckpoint, describeDamage, findDamage } from './damage.js';
+export { readHistory, writeHistory } from './evaluation_history.js';
 export { type LiveCheckpoint, liveCheckpoints } from './live.js';
 export {
   type Checkpoint,
@@ -20,10 +21,12 @@ export {
   type TensorSink,
 } from './load.js';
 export {
+  appendTaskMetrics,
   type JournalOptions,
   lastJournaledStep,
   MetricsJournal,
   type MetricsLine,
+  settleTaskMetrics,
 } from './metrics_journal.js';
 export { type Publication, type PublishedFile, type PublishOptions, publishModel } from './publish.js';
 export {

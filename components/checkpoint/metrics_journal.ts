@@ -1,16 +1,17 @@
 /**
- * `metrics.jsonl`: one line for each step and one for each validation, however often the run was interrupted. A
- * generation writes its own lines live to `g<generation>/metrics.jsonl`, and the merged file beside `run.json`.
+ * `metrics.jsonl`: one line for each step, one for each validation and one for each evaluation of tasks, however often the
+ * run was interrupted. A generation writes its own lines live to `g<generation>/metrics.jsonl`, and the merged file
+ * beside `run.json`. Tasks are evaluated outside of generations, and their lines are in the merged file alone.
  *
  * Merging: of each line that several generations wrote, the newest counts; and what an older generation wrote for steps
  * after the commit from which the newer one went on is dropped, because those steps were lost.
  */
-import { type FileHandle, open } from 'node:fs/promises';
+import { appendFile, type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
-import type { StepMetrics, ValidationMetrics } from '../../contracts/index.js';
+import type { StepMetrics, TaskMetrics, ValidationMetrics } from '../../contracts/index.js';
 import type { Storage } from '../../shared/storage/index.js';
 
-export type MetricsLine = StepMetrics | ValidationMetrics;
+export type MetricsLine = StepMetrics | ValidationMetrics | TaskMetrics;
 
 const mergedKey = 'metrics.jsonl';
 const liveKey = (generation: number): string => `g${generation}/metrics.jsonl`;
@@ -38,6 +39,22 @@ export async function lastJournaledStep(run: Storage, generation: number): Promi
   return last;
 }
 
+/** Adds a line about tasks while a generation writes: an object store, which cannot append, gets it when all is settled. */
+export async function appendTaskMetrics(run: Storage, line: TaskMetrics): Promise<void> {
+  if (run.folder !== null) await appendFile(path.join(run.folder, mergedKey), `${JSON.stringify(line)}\n`);
+}
+
+/** Makes these the only lines about tasks in the merged file, each behind its step. No generation may be writing. */
+export async function settleTaskMetrics(run: Storage, lines: readonly TaskMetrics[]): Promise<void> {
+  const merged = await readMerged(run);
+  const others = merged.filter((line) => order(line) !== 2);
+  await run.write(mergedKey, encodeLines([...others, ...lines].sort(byStep)));
+}
+
+async function readMerged(run: Storage): Promise<MetricsLine[]> {
+  return (await run.size(mergedKey)) === null ? [] : parseLines(await run.read(mergedKey));
+}
+
 /** Where one generation's lines go. Errors of writing come out of the next `flush`. */
 export class MetricsJournal {
   #work: Promise<void> = Promise.resolve();
@@ -48,8 +65,10 @@ export class MetricsJournal {
   /** Rebuilds the merged file from what older generations wrote, and opens both for this one. */
   static async open(options: JournalOptions): Promise<MetricsJournal> {
     const { run, generation } = options;
-    const earlier = await mergeGenerations(options);
-    const text = earlier.map((line) => `${JSON.stringify(line)}\n`).join('');
+    const tasks = (await readMerged(run)).filter((line) => order(line) === 2);
+    const kept = tasks.filter(({ step }) => step <= options.resumedStep);
+    const earlier = [...(await mergeGenerations(options)), ...kept].sort(byStep);
+    const text = encodeLines(earlier).toString();
     await run.write(mergedKey, Buffer.from(text));
     await run.write(liveKey(generation), Buffer.alloc(0));
     const sink =
@@ -151,7 +170,7 @@ async function mergeGenerations({ run, generation, resumedStep }: JournalOptions
     const first = lines.find(isStep);
     merged = supersede(merged, lines, first === undefined ? null : first.step - 1);
   }
-  return supersede(merged, [], resumedStep).sort((a, b) => a.step - b.step || order(a) - order(b));
+  return supersede(merged, [], resumedStep);
 }
 
 function supersede(
@@ -195,9 +214,16 @@ function isStep(line: MetricsLine): line is StepMetrics {
   return 'loss' in line;
 }
 
-/** After its step. */
+/** A step, then its validation, then its tasks. */
 function order(line: MetricsLine): number {
-  return isStep(line) ? 0 : 1;
+  if (isStep(line)) return 0;
+  return 'val_loss' in line ? 1 : 2;
+}
+
+const byStep = (a: MetricsLine, b: MetricsLine): number => a.step - b.step || order(a) - order(b);
+
+function encodeLines(lines: readonly MetricsLine[]): Buffer {
+  return Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
 }
 
 function nameOf(line: MetricsLine): string {

@@ -6,10 +6,11 @@
 import type { CheckpointEntry } from '../../contracts/index.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { appendRetirement } from './commit_log.js';
+import { readHistory } from './evaluation_history.js';
 import { liveCheckpoints } from './live.js';
 
 export interface Retention {
-  /** Checkpoints kept, by distinct step; the best one is kept as well. */
+  /** Checkpoints kept, by distinct step; the best one is kept as well, by loss and by what tasks say. */
   keepLast: number;
 }
 
@@ -20,7 +21,12 @@ export interface Retention {
 export async function retire(run: Storage, newest: CheckpointEntry, { keepLast }: Retention): Promise<void> {
   const live: CheckpointEntry[] = [];
   for await (const { entry } of liveCheckpoints(run)) if (entry !== null) live.push(entry);
-  const keep = selectKept(lineage(live, newest), newest, keepLast);
+  // A history that cannot be read stops no training: the evaluation that needs it will say so.
+  const wanted = await readHistory(run).then(
+    ({ keep }) => keep,
+    () => [],
+  );
+  const keep = selectKept(lineage(live, newest), [newest.trainer.best?.step ?? 0, ...wanted], keepLast);
   const kept = keep.map(({ sequence }) => sequence);
   if (live.some(({ sequence }) => !kept.includes(sequence))) {
     await appendRetirement(run, { kind: 'retirement', generation: newest.generation, keep: kept });
@@ -56,18 +62,17 @@ function lineage(live: readonly CheckpointEntry[], newest: CheckpointEntry): Che
   return found;
 }
 
-/** The last `keepLast` steps, and the newest commit of the best step. */
+/** The last `keepLast` steps, and the newest commit of each of the best ones. */
 function selectKept(
   lineage: readonly CheckpointEntry[],
-  newest: CheckpointEntry,
+  best: readonly number[],
   keepLast: number,
 ): CheckpointEntry[] {
-  const best = newest.trainer.best?.step;
   const steps = new Set<number>();
   return lineage.filter(({ trainer: { step } }) => {
     if (steps.has(step)) return false;
     steps.add(step);
-    return steps.size <= keepLast || step === best;
+    return steps.size <= keepLast || best.includes(step);
   });
 }
 

@@ -5,6 +5,7 @@ export {
   directionOf,
   type EvaluationOptions,
   evaluationSchema,
+  isValidationMetric,
   type RecipeTask,
   recipeTaskSchema,
   taskName,

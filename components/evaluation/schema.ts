@@ -27,10 +27,9 @@ const named = {
 
 /** Schema of one task, of any registered kind. */
 export function recipeTaskSchema(): z.ZodType<RecipeTask> {
-  const kinds = taskDefinitions().map(({ schema }) => schema.safeExtend(named)) as unknown as [
-    z.ZodObject,
-    ...z.ZodObject[],
-  ];
+  const kinds = taskDefinitions().map(({ schema }) =>
+    schema.safeExtend(named).describe(schema.description ?? ''),
+  ) as unknown as [z.ZodObject, ...z.ZodObject[]];
   return z.discriminatedUnion('task', kinds) as unknown as z.ZodType<RecipeTask>;
 }
 
@@ -93,9 +92,13 @@ export type EvaluationOptions = z.output<typeof evaluationSchema>;
 
 export const taskName = (task: Pick<RecipeTask, 'task' | 'name'>): string => task.name ?? task.task;
 
+/** Whether training measures it itself, as it goes. */
+export const isValidationMetric = (metric: string): boolean =>
+  metric === 'val_loss' || metric.startsWith('val_loss/');
+
 /** Which way a metric is better, or null where there is none of that name. */
 export function directionOf(metric: string, tasks: readonly RecipeTask[]): Direction | null {
-  if (metric === 'val_loss' || metric.startsWith('val_loss/') || metric === 'perplexity') return 'lower';
+  if (isValidationMetric(metric) || metric === 'perplexity') return 'lower';
   const found = ownerOf(metric, tasks);
   return found === null ? null : taskDefinition(found.task.task).direction(found.own);
 }

@@ -3,18 +3,26 @@ import type { EarlyStopping } from './schema.js';
 
 type Best = TrainerState['best'];
 
-/** The best validation so far after one more, and how many in a row were no improvement. Lower is better. */
+export interface Observation {
+  metric: string;
+  value: number;
+  step: number;
+  /** Which way the metric is better. */
+  direction: 'higher' | 'lower';
+  /** An improvement smaller than this is none. */
+  minDelta: number;
+}
+
+/** The best value so far after one more, and how many in a row were no improvement. Another metric begins afresh. */
 export function updateBest(
   best: Best,
-  metric: string,
-  value: number,
-  step: number,
-  minDelta: number,
+  { metric, value, step, direction, minDelta }: Observation,
 ): NonNullable<Best> {
-  if (best === null || value < best.value - minDelta) return { metric, value, step, misses: 0 };
+  const gain = best === null ? 0 : direction === 'higher' ? value - best.value : best.value - value;
+  if (best === null || best.metric !== metric || gain > minDelta) return { metric, value, step, misses: 0 };
   return { ...best, misses: best.misses + 1 };
 }
 
 export function shouldStop(best: Best, rule: EarlyStopping | null): boolean {
-  return rule !== null && best !== null && best.misses >= rule.patience;
+  return rule !== null && best?.metric === rule.metric && best.misses >= rule.patience;
 }

@@ -14,10 +14,13 @@ export const activationCheckpointingSchema = z
   );
 export type ActivationCheckpointing = z.infer<typeof activationCheckpointingSchema>;
 
-/** `training.early_stopping`: ends the run when the watched validation loss stops improving. */
+/** `training.early_stopping`: ends the run when the watched metric stops improving. */
 export const earlyStoppingSchema = z.strictObject({
-  metric: z.string().default('val_loss').describe('a name of the validation lines of metrics.jsonl'),
-  patience: z.int().min(1).describe('validations without improvement that are tolerated'),
+  metric: z
+    .string()
+    .default('val_loss')
+    .describe('val_loss, val_loss/<set>, or a metric of a task that is evaluated after each epoch'),
+  patience: z.int().min(1).describe('evaluations without improvement that are tolerated'),
   min_delta: z.number().min(0).default(0).describe('an improvement smaller than this does not count'),
 });
 export type EarlyStopping = z.infer<typeof earlyStoppingSchema>;
@@ -32,5 +35,5 @@ export const loopKeys = {
   early_stopping: earlyStoppingSchema
     .nullable()
     .default(null)
-    .describe('ends the run when the watched validation loss stops improving'),
+    .describe('ends the run when the watched metric stops improving'),
 };

@@ -49,7 +49,13 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
     recipes: { previous: await previousRecipe(storage, info), next: recipe },
     guarded: identityKeys,
   });
-  const admitted = { run, model: recipe.model.name, epochs: recipe.training.num_epochs, pool: recipe.pool };
+  const admitted = {
+    run,
+    model: recipe.model.name,
+    epochs: recipe.training.num_epochs,
+    pool: recipe.pool,
+    evaluatesEpochs: recipe.evaluation.tasks.some(({ when }) => when === 'epoch'),
+  };
   if (claimed.kind === 'completed') return { ...admitted, completed: claimed.document.result };
   const stored: StoredRecipe = {
     version: 1,

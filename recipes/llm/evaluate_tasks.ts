@@ -2,8 +2,6 @@
 
 import { readFileRows } from '../../components/datasets/llm/index.js';
 import {
-  type Direction,
-  type Estimate,
   type EvaluatedModel,
   type ExampleResult,
   type RecipeTask,
@@ -11,6 +9,7 @@ import {
   taskDefinition,
   taskName,
 } from '../../components/evaluation/index.js';
+import type { Score } from '../../contracts/index.js';
 import { digestOf } from '../../shared/digest.js';
 import { DataError } from '../../shared/errors.js';
 
@@ -27,7 +26,7 @@ export interface PreparedTask {
 export interface TaskScores {
   name: string;
   task: string;
-  metrics: Record<string, Estimate & { direction: Direction | null }>;
+  metrics: Record<string, Score>;
   results: ExampleResult[];
 }
 
@@ -70,12 +69,13 @@ export interface TaskProgress {
 
 /** Evaluates one task; shards that `store` has are taken from there. */
 export async function evaluateTask(
-  { options, name, examples }: PreparedTask,
+  task: PreparedTask,
   model: EvaluatedModel,
   store: ShardStore | null,
   progress: (progress: TaskProgress) => void,
   signal: AbortSignal,
 ): Promise<TaskScores> {
+  const { options, name, examples } = task;
   const definition = taskDefinition(options.task);
   const results: ExampleResult[] = [];
   for (let start = 0; start < examples.length; start += definition.shardSize) {
@@ -90,6 +90,12 @@ export async function evaluateTask(
     results.push(...own);
   }
   progress({ name, done: examples.length, of: examples.length });
+  return scoresOf(task, results);
+}
+
+/** What a task's results come to. */
+export function scoresOf({ name, options }: PreparedTask, results: ExampleResult[]): TaskScores {
+  const definition = taskDefinition(options.task);
   const estimates = Object.entries(definition.aggregate(results));
   const metrics = Object.fromEntries(
     estimates.map(([metric, estimate]) => [metric, { ...estimate, direction: definition.direction(metric) }]),

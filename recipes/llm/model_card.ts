@@ -1,6 +1,6 @@
 import { stringify } from 'yaml';
 import { redact } from '../../components/config/index.js';
-import type { Evaluation } from '../../contracts/index.js';
+import type { Evaluation, Score } from '../../contracts/index.js';
 import type { OpenRun } from '../base/run_folder.js';
 import type { ModelForm } from './consolidate.js';
 
@@ -24,12 +24,14 @@ export function modelCard(
     tags: ['temper', ...(recipe.peft === null ? [] : ['lora'])],
   };
   const names = [...new Set([...Object.keys(evaluation.before), ...Object.keys(evaluation.after)])];
-  const cell = (value: number | undefined) => (value === undefined ? '–' : value.toPrecision(4));
-  const scores = names.map(
-    (name) => `| ${name} | ${cell(evaluation.before[name])} | ${cell(evaluation.after[name])} |`,
-  );
-  const table =
-    scores.length === 0 ? [] : ['', '| score | before | after |', '| --- | --- | --- |', ...scores];
+  const { before, after } = evaluation.scores;
+  const scores = names.map((name) => {
+    const from = cell(evaluation.before[name], before[name]);
+    const to = cell(evaluation.after[name], after[name]);
+    return `| ${name} | ${from} | ${to} | ${after[name]?.n ?? before[name]?.n ?? ''} |`;
+  });
+  const head = ['', '| score | before | after | examples |', '| --- | --- | --- | --- |'];
+  const table = scores.length === 0 ? [] : [...head, ...scores];
   return [
     '---',
     stringify(header).trimEnd(),
@@ -47,4 +49,11 @@ export function modelCard(
     '```',
     '',
   ].join('\n');
+}
+
+/** A value with its standard error, where that is known. */
+function cell(value: number | undefined, score: Score | undefined): string {
+  if (value === undefined) return '–';
+  const stderr = score?.stderr ?? null;
+  return stderr === null ? value.toPrecision(4) : `${value.toPrecision(4)} ± ${stderr.toPrecision(2)}`;
 }

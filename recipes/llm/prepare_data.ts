@@ -14,6 +14,7 @@ import type { DataReport, PreparedData, RunReference } from '../../contracts/ind
 import { defaultThreads } from '../../engine/index.js';
 import type { StepHooks } from '../base/hooks.js';
 import { openRun } from '../base/run_folder.js';
+import { checkTasks } from './evaluate.js';
 import { resolveRunModel } from './model.js';
 import type { Recipe } from './recipe.js';
 
@@ -22,6 +23,7 @@ export async function prepareData(run: RunReference, hooks: StepHooks): Promise<
   const { recipe, cache } = await openRun(run);
   hooks.progress(0, 'resolving the model');
   const resolved = await resolveRunModel(recipe, hooks);
+  await checkTasks(recipe, resolved.folder);
   const tokenizer = await tokenizerSource(resolved.folder);
   const prepare = async (name: string, dataset: Dataset) => {
     const packs = await preparePacks({

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { checkpointSchema } from '../../components/checkpoint/index.js';
 import { dataSchema } from '../../components/datasets/llm/index.js';
+import { evaluationSchema, isValidationMetric, watchedProblem } from '../../components/evaluation/index.js';
 import { lossSchema } from '../../components/loss/index.js';
 import { modelSchema } from '../../components/models/index.js';
 import { lrSchedulerSchema, optimizerSchema } from '../../components/optim/index.js';
@@ -15,19 +16,6 @@ const trainingSchema = z.strictObject({
   ...loopKeys,
 });
 
-const evaluationSchema = z.strictObject({
-  every_steps: z
-    .int()
-    .min(1)
-    .nullable()
-    .default(50)
-    .describe('optimiser steps between validations; null validates at ends of epochs only'),
-  load_best: z
-    .boolean()
-    .default(false)
-    .describe('publish the checkpoint with the lowest validation loss instead of the last one'),
-});
-
 const exportSchema = z.strictObject({
   merge_adapter: z
     .boolean()
@@ -35,8 +23,7 @@ const exportSchema = z.strictObject({
     .describe('publish the merged model as well, in <output_dir>/merged'),
 });
 
-/** The recipe of a language-model run: DESIGN's shape, each key with what it does. */
-export const recipeSchema = z.strictObject({
+const sections = z.strictObject({
   name: z
     .string()
     .regex(
@@ -70,7 +57,26 @@ export const recipeSchema = z.strictObject({
     .meta({ 'x-temper-path': 'folder' })
     .describe('folder or s3:// prefix that the run owns; left out: runs/<name> beside the recipe'),
 });
+
+/** The recipe of a language-model run: DESIGN's shape, each key with what it does. */
+export const recipeSchema = sections.superRefine(({ training, evaluation }, context) => {
+  const rule = training.early_stopping;
+  if (rule === null) return;
+  const issue = (message: string) =>
+    context.addIssue({ code: 'custom', path: ['training', 'early_stopping', 'metric'], message });
+  const problem = watchedProblem(rule.metric, evaluation.tasks);
+  if (problem !== null) issue(problem);
+  const { load_best, metric } = evaluation;
+  const two = load_best && metric !== rule.metric && [metric, rule.metric].every(isValidationMetric);
+  if (two) issue(`one validation loss is watched in a run: make it evaluation.metric, '${metric}', as well`);
+});
 export type Recipe = z.output<typeof recipeSchema>;
+
+/** The validation loss that a run watches while it trains. */
+export function watchedLoss({ training, evaluation }: Pick<Recipe, 'training' | 'evaluation'>): string {
+  const candidates = [training.early_stopping?.metric, evaluation.load_best ? evaluation.metric : undefined];
+  return candidates.find((metric) => metric !== undefined && isValidationMetric(metric)) ?? 'val_loss';
+}
 
 /** Keys whose change makes a resume meaningless: the weights would no longer be those of one run. */
 export const identityKeys = ['model', 'peft', 'data', 'seed', 'training.optimizer'] as const;

@@ -29,7 +29,7 @@ import { type OpenRun, openRun } from '../base/run_folder.js';
 import { allBatches, type StepBatches, stepBatches } from './batches.js';
 import { Control, type ControlAction } from './control.js';
 import { openSession } from './open_session.js';
-import type { Recipe } from './recipe.js';
+import { type Recipe, watchedLoss } from './recipe.js';
 import { RunCheckpoints } from './run_checkpoints.js';
 import type { Session } from './session.js';
 
@@ -227,12 +227,13 @@ class RankTrainer implements Trainer {
     const { validation, session, run } = this.#parts;
     if (validation.size === 0) return;
     const losses = await this.#validationLosses((batch) => session.validationLoss(batch));
-    const rule = run.recipe.training.early_stopping;
-    const metric = rule?.metric ?? 'val_loss';
+    const metric = watchedLoss(run.recipe);
+    const value = losses[metric];
+    const minDelta = run.recipe.training.early_stopping?.min_delta ?? 0;
     const best =
-      step === 0 || losses[metric] === undefined
+      step === 0 || value === undefined
         ? this.#state.best
-        : updateBest(this.#state.best, metric, losses[metric], step, rule?.min_delta ?? 0);
+        : updateBest(this.#state.best, { metric, value, step, direction: 'lower', minDelta });
     this.#state = { ...this.#state, validation: losses, best };
     this.#recordValidation(step, losses);
   }

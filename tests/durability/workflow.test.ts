@@ -86,6 +86,33 @@ test('a run walks through its five steps on one gang', async () => {
   ]);
 });
 
+test('tasks are evaluated at the end of each epoch, while the gang waits', async () => {
+  gang.follow(twoEpochs, async () => admit(true, true));
+  gang.evaluations = [{ scores: { 'facts/valid_json': 0.25 }, stop: null }];
+  const result = (await (await gang.start()).result()) as FinetuneResult;
+  expect(gang.calls.slice(4, 9)).toEqual([
+    'train 0 of generation 1',
+    'evaluateEpoch 5',
+    'train 1 of generation 1',
+    'evaluateEpoch 10',
+    'release 1',
+  ]);
+  // The second evaluation had nothing to say.
+  const evaluated = result.timeline.filter(({ event }) => event === 'evaluated');
+  expect(evaluated.map(({ step, detail }) => [step, detail])).toEqual([
+    [5, 'facts/valid_json 0.25'],
+    [10, 'commit 1'],
+  ]);
+});
+
+test('an evaluation that finds no improvement ends training, and the run is published', async () => {
+  gang.follow(twoEpochs, async () => admit(true, true));
+  gang.evaluations = [{ scores: { 'facts/valid_json': 0.25 }, stop: 'no improvement of facts/valid_json' }];
+  const result = (await (await gang.start()).result()) as FinetuneResult;
+  expect(result).toMatchObject({ state: 'completed', steps: 5 });
+  expect(gang.requests).toHaveLength(1);
+});
+
 test('a preempted gang is followed by another one, and the timeline says what that cost', async () => {
   const resumed = {
     fromStep: 3,

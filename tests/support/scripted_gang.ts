@@ -8,6 +8,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import type {
   Admission,
   ControlActivities,
+  EpochEvaluation,
   GangActivities,
   PoolActivities,
   StepActivities,
@@ -71,6 +72,8 @@ export class ScriptedGang {
   /** Everything that was asked since `follow`, in order. */
   calls: string[] = [];
   requests: TrainRequest[] = [];
+  /** What `evaluateEpoch` answers, call by call. */
+  evaluations: EpochEvaluation[] = [];
   /** Resolved by the `detach` activity. */
   detached: () => void = () => {};
   private generation = 0;
@@ -96,7 +99,7 @@ export class ScriptedGang {
 
   /** Begins a new script; nothing of an earlier one may be under way. */
   follow(script: TrainScript, admission: () => Promise<Admission> = async () => admit()): void {
-    Object.assign(this, { script, admission, calls: [], requests: [], generation: 0 });
+    Object.assign(this, { script, admission, calls: [], requests: [], evaluations: [], generation: 0 });
   }
 
   private async serve(): Promise<void> {
@@ -168,7 +171,12 @@ export class ScriptedGang {
       },
       evaluate: async () => {
         this.calls.push('evaluate');
-        return { before: { val_loss: 2 }, after: { val_loss: 1 }, commit: 1, step: 10 };
+        const scores = { before: {}, after: {} };
+        return { before: { val_loss: 2 }, after: { val_loss: 1 }, scores, commit: 1, step: 10 };
+      },
+      evaluateEpoch: async ({ step }) => {
+        this.calls.push(`evaluateEpoch ${step}`);
+        return this.evaluations.shift() ?? { scores: {}, stop: null };
       },
       consolidate: async () => {
         this.calls.push('consolidate');
@@ -219,9 +227,10 @@ function quieten(): void {
 }
 
 /** An admission of two epochs. */
-export function admit(searchAttributes = true): Admission {
+export function admit(searchAttributes = true, evaluatesEpochs = false): Admission {
   const run = { version: 1, run: 'run', outputDir: '/run', recipeDigest: digest } as const;
-  return { admitted: { run, model: 'tiny', epochs: 2, pool: 'test', completed: null }, searchAttributes };
+  const admitted = { run, model: 'tiny', epochs: 2, pool: 'test', evaluatesEpochs, completed: null };
+  return { admitted, searchAttributes };
 }
 
 /** Heartbeats until the activity is cancelled. */

@@ -8,6 +8,10 @@ import { fewShotIssue, fewShotOptions, fileOptions } from './options.js';
 
 const schema = z
   .strictObject({ task: z.literal('hellaswag'), ...fileOptions, ...fewShotOptions })
+  .superRefine((options, context) => {
+    const message = fewShotIssue(options);
+    if (message !== null) context.addIssue({ code: 'custom', path: ['fewshot_path'], message });
+  })
   .describe('HellaSwag: acc and acc_norm over rows with activity_label, ctx_a, ctx_b, endings and label');
 
 type Options = z.output<typeof schema>;
@@ -41,10 +45,7 @@ async function readExamples(path: string | string[], limit: number | null, read:
 
 export const hellaswag: TaskDefinition<Options, ChoiceExample> = {
   task: 'hellaswag',
-  schema: schema.superRefine((options, context) => {
-    const message = fewShotIssue(options);
-    if (message !== null) context.addIssue({ code: 'custom', path: ['fewshot_path'], message });
-  }),
+  schema,
   needs: 'likelihood',
   shardSize: 32,
   ...choiceMetrics,

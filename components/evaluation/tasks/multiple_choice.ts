@@ -35,6 +35,10 @@ const schema = z
       .refine((template) => template.includes('{question}'), 'has no {question}')
       .describe('what the choices go on from'),
   })
+  .superRefine((options, context) => {
+    const message = fewShotIssue(options);
+    if (message !== null) context.addIssue({ code: 'custom', path: ['fewshot_path'], message });
+  })
   .describe('multiple choice in the manner of ARC: acc and acc_norm');
 
 type Options = z.output<typeof schema>;
@@ -100,10 +104,7 @@ async function readExamples(
 
 export const multipleChoice: TaskDefinition<Options, ChoiceExample> = {
   task: 'multiple_choice',
-  schema: schema.superRefine((options, context) => {
-    const message = fewShotIssue(options);
-    if (message !== null) context.addIssue({ code: 'custom', path: ['fewshot_path'], message });
-  }),
+  schema,
   needs: 'likelihood',
   shardSize: 32,
   ...choiceMetrics,

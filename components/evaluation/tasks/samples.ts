@@ -29,6 +29,10 @@ const schema = z
       .describe('draw from the likeliest tokens that have this probability'),
     seed: z.int().min(0).default(0).describe('of the draws'),
   })
+  .superRefine(({ path, prompts }, context) => {
+    if ((path === null) === (prompts === null))
+      context.addIssue({ code: 'custom', path: ['prompts'], message: 'give either prompts or path' });
+  })
   .describe('answers to prompts of a file or of the recipe, without a score');
 
 type Options = z.output<typeof schema>;
@@ -42,10 +46,7 @@ interface Example {
 
 export const samples: TaskDefinition<Options, Example> = {
   task: 'samples',
-  schema: schema.superRefine(({ path, prompts }, context) => {
-    if ((path === null) === (prompts === null))
-      context.addIssue({ code: 'custom', path: ['prompts'], message: 'give either prompts or path' });
-  }),
+  schema,
   needs: 'generation',
   shardSize: 16,
   metrics: 'none',

@@ -20,11 +20,13 @@ test('a non-finite loss stops the run even when the norm is finite', () => {
 
 test('early stopping counts validations without improvement and starts again after one', () => {
   const rule = { metric: 'val_loss', patience: 2, min_delta: 0.1 };
-  let best = updateBest(null, 'val_loss', 1, 10, rule.min_delta);
-  best = updateBest(best, 'val_loss', 0.95, 20, rule.min_delta);
+  const at = (step: number, value: number) =>
+    ({ metric: 'val_loss', value, step, direction: 'lower', minDelta: rule.min_delta }) as const;
+  let best = updateBest(null, at(10, 1));
+  best = updateBest(best, at(20, 0.95));
   expect(shouldStop(best, rule)).toBe(false);
-  expect(shouldStop(updateBest(best, 'val_loss', 0.95, 30, rule.min_delta), rule)).toBe(true);
-  expect(updateBest(best, 'val_loss', 0.8, 30, rule.min_delta)).toEqual({
+  expect(shouldStop(updateBest(best, at(30, 0.95)), rule)).toBe(true);
+  expect(updateBest(best, at(30, 0.8))).toEqual({
     metric: 'val_loss',
     value: 0.8,
     step: 30,

@@ -8,9 +8,16 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ApplicationFailure, type WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
-import { failureTypes, type LossDetails, signalNames } from '../../../contracts/index.js';
+import {
+  type Admission,
+  type EpochEvaluation,
+  failureTypes,
+  type LossDetails,
+  signalNames,
+} from '../../../contracts/index.js';
 import { findTemporalCli } from '../../../infra/temporal/server_process.js';
 import {
+  admit,
   hostQueue,
   outcome,
   progress,
@@ -24,6 +31,8 @@ const folder = path.resolve(import.meta.dirname, '../../../../tests/unit/workflo
 
 interface Story {
   script: TrainScript;
+  admission?: () => Promise<Admission>;
+  evaluations?: EpochEvaluation[];
   /** Sends what the story is about. */
   act?(handle: WorkflowHandleWithFirstExecutionRunId, gang: ScriptedGang): Promise<void>;
   /** Run ids to record; the workflow's last one by default. */
@@ -38,6 +47,14 @@ const finished = async () => outcome('finished', 10);
 
 const stories: Record<string, Story> = {
   completed: { script: [async () => outcome('epoch', 5), finished] },
+  evaluated_epochs: {
+    script: [async () => outcome('epoch', 5), finished],
+    admission: async () => admit(true, true),
+    evaluations: [
+      { scores: { 'facts/valid_json': 0.25 }, stop: null },
+      { scores: { 'facts/valid_json': 0.5 }, stop: null },
+    ],
+  },
   preempted: { script: [async () => outcome('preempted', 3), finished] },
   rank_lost: {
     script: [
@@ -134,12 +151,13 @@ const stories: Record<string, Story> = {
 const server = await TestServer.start(['limit.historyCount.suggestContinueAsNew=60']);
 const gang = await ScriptedGang.start(server.address);
 await mkdir(folder, { recursive: true });
-for (const [name, { script, act, runs }] of Object.entries(stories)) {
+for (const [name, { script, act, runs, admission, evaluations }] of Object.entries(stories)) {
   const files = (runs === undefined ? [name] : [`${name}_1`, `${name}_2`]).map((stem) =>
     path.join(folder, `${stem}.json`),
   );
   if (files.every((file) => existsSync(file))) continue;
-  gang.follow(script);
+  gang.follow(script, admission);
+  gang.evaluations = [...(evaluations ?? [])];
   const handle = await gang.start();
   await act?.(handle, gang);
   await handle.result().catch(() => undefined);
