@@ -85,15 +85,19 @@ function answer(
   return sendContent(hub, request, response, content, range);
 }
 
-function sendTree(
+const isSafetensors = (path: string) => path.endsWith('.safetensors');
+
+/** A page of a tree; `isLarge` says which files lie in large-file storage. */
+export function sendTree(
   response: ServerResponse,
   url: URL,
   files: Record<string, Buffer>,
   endpoint: string,
+  isLarge: (path: string, bytes: number) => boolean = isSafetensors,
 ): ServerResponse {
   const cursor = Number(url.searchParams.get('cursor') ?? 0);
   const names = Object.keys(files);
-  const entries = names.slice(cursor, cursor + pageSize).map((path) => describe(path, files[path]!));
+  const entries = names.slice(cursor, cursor + pageSize).map((path) => describe(path, files[path]!, isLarge));
   if (cursor + pageSize < names.length) {
     response.setHeader(
       'link',
@@ -103,10 +107,10 @@ function sendTree(
   return json(response, entries);
 }
 
-function describe(path: string, content: Buffer): object {
+function describe(path: string, content: Buffer, isLarge: (path: string, bytes: number) => boolean): object {
   const size = content.length;
   const oid = createHash('sha1').update(`blob ${size}\0`).update(content).digest('hex');
-  if (!path.endsWith('.safetensors')) return { type: 'file', path, size, oid };
+  if (!isLarge(path, size)) return { type: 'file', path, size, oid };
   return {
     type: 'file',
     path,
