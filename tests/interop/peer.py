@@ -2,6 +2,7 @@
 JSON object a line, and answers each with a line of JSON.
 
 {"job": "score", "model": DIR, "adapter": DIR or null, "documents": [[id...]...]}   log p(token i+1 | <= i), in float32
+{"job": "greedy", "model": DIR, "prompts": [[id...]...], "tokens": N}               N new ids each, and the lead of each over the second best
 {"job": "tokenize", "model": DIR, "texts": [...]}                                    ids without special tokens, and decoded again
 {"job": "chat", "model": DIR, "messages": [...]}                                     the text of the model's own template
 """
@@ -28,6 +29,17 @@ def score(model, adapter, documents):
     return {"logprobs": result, "problems": problems}
 
 
+def greedy(model, prompts, tokens):
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    answers = []
+    for ids in prompts:
+        out = loaded.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False, eos_token_id=-1, pad_token_id=0,
+                              max_new_tokens=tokens, output_logits=True, return_dict_in_generate=True)
+        best = [logits[0].topk(2).values for logits in out.logits]
+        answers.append({"ids": out.sequences[0, len(ids):].tolist(), "margins": [(a - b).item() for a, b in best]})
+    return {"answers": answers}
+
+
 def tokenize(model, texts):
     tokenizer = AutoTokenizer.from_pretrained(model)
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
@@ -41,7 +53,7 @@ def chat(model, messages):
 for line in sys.stdin:
     job = json.loads(line)
     try:
-        answer = {"score": score, "tokenize": tokenize, "chat": chat}[job.pop("job")](**job)
+        answer = {"score": score, "greedy": greedy, "tokenize": tokenize, "chat": chat}[job.pop("job")](**job)
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(answer), flush=True)

@@ -1,11 +1,9 @@
 /** peer.py as a process beside the tests, with the interpreter that infra/peers/install.sh keeps. */
-import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import path from 'node:path';
-import { createInterface, type Interface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
+import { LineProcess } from './line_process.js';
 
-const root = path.resolve(import.meta.dirname, '../../..');
+export const root = path.resolve(import.meta.dirname, '../../..');
 
 export interface PeerScores {
   logprobs: number[][];
@@ -13,29 +11,29 @@ export interface PeerScores {
   problems: Record<string, string[]>;
 }
 
+export interface Greedy {
+  /** The new tokens. */
+  ids: number[];
+  /** By how much the best logit of each surpassed the second best. */
+  margins: number[];
+}
+
+/** Path that an installing script of infra/peers prints; installs at the first call on a machine, which takes minutes. */
+export function installed(script: string, ...args: string[]): string {
+  const install = path.join(root, 'infra/peers', script);
+  return execFileSync('bash', [install, ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  }).trim();
+}
+
+/** transformers and peft. */
 export class Peer {
-  readonly #answers: AsyncIterator<string>;
-  #turn: Promise<unknown> = Promise.resolve();
+  private constructor(private readonly process: LineProcess) {}
 
-  private constructor(
-    private readonly child: ChildProcessByStdio<Writable, Readable, null>,
-    private readonly lines: Interface,
-  ) {
-    this.#answers = lines[Symbol.asyncIterator]();
-  }
-
-  /** Installs the peers at the first call on a machine, which takes minutes. */
   static start(): Peer {
-    const install = path.join(root, 'infra/peers/install.sh');
-    const interpreter = execFileSync('bash', [install], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    const child = spawn(interpreter.trim(), ['-W', 'ignore', path.join(root, 'tests/interop/peer.py')], {
-      stdio: ['pipe', 'pipe', 'ignore'],
-      env: { ...process.env, HF_HUB_OFFLINE: '1' },
-    });
-    return new Peer(child, createInterface({ input: child.stdout }));
+    const script = path.join(root, 'tests/interop/peer.py');
+    return new Peer(new LineProcess('peer.py', installed('install.sh'), ['-W', 'ignore', script]));
   }
 
   /** log p(token i+1 | ≤ i) of each document, in float32. */
@@ -44,34 +42,28 @@ export class Peer {
     documents: readonly (readonly number[])[],
     adapter: string | null = null,
   ): Promise<PeerScores> {
-    return this.#ask({ job: 'score', model, adapter, documents });
+    return this.process.ask({ job: 'score', model, adapter, documents });
+  }
+
+  /** Greedy tokens after each prompt, `tokens` of them whatever they are. */
+  greedy(
+    model: string,
+    prompts: readonly (readonly number[])[],
+    tokens: number,
+  ): Promise<{ answers: Greedy[] }> {
+    return this.process.ask({ job: 'greedy', model, prompts, tokens });
   }
 
   tokenize(model: string, texts: readonly string[]): Promise<{ ids: number[][]; decoded: string[] }> {
-    return this.#ask({ job: 'tokenize', model, texts });
+    return this.process.ask({ job: 'tokenize', model, texts });
   }
 
   /** Messages in the model's own chat template. */
   chat(model: string, messages: readonly object[]): Promise<{ text: string }> {
-    return this.#ask({ job: 'chat', model, messages });
+    return this.process.ask({ job: 'chat', model, messages });
   }
 
-  async stop(): Promise<void> {
-    this.lines.close();
-    this.child.stdin.end();
-    if (this.child.exitCode === null) await once(this.child, 'exit');
-  }
-
-  #ask<T>(job: object): Promise<T> {
-    const answer = this.#turn.then(async () => {
-      this.child.stdin.write(`${JSON.stringify(job)}\n`);
-      const { value, done } = await this.#answers.next();
-      if (done) throw new Error('peer.py has ended');
-      const parsed = JSON.parse(value) as T & { error?: string };
-      if (parsed.error !== undefined) throw new Error(`peer.py: ${parsed.error}`);
-      return parsed;
-    });
-    this.#turn = answer.catch(() => undefined);
-    return answer;
+  stop(): Promise<void> {
+    return this.process.stop();
   }
 }
