@@ -133,6 +133,19 @@ int main(int argc, char** argv) {
     bench.measure("dropout bf16", "dropout", {{"probability", 0.1}, {"site", 1.0}}, {x16, integers({1, 2, 3, 0}), positions, positions}, {y16});
     bench.measure("reduce_rows bf16", "reduce_rows", {{"accumulate", std::string("never")}}, {gate}, {tensor(f32, {F})});
 
+    const Tensor head = tensor(b16, {V, D}), hidden = tensor(b16, {T, D}), labels = positions, one = tensor(f32, {1});
+    const Tensor loss = tensor(f32, {1}), dx = tensor(b16, {T, D}), dw = tensor(f32, {V, D});
+    const double product = 2.0 * T * D * V;
+    for (double rows : {256.0, 512.0}) {
+        auto attrs = [&](bool with_dw) {
+            return std::map<std::string, Attr>{{"compute", std::string("bf16")}, {"chunk_rows", rows}, {"dx", true}, {"dw", with_dw},
+                                               {"accumulate", std::string("never")}};
+        };
+        const std::string label = "linear_cross_entropy, " + std::to_string(int(rows)) + " rows";
+        bench.measure(label.c_str(), "linear_cross_entropy", attrs(false), {hidden, head, labels, one}, {loss, dx}, 2 * product);
+        bench.measure((label + ", dw").c_str(), "linear_cross_entropy", attrs(true), {hidden, head, labels, one}, {loss, dx, dw}, 3 * product);
+    }
+
     const Tensor weights = tensor(f32, {V, D}), m = tensor(f32, {V, D}), v = tensor(f32, {V, D});
     std::fill_n(v.as<float>(), v.elements(), 1.0f);
     bench.measure("embedding_grad, adding", "embedding_grad", {{"accumulate", std::string("always")}}, {y16, positions}, {weights});

@@ -8,7 +8,7 @@ namespace {
 
 struct Workspace {
     double* losses; // (T), of the labelled rows
-    float* logits;  // (chunk_rows, V); then the gradient, f32, or bf16 in the first half of each row
+    float* logits;  // (chunk_rows, V), rows ld apart; then the gradient, f32, or bf16 in the first half of each row
     char* x_rows;   // (chunk_rows, D) of x's dtype
     char* dx_rows;  // (chunk_rows, D) of dx's dtype
     char* gemm;
@@ -18,7 +18,7 @@ struct Workspace {
         Scratch scratch(base);
         auto bytes_of_rows = [&](DType dtype) { return head.chunk_rows * head.D * static_cast<int64_t>(bytes_of(dtype)); };
         losses = scratch.take<double>(head.T);
-        logits = scratch.take<float>(head.chunk_rows * head.V);
+        logits = scratch.take<float>(head.chunk_rows * head.ld);
         x_rows = scratch.take<char>(bytes_of_rows(head.x.dtype));
         dx_rows = scratch.take<char>(dx ? bytes_of_rows(dx->dtype) : 0);
         gemm = scratch.take<char>(0);
@@ -33,7 +33,7 @@ const Tensor* dw_of(const Call& call) { return call.attrs.flag("dw") ? &call.out
 // The gradient of a chunk's logits: of the compute type, in place.
 Factor gradient_of(const LinearHead& head, float* logits, bool trans) {
     const bool narrow = head.compute == Compute::bf16;
-    return {logits, narrow ? DType::bf16 : DType::f32, narrow ? 2 * head.V : head.V, trans};
+    return {logits, narrow ? DType::bf16 : DType::f32, narrow ? 2 * head.ld : head.ld, trans};
 }
 
 Gemm dx_product(const LinearHead& head, const Workspace& w, const Tensor& dx, int64_t rows) {
@@ -93,7 +93,7 @@ size_t workspace(const Call& call) {
 void softmax_chunk(const LinearHead& head, const Workspace& w, const int32_t* labels, const int64_t* chunk,
                    int64_t first, int64_t count, float weight, bool gradient) {
     parallel_for(head.threads, count, [&](int64_t i) {
-        float* logits = w.logits + i * head.V;
+        float* logits = w.logits + i * head.ld;
         const int32_t label = labels[chunk[i]];
         const SoftmaxRow row = softmax_row(logits, head.V);
         w.losses[first + i] = -row.log_probability(logits[label]);

@@ -26,20 +26,27 @@ class Scratch {
 struct LinearHead {
     const Tensor &x, &w; // (T, D), (V, D)
     int64_t T, D, V, chunk_rows;
+    int64_t ld; // floats from one row of logits to the next
     Compute compute;
     int threads;
 
     explicit LinearHead(const Call& call)
         : x(call.in[0]), w(call.in[1]), T(x.shape[0]), D(x.shape[1]), V(w.shape[0]),
-          chunk_rows(std::min(T, call.attrs.integer("chunk_rows"))), compute(compute_type(call)),
+          chunk_rows(std::min(T, call.attrs.integer("chunk_rows"))), ld(spread(V)), compute(compute_type(call)),
           threads(call.threads) {}
+
+    // An odd number of cache lines: rows a power of two apart would all lie in the same few sets of the caches.
+    static int64_t spread(int64_t columns) {
+        const int64_t lines = ceil_div(columns, 16);
+        return (lines + (lines % 2 == 0)) * 16;
+    }
 
     // x_rows (rows, D) are of x's dtype.
     Gemm logits(int64_t rows, const void* x_rows, float* y) const {
         return {.m = rows,
                 .n = V,
                 .products = {{.a = {x_rows, x.dtype, D}, .b = {w.data, w.dtype, D, true}, .k = D}},
-                .y = {.data = y, .dtype = DType::f32, .ld = V},
+                .y = {.data = y, .dtype = DType::f32, .ld = ld},
                 .compute = compute,
                 .threads = threads};
     }

@@ -7,14 +7,14 @@ namespace temper::TEMPER_ISA {
 namespace {
 
 struct Workspace {
-    float* logits; // (chunk_rows, V)
+    float* logits; // (chunk_rows, V), rows ld apart
     char* x_rows;  // (chunk_rows, D) of x's dtype
     char* gemm;
     size_t bytes;
 
     Workspace(const LinearHead& head, void* base) {
         Scratch scratch(base);
-        logits = scratch.take<float>(head.chunk_rows * head.V);
+        logits = scratch.take<float>(head.chunk_rows * head.ld);
         x_rows = scratch.take<char>(head.chunk_rows * head.D * static_cast<int64_t>(bytes_of(head.x.dtype)));
         gemm = scratch.take<char>(0);
         bytes = scratch.bytes();
@@ -51,7 +51,7 @@ void run(Call& call) {
         gather_rows(head.x, chunk, count, w.x_rows);
         gemm(head.logits(count, w.x_rows, w.logits), w.gemm);
         parallel_for(call.threads, count, [&](int64_t i) {
-            const float* logits = w.logits + i * head.V;
+            const float* logits = w.logits + i * head.ld;
             const int64_t t = chunk[i];
             logprobs[t] = static_cast<float>(softmax_row(logits, head.V).log_probability(logits[targets[t]]));
         });
