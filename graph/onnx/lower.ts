@@ -31,6 +31,9 @@ export function lowerToOnnx(graph: Graph, options: OnnxOptions): OnnxModel {
   const { adapter } = options;
   const forward = withLogits(adapter ? insertLora(graph, { ...adapter, dropout: 0 }) : graph);
   const to = new OnnxTarget(options.float);
+  const logits = outputOf(forward, slots.logits);
+  const vocabulary = logits.shape[1]!;
+  to.output({ name: slots.logits, dtype: 'f32', dims: ['batch_size', 'sequence_length', vocabulary] });
   const names = new Map<number, string | null>();
   const nameOf = (id: number) => {
     if (!names.has(id)) names.set(id, leaf(to, getValue(forward, id)));
@@ -42,20 +45,13 @@ export function lowerToOnnx(graph: Graph, options: OnnxOptions): OnnxModel {
     const outputs = node.outputs.map((id) => getValue(forward, id));
     const call = { inputs: node.inputs.map((id) => getValue(forward, id)), outputs, attrs: node.attrs };
     const inputs = node.inputs.map((id) => nameOf(id));
-    const made = op.onnx(to, inputs, call);
+    const made = to.within(outputs[0]!.name, () => op.onnx!(to, inputs, call));
     outputs.forEach((value, i) => {
       names.set(value.id, made[i] ?? null);
     });
   }
-  const logits = outputOf(forward, slots.logits);
-  const vocabulary = logits.shape[1]!;
   const batched = to.batched(nameOf(logits.id)!, [vocabulary]);
   to.node('Cast', [batched], { attrs: { to: { i: 1 } }, outputs: [slots.logits] });
-  to.output({
-    name: slots.logits,
-    dtype: 'f32',
-    dims: ['batch_size', 'sequence_length', vocabulary],
-  });
   return to.build(graph.name);
 }
 

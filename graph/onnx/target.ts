@@ -38,8 +38,9 @@ export class OnnxTarget {
   private readonly made = new Map<string, string>();
   private readonly rowsOf = new Map<string, string>();
   private readonly batchedOf = new Map<string, string>();
+  private readonly counts = new Map<string, number>();
   private attentionLayers = 0;
-  private count = 0;
+  private scope = '';
 
   constructor(readonly float: OnnxFloat) {
     const tokens = ['batch_size', 'sequence_length'];
@@ -79,7 +80,7 @@ export class OnnxTarget {
   node(op: string, inputs: readonly (string | null)[], { attrs = {}, outputs }: NodeOptions = {}): string {
     const names = outputs ?? [this.fresh(op)];
     this.nodes.push({
-      name: `${names[0]}/${op}`,
+      name: names[0]!,
       op,
       inputs: inputs.map((input) => input ?? ''),
       outputs: names,
@@ -88,16 +89,30 @@ export class OnnxTarget {
     return names[0]!;
   }
 
-  /** A name that no value has yet. */
+  /** A name that no value has yet, after what is being written: `layers.0.mlp.up_proj/Gemm`. */
   fresh(op: string): string {
-    return `${op}_${this.count++}`;
+    const name = this.scope === '' ? op : `${this.scope}/${op}`;
+    const count = this.counts.get(name) ?? 0;
+    this.counts.set(name, count + 1);
+    return count === 0 ? name : `${name}_${count}`;
+  }
+
+  /** Nodes that `write` writes are named after `scope`. */
+  within<T>(scope: string, write: () => T): T {
+    const outer = this.scope;
+    this.scope = scope;
+    try {
+      return write();
+    } finally {
+      this.scope = outer;
+    }
   }
 
   /** What `make` writes, once for the whole graph: layers share it. */
   shared(key: string, make: () => string): string {
     const known = this.made.get(key);
     if (known !== undefined) return known;
-    const name = make();
+    const name = this.within(key, make);
     this.made.set(key, name);
     return name;
   }
@@ -124,7 +139,7 @@ export class OnnxTarget {
     return name;
   }
 
-  /** The sources of `name` where it is a whole matrix of the file: rules that need a part of it ask for `tensor` again. */
+  /** The parameter or constant that `name` holds, for a rule that needs a part of it: `tensor(sourceOf(name), …)`. */
   sourceOf(name: string): string {
     const tensor = this.initializers.get(name);
     if (tensor === undefined || isLiteral(tensor))
@@ -143,7 +158,7 @@ export class OnnxTarget {
   batched(rows: string, width: readonly number[]): string {
     const known = this.batchedOf.get(rows);
     if (known !== undefined) return known;
-    const shape = this.shared(`batched ${width}`, () => {
+    const shape = this.shared(`batched_${width}`, () => {
       const tokens = this.shared('tokens', () => this.node('Shape', [slots.ids]));
       return this.node('Concat', [tokens, this.int(width)], { attrs: { axis: { i: 0 } } });
     });
