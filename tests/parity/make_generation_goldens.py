@@ -53,8 +53,10 @@ def make_processors():
 
 def greedy(model, prompt, tokens):
     """The answer without its end-of-sequence token, and at each of its tokens by how much the best logit led."""
+    ids = torch.tensor([prompt])
     out = model.generate(
-        torch.tensor([prompt]), do_sample=False, max_new_tokens=tokens, output_logits=True, return_dict_in_generate=True, pad_token_id=0,
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, pad_token_id=0,
+        output_logits=True, return_dict_in_generate=True,
     )
     best = torch.stack(out.logits)[:, 0].topk(2).values
     ids = out.sequences[0, len(prompt):].tolist()

@@ -1,0 +1,8 @@
+/** Opens the model named on the command line, tells the number of the process that holds it, and answers without end. */
+import { Generator, samplingSchema } from '../../../components/evaluation/generation/index.js';
+
+const onnx = process.argv[2]!;
+const generator = await Generator.open({ onnx, eosTokenIds: [], contextLength: 2048, threads: 1 });
+process.send!(await generator.pid());
+const sampling = samplingSchema.parse({});
+for (;;) await generator.generate([{ ids: [1, 2, 3], maxNewTokens: 2000, sampling }]);
