@@ -1,0 +1,236 @@
+/** Tasks of a run, in this process: what is stored, what is chosen, what is refused. */
+import { readdirSync, statSync } from 'node:fs';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { liveCheckpoints, readHistory, writeHistory } from '../../components/checkpoint/index.js';
+import type { Evaluation } from '../../contracts/index.js';
+import { evaluate, evaluateEpoch, type JobRunner, runEvaluationJob } from '../../recipes/index.js';
+import { openStorage } from '../../shared/storage/index.js';
+import { temporaryFolder } from '../support/temporary_folder.js';
+import { writeTokenizedModel } from '../support/tokenized_model.js';
+import {
+  openTrainer,
+  prepareRun,
+  quietHooks,
+  readMetrics,
+  type TrainingRun,
+} from '../support/training_run.js';
+
+const folder = temporaryFolder();
+const lines = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+const file = (name: string) => path.join(folder, name);
+
+beforeAll(async () => {
+  process.env.TEMPER_CACHE = file('cache');
+  await writeTokenizedModel(file('model'));
+  const words = ['teal', 'grey', 'blue', 'pink', 'gold'];
+  const rows = Array.from({ length: 160 }, (_, index) => ({
+    question: `Which one is number ${index}?`,
+    answer: 'blue',
+    choices: words,
+    answerKey: index % 8 === 0 ? 1 : 2,
+  }));
+  await writeFile(file('rows.jsonl'), lines(rows));
+  await writeFile(file('other.txt'), '? teal\n? grey\n? pink\n? gold\n');
+  await writeFile(file('facts.jsonl'), lines([{ question: 'Facts?', answer: { a: 1 } }]));
+});
+
+const choices = {
+  task: 'multiple_choice',
+  name: 'colours',
+  path: file('rows.jsonl'),
+  limit: 40,
+  prompt_template: '{question}',
+  when: 'epoch',
+};
+const other = {
+  task: 'perplexity',
+  name: 'other',
+  path: file('other.txt'),
+  documents: 'line',
+  when: 'epoch',
+};
+const facts = { task: 'json_fields', name: 'facts', path: file('facts.jsonl'), max_new_tokens: 4 };
+
+const recipe = (name: string, evaluation: object, more: object = {}) => ({
+  name,
+  model: { name: file('model') },
+  peft: { type: 'lora', rank: 4, alpha: 8 },
+  data: {
+    train: {
+      dataset_type: 'column_mapped',
+      path: file('rows.jsonl'),
+      columns: { question: 'question', answer: 'answer' },
+      template: 'plain',
+    },
+    packed_sequence_size: 128,
+    batch_size: { global: 2, micro: 1 },
+  },
+  training: { learning_rate: 0.05, num_epochs: 3, precision: 'fp32', ...more },
+  checkpoint: { keep_last: 1 },
+  evaluation,
+  output_dir: file(name),
+});
+
+interface Walked {
+  run: TrainingRun;
+  /** Scores after each epoch. */
+  epochs: Record<string, number>[];
+  evaluation: () => Promise<Evaluation>;
+}
+
+/** Walks a run as the workflow does, up to its last step. */
+async function walk(name: string, evaluation: object, runner: JobRunner = runEvaluationJob): Promise<Walked> {
+  const run = await prepareRun(recipe(name, evaluation));
+  const trainer = await openTrainer(run);
+  const epochs: Record<string, number>[] = [];
+  for (let epoch = 0; ; epoch += 1) {
+    const { kind, step } = await trainer.train(epoch);
+    const finished = kind === 'finished';
+    const input = { model: run.model, step, finished };
+    epochs.push((await evaluateEpoch(run.admitted.run, input, quietHooks, runner)).scores);
+    if (finished) break;
+  }
+  await trainer.close();
+  return { run, epochs, evaluation: () => evaluate(run.admitted.run, run, quietHooks, runner) };
+}
+
+const shards = (name: string) =>
+  readdirSync(file(`${name}/evaluation`), { recursive: true, encoding: 'utf8' })
+    .filter((entry) => entry.includes('shard-'))
+    .map((entry) => ({ entry, changed: statSync(file(`${name}/evaluation/${entry}`)).mtimeMs }))
+    .sort((a, b) => (a.entry < b.entry ? -1 : 1));
+
+describe('a run with tasks', () => {
+  let walked: Walked;
+  let evaluation: Evaluation;
+  beforeAll(async () => {
+    walked = await walk('walked', { tasks: [choices, facts] });
+    evaluation = await walked.evaluation();
+  }, 120_000);
+
+  test('scores stand before and after, with standard error and number of examples', () => {
+    const { scores, after, before } = evaluation;
+    expect(scores.after['colours/acc']).toEqual({
+      value: after['colours/acc'],
+      stderr: expect.any(Number),
+      n: 40,
+      direction: 'higher',
+    });
+    expect(before['facts/valid_json']).toBe(0);
+    expect(scores.before['facts/valid_json']).toMatchObject({ n: 1, stderr: null });
+  });
+
+  test('the last epoch was evaluated on what is published', () => {
+    expect(evaluation.after['colours/acc_norm']).toBe(walked.epochs[2]!['colours/acc_norm']);
+  });
+
+  test('training is seen in the scores', () => {
+    expect(evaluation.after['colours/acc']).toBeGreaterThan(evaluation.before['colours/acc']!);
+  });
+
+  test('metrics.jsonl has a line for each evaluated model, behind its step', async () => {
+    const metrics = (await readMetrics(walked.run)) as unknown as Record<string, number>[];
+    const tasks = metrics.filter((line) => 'colours/acc' in line);
+    const steps = metrics.length - tasks.length;
+    expect(tasks.map(({ step }) => step)).toEqual([0, steps / 3, (2 * steps) / 3, steps]);
+    expect(tasks[0]).toMatchObject({
+      'colours/n': 40,
+      'facts/n': 1,
+      'colours/acc_stderr': expect.any(Number),
+    });
+    expect(metrics.map(({ step }) => step)).toEqual(metrics.map(({ step }) => step!).sort((a, b) => a - b));
+  });
+
+  test('answers lie side by side, by step', async () => {
+    const text = await readFile(file('walked/samples/facts.jsonl'), 'utf8');
+    const line = JSON.parse(text) as { prompt: string; reference: string; answers: Record<string, string> };
+    expect(line).toMatchObject({ prompt: 'Facts?', reference: '{"a":1}' });
+    expect(Object.keys(line.answers)).toEqual(['0', String(evaluation.step)]);
+  });
+
+  test('run again, nothing is computed and the scores are the same', async () => {
+    const stored = shards('walked');
+    const never: JobRunner = () => Promise.reject(new Error('nothing is left to compute'));
+    const { admitted } = walked.run;
+    expect(await evaluate(admitted.run, walked.run, quietHooks, never)).toEqual(evaluation);
+    expect(shards('walked')).toEqual(stored);
+  });
+
+  test('a shard that is lost is computed again, and no other', async () => {
+    const stored = shards('walked');
+    const lost = stored.find(({ entry }) => entry.includes('colours') && entry.includes('shard-00001'))!;
+    await rm(file(`walked/evaluation/${lost.entry}`));
+    expect(await walked.evaluation()).toEqual(evaluation);
+    const again = shards('walked');
+    expect(again.map(({ entry }) => entry)).toEqual(stored.map(({ entry }) => entry));
+    const changed = again.filter(({ changed: at }, index) => at !== stored[index]!.changed);
+    expect(changed.map(({ entry }) => entry)).toEqual([lost.entry]);
+  });
+
+  test('no staged model stays behind', async () => {
+    expect(await readdir(file('cache/staged'))).toEqual([]);
+  });
+});
+
+test('the commit that a task judged the best is kept and published, however old', async () => {
+  const { run, evaluation } = await walk('best', {
+    tasks: [other],
+    load_best: true,
+    metric: 'other/token_perplexity',
+  });
+  // The more it learns to say blue, the less likely is any other colour.
+  const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
+  const { entries, keep } = await readHistory(storage);
+  const value = (entry: (typeof entries)[number]) => entry.scores['other/token_perplexity']!.value;
+  const found = entries.toSorted((a, b) => value(a) - value(b));
+  expect(found[0]!.step).toBeLessThan(entries.at(-1)!.step);
+  expect(keep).toEqual([found[0]!.step]);
+  const live = new Set<number>();
+  for await (const { entry } of liveCheckpoints(storage)) live.add(entry!.trainer.step);
+  expect(live.has(found[0]!.step)).toBe(true);
+  expect((await evaluation()).step).toBe(found[0]!.step);
+}, 120_000);
+
+test('early stopping goes by a metric of a task', async () => {
+  const rule = { metric: 'colours/acc', patience: 1, min_delta: 1 };
+  const run = await prepareRun(recipe('stopping', { tasks: [choices] }, { early_stopping: rule }));
+  const trainer = await openTrainer(run);
+  const stops: (string | null)[] = [];
+  for (let epoch = 0; epoch < 2; epoch += 1) {
+    const { step } = await trainer.train(epoch);
+    const input = { model: run.model, step, finished: false };
+    stops.push((await evaluateEpoch(run.admitted.run, input, quietHooks)).stop);
+  }
+  await trainer.close();
+  expect(stops).toEqual([null, 'no improvement of colours/acc in 1 evaluations']);
+}, 120_000);
+
+test('below a required minimum nothing is published, and the message says how to do it anyway', async () => {
+  const { run, evaluation } = await walk('required', {
+    tasks: [choices],
+    require: { 'colours/acc': { min: 1.5 }, 'colours/acc_norm': { max: 1 } },
+  });
+  const error = (await evaluation().catch((thrown: unknown) => thrown)) as Error & { code: string };
+  expect(error.code).toBe('RequirementNotMet');
+  expect(error.message).toMatch(
+    /colours\/acc is 0\.875, wanted at least 1\.5\. .*temper export .*required --step \d+ --output FOLDER/,
+  );
+  const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
+  expect((await readHistory(storage)).entries.some(({ step }) => step === 0)).toBe(true);
+}, 120_000);
+
+test('a task whose data is missing fails the run before anything is trained', async () => {
+  const missing = { ...choices, path: file('nowhere.jsonl') };
+  await expect(prepareRun(recipe('missing', { tasks: [missing] }))).rejects.toThrow(
+    `${file('nowhere.jsonl')}: there is no such file`,
+  );
+});
+
+test('a damaged history is an error that says what to do', async () => {
+  const storage = await openStorage(file('history'), { roots: null });
+  await writeHistory(storage, { version: 1, entries: [], keep: [3] });
+  expect((await readHistory(storage)).keep).toEqual([3]);
+  await storage.write('evaluation/history.json', Buffer.from('{"version":1'));
+  await expect(readHistory(storage)).rejects.toThrow('delete it, and scores are put together again');
+});
