@@ -1,0 +1,285 @@
+/** `temper generate` and `temper chat`: answers to a file, to a line, and what bad input is told. */
+import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { cp, mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { openModel } from '../../components/models/index.js';
+import { writeAdapter } from '../../components/peft/index.js';
+import {
+  type Answer,
+  type AnswerOptions,
+  generateFile,
+  openTextGenerator,
+  type TextGenerator,
+} from '../../recipes/index.js';
+import { DataError, ModelError } from '../../shared/errors.js';
+import { golden } from '../support/goldens.js';
+import { temporaryFolder } from '../support/temporary_folder.js';
+import { writeTinyTextModel } from '../support/tiny_text_model.js';
+
+const folder = temporaryFolder();
+const cache = path.join(folder, 'cache');
+const model = path.join(folder, 'model');
+const bare = path.join(folder, 'bare');
+const bin = path.resolve(import.meta.dirname, '../../../bin/temper');
+const hooks = { progress: () => undefined, signal: new AbortController().signal };
+const greedy = { maxNewTokens: 12 };
+let generator: TextGenerator;
+
+const open = (name = model, adapter: string | null = null) =>
+  openTextGenerator({ model: name, adapter, precision: 'fp32', threads: 1, batchSize: 4 }, hooks);
+
+beforeAll(async () => {
+  process.env.TEMPER_CACHE = cache;
+  process.env.TEMPER_THREADS = '1';
+  await writeTinyTextModel(model);
+  await writeTinyTextModel(bare, { chat: false });
+  generator = await open();
+});
+afterAll(() => generator.close());
+
+const prompts = ['Hello', 'The capital of France is', 'One, two, three, and then a longer one', 'é'];
+
+/** An adapter of the first layer's q_proj that changes what the model says. */
+async function writeRandomAdapter(adapter: string): Promise<void> {
+  await mkdir(adapter);
+  const module = 'model.layers.0.self_attn.q_proj';
+  const { linearModules } = await openModel(model);
+  const options = { rank: 2, alpha: 64, rslora: false, dropout: 0 };
+  const values = Float32Array.from({ length: 2 * 64 }, (_, i) => Math.sin(i * i));
+  const sources = (['A', 'B'] as const).map((kind) => ({
+    name: `${module}.lora_${kind}.weight`,
+    dtype: 'F32' as const,
+    shape: kind === 'A' ? [2, 64] : [64, 2],
+    chunks: () => [new Uint8Array(values.buffer)],
+  }));
+  const linears = linearModules.map((linear) => linear.module);
+  await writeAdapter(adapter, { options, modules: [module], linears, baseModel: model }, sources);
+}
+
+describe('answers', () => {
+  test('a conversation is put into the chat template, a text is taken as it stands', async () => {
+    const chat = generator.encode([{ role: 'user', content: 'Hello' }]);
+    expect(chat).toEqual(generator.encode('user: Hello\nassistant: '));
+    const [answer] = await generator.generate([[{ role: 'user', content: 'Hello' }]], greedy);
+    expect(await generator.generate(['user: Hello\nassistant: '], greedy)).toEqual([answer]);
+  });
+
+  test('the pieces that are streamed add up to the answers', async () => {
+    const streamed = prompts.map(() => '');
+    const onText = (prompt: number, text: string) => {
+      streamed[prompt] += text;
+      return false;
+    };
+    const answers = await generator.generate(prompts, greedy, { onText });
+    expect(streamed).toEqual(answers);
+    expect(await generator.generate(prompts, greedy)).toEqual(answers);
+  });
+
+  test('a stop string ends an answer before it, wherever its tokens begin', async () => {
+    const [whole] = await generator.answer(['Hello'], { maxNewTokens: 40 });
+    const stop = whole!.text.slice(9, 14);
+    const [cut] = await generator.answer(['Hello'], { maxNewTokens: 40, stop: [stop] });
+    expect(cut).toMatchObject({ text: whole!.text.slice(0, whole!.text.indexOf(stop)), finish: 'stop' });
+    expect(cut!.tokens).toBeLessThan(whole!.tokens);
+  });
+
+  test('draws follow the seed and the number of the prompt, not how prompts are batched', async () => {
+    const options: AnswerOptions = { maxNewTokens: 12, temperature: 1.5, topP: 0.95, seed: 4 };
+    const together = await generator.generate(prompts, options);
+    const alone = [];
+    for (const [firstPrompt, prompt] of prompts.entries())
+      alone.push(...(await generator.generate([prompt], { ...options, firstPrompt })));
+    expect(alone).toEqual(together);
+    expect(await generator.generate(prompts, { ...options, seed: 5 })).not.toEqual(together);
+    expect((await generator.generate(['Hello', 'Hello'], options))[1]).not.toBe(together[0]);
+  });
+
+  test('a repetition penalty changes what greedy search says', async () => {
+    const penalised = await generator.generate(['Hello'], { maxNewTokens: 40, repetitionPenalty: 1.5 });
+    expect(penalised).not.toEqual(await generator.generate(['Hello'], { maxNewTokens: 40 }));
+  });
+});
+
+describe('the export', () => {
+  const entries = () => readdir(path.join(cache, 'onnx'));
+
+  test('is made once, also by several at the same time, and anew for other weights', async () => {
+    const other = path.join(folder, 'other');
+    await cp(model, other, { recursive: true });
+    const before = (await entries()).length;
+    for (const opened of await Promise.all([open(other), open(other)])) await opened.close();
+    expect(await entries()).toHaveLength(before);
+    const weights = await readFile(path.join(other, 'model.safetensors'));
+    weights[weights.length - 2]! ^= 1;
+    await writeFile(path.join(other, 'model.safetensors'), weights);
+    for (const opened of await Promise.all([open(other), open(other), open(other)])) await opened.close();
+    expect(await entries()).toHaveLength(before + 1);
+  });
+
+  test('of a model with an adapter is another one, and answers otherwise', async () => {
+    const adapter = path.join(folder, 'adapter');
+    await writeRandomAdapter(adapter);
+    const before = (await entries()).length;
+    const adapted = await open(model, adapter);
+    try {
+      expect(await adapted.generate(prompts, greedy)).not.toEqual(await generator.generate(prompts, greedy));
+    } finally {
+      await adapted.close();
+    }
+    expect(await entries()).toHaveLength(before + 1);
+  });
+
+  test('that was used longest ago goes when a fifth comes', async () => {
+    const [oldest] = await entries();
+    const home = path.join(cache, 'onnx');
+    await mkdir(path.join(home, 'killed.partial.1'), { recursive: true });
+    for (const name of ['a', 'b', 'c', 'd']) await mkdir(path.join(home, name));
+    for (const [days, name] of [oldest!, 'a', 'b', 'c', 'd', 'killed.partial.1'].entries()) {
+      const used = new Date(Date.now() - (9 - days) * 86_400_000);
+      await utimes(path.join(home, name), used, used);
+    }
+    for (const name of await entries()) {
+      if (/^[0-9a-f]{32}$/.test(name) && name !== oldest)
+        await rm(path.join(home, name), { recursive: true });
+    }
+    const third = path.join(folder, 'third');
+    await cp(model, third, { recursive: true });
+    const config = JSON.parse(await readFile(path.join(third, 'config.json'), 'utf8')) as object;
+    await writeFile(path.join(third, 'config.json'), JSON.stringify({ ...config, rms_norm_eps: 0.01 }));
+    await (await open(third)).close();
+    const left = await entries();
+    expect(left).toHaveLength(4);
+    expect(left).toEqual(expect.arrayContaining(['b', 'c', 'd']));
+  });
+
+  test('is refused for an adapter that is none, or does not fit', async () => {
+    await expect(open(model, folder)).rejects.toThrow(ModelError);
+    await expect(open(model, golden('peft', 'lora'))).rejects.toThrow('the adapter does not fit');
+  });
+});
+
+describe('a file', () => {
+  const input = path.join(folder, 'in.jsonl');
+  const output = path.join(folder, 'out.jsonl');
+
+  async function answer(lines: readonly object[], chat = true): Promise<Record<string, unknown>[]> {
+    writeFileSync(input, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    await generateFile(generator, { ...greedy, input, output, chat }, hooks);
+    const written = readFileSync(output, 'utf8').trimEnd().split('\n');
+    return written.map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  test('gets an answer a line, in order, beside what was asked', async () => {
+    const lines = [
+      { id: 1, prompt: 'Hello' },
+      { id: 2, messages: [{ role: 'user', content: 'Hello' }] },
+      { id: 3, prompt: 'The capital of France is' },
+    ];
+    const written = await answer(lines);
+    const [hello] = await generator.answer([[{ role: 'user', content: 'Hello' }]], greedy);
+    const { text: completion, finish } = hello as Answer;
+    expect(written.slice(0, 2)).toEqual(lines.slice(0, 2).map((line) => ({ ...line, completion, finish })));
+    expect(written[2]).toMatchObject({ id: 3 });
+    const [raw] = await answer([{ prompt: 'Hello' }], false);
+    expect(raw!.completion).toBe((await generator.generate(['Hello'], greedy))[0]);
+  });
+
+  test.each([
+    ['without a prompt', { text: 'Hello' }, 'in.jsonl:2: a line needs "prompt"'],
+    ['with a message that is none', { messages: ['Hello'] }, 'in.jsonl:2: each of "messages"'],
+    ['longer than the context', { prompt: 'word '.repeat(3000) }, 'in.jsonl:2: the prompt of'],
+  ])('with a line %s is refused, and the output stays as it was', async (_, line, told) => {
+    await answer([{ prompt: 'Hello' }]);
+    const before = readFileSync(output, 'utf8');
+    const refused = answer([{ prompt: 'Hello' }, line]);
+    await expect(refused).rejects.toThrow(DataError);
+    await expect(refused).rejects.toThrow(told);
+    expect(readFileSync(output, 'utf8')).toBe(before);
+  });
+});
+
+interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+function temper(parameters: readonly string[], input = ''): Promise<Ended> {
+  const child = spawn(bin, parameters, { cwd: folder, stdio: 'pipe' });
+  const ended: Ended = { code: null, stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      ended[name] += text;
+    });
+  }
+  child.stdin.end(input);
+  return new Promise((resolve) => {
+    child.on('close', (code) => resolve({ ...ended, code }));
+  });
+}
+
+describe('the command', () => {
+  const answering = ['--model', 'model', '--max-new-tokens', '12'];
+
+  test('generate prints the answer alone on stdout', async () => {
+    const { code, stdout, stderr } = await temper([
+      'generate',
+      ...answering,
+      '--prompt',
+      'Hello',
+      '--seed=3',
+    ]);
+    const [text] = await generator.generate([[{ role: 'user', content: 'Hello' }]], greedy);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `${text}\n` });
+    expect(stderr).toMatch(/12 tokens .* ended by length/);
+  });
+
+  test('generate --raw leaves the prompt as it stands, as does a model without a chat template', async () => {
+    const { stdout } = await temper(['generate', ...answering, '--raw', '--prompt', 'Hello']);
+    expect(stdout).toBe(`${(await generator.generate(['Hello'], greedy))[0]}\n`);
+    const untemplated = ['generate', '--model', 'bare', '--max-new-tokens', '12', '--prompt', 'Hello'];
+    expect((await temper(untemplated)).stdout).toBe(stdout);
+  });
+
+  test.each([
+    [['generate', '--model', 'model'], '--prompt'],
+    [['generate', '--model', 'model', '--prompt', 'a', '--input', 'b'], '--prompt'],
+    [['generate', '--model', 'model', '--input', 'b'], '--output'],
+    [['generate', '--model', 'model', '--prompt', 'a', '--top-p', '0'], 'top-p: 0'],
+    [['generate', '--model', 'model', '--prompt', 'a', '--max-new-tokens', '1.5'], 'max-new-tokens: 1.5'],
+    [['generate', '--model', 'model', '--prompt', 'a', '--stop='], '--stop'],
+    [['chat', '--model', 'bare'], 'chat template'],
+    [['generate', '--model', 'model', '--input', 'none.jsonl', '--output', 'x'], 'none.jsonl'],
+  ])('%j is wrong usage: 2, and named', async (parameters, named) => {
+    const { code, stderr } = await temper(parameters);
+    expect({ code, named: stderr.includes(named) }).toEqual({ code: 2, named: true });
+  });
+
+  test('a model that is not there ends with 1 and is named', async () => {
+    const { code, stderr } = await temper(['generate', '--model', './nothing', '--prompt', 'a']);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: './nothing: no such folder\n' });
+  });
+
+  test('chat answers every line with all that was said before, and /reset forgets it', async () => {
+    const { code, stdout, stderr } = await temper(
+      ['chat', ...answering],
+      'Hello\nAnd then?\n/reset\nHello\n',
+    );
+    const first = { role: 'user', content: 'Hello' };
+    const [one] = await generator.generate([[first]], greedy);
+    const history = [first, { role: 'assistant', content: one! }, { role: 'user', content: 'And then?' }];
+    const [two] = await generator.generate([history], greedy);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `${one}\n${two}\n${one}\n` });
+    expect(stderr).toMatch(/3 answers, 36 tokens/);
+  });
+
+  test('chat puts the system prompt first', async () => {
+    const { stdout } = await temper(['chat', ...answering, '--system', 'Be brief.'], 'Hello\n');
+    const messages = [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'Hello' },
+    ];
+    expect(stdout).toBe(`${(await generator.generate([messages], greedy))[0]}\n`);
+  });
+});
