@@ -1,0 +1,116 @@
+/** The ops' ONNX rules in ONNX Runtime against the float64 interpreter, those that no exported model uses included. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import {
+  encodeOnnx,
+  type Graph,
+  GraphBuilder,
+  interpret,
+  lowerToOnnx,
+  type OnnxTensor,
+  outputOf,
+} from '../../graph/index.js';
+import { matmulCall } from '../../graph/ops/matmul.js';
+import { OnnxProcess } from '../support/onnx.js';
+import { feedsFor, tinyDecoder } from '../unit/graph/tiny_decoder.js';
+
+let runtime: OnnxProcess;
+let folder: string;
+beforeAll(async () => {
+  runtime = new OnnxProcess();
+  folder = await mkdtemp(path.join(tmpdir(), 'temper-onnx-ops-'));
+});
+afterAll(async () => {
+  await runtime.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const graphs: [name: string, graph: Graph][] = [
+  ['a decoder', tinyDecoder({ T: 9 })],
+  ['a decoder with biases and a head of its own', tinyDecoder({ T: 9, tied: false, bias: true })],
+  ['heads that each have keys of their own', tinyDecoder({ T: 9, G: 4 })],
+  ['products added to a bias and a residual', products()],
+  ['scale and cast', scaled()],
+];
+
+test.each(graphs)('%s', async (_name, graph) => {
+  const tokens = graph.axes.T!;
+  const feeds: Record<string, Float64Array> = {
+    ...feedsFor(graph),
+    positions: Float64Array.from({ length: tokens }, (_, t) => t),
+    segments: Float64Array.from({ length: tokens + 1 }, (_, s) => (s === 0 ? 0 : tokens)),
+  };
+  const ids = [...feeds.ids!];
+  const model = await written(graph, feeds);
+  for (const how of ['whole', 'cached', 'padded'] as const) {
+    const [scores] = await runtime.score({ model, documents: [ids], how });
+    const exact = exactScores(graph, feeds, ids);
+    expect(Math.max(...scores!.map((score, i) => Math.abs(score - exact[i]!)))).toBeLessThan(1e-5);
+  }
+});
+
+/** x·Wᵀ + 0.5 · u·Bᵀ + bias + x, with u = x·Aᵀ: what an adapted linear on a residual stream is. */
+function products(): Graph {
+  const { g, x } = embedded();
+  const u = g.linear('u', x, g.param('A', 'f32', 'R D'));
+  const call = matmulCall(
+    {
+      products: [
+        { a: x, b: g.param('W', 'f32', 'D D'), transA: false, transB: false, alpha: 1 },
+        { a: u, b: g.param('B', 'f32', 'D R'), transA: false, transB: true, alpha: 0.5 },
+      ],
+      bias: g.param('bias', 'f32', 'D'),
+      residual: x,
+    },
+    'f32',
+  );
+  g.output('hidden', g.emit('matmul', call.inputs, call.attrs)[0]!);
+  return g.build();
+}
+
+function scaled(): Graph {
+  const { g, x } = embedded();
+  g.output('hidden', g.emit('cast', [g.scale('scaled', x, -1.5)])[0]!);
+  return g.build();
+}
+
+function embedded() {
+  const g = new GraphBuilder('ops', { T: 9, D: 6, R: 2, V: 11 });
+  const tableVD = g.param('table', 'f32', 'V D');
+  const x = g.embedding('x', tableVD, g.input('ids', 'i32', 'T'));
+  g.output('head', g.param('head', 'f32', 'V D'));
+  return { g, x };
+}
+
+/** log p(token i+1 | ≤ i) in float64. */
+function exactScores(graph: Graph, feeds: Record<string, Float64Array>, ids: readonly number[]): number[] {
+  const values = { ...feeds, ...interpret(graph, feeds) };
+  const [hidden, head] = [values[outputOf(graph, 'hidden').name]!, values[outputOf(graph, 'head').name]!];
+  const [width, vocabulary] = [graph.axes.D!, graph.axes.V!];
+  return ids.slice(1).map((id, t) => {
+    const logits = Array.from({ length: vocabulary }, (_, v) => {
+      let sum = 0;
+      for (let j = 0; j < width; j++) sum += hidden[t * width + j]! * head[v * width + j]!;
+      return sum;
+    });
+    return logits[id]! - Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+  });
+}
+
+async function written(graph: Graph, feeds: Record<string, Float64Array>): Promise<string> {
+  const onnx = lowerToOnnx(graph, { float: 'f32' });
+  const pieces = encodeOnnx(onnx, 'test', () => null);
+  const file = path.join(folder, `${graphs.findIndex(([, each]) => each === graph)}.onnx`);
+  const bytes = pieces.map((piece) => (piece instanceof Uint8Array ? piece : valuesOf(piece, feeds)));
+  await writeFile(file, Buffer.concat(bytes));
+  return file;
+}
+
+function valuesOf({ source, columns, shape }: OnnxTensor, feeds: Record<string, Float64Array>): Uint8Array {
+  const data = feeds[source]!;
+  if (columns === null) return new Uint8Array(Float32Array.from(data).buffer);
+  const width = data.length / shape[0]!;
+  const part = data.filter((_, i) => i % width >= columns[0] && i % width < columns[1]);
+  return new Uint8Array(Float32Array.from(part).buffer);
+}
