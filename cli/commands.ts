@@ -339,6 +339,7 @@ export const validate = buildCommand<{ json: boolean }, [string], Context>({
 
 export interface ExportFlags {
   merge: boolean;
+  onnx?: 'fp32' | 'fp16';
   step?: number;
   output: string;
 }
@@ -348,20 +349,31 @@ export const exportModel = buildCommand<ExportFlags, [string], Context>({
   parameters: {
     flags: {
       merge: { kind: 'boolean', brief: 'merge the adapter into the model', default: false },
+      onnx: {
+        kind: 'enum',
+        values: ['fp32', 'fp16'],
+        brief: 'add the model for ONNX Runtime, an adapter merged in, compared with the engine',
+        optional: true,
+      },
       step: {
         kind: 'parsed',
         parse: numberParser,
         brief: 'step of the checkpoint; left out: the newest',
         optional: true,
       },
-      output: { kind: 'parsed', parse: String, brief: 'folder or s3:// prefix to publish' },
+      output: { kind: 'parsed', parse: String, brief: 'folder, s3:// prefix or hf://owner/name[@branch]' },
     },
     positional: {
       kind: 'tuple',
       parameters: [{ brief: 'output folder of a run', placeholder: 'OUTPUT_DIR', parse: String }],
     },
   },
-  docs: { brief: 'Publish a checkpoint of a run as a Hugging Face folder' },
+  docs: {
+    brief: 'Publish a checkpoint of a run as a Hugging Face folder',
+    fullDescription:
+      'Publishes a checkpoint of a run as a Hugging Face folder, with --onnx also for ONNX Runtime: in a folder, on S3 or\n' +
+      'on the Hugging Face hub (token in HF_TOKEN). It becomes visible all at once, and replaces an earlier publication only.',
+  },
 });
 
 export const schema = buildCommand<Record<never, never>, [], Context>({

@@ -18,6 +18,7 @@ export function printResult(result: FinetuneResult, json: boolean): void {
     lines.push(`  ${name.padEnd(width)} ${from}${after[name]!.toFixed(4)}${certainty(result, name)}`);
   }
   lines.push(`  ${'model'.padEnd(width)} ${result.model}`);
+  if (result.published) lines.push(`  ${'published'.padEnd(width)} ${result.published}`);
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 

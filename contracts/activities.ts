@@ -88,8 +88,10 @@ export const consolidateRequestSchema = z.strictObject({
 export type ConsolidateRequest = z.infer<typeof consolidateRequestSchema>;
 
 export const consolidatedSchema = z.strictObject({
-  /** URI of the published Hugging Face folder. */
+  /** URI of the Hugging Face folder. */
   model: z.string(),
+  /** Where `export.publish_to` put it, or null. */
+  published: z.string().nullable(),
   metrics: z.record(z.string(), z.number()),
 });
 

@@ -133,12 +133,13 @@ async function publish(run: Run): Promise<FinetuneResult> {
     ...request,
     evaluation,
   });
-  run.record('published', published.model, { step: evaluation.step });
+  run.record('published', published.published ?? published.model, { step: evaluation.step });
   return {
     version: 1,
     run: reference.run,
     state: state.stopping && state.outcome?.kind !== 'finished' ? 'stopped' : 'completed',
     model: published.model,
+    published: published.published,
     outputDir: reference.outputDir,
     recipeDigest: reference.recipeDigest,
     steps: state.outcome?.step ?? evaluation.step,

@@ -7,13 +7,15 @@ import { stepHooks } from '../step_progress.js';
 const formNames = { adapter: 'adapter', merged: 'merged model', full: 'model' };
 
 export async function exportModel(flags: ExportFlags, outputDir: string): Promise<void> {
-  const { step = null, merge, output } = flags;
+  const { step = null, merge, onnx = null, output } = flags;
   if (step !== null && (!Number.isInteger(step) || step < 1))
     throw new UsageError(`--step ${step}: must be a whole number from 1`);
   const display = new ProgressDisplay(process.stderr);
-  const exported = await exportRun({ outputDir, output, merge, step }, stepHooks(display)).finally(() =>
+  const exported = await exportRun({ outputDir, output, merge, onnx, step }, stepHooks(display)).finally(() =>
     display.clear(),
   );
-  process.stderr.write(`published the ${formNames[exported.form]} of step ${exported.step}\n`);
+  process.stderr.write(
+    `published the ${formNames[exported.form]} of step ${exported.step}${onnx === null ? '' : ' and its ONNX export'}\n`,
+  );
   process.stdout.write(`${exported.model}\n`);
 }

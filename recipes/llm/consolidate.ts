@@ -1,30 +1,16 @@
-/** Step 5: a commit → a Hugging Face folder that transformers, peft and vLLM load unchanged. */
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+/** Step 5: the chosen commit → Hugging Face folder and ONNX folder, verified; and published where the recipe says. */
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import {
-  type Checkpoint,
-  openCheckpoint,
-  type PublishedFile,
-  publishModel,
-  readCheckpointEntry,
-} from '../../components/checkpoint/index.js';
-import { locateWeights, type Model, openModel, type Weights } from '../../components/models/index.js';
-import {
-  adapterConfig,
-  adapterTensorKey,
-  type LinearModule,
-  type PeftOptions,
-} from '../../components/peft/index.js';
 import type { Evaluation, PreparedData, RunReference, ShardedModel } from '../../contracts/index.js';
-import { digestOf } from '../../shared/digest.js';
-import type { SafetensorsSource } from '../../shared/safetensors.js';
-import type { Storage } from '../../shared/storage/index.js';
+import { openStorage, type Storage } from '../../shared/storage/index.js';
 import type { StepHooks } from '../base/hooks.js';
 import { type OpenRun, openRun } from '../base/run_folder.js';
-import { adaptedModules } from './compile.js';
-import { mergedSources, trainedSources } from './full_weights.js';
 import { modelCard } from './model_card.js';
+import { parsePublishLocation } from './publish_location.js';
+import { publishOnnx } from './publish_onnx.js';
+import { publishUnion, requireOutside } from './publish_union.js';
+import { type ModelForm, Publisher } from './publisher.js';
 
 export interface ConsolidateInput {
   model: ShardedModel;
@@ -33,148 +19,82 @@ export interface ConsolidateInput {
 }
 
 export interface Consolidated {
-  /** URI of the published folder. */
+  /** URI of the model folder. */
   model: string;
+  /** Where `export.publish_to` put it, or null. */
+  published: string | null;
   metrics: Record<string, number>;
 }
 
-/** Publishes the chosen commit as `<output_dir>/final`, and the merged model beside an adapter when the recipe asks. */
+/**
+ * Publishes the chosen commit as `<output_dir>/final`, and as the recipe asks: `merged/` beside an adapter, `onnx/`, and
+ * final/ with onnx/ elsewhere. What stands already is left as it is, so that a killed step goes on.
+ */
 export async function consolidate(
   run: RunReference,
   input: ConsolidateInput,
   hooks: StepHooks,
 ): Promise<Consolidated> {
   const opened = await openRun(run);
+  const { recipe, storage } = opened;
   const { evaluation } = input;
+  const location = recipe.export.publish_to === null ? null : parsePublishLocation(recipe.export.publish_to);
+  if (location !== null) requireOutside(location, run.outputDir);
   const publisher = await Publisher.open(opened, input.model.model, evaluation.commit);
-  const metrics = prefixed(evaluation);
   const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`);
   const publish = (name: string, form: ModelForm) =>
-    publisher.publish(opened.storage, name, form, modelCard(opened, evaluation, form), progress);
-  const final = await publish('final', opened.recipe.peft === null ? 'full' : 'adapter');
-  if (opened.recipe.peft !== null && opened.recipe.export.merge_adapter) {
-    await publish('merged', 'merged');
+    publisher.publish(storage, name, form, modelCard(opened, evaluation, form), progress);
+  const final = await publish('final', trainedForm(opened));
+  if (recipe.peft !== null && recipe.export.merge_adapter) await publish('merged', 'merged');
+  const onnx = recipe.export.onnx === null ? null : await consolidateOnnx(opened, publisher, input, hooks);
+  let published: string | null = null;
+  if (location !== null) {
+    const union = { final: storage.at('final'), onnx, title: `${recipe.name}, step ${evaluation.step}` };
+    ({ uri: published } = await publishUnion(location, union, hooks));
   }
-  return { model: final, metrics };
+  return { model: final, published, metrics: prefixed(evaluation) };
 }
 
-export type ModelForm = 'adapter' | 'merged' | 'full';
+/** What a run trains, and so what `final/` holds. */
+export const trainedForm = ({ recipe }: OpenRun): ModelForm => (recipe.peft === null ? 'full' : 'adapter');
 
-/** Writes one commit of a run as a model folder, in whichever form is asked for. */
-export class Publisher {
-  private constructor(
-    private readonly run: OpenRun,
-    private readonly folder: string,
-    private readonly model: Model,
-    private readonly weights: Weights,
-    private readonly checkpoint: Checkpoint,
-  ) {}
-
-  static async open(run: OpenRun, modelFolder: string, commit: number): Promise<Publisher> {
-    const model = await openModel(modelFolder, run.recipe.model.config_overrides);
-    const weights = await locateWeights(modelFolder, model);
-    const entry = await readCheckpointEntry(run.storage, commit);
-    return new Publisher(run, modelFolder, model, weights, await openCheckpoint(run.storage, entry));
-  }
-
-  /** @returns URI of the published folder */
-  async publish(
-    target: Storage,
-    name: string,
-    form: ModelForm,
-    card: string,
-    progress: (bytes: number) => void,
-  ): Promise<string> {
-    const { recipe } = this.run;
-    const source = digestOf({ form, commit: this.checkpoint.entry.id, recipe: this.run.run.recipeDigest });
-    const common = [{ name: 'README.md', content: card }, ...(await this.tokenizerFiles())];
-    if (form === 'adapter') {
-      const adapted = adaptedModules(recipe.peft!, this.model);
-      const config = this.adapterConfig(recipe.peft!, adapted);
-      const tensors = trainedSources(this.checkpoint).map((tensor) => ({
-        ...tensor,
-        name: adapterTensorKey(tensor.name),
-      }));
-      return this.write(
-        target,
-        name,
-        source,
-        [...common, config],
-        { stem: 'adapter_model', tensors },
-        progress,
-      );
-    }
-    const tensors =
-      form === 'full'
-        ? trainedSources(this.checkpoint, this.weights)
-        : await mergedSources(
-            this.checkpoint,
-            this.weights,
-            adaptedModules(recipe.peft!, this.model),
-            recipe.peft!,
-          );
-    const files = [...common, ...(await this.configFiles())];
-    return this.write(target, name, source, files, { stem: 'model', tensors }, progress);
-  }
-
-  private async write(
-    run: Storage,
-    name: string,
-    source: string,
-    files: PublishedFile[],
-    weights: { stem: 'model' | 'adapter_model'; tensors: SafetensorsSource[] },
-    progress: (bytes: number) => void,
-  ): Promise<string> {
-    const marker = weights.stem === 'model' ? 'config.json' : 'adapter_config.json';
-    const published = await publishModel({ run, name, source, marker, files, weights, progress });
-    return published.uri;
-  }
-
-  private adapterConfig(options: PeftOptions, adapted: readonly LinearModule[]): PublishedFile {
-    const config = adapterConfig({
-      options,
-      modules: adapted.map(({ module }) => module),
-      linears: this.model.linearModules.map(({ module }) => module),
-      baseModel: this.baseModel(),
-    });
-    return { name: 'adapter_config.json', content: `${JSON.stringify(config, null, 2)}\n` };
-  }
-
-  /** What peft is to load as base: the hub's id as the recipe has it, otherwise the folder that the weights lie in. */
-  private baseModel(): string {
-    const { name } = this.run.recipe.model;
-    return name.endsWith('.gguf') || existsSync(name) ? this.folder : name;
-  }
-
-  private async tokenizerFiles(): Promise<PublishedFile[]> {
-    return this.copies([
-      'tokenizer.json',
-      'tokenizer_config.json',
-      'special_tokens_map.json',
-      'chat_template.jinja',
-      'added_tokens.json',
-      'vocab.json',
-      'merges.txt',
-      'tokenizer.model',
-    ]);
-  }
-
-  private async configFiles(): Promise<PublishedFile[]> {
-    const config = JSON.parse(await readFile(path.join(this.folder, 'config.json'), 'utf8')) as Record<
-      string,
-      unknown
-    >;
-    const effective = { ...config, ...this.run.recipe.model.config_overrides };
-    const text = `${JSON.stringify(effective, null, 2)}\n`;
-    return [{ name: 'config.json', content: text }, ...(await this.copies(['generation_config.json']))];
-  }
-
-  private async copies(names: readonly string[]): Promise<PublishedFile[]> {
-    const present = names.filter((name) => existsSync(path.join(this.folder, name)));
-    return Promise.all(
-      present.map(async (name) => ({ name, content: await readFile(path.join(this.folder, name)) })),
+/** `<output_dir>/onnx`, from final/ where it lies in a folder, else from a copy in the cache. */
+async function consolidateOnnx(
+  run: OpenRun,
+  publisher: Publisher,
+  { model, evaluation }: ConsolidateInput,
+  hooks: StepHooks,
+): Promise<Storage> {
+  const staging = await openStaging(run);
+  try {
+    return await publishOnnx(
+      run.storage,
+      'onnx',
+      {
+        run,
+        commit: publisher.entry.id,
+        precision: run.recipe.export.onnx!,
+        card: modelCard(run, evaluation, 'onnx'),
+        base: model.model,
+        trained: async () => {
+          const final = run.storage.at('final').folder;
+          return final ?? publisher.publish(staging, 'final', trainedForm(run), '', () => undefined);
+        },
+      },
+      hooks,
     );
+  } finally {
+    await removeStaging(staging);
   }
+}
+
+/** A local folder of this step's own, in the cache. What a killed one leaves goes with the next evaluation after a day. */
+export function openStaging({ cache }: OpenRun): Promise<Storage> {
+  return openStorage(path.join(cache, 'staged', `publishing-${randomUUID()}`), { roots: null });
+}
+
+export async function removeStaging({ folder }: Storage): Promise<void> {
+  await rm(folder!, { recursive: true, force: true });
 }
 
 function prefixed({ before, after }: Evaluation): Record<string, number> {

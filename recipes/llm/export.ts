@@ -1,5 +1,4 @@
-/** `temper export`: a checkpoint of a run that has ended, or is under way, as a Hugging Face folder. */
-import path from 'node:path';
+/** `temper export`: a checkpoint of a run that has ended, or is under way, published by hand. */
 import {
   DamagedCheckpoint,
   findDamage,
@@ -9,27 +8,37 @@ import {
 } from '../../components/checkpoint/index.js';
 import type { CheckpointEntry } from '../../contracts/index.js';
 import { CheckpointError, UsageError } from '../../shared/errors.js';
-import { canonicalUri, type Storage } from '../../shared/storage/index.js';
+import type { Storage } from '../../shared/storage/index.js';
 import type { StepHooks } from '../base/hooks.js';
-import { openRooted, openRun } from '../base/run_folder.js';
-import { type ModelForm, Publisher } from './consolidate.js';
+import { type OpenRun, openRooted, openRun } from '../base/run_folder.js';
+import { openStaging, removeStaging, trainedForm } from './consolidate.js';
 import { evaluationOf } from './evaluate.js';
 import { resolveRunModel } from './model.js';
 import { modelCard } from './model_card.js';
+import type { OnnxPrecision } from './onnx_folder.js';
+import { parsePublishLocation, publishLocationProblem } from './publish_location.js';
+import { publishOnnx } from './publish_onnx.js';
+import { openLocation, publishUnion } from './publish_union.js';
+import { type ModelForm, Publisher } from './publisher.js';
 
 export interface ExportOptions {
   /** Folder of the run, or s3:// prefix. */
   outputDir: string;
-  /** Where to publish. Replaced when it holds an earlier publication; anything else there is refused. */
+  /**
+   * Where to publish: a folder, an s3:// prefix or hf://owner/name[@branch]. Replaced when it holds an earlier publication;
+   * anything else there is refused.
+   */
   output: string;
   /** The merged model instead of the adapter. */
   merge: boolean;
+  /** An ONNX export beside it, an adapter merged in; null for none. */
+  onnx: OnnxPrecision | null;
   /** Step of the checkpoint; null: the newest sound one. */
   step: number | null;
 }
 
 export interface Exported {
-  /** URI of the published folder. */
+  /** URI of the published folder, or address of the hub's repository. */
   model: string;
   form: ModelForm;
   step: number;
@@ -37,27 +46,81 @@ export interface Exported {
 
 /**
  * Publishes a checkpoint. Throws UsageError where there is no such run, step or adapter, or where the output is in use,
- * and CheckpointError for damage.
+ * and CheckpointError for damage and for an ONNX export that computes anything else than the engine.
  */
 export async function exportRun(options: ExportOptions, hooks: StepHooks): Promise<Exported> {
-  const folder = await openRooted(options.outputDir);
+  const problem = publishLocationProblem(options.output);
+  if (problem !== null) throw new UsageError(`--output ${options.output}: ${problem}`);
+  const location = parsePublishLocation(options.output);
+  const run = await openExportedRun(options);
+  // Before anything is computed.
+  const target = location.kind === 'storage' ? await openLocation(location) : null;
+  const entry = options.step === null ? await newest(run.storage) : await atStep(run.storage, options.step);
+  const { folder: base } = await resolveRunModel(run.recipe, hooks);
+  const form = options.merge ? 'merged' : trainedForm(run);
+  const { step } = entry.trainer;
+  const parts = { run, entry, base, form, onnx: options.onnx };
+  if (target !== null && options.onnx === null) {
+    const write = await writer(parts, hooks);
+    return { model: await write(target.parent, target.name, form), form, step };
+  }
+  const staging = await openStaging(run);
+  try {
+    const staged = await stageParts(staging, parts, hooks);
+    const union = { ...staged, title: `${run.recipe.name}, step ${step}` };
+    const { uri } = await publishUnion(location, union, hooks);
+    return { model: uri, form, step };
+  } finally {
+    await removeStaging(staging);
+  }
+}
+
+async function openExportedRun({ outputDir, merge }: ExportOptions): Promise<OpenRun> {
+  const folder = await openRooted(outputDir);
   const document = await readRunDocument(folder);
   if (document === null)
     throw new UsageError(`${folder.uri}: holds no run (no run.json); name a run's output_dir`);
   const { run: name, recipeDigest } = document;
   const run = await openRun({ version: 1, run: name, outputDir: folder.uri, recipeDigest });
-  if (options.merge && run.recipe.peft === null)
+  if (merge && run.recipe.peft === null)
     throw new UsageError(`--merge: the run '${name}' trains every weight, and has no adapter to merge`);
-  const form = run.recipe.peft === null ? 'full' : options.merge ? 'merged' : 'adapter';
-  const target = await openTarget(options.output);
-  const entry = options.step === null ? await newest(run.storage) : await atStep(run.storage, options.step);
-  const { folder: modelFolder } = await resolveRunModel(run.recipe, hooks);
-  const publisher = await Publisher.open(run, modelFolder, entry.sequence);
-  const card = modelCard(run, await evaluationOf(run.storage, entry), form);
-  const model = await publisher.publish(target.parent, target.name, form, card, (bytes) =>
-    hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`),
-  );
-  return { model, form, step: entry.trainer.step };
+  return run;
+}
+
+interface Parts {
+  run: OpenRun;
+  entry: CheckpointEntry;
+  /** Folder of the model that the run began with. */
+  base: string;
+  form: ModelForm;
+  onnx: OnnxPrecision | null;
+}
+
+/** Writes the commit as a model folder, with its card. */
+async function writer({ run, entry, base }: Parts, hooks: StepHooks) {
+  const publisher = await Publisher.open(run, base, entry.sequence);
+  const evaluation = await evaluationOf(run.storage, entry);
+  return (home: Storage, name: string, form: ModelForm): Promise<string> =>
+    publisher.publish(home, name, form, modelCard(run, evaluation, form), (bytes) =>
+      hooks.progress(null, `wrote ${Math.round(bytes / 1e6)} MB`),
+    );
+}
+
+/** What is to be published, as a run itself would write it. */
+async function stageParts(
+  staging: Storage,
+  parts: Parts,
+  hooks: StepHooks,
+): Promise<{ final: Storage; onnx: Storage | null }> {
+  const { run, entry, base, form, onnx } = parts;
+  const write = await writer(parts, hooks);
+  const folder = await write(staging, 'final', form);
+  const final = staging.at('final');
+  if (onnx === null) return { final, onnx: null };
+  const trained = async () => (form === 'merged' ? write(staging, 'trained', trainedForm(run)) : folder);
+  const card = modelCard(run, await evaluationOf(run.storage, entry), 'onnx');
+  const publication = { run, commit: entry.id, precision: onnx, card, base, trained };
+  return { final, onnx: await publishOnnx(staging, 'onnx', publication, hooks) };
 }
 
 async function newest(run: Storage): Promise<CheckpointEntry> {
@@ -84,18 +147,4 @@ async function soundOrThrow(run: Storage, entry: CheckpointEntry): Promise<Check
   const damage = await findDamage(run, entry);
   if (damage.length > 0) throw new DamagedCheckpoint(damage);
   return entry;
-}
-
-/** The folder that is to hold the publication. A folder that holds something else is not replaced. */
-async function openTarget(output: string): Promise<{ parent: Storage; name: string }> {
-  const location = canonicalUri(output);
-  const name = path.posix.basename(location);
-  const parent = await openRooted(location.slice(0, -name.length - 1) || '/');
-  const standing = parent.at(name);
-  if ((await standing.size('temper_manifest.json')) !== null) return { parent, name };
-  for await (const _ of standing.list(''))
-    throw new UsageError(
-      `--output ${output}: holds other files, and publishing would replace them; choose a new folder`,
-    );
-  return { parent, name };
 }

@@ -2,12 +2,22 @@ import { stringify } from 'yaml';
 import { redact } from '../../components/config/index.js';
 import type { Evaluation, Score } from '../../contracts/index.js';
 import type { OpenRun } from '../base/run_folder.js';
-import type { ModelForm } from './consolidate.js';
+import type { ModelForm } from './publisher.js';
 
-const kinds: Record<ModelForm, string> = {
+type CardForm = ModelForm | 'onnx';
+
+const kinds: Record<CardForm, string> = {
   adapter: 'A LoRA adapter',
   merged: 'The merged model of a LoRA fine-tuning',
   full: 'A fine-tuned model',
+  onnx: 'The ONNX export of a fine-tuned model',
+};
+
+const libraries: Record<CardForm, string> = {
+  adapter: 'peft',
+  merged: 'transformers',
+  full: 'transformers',
+  onnx: 'transformers.js',
 };
 
 const isHubId = (name: string) => /^[\w.-]+\/[\w.-]+$/.test(name) && !name.endsWith('.gguf');
@@ -16,11 +26,11 @@ const isHubId = (name: string) => /^[\w.-]+\/[\w.-]+$/.test(name) && !name.endsW
 export function modelCard(
   { recipe, document, run }: OpenRun,
   evaluation: Evaluation,
-  form: ModelForm,
+  form: CardForm,
 ): string {
   const header = {
     ...(isHubId(recipe.model.name) ? { base_model: recipe.model.name } : {}),
-    library_name: form === 'adapter' ? 'peft' : 'transformers',
+    library_name: libraries[form],
     tags: ['temper', ...(recipe.peft === null ? [] : ['lora'])],
   };
   const names = [...new Set([...Object.keys(evaluation.before), ...Object.keys(evaluation.after)])];

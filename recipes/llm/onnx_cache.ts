@@ -9,7 +9,7 @@ import type { StepHooks } from '../base/hooks.js';
 import { exportModelFolder, type OnnxPrecision, onnxStem } from './onnx_folder.js';
 
 /** Changes when the same weights give another graph. */
-const exporterVersion = 1;
+export const exporterVersion = 1;
 /** Entries that stay when another one comes. */
 const keptEntries = 4;
 /** ms within which a used entry is not dropped: somebody may be opening it. */

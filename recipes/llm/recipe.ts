@@ -7,6 +7,7 @@ import { modelSchema } from '../../components/models/index.js';
 import { lrSchedulerSchema, optimizerSchema } from '../../components/optim/index.js';
 import { peftSchema } from '../../components/peft/index.js';
 import { loopKeys } from '../../components/training/index.js';
+import { publishLocationProblem } from './publish_location.js';
 
 const trainingSchema = z.strictObject({
   optimizer: optimizerSchema.prefault({ name: 'adamw' }).describe('what makes updates of gradients'),
@@ -21,6 +22,25 @@ const exportSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('publish the merged model as well, in <output_dir>/merged'),
+  onnx: z
+    .enum(['fp32', 'fp16'])
+    .nullable()
+    .default(null)
+    .describe(
+      'write <output_dir>/onnx as well: the model (an adapter merged in) for ONNX Runtime, compared with the engine',
+    ),
+  publish_to: z
+    .string()
+    .superRefine((text, context) => {
+      const problem = publishLocationProblem(text);
+      if (problem !== null) context.addIssue({ code: 'custom', message: problem });
+    })
+    .nullable()
+    .default(null)
+    .meta({ 'x-temper-path': 'folder' })
+    .describe(
+      'publish final/ and onnx/ as one folder elsewhere: a folder, s3://bucket/prefix or hf://owner/name[@branch] (HF_TOKEN)',
+    ),
 });
 
 const sections = z.strictObject({

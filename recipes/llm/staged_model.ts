@@ -6,7 +6,7 @@ import type { CheckpointEntry } from '../../contracts/index.js';
 import { openStorage } from '../../shared/storage/index.js';
 import type { StepHooks } from '../base/hooks.js';
 import type { OpenRun } from '../base/run_folder.js';
-import { Publisher } from './consolidate.js';
+import { Publisher } from './publisher.js';
 
 export interface StagedModel {
   /** Model folder. */

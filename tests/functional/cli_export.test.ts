@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { exportRun, Scorer } from '../../recipes/index.js';
+import { exportRun, type OnnxPrecision, Scorer } from '../../recipes/index.js';
 import { UsageError } from '../../shared/errors.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyModel } from '../support/tiny_model.js';
@@ -32,11 +32,17 @@ async function train(name: string, peft: object | null): Promise<void> {
   await trainer.close();
 }
 
-const run = (name: string, output: string, options: { merge?: boolean; step?: number } = {}) =>
-  exportRun(
-    { outputDir: at(name), output: at(output), merge: options.merge ?? false, step: options.step ?? null },
+const run = (
+  name: string,
+  output: string,
+  options: { merge?: boolean; step?: number; onnx?: OnnxPrecision } = {},
+) => {
+  const { merge = false, step = null, onnx = null } = options;
+  return exportRun(
+    { outputDir: at(name), output: path.resolve(folder, output), merge, step, onnx },
     quietHooks,
   );
+};
 
 async function score(model: string, adapter: string | null = null): Promise<number[]> {
   const scorer = await Scorer.open(model, { adapter, precision: 'fp32' });

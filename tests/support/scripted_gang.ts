@@ -180,7 +180,7 @@ export class ScriptedGang {
       },
       consolidate: async () => {
         this.calls.push('consolidate');
-        return { model: '/run/final', metrics: { val_loss: 1 } };
+        return { model: '/run/final', published: null, metrics: { val_loss: 1 } };
       },
     };
   }

@@ -78,6 +78,16 @@ export class Generator {
     return generated;
   }
 
+  /**
+   * log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens. Takes its turn among the calls of `generate`.
+   * Throws GeneratorLost when the process dies.
+   */
+  logprobs(documents: readonly (readonly number[])[]): Promise<number[][]> {
+    const scored = this.turn.then(async () => (await this.process()).logprobs(documents));
+    this.turn = scored.catch(() => undefined);
+    return scored;
+  }
+
   async close(): Promise<void> {
     const session = await this.session?.catch(() => null);
     this.session = null;
@@ -206,6 +216,15 @@ class Session {
     }
     if (results === null) throw thrown ?? signal!.reason;
     return results;
+  }
+
+  async logprobs(documents: readonly (readonly number[])[]): Promise<number[][]> {
+    let logprobs: number[][] = [];
+    await this.ask({ type: 'score', documents: documents.map((ids) => [...ids]) }, (event) => {
+      if (event.type === 'scores') logprobs = event.logprobs;
+      return event.type === 'scores';
+    });
+    return logprobs;
   }
 
   async kill(): Promise<void> {

@@ -33,6 +33,7 @@ export const commandSchema = z.discriminatedUnion('type', [
     contextLength: z.int().min(1),
     eosTokenIds: z.array(z.int()),
   }),
+  z.strictObject({ type: z.literal('score'), documents: z.array(z.array(z.int().min(0))) }),
   /** Goes on after `tokens`, but for the requests named. */
   z.strictObject({ type: z.literal('go'), stop: z.array(z.int()) }),
   z.strictObject({ type: z.literal('cancel') }),
@@ -44,6 +45,8 @@ export const eventSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('tokens'), tokens: z.array(newTokenSchema) }),
   /** Null after a cancellation. */
   z.strictObject({ type: z.literal('results'), results: z.array(resultSchema).nullable() }),
+  /** log p(token i+1 | ≤ i) of each document. */
+  z.strictObject({ type: z.literal('scores'), logprobs: z.array(z.array(z.number().or(z.nan()))) }),
   z.strictObject({ type: z.literal('failed'), code: z.string(), message: z.string() }),
 ]);
 export type SessionEvent = z.infer<typeof eventSchema>;

@@ -5,6 +5,7 @@
 import { TemperError } from '../../../shared/errors.js';
 import { Batch } from './batch.js';
 import { OnnxDecoder } from './decoder.js';
+import { documentLogprobs } from './logprobs.js';
 import { type Command, commandSchema, type NewToken, type SessionEvent } from './protocol.js';
 
 let decoder: OnnxDecoder | null = null;
@@ -24,6 +25,9 @@ async function obey(command: Command): Promise<void> {
     case 'generate':
       emit({ type: 'results', results: await generate(command) });
       return;
+    case 'score':
+      emit({ type: 'scores', logprobs: await score(command.documents) });
+      return;
     case 'go':
       answered?.(command.stop);
       return;
@@ -33,8 +37,18 @@ async function obey(command: Command): Promise<void> {
   }
 }
 
+function opened(): OnnxDecoder {
+  if (decoder === null) throw new TypeError("a command came before 'open' was done");
+  return decoder;
+}
+
+async function score(documents: readonly (readonly number[])[]): Promise<number[][]> {
+  const logprobs: number[][] = [];
+  for (const ids of documents) logprobs.push(await documentLogprobs(opened(), ids));
+  return logprobs;
+}
+
 function generate(command: Extract<Command, { type: 'generate' }>) {
-  if (decoder === null) throw new TypeError("'generate' came before 'open' was done");
   cancelled = false;
   const onTokens = async (tokens: readonly NewToken[]): Promise<readonly number[]> => {
     if (!command.streaming) return [];
@@ -43,7 +57,7 @@ function generate(command: Extract<Command, { type: 'generate' }>) {
       emit({ type: 'tokens', tokens: [...tokens] });
     });
   };
-  return new Batch(decoder, command.requests, command, { onTokens, isCancelled: () => cancelled }).run();
+  return new Batch(opened(), command.requests, command, { onTokens, isCancelled: () => cancelled }).run();
 }
 
 function fail(error: unknown): void {
