@@ -23,14 +23,11 @@ export {
   TextGenerator,
 } from './llm/generate.js';
 export { generateFile } from './llm/generate_file.js';
+export { type OnnxExport, type OnnxFile, type OnnxPrecision, onnxFiles } from './llm/onnx_files.js';
 export {
   exportModelFolder,
   genaiConfigJson,
-  type OnnxExport,
-  type OnnxFile,
-  type OnnxPrecision,
   onnxConfigJson,
-  onnxFiles,
   type WrittenOnnx,
   writeOnnx,
 } from './llm/onnx_folder.js';

@@ -15,7 +15,7 @@ import { openStaging, removeStaging, trainedForm } from './consolidate.js';
 import { evaluationOf } from './evaluate.js';
 import { resolveRunModel } from './model.js';
 import { modelCard } from './model_card.js';
-import type { OnnxPrecision } from './onnx_folder.js';
+import type { OnnxPrecision } from './onnx_files.js';
 import { parsePublishLocation, publishLocationProblem } from './publish_location.js';
 import { publishOnnx } from './publish_onnx.js';
 import { openLocation, publishUnion } from './publish_union.js';

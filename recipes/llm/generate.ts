@@ -18,7 +18,7 @@ import { defaultThreads } from '../../engine/index.js';
 import { DataError, ModelError } from '../../shared/errors.js';
 import type { StepHooks } from '../base/hooks.js';
 import { type CachedModel, cachedOnnx } from './onnx_cache.js';
-import { onnxContext } from './onnx_folder.js';
+import { onnxContext } from './onnx_files.js';
 import { TextStream } from './text_stream.js';
 
 export interface ChatMessage {

@@ -6,7 +6,8 @@ import { defaultCache, locateWeights, openModel, rememberedDigest } from '../../
 import { digestOf } from '../../shared/digest.js';
 import { ModelError } from '../../shared/errors.js';
 import type { StepHooks } from '../base/hooks.js';
-import { exportModelFolder, type OnnxPrecision, onnxStem } from './onnx_folder.js';
+import { type OnnxPrecision, onnxStem } from './onnx_files.js';
+import { exportModelFolder } from './onnx_folder.js';
 
 /** Changes when the same weights give another graph. */
 export const exporterVersion = 1;

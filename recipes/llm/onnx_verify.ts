@@ -8,7 +8,7 @@ import { Generator } from '../../components/evaluation/generation/index.js';
 import { loadTokenizer, type Model, openModel } from '../../components/models/index.js';
 import { defaultThreads } from '../../engine/index.js';
 import { CheckpointError } from '../../shared/errors.js';
-import { type OnnxPrecision, onnxContext } from './onnx_folder.js';
+import { type OnnxPrecision, onnxContext } from './onnx_files.js';
 import { Scorer } from './scorer.js';
 
 /**

@@ -6,7 +6,7 @@ import { openStorage, type Storage } from '../../shared/storage/index.js';
 import type { StepHooks } from '../base/hooks.js';
 import type { OpenRun } from '../base/run_folder.js';
 import { cachedOnnx, exporterVersion } from './onnx_cache.js';
-import type { OnnxPrecision } from './onnx_folder.js';
+import type { OnnxPrecision } from './onnx_files.js';
 import { verifyOnnx } from './onnx_verify.js';
 import { stageBase } from './staged_model.js';
 
