@@ -1,0 +1,114 @@
+/** Kills in the middle of evaluate: the same scores, and what was finished is not done again. */
+import { execFileSync } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { WorkflowHandle } from '@temporalio/client';
+import type { Evaluation, FinetuneResult } from '../../contracts/index.js';
+import { Deployment } from '../support/deployment.js';
+import { writeTokenizedModel } from '../support/tokenized_model.js';
+
+let deployment: Deployment;
+let undisturbed: Evaluation;
+const rows = 960;
+/** Of 32 examples each. */
+const shardsOfModel = rows / 32;
+
+beforeAll(async () => {
+  deployment = await Deployment.start();
+  await writeTokenizedModel(path.join(deployment.folder, 'model'));
+  const lines = Array.from({ length: rows }, (_, index) =>
+    JSON.stringify({
+      question: `What comes after ${index}, and why is it not ${index * 7}?`,
+      choices: ['one', 'something else entirely', `the number ${index + 1}`],
+      answerKey: 2,
+    }),
+  );
+  await writeFile(path.join(deployment.folder, 'rows.jsonl'), lines.join('\n'));
+  undisturbed = (await ending(await start('undisturbed'))).evaluation!;
+}, 240_000);
+afterAll(async () => deployment.stop(), 60_000);
+
+function start(name: string): Promise<WorkflowHandle> {
+  const { data, training } = deployment.recipe(name) as Record<string, object>;
+  const tasks = [
+    { task: 'multiple_choice', name: 'next', path: path.join(deployment.folder, 'rows.jsonl') },
+    { task: 'samples', prompts: ['One, two,', 'Why?'], max_new_tokens: 8 },
+  ];
+  const few = { dataset_type: 'mock_packed', packs: 16 };
+  return deployment.run(name, {
+    data: { ...data, train: few },
+    training: { ...training, num_epochs: 1 },
+    evaluation: { tasks },
+  });
+}
+
+const ending = async (handle: WorkflowHandle) => (await handle.result()) as FinetuneResult;
+
+/** The stored shards of a run, each with when it was written. */
+function shards(name: string): Map<string, number> {
+  const folder = path.join(deployment.folder, name, 'evaluation');
+  let entries: string[] = [];
+  try {
+    entries = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  } catch {
+    // No evaluation has begun yet.
+  }
+  const found = entries.filter((entry) => /shard-\d+\.json$/.test(entry));
+  return new Map(found.map((entry) => [entry, statSync(path.join(folder, entry)).mtimeMs]));
+}
+
+async function untilShards(name: string, count: number): Promise<void> {
+  while (shards(name).size < count) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Kills after so many shards, and checks that those stand as they were in the end. */
+async function killedAfter(name: string, count: number, kill: () => Promise<void>): Promise<FinetuneResult> {
+  const handle = await start(name);
+  await untilShards(name, count);
+  await kill();
+  const stored = shards(name);
+  const result = await ending(handle);
+  const all = shards(name);
+  expect(stored.size).toBeLessThan(all.size);
+  for (const [entry, written] of stored) expect([entry, all.get(entry)]).toEqual([entry, written]);
+  return result;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+const evaluators = (): number[] =>
+  execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(deployment.host.child.pid)], { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => line.includes('evaluator.js'))
+    .map((line) => Number.parseInt(line, 10));
+
+test.each([
+  ['before', 10],
+  ['after', shardsOfModel + 10],
+])(
+  'kill -9 of the host worker while it evaluates the model %s training',
+  async (which, count) => {
+    const result = await killedAfter(`host-${which}`, count, async () => {
+      const [evaluator] = evaluators();
+      await deployment.host.kill();
+      await deployment.restart('host');
+      expect(isAlive(evaluator!)).toBe(false);
+    });
+    expect(result.evaluation).toEqual(undisturbed);
+  },
+  180_000,
+);
+
+test('kill -9 of the evaluating process alone: it is started again', async () => {
+  const result = await killedAfter('evaluator', 10, async () => {
+    process.kill(evaluators()[0]!, 'SIGKILL');
+  });
+  expect(result.evaluation).toEqual(undisturbed);
+}, 180_000);
