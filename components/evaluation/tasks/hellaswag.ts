@@ -10,7 +10,7 @@ const schema = z
   .strictObject({ task: z.literal('hellaswag'), ...fileOptions, ...fewShotOptions })
   .superRefine((options, context) => {
     const message = fewShotIssue(options);
-    if (message !== null) context.addIssue({ code: 'custom', path: ['fewshot_path'], message });
+    if (message !== null) context.addIssue({ code: 'custom', path: ['num_fewshot'], message });
   })
   .describe('HellaSwag: acc and acc_norm over rows with activity_label, ctx_a, ctx_b, endings and label');
 

@@ -37,7 +37,7 @@ const schema = z
   })
   .superRefine((options, context) => {
     const message = fewShotIssue(options);
-    if (message !== null) context.addIssue({ code: 'custom', path: ['fewshot_path'], message });
+    if (message !== null) context.addIssue({ code: 'custom', path: ['num_fewshot'], message });
   })
   .describe('multiple choice in the manner of ARC: acc and acc_norm');
 
