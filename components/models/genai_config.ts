@@ -5,11 +5,16 @@ export interface GenaiOptions {
   /** The ONNX file, relative to the folder. */
   file: string;
   contextLength: number;
+  /** generation_config.json as parsed, whose tokens and sampling come first; {} where the folder has none. */
+  generation: Readonly<Record<string, unknown>>;
 }
 
-export function genaiConfig(model: Model, { file, contextLength }: GenaiOptions): Record<string, unknown> {
+export function genaiConfig(
+  model: Model,
+  { file, contextLength, generation }: GenaiOptions,
+): Record<string, unknown> {
   const { heads, kvHeads, headDim } = model.attention;
-  const eos = model.eosTokenIds;
+  const eos = [generation.eos_token_id ?? model.eosTokenIds].flat() as number[];
   const pad = model.padTokenId ?? eos[0] ?? 0;
   return {
     model: {
@@ -42,16 +47,17 @@ export function genaiConfig(model: Model, { file, contextLength }: GenaiOptions)
       },
     },
     search: {
-      do_sample: false,
+      do_sample: generation.do_sample ?? false,
       max_length: contextLength,
       min_length: 0,
       num_beams: 1,
       num_return_sequences: 1,
+      // Sharing one buffer is what GroupQueryAttention does; Attention writes the present apart from the past.
       past_present_share_buffer: false,
-      repetition_penalty: 1,
-      temperature: 1,
-      top_k: 1,
-      top_p: 1,
+      repetition_penalty: generation.repetition_penalty ?? 1,
+      temperature: generation.temperature ?? 1,
+      top_k: generation.top_k ?? 1,
+      top_p: generation.top_p ?? 1,
     },
   };
 }

@@ -10,7 +10,7 @@ import { type OnnxPrecision, onnxStem } from './onnx_files.js';
 import { exportModelFolder } from './onnx_folder.js';
 
 /** Changes when the same weights give another graph. */
-export const exporterVersion = 1;
+export const exporterVersion = 2;
 /** Entries that stay when another one comes. */
 const keptEntries = 4;
 /** ms within which a used entry is not dropped: somebody may be opening it. */

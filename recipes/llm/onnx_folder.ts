@@ -12,6 +12,7 @@ import { copyFile, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/
 import path from 'node:path';
 import { genaiConfig, locateWeights, type Model, openModel } from '../../components/models/index.js';
 import { readAdapter } from '../../components/peft/index.js';
+import { ModelError } from '../../shared/errors.js';
 import { folderSources } from './folder_weights.js';
 import {
   type OnnxExport,
@@ -102,10 +103,15 @@ export function onnxConfigJson(config: Record<string, unknown>, files: readonly 
   return `${JSON.stringify(told ? { ...config, 'transformers.js_config': options } : config, null, 2)}\n`;
 }
 
-/** The text of genai_config.json, with which onnxruntime-genai opens the folder. */
-export function genaiConfigJson(model: Model, precision: OnnxPrecision): string {
+/** The text of genai_config.json, with which onnxruntime-genai opens the folder; `generation` as GenaiOptions has it. */
+export function genaiConfigJson(
+  model: Model,
+  precision: OnnxPrecision,
+  generation: Readonly<Record<string, unknown>>,
+): string {
   const file = `onnx/${onnxStem(precision)}.onnx`;
-  return `${JSON.stringify(genaiConfig(model, { file, contextLength: onnxContext(model) }), null, 2)}\n`;
+  const config = genaiConfig(model, { file, contextLength: onnxContext(model), generation });
+  return `${JSON.stringify(config, null, 2)}\n`;
 }
 
 /**
@@ -128,9 +134,10 @@ export async function exportModelFolder(
   const adapter = adapterFolder === null ? null : await readAdapter(adapterFolder, model.linearModules);
   const options: OnnxExport = { model, tensors: folderSources(weights, adapter), precision };
   await mkdir(target, { recursive: true });
-  const config = { ...(await readConfig(modelFolder)), ...(await otherModels(target)) };
+  const config = { ...(await readJson(modelFolder, 'config.json')), ...(await otherModels(target)) };
   await writeFile(path.join(target, 'config.json'), onnxConfigJson(config, onnxFiles(options)));
-  await writeFile(path.join(target, 'genai_config.json'), genaiConfigJson(model, precision));
+  const generation = await readJson(modelFolder, 'generation_config.json');
+  await writeFile(path.join(target, 'genai_config.json'), genaiConfigJson(model, precision, generation));
   for (const name of companions) {
     const from = path.join(modelFolder, name);
     if (existsSync(from) && path.resolve(target) !== path.resolve(modelFolder))
@@ -139,13 +146,19 @@ export async function exportModelFolder(
   return writeOnnx({ ...options, folder: target, ...(progress === undefined ? {} : { progress }) });
 }
 
-async function readConfig(folder: string): Promise<Record<string, unknown>> {
-  return JSON.parse(await readFile(path.join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
+/** {} where there is no such file. */
+async function readJson(folder: string, name: string): Promise<Record<string, unknown>> {
+  const file = path.join(folder, name);
+  if (!existsSync(file)) return {};
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+  } catch (cause) {
+    throw new ModelError(`${file}: not valid JSON: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** What an earlier export into the same folder told transformers.js. */
 async function otherModels(target: string): Promise<Record<string, unknown>> {
-  if (!existsSync(path.join(target, 'config.json'))) return {};
-  const known = (await readConfig(target))['transformers.js_config'];
+  const known = (await readJson(target, 'config.json'))['transformers.js_config'];
   return known === undefined ? {} : { 'transformers.js_config': known };
 }

@@ -128,7 +128,7 @@ test('transformers.js is told of weights that lie apart, and of no others', () =
 
 test('genai_config.json names the file, the heads and the context', () => {
   const { decoder, ...rest } = (
-    JSON.parse(genaiConfigJson(model, 'fp16')) as { model: Record<string, unknown> }
+    JSON.parse(genaiConfigJson(model, 'fp16', {})) as { model: Record<string, unknown> }
   ).model;
   expect(rest).toMatchObject({ type: 'llama', context_length: 64, eos_token_id: 2, vocab_size: 64 });
   expect(decoder).toMatchObject({
@@ -137,4 +137,14 @@ test('genai_config.json names the file, the heads and the context', () => {
     num_key_value_heads: 2,
     head_size: 4,
   });
+});
+
+test('genai_config.json takes tokens and sampling from generation_config.json', () => {
+  const generation = { eos_token_id: [2, 7], do_sample: true, temperature: 0.6, top_p: 0.9 };
+  const { model: described, search } = JSON.parse(genaiConfigJson(model, 'fp32', generation)) as {
+    model: object;
+    search: object;
+  };
+  expect(described).toMatchObject({ eos_token_id: [2, 7] });
+  expect(search).toMatchObject({ do_sample: true, temperature: 0.6, top_p: 0.9, repetition_penalty: 1 });
 });
