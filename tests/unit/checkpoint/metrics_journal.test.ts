@@ -1,6 +1,12 @@
 import { appendFileSync } from 'node:fs';
 import path from 'node:path';
-import { lastJournaledStep, MetricsJournal, type MetricsLine } from '../../../components/checkpoint/index.js';
+import {
+  appendTaskMetrics,
+  lastJournaledStep,
+  MetricsJournal,
+  type MetricsLine,
+  settleTaskMetrics,
+} from '../../../components/checkpoint/index.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { newRun } from './fixture.js';
@@ -127,4 +133,54 @@ test('the newest step that an interrupted generation wrote tells how many steps 
 
 test('without an earlier generation no step was lost', async () => {
   expect(await lastJournaledStep(await newRun(root), 1)).toBeNull();
+});
+
+describe('lines about tasks', () => {
+  const scores = (number: number, value: number) => ({
+    step: number,
+    timestamp: 0,
+    'facts/valid_json': value,
+  });
+  const taskLines = async (run: Storage) =>
+    (await run.read('metrics.jsonl'))
+      .toString()
+      .trim()
+      .split('\n')
+      .flatMap((text, index) => {
+        const line = JSON.parse(text) as Record<string, number>;
+        return 'facts/valid_json' in line ? [[index, line.step, line['facts/valid_json']]] : [];
+      });
+
+  test('are added while a generation writes, and both survive', async () => {
+    const run = await newRun(root);
+    const journal = await MetricsJournal.open({ run, generation: 1, resumedStep: 0 });
+    journal.append(step(1, 1));
+    await journal.flush();
+    await appendTaskMetrics(run, scores(1, 0.5));
+    journal.append(step(2, 1));
+    await journal.close();
+    expect(await taskLines(run)).toEqual([[1, 1, 0.5]]);
+    expect((await merged(run)).length).toBe(3);
+  });
+
+  test('outlive a new generation up to the step that it goes on from', async () => {
+    const run = await newRun(root);
+    await write(run, 1, 0, [step(1, 1), step(2, 1), step(3, 1)]);
+    await appendTaskMetrics(run, scores(1, 0.5));
+    await appendTaskMetrics(run, scores(3, 0.75));
+    await write(run, 2, 2, [step(3, 2)]);
+    expect(await taskLines(run)).toEqual([[1, 1, 0.5]]);
+  });
+
+  test('are settled behind step and validation, in the place of those that were there', async () => {
+    const run = await newRun(root);
+    await write(run, 1, 0, [validation(0, 1), step(1, 1), validation(1, 1), step(2, 1)]);
+    await appendTaskMetrics(run, scores(1, 0.5));
+    await settleTaskMetrics(run, [scores(2, 0.75), scores(0, 0.25), scores(1, 0.5)]);
+    expect(await taskLines(run)).toEqual([
+      [1, 0, 0.25],
+      [4, 1, 0.5],
+      [6, 2, 0.75],
+    ]);
+  });
 });

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { newestSound, takeGeneration } from '../../../components/checkpoint/index.js';
+import { newestSound, takeGeneration, writeHistory } from '../../../components/checkpoint/index.js';
 import { FencedError } from '../../../shared/errors.js';
 import { openStorage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
@@ -52,6 +52,15 @@ test('the last checkpoints and the best one are kept, the others and their files
   for (let step = 1; step <= 6; step += 1) await save(saver, step, step < 2 ? null : best);
   expect(steps(run.folder, 1)).toEqual(['step-00000002', 'step-00000005', 'step-00000006']);
   expect((await newestSound(run)).damage).toEqual([]);
+});
+
+test('a checkpoint that an evaluation wants kept is kept', async () => {
+  const run = await newRun(root);
+  const saver = await newSaver(run, { keepLast: 1 });
+  await save(saver, 1);
+  await writeHistory(run, { version: 1, entries: [], keep: [1] });
+  for (let step = 2; step <= 4; step += 1) await save(saver, step);
+  expect(steps(run.folder, 1)).toEqual(['step-00000001', 'step-00000004']);
 });
 
 test('a retired checkpoint is never called damaged', async () => {
