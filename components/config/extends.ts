@@ -1,8 +1,9 @@
 /** `extends:` takes other files as templates; the recipe is laid over them. */
 import path from 'node:path';
+import { merge, type Place } from './merge.js';
 import { decodeRecipe, parseRecipe } from './parse.js';
 import type { Problems } from './problems.js';
-import { type MapNode, merge, type TreeNode } from './tree.js';
+import type { MapNode, TreeNode } from './tree.js';
 
 export type ReadFile = (file: string) => Promise<Uint8Array>;
 
@@ -12,6 +13,7 @@ export async function applyTemplates(
   chain: readonly string[],
   read: ReadFile,
   problems: Problems,
+  place: Place,
 ): Promise<TreeNode> {
   if (root.kind !== 'map') return root;
   const entry = root.entries.get('extends');
@@ -38,10 +40,10 @@ export async function applyTemplates(
     }
     const template = await readTemplate(file, node.value, read, problems, () => node.origin);
     if (template === null) continue;
-    const whole = await applyTemplates(template, [...chain, file], read, problems);
-    under = under === null ? whole : merge(under, whole);
+    const whole = await applyTemplates(template, [...chain, file], read, problems, place);
+    under = under === null ? whole : merge(under, whole, place);
   }
-  return under === null ? own : merge(under, own);
+  return under === null ? own : merge(under, own, place);
 }
 
 async function readTemplate(

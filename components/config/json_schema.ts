@@ -42,7 +42,7 @@ export function recipeJsonSchema(schema: z.ZodType, title = 'Temper recipe'): Js
 }
 
 /** The schemas that may apply to `value`, with references and unions opened; alternatives that cannot fit are left out. */
-function alternatives(schema: JsonSchema, value: unknown, root: JsonSchema): JsonSchema[] {
+export function alternatives(schema: JsonSchema, value: unknown, root: JsonSchema): JsonSchema[] {
   if (schema.$ref !== undefined) {
     const name = schema.$ref.replace(/^#\/\$defs\//, '');
     const target = schema.$ref === '#' ? root : root.$defs?.[name];
@@ -69,6 +69,23 @@ function mayFit(schema: JsonSchema, value: unknown): boolean {
   });
 }
 
+/** The schemas that may apply to `value`, which stands at `step` of a map or list that `schemas` may apply to. */
+export function schemasAt(
+  schemas: readonly JsonSchema[],
+  step: string | number,
+  value: unknown,
+  root: JsonSchema,
+): JsonSchema[] {
+  return schemas.flatMap((schema) => {
+    const next =
+      typeof step === 'number'
+        ? (schema.prefixItems?.[step] ?? schema.items)
+        : (schema.properties?.[step] ??
+          (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined));
+    return next === undefined ? [] : alternatives(next, value, root);
+  });
+}
+
 /** The keys a map at `path` may have. */
 export function knownKeys(root: JsonSchema, value: unknown, path: Path): string[] {
   let schemas = alternatives(root, value, root);
@@ -78,14 +95,7 @@ export function knownKeys(root: JsonSchema, value: unknown, path: Path): string[
       typeof current === 'object' && current !== null
         ? (current as Record<string, unknown>)[step]
         : undefined;
-    schemas = schemas.flatMap((schema) => {
-      const next =
-        typeof step === 'number'
-          ? (schema.prefixItems?.[step] ?? schema.items)
-          : (schema.properties?.[step] ??
-            (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined));
-      return next === undefined ? [] : alternatives(next, current, root);
-    });
+    schemas = schemasAt(schemas, step, current, root);
   }
   return [...new Set(schemas.flatMap((schema) => Object.keys(schema.properties ?? {})))];
 }

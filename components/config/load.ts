@@ -5,13 +5,14 @@ import path from 'node:path';
 import type { z } from 'zod';
 import { canonicalJson, sha256 } from '../../shared/digest.js';
 import { applyTemplates, type ReadFile, readFailure } from './extends.js';
-import { pathsIn, recipeJsonSchema } from './json_schema.js';
+import { type JsonSchema, pathsIn, recipeJsonSchema } from './json_schema.js';
+import { merge, placeOfRecipe } from './merge.js';
 import { applyOverrides, type Override } from './overrides.js';
 import { decodeRecipe, parseRecipe, treeOf } from './parse.js';
 import { Problems } from './problems.js';
 import { type Environment, resolveEnvironment, resolveReferences } from './references.js';
 import { refuseSecrets } from './secrets.js';
-import { mapScalars, merge, nodeAt, type Path, plain, scalars, type TreeNode } from './tree.js';
+import { mapScalars, nodeAt, type Path, plain, scalars, type TreeNode } from './tree.js';
 import { reportIssues } from './validate.js';
 
 /** A recipe's file, its text, or the recipe itself as an object (as a workflow's input brings it). */
@@ -59,6 +60,7 @@ export interface LoadedRecipe<T> extends ComposedRecipe {
 interface Composition {
   tree: TreeNode;
   base: string;
+  jsonSchema: JsonSchema;
 }
 
 /**
@@ -112,7 +114,7 @@ export async function composeRecipe(
 
 async function compose(
   source: RecipeSource,
-  options: ComposeOptions,
+  options: ComposeOptions & { schema: z.ZodType },
   problems: Problems,
 ): Promise<Composition> {
   const cwd = path.resolve(options.cwd ?? '.');
@@ -123,12 +125,14 @@ async function compose(
     problems.add([], 'a recipe is a map of keys, such as `model:` and `data:`', tree?.origin ?? null);
     problems.throwIfAny();
   }
-  let whole = await applyTemplates(tree!, chain, read, problems);
-  if (options.defaults !== undefined) whole = merge(treeOf(options.defaults, base, problems), whole);
-  whole = applyOverrides(whole, options.overrides ?? [], cwd, problems);
+  const jsonSchema = recipeJsonSchema(options.schema);
+  const place = placeOfRecipe(jsonSchema);
+  let whole = await applyTemplates(tree!, chain, read, problems, place);
+  if (options.defaults !== undefined) whole = merge(treeOf(options.defaults, base, problems), whole, place);
+  whole = applyOverrides(whole, options.overrides ?? [], cwd, problems, place);
   refuseSecrets(whole, problems);
   whole = resolveReferences(whole, problems);
-  return { tree: whole, base };
+  return { tree: whole, base, jsonSchema };
 }
 
 async function readSource(
@@ -162,12 +166,11 @@ async function readSource(
 
 /** Validates, and makes paths absolute. With `env` null, what stands for the environment is not judged. */
 function validate(
-  { tree: composed, base }: Composition,
+  { tree: composed, base, jsonSchema }: Composition,
   schema: z.ZodType,
   env: Environment | null,
   problems: Problems,
 ): { value: unknown; tree: TreeNode; document: Record<string, unknown> } {
-  const jsonSchema = recipeJsonSchema(schema);
   let tree = resolveEnvironment(composed, env, problems);
   let result = schema.safeParse(plain(tree, false));
   if (!result.success && env !== null) {

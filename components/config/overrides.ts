@@ -1,4 +1,5 @@
 /** Dotted overrides: `--training.learning_rate=1e-4`. */
+import { entriesBeside, type Place, placeAt } from './merge.js';
 import { parseRecipe, treeOf } from './parse.js';
 import { Problems } from './problems.js';
 import { child, dotted, type MapEntry, type Origin, type TreeNode } from './tree.js';
@@ -12,12 +13,13 @@ export function applyOverrides(
   overrides: readonly Override[],
   base: string,
   problems: Problems,
+  place: Place,
 ): TreeNode {
   let tree = root;
   for (const override of overrides) {
     const parsed = parseOverride(override, base, problems);
     if (parsed === null) continue;
-    tree = setAt(tree, parsed.path, 0, parsed.value, parsed.origin, problems);
+    tree = setAt(tree, place, parsed.path, 0, parsed, problems);
   }
   return tree;
 }
@@ -70,14 +72,17 @@ function placed(node: TreeNode, origin: Origin): TreeNode {
 
 function setAt(
   node: TreeNode | undefined,
+  place: Place,
   path: readonly string[],
   depth: number,
-  value: TreeNode,
-  origin: Origin,
+  set: { value: TreeNode; origin: Origin },
   problems: Problems,
 ): TreeNode {
+  const { value, origin } = set;
   if (depth === path.length) return placed(value, origin);
   const step = path[depth]!;
+  const below = () =>
+    setAt(node && child(node, step), placeAt(place, node, step), path, depth + 1, set, problems);
   if (node?.kind === 'list') {
     const index = Number(step);
     if (!/^\d+$/.test(step) || index > node.items.length) {
@@ -90,7 +95,7 @@ function setAt(
       return node;
     }
     const items = [...node.items];
-    items[index] = setAt(items[index], path, depth + 1, value, origin, problems);
+    items[index] = below();
     return { ...node, items };
   }
   if (node?.kind === 'scalar' && node.value !== null) {
@@ -101,10 +106,11 @@ function setAt(
     );
     return node;
   }
-  const entries = new Map(node?.kind === 'map' ? node.entries : []);
-  entries.set(step, {
-    origin,
-    value: setAt(node && child(node, step), path, depth + 1, value, origin, problems),
-  });
+  const last = depth + 1 === path.length;
+  const entries =
+    node?.kind === 'map' && last
+      ? entriesBeside(node, step, value, place)
+      : new Map(node?.kind === 'map' ? node.entries : []);
+  entries.set(step, { origin, value: below() });
   return { kind: 'map', entries, origin: node?.origin ?? origin };
 }

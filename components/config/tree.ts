@@ -122,17 +122,3 @@ export function plain(node: TreeNode, placeholders: boolean): unknown {
   for (const [key, entry] of node.entries) object[key] = plain(entry.value, placeholders);
   return object;
 }
-
-/** `over` laid on `under`: maps merge key by key, anything else replaces. */
-export function merge(under: TreeNode, over: TreeNode): TreeNode {
-  if (under.kind !== 'map' || over.kind !== 'map') return over;
-  const entries = new Map(under.entries);
-  for (const [key, entry] of over.entries) {
-    const below = entries.get(key);
-    entries.set(key, {
-      origin: entry.origin,
-      value: below === undefined ? entry.value : merge(below.value, entry.value),
-    });
-  }
-  return { kind: 'map', entries, origin: over.origin };
-}

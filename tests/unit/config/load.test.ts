@@ -10,16 +10,17 @@ import {
 } from '../../../components/config/index.js';
 import { InvalidRecipe, type RecipeProblem } from '../../../shared/errors.js';
 
+const dataset = z.discriminatedUnion('dataset_type', [
+  z.strictObject({ dataset_type: z.literal('text'), path: z.string().meta({ [pathKeyword]: 'file' }) }),
+  z.strictObject({ dataset_type: z.literal('chat'), roles: z.array(z.string()).default(['assistant']) }),
+]);
+
 const schema = z.strictObject({
   name: z.string().min(1),
   seed: z.int().default(1),
   model: z.strictObject({ name: z.string().meta({ [pathKeyword]: 'model' }) }).optional(),
-  data: z
-    .discriminatedUnion('dataset_type', [
-      z.strictObject({ dataset_type: z.literal('text'), path: z.string().meta({ [pathKeyword]: 'file' }) }),
-      z.strictObject({ dataset_type: z.literal('chat'), roles: z.array(z.string()).default(['assistant']) }),
-    ])
-    .optional(),
+  data: dataset.optional(),
+  validation: z.union([dataset, z.record(z.string(), dataset)]).optional(),
   precision: z.enum(['fp32', 'bf16']).default('bf16'),
   clip: z.union([z.literal('none'), z.number().positive()]).default(1),
   resume: z.boolean().default(false),
@@ -200,6 +201,28 @@ describe('templates', () => {
     });
   });
 
+  test("another member of a union takes the template's place", async () => {
+    await write('chat.yaml', 'name: t\nseed: 5\ndata: {dataset_type: chat, roles: [tool]}');
+    const { value } = await load('extends: chat.yaml\ndata: {dataset_type: text, path: /x.txt}');
+    expect(value).toMatchObject({ seed: 5, data: { dataset_type: 'text', path: '/x.txt' } });
+  });
+
+  test('so do maps by name over one map, and one over those', async () => {
+    await write('one.yaml', 'name: t\nvalidation: {dataset_type: chat, roles: [tool]}');
+    await write('named.yaml', 'name: t\nvalidation: {a: {dataset_type: chat}, b: {dataset_type: chat}}');
+    const named = await load('extends: one.yaml\nvalidation: {a: {dataset_type: text, path: /x.txt}}');
+    expect(named.value.validation).toEqual({ a: { dataset_type: 'text', path: '/x.txt' } });
+    const one = await load('extends: named.yaml\nvalidation: {dataset_type: chat, roles: [tool]}');
+    expect(one.value.validation).toEqual({ dataset_type: 'chat', roles: ['tool'] });
+  });
+
+  test('an unknown key over a template is still named as such', async () => {
+    await write('chat.yaml', 'name: t\ndata: {dataset_type: chat, roles: [tool]}');
+    const [problem] = await problemsOf(load('extends: chat.yaml\ndata: {rolls: [user]}'));
+    expect(problem).toMatchObject({ key: 'data.rolls', line: 2 });
+    expect(problem!.message).toContain('unknown key');
+  });
+
   test('that go in a circle are refused', async () => {
     await write('a.yaml', 'extends: b.yaml\nname: a');
     const file = await write('b.yaml', 'extends: a.yaml');
@@ -311,6 +334,19 @@ describe('overrides', () => {
   test('come before references', async () => {
     const { value } = await load('name: a\nmodel: {name: "o/${name}"}', { overrides: ['name=b'] });
     expect(value.model!.name).toBe('o/b');
+  });
+
+  test.each([
+    [['data.dataset_type=text', 'data.path=/x.txt']],
+    [['data.path=/x.txt', 'data.dataset_type=text']],
+  ])("%j leaves no keys of the recipe's union member", async (overrides) => {
+    const { value } = await load(text, { overrides });
+    expect(value.data).toEqual({ dataset_type: 'text', path: '/x.txt' });
+  });
+
+  test('a discriminator that stays the same changes nothing', async () => {
+    const { value } = await load(text, { overrides: ['data.dataset_type=chat'] });
+    expect(value.data).toEqual({ dataset_type: 'chat', roles: ['user', 'tool'] });
   });
 
   test('take maps and lists', async () => {
