@@ -9,7 +9,11 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit();
 });
 
-const { rest, overrides } = takeOverrides(process.argv.slice(2));
+const { rest, overrides } = await takeOverrides(process.argv.slice(2), async () => {
+  // Loaded by these commands anyway, and by no other: `temper --help` answers at once.
+  const { recipeKeys } = await import('../recipes/llm/recipe.js');
+  return recipeKeys;
+});
 await run(app, rest, { process: process as StricliProcess & NodeJS.Process, overrides });
 // Stricli numbers unknown commands and arguments it cannot read below zero.
 if (Number(process.exitCode) < 0) process.exitCode = exitCodes.usage;

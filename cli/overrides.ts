@@ -1,21 +1,24 @@
-/** Recipe keys without a dot that the command line may set all the same. */
-const topLevel = new Set(['name', 'seed', 'output_dir', 'peft', 'extends']);
+/** Recipe keys set on the command line, told apart from a command's own flags. */
 
 /** Commands that take a recipe; the others have flags of such names. */
 const recipeCommands = new Set(['run', 'start', 'plan', 'preview', 'validate']);
 
-const isOverride = (argument: string): boolean => {
-  const key = /^--([A-Za-z_][\w.-]*)(=|$)/.exec(argument)?.[1];
-  return key !== undefined && (key.includes('.') || topLevel.has(key));
-};
-
 /**
  * Takes `--any.key=value` and `--any.key value` out of the command line of a command that takes a recipe.
  *
+ * @param topLevelKeys the recipe's own keys, which need no dot; asked for such a command alone
  * @returns what is left for the command's own flags, and the overrides as `any.key=value`
  */
-export function takeOverrides(argv: readonly string[]): { rest: string[]; overrides: string[] } {
+export async function takeOverrides(
+  argv: readonly string[],
+  topLevelKeys: () => Promise<readonly string[]>,
+): Promise<{ rest: string[]; overrides: string[] }> {
   if (!recipeCommands.has(argv[0] ?? '')) return { rest: [...argv], overrides: [] };
+  const topLevel = new Set(await topLevelKeys());
+  const isOverride = (argument: string): boolean => {
+    const key = /^--([A-Za-z_][\w.-]*)(=|$)/.exec(argument)?.[1];
+    return key !== undefined && (key.includes('.') || topLevel.has(key));
+  };
   const rest: string[] = [];
   const overrides: string[] = [];
   for (let index = 0; index < argv.length; index++) {

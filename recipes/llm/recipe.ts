@@ -90,6 +90,8 @@ export const recipeSchema = sections.superRefine(({ training, evaluation }, cont
   const two = load_best && metric !== rule.metric && [metric, rule.metric].every(isValidationMetric);
   if (two) issue(`one validation loss is watched in a run: make it evaluation.metric, '${metric}', as well`);
 });
+/** The top-level keys that a recipe's author may write. */
+export const recipeKeys: readonly string[] = ['extends', ...Object.keys(sections.shape)];
 export type Recipe = z.output<typeof recipeSchema>;
 
 /** The validation loss that a run watches while it trains. */

@@ -1,26 +1,47 @@
-import { takeOverrides } from '../../../cli/overrides.js';
+import { plan, preview, run, start, validate } from '../../../cli/commands.js';
+import { takeOverrides as takeFrom } from '../../../cli/overrides.js';
+import { recipeJsonSchema } from '../../../components/config/index.js';
+import { recipeKeys, recipeSchema } from '../../../recipes/llm/recipe.js';
 
-test('dotted keys are overrides, in both spellings, and flags are left', () => {
+const takeOverrides = (argv: string[]) => takeFrom(argv, async () => recipeKeys);
+
+test('dotted keys are overrides, in both spellings, and flags are left', async () => {
   const argv = ['run', 'a.yaml', '--training.num_epochs=1', '--json', '--data.train.path', 'x.jsonl'];
-  expect(takeOverrides(argv)).toEqual({
+  expect(await takeOverrides(argv)).toEqual({
     rest: ['run', 'a.yaml', '--json'],
     overrides: ['training.num_epochs=1', 'data.train.path=x.jsonl'],
   });
 });
 
-test('a value may contain an equals sign and be negative', () => {
-  expect(takeOverrides(['plan', '--a.b=x=y', '--a.c', '-1']).overrides).toEqual(['a.b=x=y', 'a.c=-1']);
+test('a value may contain an equals sign and be negative', async () => {
+  expect((await takeOverrides(['plan', '--a.b=x=y', '--a.c', '-1'])).overrides).toEqual([
+    'a.b=x=y',
+    'a.c=-1',
+  ]);
 });
 
-test('a key without a value is true', () => {
-  expect(takeOverrides(['run', '--peft.rslora', '--json']).overrides).toEqual(['peft.rslora=true']);
+test('a key without a value is true', async () => {
+  expect((await takeOverrides(['run', '--peft.rslora', '--json'])).overrides).toEqual(['peft.rslora=true']);
 });
 
-test("a recipe's own top-level keys need no dot", () => {
-  expect(takeOverrides(['run', '--seed=3', '--new']).rest).toEqual(['run', '--new']);
+test.each(recipeKeys)("the recipe's own key %s needs no dot", async (key) => {
+  const argv = ['run', 'a.yaml', `--${key}=x`, '--new'];
+  expect(await takeOverrides(argv)).toEqual({ rest: ['run', 'a.yaml', '--new'], overrides: [`${key}=x`] });
 });
 
-test('a command without a recipe keeps its own flags of such names', () => {
+test('among them is every key of the schema', () => {
+  const { properties } = recipeJsonSchema(recipeSchema);
+  expect([...recipeKeys].sort()).toEqual(Object.keys(properties!).sort());
+});
+
+test.each(Object.entries({ run, start, plan, preview, validate }))(
+  '%s has no flag that is called as a recipe key',
+  (_, command) => {
+    expect(recipeKeys.filter((key) => command.usesFlag(key, 'original'))).toEqual([]);
+  },
+);
+
+test('a command without a recipe keeps its own flags of such names', async () => {
   const argv = ['generate', '--model', 'm', '--seed=3', '--prompt', 'Hello'];
-  expect(takeOverrides(argv)).toEqual({ rest: argv, overrides: [] });
+  expect(await takeOverrides(argv)).toEqual({ rest: argv, overrides: [] });
 });
