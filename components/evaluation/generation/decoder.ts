@@ -26,6 +26,10 @@ export class OnnxDecoder {
       interOpNumThreads: 1,
       // Lengths change with every step: a plan of allocations for each of them would only pile up.
       enableMemPattern: false,
+      // Idle threads wait 20 µs before they sleep, where the default waits a millisecond. A step has hundreds of short
+      // products: alone on two cores that is as fast as the default and 15 % faster than no waiting at all; beside other
+      // work, which the waiting would take the cores from, 1.6 × as fast as the default.
+      extra: { session: { intra_op: { spin_duration_us: '20' } } },
       logSeverityLevel: 3,
     }).catch((cause: Error) => {
       throw new ModelError(`${file}: ONNX Runtime cannot load it: ${cause.message}`, { cause });
