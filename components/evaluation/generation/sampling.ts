@@ -100,8 +100,9 @@ export class Sampler {
       if (!(logit >= threshold)) continue;
       const distance = (top - logit) * inverse;
       const step = (distance * resolution) | 0;
-      const rest = distance - step / resolution;
-      const weight = exponentials[step]! * (1 - rest * (1 - (rest / 2) * (1 - (rest / 3) * (1 - rest / 4))));
+      const rest = distance - step * (1 / resolution);
+      const weight =
+        exponentials[step]! * (1 - rest * (1 - rest * (1 / 2 - rest * (1 / 6 - rest * (1 / 24)))));
       ids[count] = id;
       weights[count] = weight;
       stepOf[count++] = step;
