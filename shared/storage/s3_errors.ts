@@ -60,7 +60,6 @@ export function isInterrupted(error: unknown): boolean {
 const remedies: Record<string, string> = {
   AccessDenied:
     'access denied: the credentials lack a permission (s3:GetObject, PutObject, DeleteObject, ListBucket)',
-  Forbidden: 'access denied: the credentials lack a permission (s3:GetObject, and ListBucket to see absence)',
   NoSuchBucket: 'there is no such bucket: create it, or correct the URI',
   NoSuchKey: 'there is no such object',
   NotFound: 'there is no such object',
@@ -75,6 +74,11 @@ const remedies: Record<string, string> = {
   EntityTooLarge: 'it is too large for the server',
 };
 
+/** An answer to HEAD has no body that could say which of the two it is. */
+const withoutReason =
+  'access denied: wrong credentials (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE), ' +
+  'or credentials without a permission (s3:GetObject, PutObject, DeleteObject, ListBucket)';
+
 /** A TemperError that names the place and the remedy; ServiceUnavailable where trying later may help. */
 export function explainS3(place: string, what: string, error: unknown): unknown {
   const found = fault(error);
@@ -86,6 +90,8 @@ export function explainS3(place: string, what: string, error: unknown): unknown 
   const remedy = remedies[name] ?? remedies[found.code ?? ''];
   if (remedy !== undefined)
     return new StorageError(`${place}: ${what}: ${remedy} (${name})`, { cause: error });
+  const refused = status(error) === 401 || status(error) === 403;
+  if (refused) return new StorageError(`${place}: ${what}: ${withoutReason}`, { cause: error });
   const unreachable =
     networkCode(found) !== undefined || found.name === 'TimeoutError' || (status(error) ?? 0) >= 500;
   if (unreachable) {

@@ -122,6 +122,11 @@ test('wrong credentials are a StorageError that says which variable to check', a
     const storage = await fresh();
     await expect(storage.write('k', Buffer.alloc(1))).rejects.toThrow(StorageError);
     await expect(storage.write('k', Buffer.alloc(1))).rejects.toThrow(/AWS_SECRET_ACCESS_KEY/);
+    // HEAD, whose answer says no more than 403.
+    await expect(storage.size('k')).rejects.toThrow(StorageError);
+    await expect(storage.size('k')).rejects.toThrow(
+      /s3:\/\/runs\/team\/run\d+\/k: .*access denied: wrong credentials .*AWS_SECRET_ACCESS_KEY/,
+    );
   } finally {
     Object.assign(process.env, server.env);
   }
