@@ -5,9 +5,8 @@
  *     const { plan, tensors, memory } = compileTraining({ graph, optimizer: { name: 'adamw', weightDecay: () => 0 } });
  */
 
-import { OutOfMemoryError } from '../shared/errors.js';
 import { GraphBuilder } from './builder.js';
-import { GraphError } from './error.js';
+import { ArenaTooLarge, GraphError } from './error.js';
 import type { Graph } from './graph.js';
 import { accumulateGradients } from './passes/accumulate.js';
 import { autodiff } from './passes/autodiff.js';
@@ -213,9 +212,7 @@ function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recomp
     const made = attempt(level);
     if (made.assembled.plan.arenaBytes <= mode.arenaBudget) return made;
     if (level >= most) {
-      throw new OutOfMemoryError(
-        `graph ${graph.name}: with every layer recomputed the arena still takes ${made.assembled.plan.arenaBytes} bytes of ${mode.arenaBudget} there are; use a smaller micro-batch or packed sequence`,
-      );
+      throw new ArenaTooLarge(graph.name, memoryReport(made.graph, made.assembled), mode.arenaBudget);
     }
   }
 }

@@ -4,16 +4,17 @@ import { type Model, type Weights, weightDTypes } from '../../components/models/
 import type { Optimizer } from '../../components/optim/index.js';
 import { type LinearModule, matchTargetModules, type PeftOptions } from '../../components/peft/index.js';
 import {
+  ArenaTooLarge,
   type Compiled,
   type CompiledTraining,
   compileTraining,
   compileValidation,
   type Graph,
-  GraphError,
   type LoraOptions,
   type OptimizerSpec,
 } from '../../graph/index.js';
 import { OutOfMemoryError } from '../../shared/errors.js';
+import { arenaDoesNotFit } from './memory.js';
 import type { Recipe } from './recipe.js';
 
 /** What a run compiles to, as far as it can be kept in a file. */
@@ -86,8 +87,8 @@ export function compilePlans({ graph, recipe, adapted, arenaBudget }: CompileReq
     const { graph: __, ...validation } = compileValidation({ ...options, trainable: () => peft === null });
     return { training: compiled, validation };
   } catch (error) {
-    if (error instanceof GraphError && /arena/.test(error.message))
-      throw new OutOfMemoryError(error.message, { cause: error });
+    if (error instanceof ArenaTooLarge)
+      throw new OutOfMemoryError(arenaDoesNotFit(error.memory, error.arenaBudget), { cause: error });
     throw error;
   }
 }

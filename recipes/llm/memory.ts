@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import type { MemoryForecast } from '../../contracts/index.js';
 import { createContext } from '../../engine/index.js';
+import type { MemoryReport } from '../../graph/index.js';
 import type { CompiledRun } from './compile.js';
 
 /** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
@@ -41,14 +42,47 @@ function workspaceBytes(compiled: CompiledRun): number {
 export function forecastMemory(compiled: CompiledRun): MemoryForecast {
   const { memory } = compiled.training;
   const arena = Math.max(memory.arena, compiled.validation?.memory.arena ?? 0);
-  const parts = {
+  const parts = { ...partsOf({ ...memory, arena }), workspace: workspaceBytes(compiled) };
+  return { ...parts, total: sum(parts) };
+}
+
+/** Bytes per rank of what the plan knows; the engine's scratch comes on top. */
+function partsOf(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'total'> {
+  return {
     weights: memory.frozen + memory.constants,
     trained: memory.trained,
     gradients: memory.gradients,
     optimizer: memory.moments,
-    arena,
-    workspace: workspaceBytes(compiled),
+    arena: memory.arena,
     snapshot: memory.trained + memory.moments,
   };
-  return { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) };
 }
+
+/** Why a run is refused: what it needs in all, what there is, and the largest parts. */
+export function doesNotFit({ total, ...parts }: MemoryForecast, limit: number): string {
+  return `the run needs ${gigabytes(total)} of memory and this host has ${gigabytes(limit)} to give: ${largest(parts)}. ${remedy}`;
+}
+
+/** The same where no choice of what to recompute left the arena within its budget. */
+export function arenaDoesNotFit(memory: MemoryReport, budget: number): string {
+  const parts = partsOf(memory);
+  return (
+    `with every layer recomputed the run needs ${gigabytes(sum(parts))} of memory, of which the arena (activations) may ` +
+    `take ${gigabytes(budget)} on this host: ${largest(parts)}. ${remedy}`
+  );
+}
+
+const remedy =
+  'Lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft) instead of all weights.';
+
+const largest = (parts: Readonly<Record<string, number>>) =>
+  Object.entries(parts)
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, 4)
+    .map(([name, bytes]) => `${name} ${gigabytes(bytes)}`)
+    .join(', ');
+
+const sum = (parts: Readonly<Record<string, number>>) =>
+  Object.values(parts).reduce((total, bytes) => total + bytes, 0);
+
+const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;

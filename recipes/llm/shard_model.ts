@@ -1,11 +1,11 @@
 import { checkFinite, type ResolvedModel } from '../../components/models/index.js';
-import type { MemoryForecast, RunReference, ShardedModel } from '../../contracts/index.js';
+import type { RunReference, ShardedModel } from '../../contracts/index.js';
 import { firstNonFinite } from '../../engine/index.js';
 import { digestOf } from '../../shared/digest.js';
 import { OutOfMemoryError } from '../../shared/errors.js';
 import type { StepHooks } from '../base/hooks.js';
 import { openRun } from '../base/run_folder.js';
-import { forecastMemory, memoryLimit, usableShare } from './memory.js';
+import { doesNotFit, forecastMemory, memoryLimit, usableShare } from './memory.js';
 import { resolveRunModel } from './model.js';
 import { compileRun } from './plan_cache.js';
 import type { Recipe } from './recipe.js';
@@ -52,19 +52,6 @@ export function arenaBudget(
   // Master, gradient, two moments, and the snapshot's copy of three of them.
   const trained = weights.reduce((sum, { shape }) => sum + elements(shape) * 4 * 7, 0);
   return Math.max(0, limit - (recipe.peft === null ? trained : 1.25 * frozen)) * 0.9;
-}
-
-function doesNotFit(memory: MemoryForecast, limit: number): string {
-  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
-  const { total, ...parts } = memory;
-  const largest = Object.entries(parts)
-    .sort(([, a], [, b]) => b - a)
-    .slice(0, 4)
-    .map(([name, bytes]) => `${name} ${gigabytes(bytes)}`);
-  return (
-    `the run needs ${gigabytes(total)} of memory and this host has ${gigabytes(limit)} to give: ${largest.join(', ')}. ` +
-    'Lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft) instead of all weights.'
-  );
 }
 
 const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);

@@ -1,0 +1,36 @@
+import { arenaDoesNotFit, doesNotFit } from '../../../recipes/llm/memory.js';
+
+const memory = {
+  frozen: 269_030_000,
+  trained: 19_537_920,
+  gradients: 19_537_920,
+  moments: 39_075_840,
+  constants: 1_048_576,
+  arena: 23_969_398_784,
+  arenaLowerBound: 23_000_000_000,
+  activationsPerLayer: 9_000_000,
+  total: 24_317_629_040,
+};
+
+test('an arena that cannot fit is refused in gigabytes, with its parts from the largest', () => {
+  expect(arenaDoesNotFit(memory, 17_084_188_431.36)).toBe(
+    'with every layer recomputed the run needs 24.38 GB of memory, of which the arena (activations) may take 17.08 GB ' +
+      'on this host: arena 23.97 GB, weights 0.27 GB, snapshot 0.06 GB, optimizer 0.04 GB. ' +
+      'Lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft) instead of all weights.',
+  );
+});
+
+test('so is a run whose forecast is beyond the host', () => {
+  const parts = {
+    weights: 5e9,
+    trained: 0,
+    gradients: 0,
+    optimizer: 0,
+    arena: 3e9,
+    workspace: 1e9,
+    snapshot: 0,
+  };
+  expect(doesNotFit({ ...parts, total: 9e9 }, 8e9)).toContain(
+    'needs 9.00 GB of memory and this host has 8.00 GB to give: weights 5.00 GB, arena 3.00 GB, workspace 1.00 GB',
+  );
+});
