@@ -52,7 +52,10 @@ beforeAll(async () => {
 test('--help names every command and ends with 0', async () => {
   const { code, stdout } = await temper(['--help']);
   expect(code).toBe(0);
-  const commands = 'run start watch worker score plan preview validate export schema doctor'.split(' ');
+  const commands =
+    'run start watch worker score evaluate generate chat plan preview validate export schema doctor'.split(
+      ' ',
+    );
   expect(commands.filter((command) => !new RegExp(`\\b${command}\\b`).test(stdout))).toEqual([]);
 });
 
