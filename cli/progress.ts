@@ -33,6 +33,7 @@ export class ProgressDisplay {
   readonly #live: boolean;
   #shown = false;
   #lastLine = '';
+  #doing = '';
   #lastAt = 0;
 
   /** @param interval milliseconds between plain lines where there is no terminal */
@@ -65,10 +66,14 @@ export class ProgressDisplay {
     if (this.#live) {
       this.#stream.write(`\r\x1b[2K${text}`.slice(0, this.#columns() + 5));
       this.#shown = true;
-    } else if (Date.now() - this.#lastAt >= this.interval) {
-      this.#lastAt = Date.now();
-      this.#stream.write(`${text}\n`);
+      return;
     }
+    // Counts are told now and then; what is being done, and waited for, is told as soon as it is something else.
+    const doing = text.replace(/\d+/g, '#');
+    if (doing === this.#doing && Date.now() - this.#lastAt < this.interval) return;
+    this.#doing = doing;
+    this.#lastAt = Date.now();
+    this.#stream.write(`${text}\n`);
   }
 
   /** A line of its own above the bar. */

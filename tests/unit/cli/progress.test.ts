@@ -1,0 +1,22 @@
+import { ProgressDisplay } from '../../../cli/progress.js';
+
+/** A display without a terminal, whose interval never ends, and what it wrote. */
+function plainDisplay(): { display: ProgressDisplay; lines: () => string[] } {
+  const written: string[] = [];
+  const stream = { isTTY: false, write: (text: string) => written.push(text) > 0 };
+  const display = new ProgressDisplay(stream as unknown as NodeJS.WriteStream, Number.POSITIVE_INFINITY);
+  return { display, lines: () => written.join('').split('\n').slice(0, -1) };
+}
+
+test('without a terminal every new thing that is done or waited for is a line', () => {
+  const { display, lines } = plainDisplay();
+  display.status('preparing the model');
+  display.status('waiting for a host with a free slot');
+  expect(lines()).toEqual(['preparing the model', 'waiting for a host with a free slot']);
+});
+
+test('without a terminal what differs in its counts alone is a line once an interval', () => {
+  const { display, lines } = plainDisplay();
+  for (const count of [1, 20, 300]) display.status(`preparing data: train: ${count} documents (${count} %)`);
+  expect(lines()).toEqual(['preparing data: train: 1 documents (1 %)']);
+});
