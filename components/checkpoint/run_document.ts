@@ -150,6 +150,7 @@ async function beginAfresh(folder: Storage, run: string): Promise<void> {
     for (let older = 1; older <= generation; older += 1) await folder.deletePrefix(`g${older}/`);
     break;
   }
+  for (const prefix of ['evaluation/', 'samples/']) await folder.deletePrefix(prefix);
   await folder.delete('metrics.jsonl');
 }
 

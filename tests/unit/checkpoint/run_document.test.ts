@@ -70,12 +70,14 @@ test('keys are compared by value, whatever their order, and null equals absence'
   expect(differingKeys({ a: { y: [1, 2] } }, { a: { y: [2, 1] } }, ['a.y'])).toEqual(['a.y']);
 });
 
-test('beginning afresh drops checkpoints and metrics, keeps what was published, and fences the old run', async () => {
+test('beginning afresh drops checkpoints, metrics and evaluations, keeps what was published, and fences the old run', async () => {
   const folder = await newRun(root);
   await claimRun(folder, claimOf('a'));
   const old = await newSaver(folder);
   await save(old, 10);
   await folder.write('metrics.jsonl', Buffer.from('{}\n'));
+  await folder.write('evaluation/history.json', Buffer.from('{}'));
+  await folder.write('samples/samples.jsonl', Buffer.from('{}\n'));
   await folder.write('final/config.json', Buffer.from('{}'));
   expect((await claimRun(folder, claimOf('a', { fresh: true }))).kind).toBe('new');
   expect(await newestSound(folder)).toEqual({ entry: null, damage: [] });
