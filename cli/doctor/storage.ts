@@ -20,11 +20,12 @@ export async function checkStorage({ roots, cache }: StorageRoots): Promise<Find
   return findings;
 }
 
-/** Writes, reads back and deletes a small object. */
+/** Writes, reads back and deletes a small object: there, or where the folder would be made. Nothing stays behind. */
 async function checkPlace(name: string, uri: string, variable: string): Promise<Finding> {
   const key = `.doctor-${randomUUID()}`;
+  const probed = isS3(uri) ? uri : existingAncestor(uri);
   try {
-    const storage = await openStorage(uri, { roots: null });
+    const storage = await openStorage(probed, { roots: null });
     await storage.write(key, Buffer.from(key));
     const back = (await storage.read(key)).toString();
     await storage.delete(key);
@@ -33,12 +34,20 @@ async function checkPlace(name: string, uri: string, variable: string): Promise<
     return fail(name, `${uri}: ${reason(error)}`, `make it writable, or name another place in ${variable}`);
   }
   if (isS3(uri)) return ok(name, `${uri}: can be written`);
-  const { bavail, bsize } = await statfs(uri);
+  const { bavail, bsize } = await statfs(probed);
   const free = bavail * bsize;
-  const detail = `${uri}: ${(free / 1e9).toFixed(1)} GB free`;
+  const absent = probed === uri ? '' : ', and is made when it is first written to';
+  const detail = `${uri}: ${(free / 1e9).toFixed(1)} GB free${absent}`;
   return free >= leastSpace
     ? ok(name, detail)
     : warn(name, detail, `free some space, or name another place in ${variable}`);
+}
+
+/** The folder itself, or the nearest one above it that exists. */
+function existingAncestor(folder: string): string {
+  let at = folder;
+  while (!existsSync(at) && path.dirname(at) !== at) at = path.dirname(at);
+  return at;
 }
 
 /** Says which credentials are present, never what they are. */

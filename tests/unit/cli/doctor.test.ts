@@ -1,3 +1,5 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import path from 'node:path';
 import { checkMemory, checkNode } from '../../../cli/doctor/machine.js';
 import { checkCredentials, checkStorage } from '../../../cli/doctor/storage.js';
 import { usesColor } from '../../../cli/terminal.js';
@@ -34,6 +36,16 @@ test('a root that cannot be written fails with the variable that names it', asyn
     ['storage root', 'fail'],
   ]);
   expect(findings[1]!.remedy).toContain('TEMPER_ROOTS');
+});
+
+test('places that do not exist, or hold nothing, stay as they are', async () => {
+  const [empty, absent] = [path.join(cache, 'empty'), path.join(cache, 'absent')];
+  await mkdir(empty);
+  const findings = await checkStorage({ roots: [empty, path.join(absent, 'root')], cache: absent });
+  expect(findings.map(({ status }) => status)).not.toContain('fail');
+  expect(findings[0]!.detail).toContain('made when it is first written to');
+  expect(await readdir(cache)).toEqual(['empty']);
+  expect(await readdir(empty)).toEqual([]);
 });
 
 test('NO_COLOR and a dumb terminal switch colours off, FORCE_COLOR on', () => {
