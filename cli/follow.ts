@@ -1,5 +1,10 @@
 /** Follows a run's workflow: what its activities report, what its timeline records, and how it ends. */
-import { defaultPayloadConverter, type WorkflowHandle } from '@temporalio/client';
+import {
+  defaultPayloadConverter,
+  isGrpcServiceError,
+  ServiceError,
+  type WorkflowHandle,
+} from '@temporalio/client';
 import {
   type FinetuneResult,
   finetuneResultSchema,
@@ -8,6 +13,7 @@ import {
   type RunStatus,
   type TimelineEntry,
 } from '../contracts/index.js';
+import { ServiceUnavailable } from '../shared/errors.js';
 import type { ProgressDisplay } from './progress.js';
 import { duration } from './progress.js';
 
@@ -30,8 +36,8 @@ export async function follow(
   display: ProgressDisplay,
   signal: AbortSignal,
 ): Promise<FinetuneResult | null> {
-  const outcome = handle.result().then(
-    (value) => ({ value: value as unknown }),
+  const outcome = resultOf(handle, signal).then(
+    (value) => ({ value }),
     (error: unknown) => ({ error }),
   );
   const watcher = new Watcher(handle, display);
@@ -49,6 +55,30 @@ export async function follow(
     }
     // A server that is away for a while does not end the watching: the run goes on without us.
     await watcher.look().catch(() => undefined);
+  }
+}
+
+/** ms for which a server may be away before the watching ends. */
+const patience = 600_000;
+
+/** The workflow's result or failure, through outages of the server. Throws ServiceUnavailable when one lasts too long. */
+async function resultOf(handle: WorkflowHandle, signal: AbortSignal): Promise<unknown> {
+  let failingSince: number | null = null;
+  for (;;) {
+    const asked = Date.now();
+    try {
+      return await handle.result();
+    } catch (error) {
+      if (!isGrpcServiceError(error) && !(error instanceof ServiceError)) throw error;
+      // A long poll that the server let expire is no outage.
+      failingSince = Date.now() - asked > 30_000 ? Date.now() : (failingSince ?? asked);
+      if (Date.now() - failingSince > patience)
+        throw new ServiceUnavailable(
+          `Temporal has not answered for ${patience / 60_000} minutes (${error.message}); the run goes on where its worker is`,
+        );
+      await pause(1000, signal);
+      if (signal.aborted) throw error;
+    }
   }
 }
 

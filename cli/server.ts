@@ -17,7 +17,8 @@ export interface Session extends Connected {
 export async function openSession(): Promise<Session> {
   const config = await loadConfig();
   installRuntime(config);
-  if (config.connection().connectionOptions.address !== undefined) {
+  // An empty variable counts as none, as in a shell script that clears it.
+  if (config.connection().connectionOptions.address) {
     const connected = await connect(config, null);
     return { ...connected, config, embedded: false, ui: null, close: () => connected.connection.close() };
   }

@@ -1,12 +1,22 @@
 /** From a recipe file to a started workflow. */
 import path from 'node:path';
-import type { WorkflowHandle } from '@temporalio/client';
+import { defaultPayloadConverter, type WorkflowHandle, WorkflowNotFoundError } from '@temporalio/client';
 import { readRunDocument } from '../components/checkpoint/index.js';
 import { composeRecipe } from '../components/config/index.js';
-import { queryNames, type RunStatus, type Submission, workflowType } from '../contracts/index.js';
+import {
+  ownPool,
+  ownQueue,
+  queryNames,
+  type RunStatus,
+  type Submission,
+  submissionSchema,
+  workflowType,
+} from '../contracts/index.js';
 import { recipeSchema } from '../recipes/llm/recipe.js';
+import { canonicalJson } from '../shared/digest.js';
 import { UsageError } from '../shared/errors.js';
 import { canonicalUri, openStorage } from '../shared/storage/index.js';
+import { isServed } from './pollers.js';
 import type { Session } from './server.js';
 
 export interface Order {
@@ -27,7 +37,7 @@ export async function orderFrom(
   const outputDir = document.output_dir == null ? path.posix.join('runs', name) : String(document.output_dir);
   return {
     id: options.id ?? name,
-    submission: { version: 1, recipe: document, base, fresh: options.fresh },
+    submission: { version: 1, recipe: document, base, pool: null, fresh: options.fresh },
     outputDir: outputDir.includes('${') ? null : canonicalUri(outputDir, base),
   };
 }
@@ -44,32 +54,100 @@ export async function refuseCompleted({ id, outputDir, submission }: Order): Pro
   );
 }
 
-/** Starts the run's workflow, or attaches to it while it runs. Throws UsageError when that one writes to another folder. */
+/** Where a run goes on: its workflow, and the queue that this client must serve itself, null where a worker does. */
+export interface Placed {
+  handle: WorkflowHandle;
+  ownQueue: string | null;
+  /** Whether an open workflow goes on with a recipe that is not this one. */
+  otherRecipe: boolean;
+}
+
+/** Starts the run's workflow on the workers' queue, or attaches while it is open. Throws UsageError when that one writes to another folder. */
 export async function submit(session: Session, order: Order): Promise<WorkflowHandle> {
-  const { client, config } = session;
-  if (!order.submission.fresh) await refuseOtherFolder(session, order);
+  const { fresh } = order.submission;
+  if (!fresh) await openWorkflow(session, order);
+  return begin(session, order, session.config.taskQueue, fresh ? 'TERMINATE_EXISTING' : 'USE_EXISTING');
+}
+
+/**
+ * Has the run go on wherever somebody serves it: where it is, on the workers' queue, or else on a queue of its own that
+ * the caller serves. A workflow that nobody serves is parked: with the same recipe it goes on, otherwise a new one takes
+ * over its folder, which judges the changes. Throws UsageError when an open one writes to another folder.
+ */
+export async function place(session: Session, order: Order): Promise<Placed> {
+  const { id, submission } = order;
+  const own = ownQueue(id);
+  const open = submission.fresh ? null : await openWorkflow(session, order);
+  if (open !== null && (await isServed(session, open.taskQueue))) {
+    const ownWorker = open.taskQueue === own ? own : null;
+    return { handle: open.handle, ownQueue: ownWorker, otherRecipe: !sameRecipe(open.input, submission) };
+  }
+  const shared = await isServed(session, session.config.taskQueue);
+  const taskQueue = shared ? session.config.taskQueue : own;
+  const placed: Order = { ...order, submission: { ...submission, pool: shared ? null : ownPool(id) } };
+  const goesOn = open !== null && open.taskQueue === taskQueue && sameRecipe(open.input, submission);
+  const replaces = submission.fresh || (open !== null && !goesOn);
+  const handle = await begin(session, placed, taskQueue, replaces ? 'TERMINATE_EXISTING' : 'USE_EXISTING');
+  return { handle, ownQueue: shared ? null : own, otherRecipe: false };
+}
+
+function begin(
+  { client }: Session,
+  { id, submission }: Order,
+  taskQueue: string,
+  workflowIdConflictPolicy: 'TERMINATE_EXISTING' | 'USE_EXISTING',
+): Promise<WorkflowHandle> {
   return client.workflow.start(workflowType, {
-    workflowId: order.id,
-    taskQueue: config.taskQueue,
-    args: [order.submission],
-    workflowIdConflictPolicy: order.submission.fresh ? 'TERMINATE_EXISTING' : 'USE_EXISTING',
-    staticSummary: `fine-tune ${String((order.submission.recipe.model as { name?: unknown } | undefined)?.name ?? '')}`,
+    workflowId: id,
+    taskQueue,
+    args: [submission],
+    workflowIdConflictPolicy,
+    staticSummary: `fine-tune ${String((submission.recipe.model as { name?: unknown } | undefined)?.name ?? '')}`,
   });
 }
 
-async function refuseOtherFolder({ client }: Session, { id, outputDir }: Order): Promise<void> {
+interface OpenWorkflow {
+  handle: WorkflowHandle;
+  taskQueue: string;
+  /** What it was started with. */
+  input: unknown;
+}
+
+/** The run's workflow where one is open. Throws UsageError when it writes to another folder. */
+async function openWorkflow(session: Session, { id, outputDir }: Order): Promise<OpenWorkflow | null> {
+  const { client, namespace } = session;
   const handle = client.workflow.getHandle(id);
-  const running = await handle.describe().then(
-    (description) => description.status.name === 'RUNNING',
-    () => false,
-  );
-  if (!running || outputDir === null) return;
+  const description = await handle.describe().catch((error: unknown) => {
+    if (error instanceof WorkflowNotFoundError) return null;
+    throw error;
+  });
+  if (description?.status.name !== 'RUNNING') return null;
   // A workflow that nobody serves cannot answer; `admit` will judge it then.
-  const status = await client
-    .withDeadline(Date.now() + 2000, () => handle.query<RunStatus>(queryNames.progress))
-    .catch(() => null);
-  if (status?.outputDir == null || status.outputDir === outputDir) return;
-  throw new UsageError(
-    `the run '${id}' is under way and writes to ${status.outputDir}, not to ${outputDir}: wait for it, stop it, or choose another name`,
+  const status = (await isServed(session, description.taskQueue))
+    ? await client
+        .withDeadline(Date.now() + 2000, () => handle.query<RunStatus>(queryNames.progress))
+        .catch(() => null)
+    : null;
+  if (outputDir !== null && status?.outputDir != null && status.outputDir !== outputDir) {
+    throw new UsageError(
+      `the run '${id}' is under way and writes to ${status.outputDir}, not to ${outputDir}: wait for it, stop it, or choose another name`,
+    );
+  }
+  const { history } = await client.workflowService.getWorkflowExecutionHistory({
+    namespace,
+    execution: { workflowId: id, runId: description.runId },
+    maximumPageSize: 1,
+  });
+  const [payload] = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+  const input: unknown = payload === undefined ? null : defaultPayloadConverter.fromPayload(payload);
+  return { handle, taskQueue: description.taskQueue, input };
+}
+
+/** Whether a workflow's input is the same recipe from the same folder. */
+function sameRecipe(input: unknown, { recipe, base }: Submission): boolean {
+  const parsed = submissionSchema.safeParse(input);
+  return (
+    parsed.success &&
+    canonicalJson({ recipe: parsed.data.recipe, base: parsed.data.base }) === canonicalJson({ recipe, base })
   );
 }

@@ -13,6 +13,8 @@ export const submissionSchema = z.strictObject({
   recipe: z.record(z.string(), z.unknown()),
   /** Where paths in the recipe start. Null: the worker's first root. */
   base: uriSchema.nullable(),
+  /** Pool that serves the run in place of the recipe's; null: the recipe's. */
+  pool: z.string().min(1).nullable(),
   /** Begin afresh although the run's folder holds a completed or resumable run. */
   fresh: z.boolean(),
 });

@@ -46,7 +46,17 @@ export type TemperConfigInput = z.input<typeof configSchema>;
 export function defineConfig(config: TemperConfigInput): TemperConfig {
   const parsed = configSchema.safeParse(config);
   if (!parsed.success) throw new UsageError(`temporal.config.ts: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
+  const { register } = parsed.data;
+  let registered: Promise<void> | null = null;
+  const once = async () => register();
+  return {
+    ...parsed.data,
+    // A command and the worker that it starts in place both ask for it.
+    register: () => {
+      registered ??= once();
+      return registered;
+    },
+  };
 }
 
 /** The configuration of this installation. */

@@ -12,7 +12,7 @@ import { workflowBundle } from './workflow_bundle.js';
 export async function startControl(
   connected: Connected,
   config: TemperConfig,
-  log: (text: string) => void,
+  { taskQueue, log }: { taskQueue: string | null; log: (text: string) => void },
 ): Promise<ServedWorker> {
   if (!existsSync(workflowBundle)) {
     throw new TemperError('SetupError', `${workflowBundle} is missing: run 'npm run setup'`);
@@ -23,7 +23,7 @@ export async function startControl(
     {
       connection: connected.connection,
       namespace: connected.namespace,
-      taskQueue: config.taskQueue,
+      taskQueue: taskQueue ?? config.taskQueue,
       workflowBundle: { codePath: workflowBundle },
       activities: { ...controlActivities({ roots, searchAttributes }) },
       maxCachedWorkflows: config.worker.maxCachedWorkflows,

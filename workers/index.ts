@@ -20,6 +20,8 @@ export interface RunWorkerOptions {
   devices: string;
   /** Null: the configuration's. */
   pool: string | null;
+  /** Of workflows; null: the configuration's. */
+  taskQueue: string | null;
   /** Null: what the configuration names. */
   address: string | null;
   /** For notices about workers that were replaced. */
@@ -47,7 +49,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle
   const connected = await connect(config, options.address);
   const records = recordsFolder(resolveRoots(config.storageRoots).cache);
   const control: ServedWorker | null =
-    options.role === 'host' ? null : await startControl(connected, config, options.log);
+    options.role === 'host' ? null : await startControl(connected, config, options);
   const pool = options.pool ?? config.pool;
   const host =
     options.role === 'control'

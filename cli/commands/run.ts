@@ -1,3 +1,4 @@
+import { ownPool } from '../../contracts/index.js';
 import { onStopSignal, runWorker, type WorkerHandle } from '../../workers/index.js';
 import type { RunFlags } from '../commands.js';
 import type { Context } from '../context.js';
@@ -8,7 +9,7 @@ import { isServed } from '../pollers.js';
 import { ProgressDisplay } from '../progress.js';
 import { printResult } from '../result.js';
 import { openSession, type Session } from '../server.js';
-import { orderFrom, refuseCompleted, submit } from '../submit.js';
+import { orderFrom, place, refuseCompleted } from '../submit.js';
 
 export async function run(this: Context, flags: RunFlags, recipe: string): Promise<void> {
   const order = await orderFrom(recipe, {
@@ -21,11 +22,17 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
   const display = new ProgressDisplay(process.stderr);
   const stop = new AbortController();
   const forget = onStopSignal(() => stop.abort());
-  let worker: WorkerHandle | null = null;
+  let service: Service | null = null;
   try {
-    const handle = await submit(session, order);
+    const { handle, ownQueue, otherRecipe } = await place(session, order);
     if (session.ui !== null) display.note(`Temporal UI: ${session.ui}`);
-    if (!(await isServed(session, session.config.taskQueue))) worker = await serve(session, display);
+    if (otherRecipe) {
+      display.note(
+        `the run '${order.id}' is under way with another recipe, and goes on with that one; stop it first to change it`,
+      );
+    }
+    if (ownQueue !== null) service = new Service(session, order.id, ownQueue, display);
+    await service?.look();
     const result = await follow(handle, display, stop.signal).catch((error: unknown) => {
       throw runFailure(error, order.id);
     });
@@ -34,27 +41,78 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
       return;
     }
     process.exitCode = exitCodes.interrupted;
-    if (worker !== null) display.note('saving a checkpoint …');
-    await worker?.stop();
-    const again = `temper run ${recipe}`;
-    display.note(
-      worker === null
-        ? `detached: the run '${order.id}' goes on where its worker is. Follow it with: temper watch ${order.id}`
-        : `the run '${order.id}' is parked. Go on with: ${again}`,
-    );
+    if (service?.serves !== true) {
+      display.note(
+        `detached: the run '${order.id}' goes on where its worker is. Follow it with: temper watch ${order.id}`,
+      );
+      return;
+    }
+    display.note('saving a checkpoint …');
+    await service.stop();
+    const again = [
+      'temper run',
+      recipe,
+      ...(flags.id === undefined ? [] : ['--id', flags.id]),
+      ...this.overrides.map((override) => `--${override}`),
+    ];
+    display.note(`the run '${order.id}' is parked. Go on with: ${again.map(quoted).join(' ')}`);
   } finally {
     forget();
-    await worker?.stop();
+    await service?.stop();
     await session.close();
   }
 }
 
-function serve(session: Session, display: ProgressDisplay): Promise<WorkerHandle> {
-  return runWorker({
-    role: 'all',
-    devices: 'auto',
-    pool: null,
-    address: session.address,
-    log: (text) => display.note(text),
-  });
+/** ms between looks whether the process that serves the run is still there. */
+const lookInterval = 3000;
+
+/** A worker in this process for a run's own queue, as soon as no other process serves that. */
+class Service {
+  private worker: WorkerHandle | null = null;
+  private stopped = false;
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    private readonly session: Session,
+    private readonly run: string,
+    private readonly taskQueue: string,
+    private readonly display: ProgressDisplay,
+  ) {}
+
+  get serves(): boolean {
+    return this.worker !== null;
+  }
+
+  /** Serves where nobody does; otherwise looks again from time to time. */
+  async look(): Promise<void> {
+    if (await isServed(this.session, this.taskQueue)) this.lookLater();
+    else await this.serve();
+  }
+
+  private lookLater(): void {
+    if (this.stopped) return;
+    this.timer = setTimeout(() => void this.look().catch(() => this.lookLater()), lookInterval);
+  }
+
+  private async serve(): Promise<void> {
+    if (this.stopped) return;
+    this.worker = await runWorker({
+      role: 'all',
+      devices: 'auto',
+      pool: ownPool(this.run),
+      taskQueue: this.taskQueue,
+      address: this.session.address,
+      log: (text) => this.display.note(text),
+    });
+    if (this.stopped) await this.worker.stop();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    await this.worker?.stop();
+  }
 }
+
+const quoted = (word: string): string =>
+  /^[\w./:=@%+,-]+$/.test(word) || word === 'temper run' ? word : `'${word.replaceAll("'", "'\\''")}'`;

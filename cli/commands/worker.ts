@@ -7,7 +7,7 @@ export async function worker(this: Context, flags: WorkerFlags): Promise<void> {
   const session = await openSession();
   try {
     const log = (text: string) => void process.stderr.write(`${text}\n`);
-    const handle = await runWorker({ ...flags, address: session.address, log });
+    const handle = await runWorker({ ...flags, taskQueue: null, address: session.address, log });
     log(
       `serving ${flags.role} at ${handle.address} (namespace '${handle.namespace}')` +
         `${handle.queue === null ? '' : ` as ${handle.queue}`}; end with Ctrl-C or SIGTERM`,

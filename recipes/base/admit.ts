@@ -31,7 +31,7 @@ export interface AdmitInfo {
  * @throws InvalidRecipe with every problem at once; CheckpointError where the folder is another run's
  */
 export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> {
-  const { loaded, fresh } = await readInput(input, info);
+  const { loaded, fresh, pool } = await readInput(input, info);
   const recipe = loaded.value as Recipe;
   const outputDir = canonicalUri(recipe.output_dir ?? path.posix.join('runs', recipe.name), loaded.base);
   const storage = await openStorage(outputDir, { roots: info.roots });
@@ -53,7 +53,7 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
     run,
     model: recipe.model.name,
     epochs: recipe.training.num_epochs,
-    pool: recipe.pool,
+    pool: pool ?? recipe.pool,
     evaluatesEpochs: recipe.evaluation.tasks.some(({ when }) => when === 'epoch'),
   };
   if (claimed.kind === 'completed') return { ...admitted, completed: claimed.document.result };
@@ -70,7 +70,7 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
 async function readInput(
   input: unknown,
   info: AdmitInfo,
-): Promise<{ loaded: LoadedRecipe<Recipe>; fresh: boolean }> {
+): Promise<{ loaded: LoadedRecipe<Recipe>; fresh: boolean; pool: string | null }> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     throw invalid(
       `the workflow's input must be a recipe as an object, or {"recipe": "<uri>"}, not ${kindOf(input)}`,
@@ -80,10 +80,11 @@ async function readInput(
   const options = { schema: recipeSchema, base };
   const submission = submissionSchema.safeParse(input);
   if (submission.success) {
-    const { recipe, fresh } = submission.data;
+    const { recipe, fresh, pool } = submission.data;
     return {
       loaded: await loadRecipe({ recipe }, { ...options, base: submission.data.base ?? base }),
       fresh,
+      pool,
     };
   }
   const reference = recipeReferenceSchema.safeParse(input);
@@ -92,9 +93,11 @@ async function readInput(
     const folder = uri.slice(0, uri.lastIndexOf('/'));
     const storage = await openStorage(folder, { roots: info.roots });
     const text = await readText(storage, uri.slice(folder.length + 1));
-    return { loaded: await loadRecipe({ text }, { ...options, base: storage.uri }), fresh: false };
+    const loaded = await loadRecipe({ text }, { ...options, base: storage.uri });
+    return { loaded, fresh: false, pool: null };
   }
-  return { loaded: await loadRecipe({ recipe: input as Record<string, unknown> }, options), fresh: false };
+  const loaded = await loadRecipe({ recipe: input as Record<string, unknown> }, options);
+  return { loaded, fresh: false, pool: null };
 }
 
 async function readText(storage: Storage, key: string): Promise<string> {

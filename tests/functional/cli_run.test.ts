@@ -1,0 +1,117 @@
+/** `temper run` on its embedded server: parked, killed, run beside others, and with a recipe that was changed meanwhile. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { findTemporalCli } from '../../infra/temporal/server_process.js';
+import { temporaryFolder } from '../support/temporary_folder.js';
+import { writeTinyModel } from '../support/tiny_model.js';
+
+const bin = path.resolve(import.meta.dirname, '../../../bin/temper');
+const folder = temporaryFolder();
+const temporal = findTemporalCli();
+const file = path.join(folder, 'recipe.yaml');
+
+class Command {
+  stdout = '';
+  stderr = '';
+  readonly ended: Promise<number | null>;
+  private readonly child: ChildProcess;
+
+  constructor(...parameters: string[]) {
+    const env = {
+      ...process.env,
+      TEMPER_CACHE: path.join(folder, 'cache'),
+      TEMPORAL_CLI: temporal,
+      TEMPORAL_ADDRESS: '',
+    };
+    this.child = spawn(bin, parameters, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.ended = new Promise((resolve) => this.child.on('close', resolve));
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
+  /** Waits for a line of stderr. */
+  async says(pattern: RegExp): Promise<void> {
+    while (!pattern.test(this.stderr)) {
+      if (this.child.exitCode !== null) throw new Error(`it ended without ${pattern}: ${this.stderr}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+const run = (name: string, ...more: string[]) =>
+  new Command('run', 'recipe.yaml', `--name=${name}`, '--json', ...more);
+
+const stepsOf = (name: string): number[] =>
+  readFileSync(path.join(folder, 'runs', name, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { step: number }).step);
+
+const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
+
+beforeAll(async () => {
+  await writeTinyModel(path.join(folder, 'model'));
+  writeFileSync(
+    file,
+    'name: tiny\nmodel: {name: ./model}\n' +
+      'data:\n  train: {dataset_type: mock, documents: 400}\n  packed_sequence_size: 64\n' +
+      'training: {precision: fp32, num_epochs: 1000}\ncheckpoint: {every_steps: 20}\n',
+  );
+});
+
+test('a parked run goes on when it is run again, and a changed one is judged by its keys', async () => {
+  const first = run('parked');
+  await first.says(/step [1-9]/);
+  first.kill('SIGINT');
+  expect(await first.ended).toBe(130);
+  expect(first.stderr).toContain('parked. Go on with: temper run recipe.yaml --name=parked');
+
+  // Another run does not wait for the parked one, nor serve it.
+  const other = run('other', '--training.max_steps=5');
+  expect(await other.ended).toBe(0);
+  const parkedAt = stepsOf('parked').length;
+
+  const reseeded = run('parked', '--seed=9');
+  expect(await reseeded.ended).toBe(1);
+  expect(reseeded.stderr).toContain('cannot go on with another seed');
+  expect(stepsOf('parked')).toHaveLength(parkedAt);
+
+  const shorter = run('parked', `--training.max_steps=${parkedAt + 7}`);
+  expect(await shorter.ended).toBe(0);
+  expect(JSON.parse(shorter.stdout)).toMatchObject({ state: 'completed', steps: parkedAt + 7 });
+  expect(stepsOf('parked')).toEqual(upTo(parkedAt + 7));
+}, 120_000);
+
+test('who follows a run takes it over when the process that served it is killed', async () => {
+  const server = run('followed', '--training.max_steps=3000');
+  await server.says(/step [1-9]/);
+  const follower = run('followed', '--training.max_steps=3000');
+  await follower.says(/step [1-9]/);
+  server.kill('SIGKILL');
+  await server.ended;
+  await follower.says(/host lost at step[\s\S]*host granted/);
+  follower.kill('SIGINT');
+  expect(await follower.ended).toBe(130);
+  expect(follower.stderr).toContain('parked');
+}, 120_000);
+
+test('one that asks for another recipe while a run is under way is told so', async () => {
+  const server = run('busy');
+  await server.says(/step [1-9]/);
+  const follower = run('busy', '--seed=9');
+  await follower.says(/under way with another recipe/);
+  follower.kill('SIGINT');
+  expect(await follower.ended).toBe(130);
+  expect(follower.stderr).toContain('detached');
+  server.kill('SIGINT');
+  expect(await server.ended).toBe(130);
+}, 120_000);
