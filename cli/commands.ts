@@ -2,6 +2,13 @@
 import { buildCommand, numberParser } from '@stricli/core';
 import type { Context } from './context.js';
 
+/** Commands that read recipes know what temporal.config.ts registers. */
+async function extended<Command>(load: () => Promise<Command>): Promise<Command> {
+  const { loadConfig } = await import('../workers/config.js');
+  await (await loadConfig()).register();
+  return load();
+}
+
 const recipeArgument = {
   kind: 'tuple',
   parameters: [{ brief: 'recipe file', placeholder: 'RECIPE.yaml', parse: String }],
@@ -31,7 +38,7 @@ export interface RunFlags {
 }
 
 export const run = buildCommand<RunFlags, [string], Context>({
-  loader: async () => (await import('./commands/run.js')).run,
+  loader: async () => (await extended(() => import('./commands/run.js'))).run,
   parameters: { flags: { json: jsonFlag, new: newFlag, id: idFlag }, positional: recipeArgument },
   docs: {
     brief: 'Run a recipe and follow it to its end',
@@ -43,7 +50,7 @@ export const run = buildCommand<RunFlags, [string], Context>({
 });
 
 export const start = buildCommand<RunFlags, [string], Context>({
-  loader: async () => (await import('./commands/start.js')).start,
+  loader: async () => (await extended(() => import('./commands/start.js'))).start,
   parameters: { flags: { json: jsonFlag, new: newFlag, id: idFlag }, positional: recipeArgument },
   docs: { brief: 'Start a recipe and return at once' },
 });
@@ -129,7 +136,7 @@ export interface EvaluateFlags {
 }
 
 export const evaluate = buildCommand<EvaluateFlags, [], Context>({
-  loader: async () => (await import('./commands/evaluate.js')).evaluate,
+  loader: async () => (await extended(() => import('./commands/evaluate.js'))).evaluate,
   parameters: {
     flags: {
       model: { kind: 'parsed', parse: String, brief: 'model folder, .gguf file or Hugging Face id' },
@@ -194,7 +201,7 @@ const answeringFlags = {
   precision: {
     kind: 'enum',
     values: ['fp32', 'fp16'],
-    brief: 'of weights and activations; fp16 takes half the memory, and on most CPUs more time',
+    brief: 'of exported weights and of activations; fp16 halves the export',
     default: 'fp32',
   },
   maxNewTokens: {
@@ -305,7 +312,7 @@ export interface PlanFlags {
 }
 
 export const plan = buildCommand<PlanFlags, [string], Context>({
-  loader: async () => (await import('./commands/plan.js')).plan,
+  loader: async () => (await extended(() => import('./commands/plan.js'))).plan,
   parameters: {
     flags: {
       json: jsonFlag,
@@ -321,7 +328,7 @@ export interface PreviewFlags {
 }
 
 export const preview = buildCommand<PreviewFlags, [string], Context>({
-  loader: async () => (await import('./commands/preview.js')).preview,
+  loader: async () => (await extended(() => import('./commands/preview.js'))).preview,
   parameters: {
     flags: {
       rows: { kind: 'parsed', parse: numberParser, brief: 'rows of each dataset to show', default: '3' },
@@ -332,7 +339,7 @@ export const preview = buildCommand<PreviewFlags, [string], Context>({
 });
 
 export const validate = buildCommand<{ json: boolean }, [string], Context>({
-  loader: async () => (await import('./commands/validate.js')).validate,
+  loader: async () => (await extended(() => import('./commands/validate.js'))).validate,
   parameters: { flags: { json: jsonFlag }, positional: recipeArgument },
   docs: { brief: 'Check a recipe and print it with every default' },
 });
@@ -345,7 +352,7 @@ export interface ExportFlags {
 }
 
 export const exportModel = buildCommand<ExportFlags, [string], Context>({
-  loader: async () => (await import('./commands/export.js')).exportModel,
+  loader: async () => (await extended(() => import('./commands/export.js'))).exportModel,
   parameters: {
     flags: {
       merge: { kind: 'boolean', brief: 'merge the adapter into the model', default: false },
@@ -377,7 +384,7 @@ export const exportModel = buildCommand<ExportFlags, [string], Context>({
 });
 
 export const schema = buildCommand<Record<never, never>, [], Context>({
-  loader: async () => (await import('./commands/schema.js')).schema,
+  loader: async () => (await extended(() => import('./commands/schema.js'))).schema,
   parameters: {},
   docs: { brief: "The recipe's JSON Schema, for editors" },
 });

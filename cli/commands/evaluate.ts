@@ -1,12 +1,10 @@
 import { evaluateModel, type ModelScores, readTasks } from '../../recipes/index.js';
-import { loadConfig } from '../../workers/config.js';
 import type { EvaluateFlags } from '../commands.js';
 import { duration, ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 
 export async function evaluate(flags: EvaluateFlags): Promise<void> {
   const { model, adapter = null, precision, output = null, json } = flags;
-  await (await loadConfig()).register();
   const tasks = await readTasks({ file: flags.tasks ?? null, inline: flags.task ?? [] });
   const display = new ProgressDisplay(process.stderr);
   const options = { model, adapter, precision, tasks, output };
