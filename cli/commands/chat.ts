@@ -8,9 +8,8 @@ import { answeringOf, modelOf } from './generate.js';
 
 export async function chat(flags: ChatFlags): Promise<void> {
   const display = new ProgressDisplay(process.stderr);
-  const generator = await openTextGenerator({ ...modelOf(flags), batchSize: 1 }, stepHooks(display)).finally(
-    () => display.clear(),
-  );
+  const options = { ...modelOf(flags), batchSize: 1, reusePrompts: true };
+  const generator = await openTextGenerator(options, stepHooks(display)).finally(() => display.clear());
   try {
     if (!generator.hasChatTemplate)
       throw new UsageError(

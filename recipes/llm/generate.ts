@@ -34,6 +34,8 @@ export interface TextGeneratorOptions extends CachedModel {
   threads?: number;
   /** Prompts that are answered together. */
   batchSize?: number;
+  /** For conversations: a prompt goes on from what was computed for the one before it. */
+  reusePrompts?: boolean;
 }
 
 export interface AnswerOptions {
@@ -85,7 +87,7 @@ export class TextGenerator {
     options: TextGeneratorOptions,
     hooks: Pick<StepHooks, 'progress'>,
   ): Promise<TextGenerator> {
-    const { modelFolder, threads = defaultThreads(), batchSize } = options;
+    const { modelFolder, threads = defaultThreads(), batchSize, reusePrompts = false } = options;
     const model = await openModel(modelFolder);
     const tokenizer = await loadTokenizer(modelFolder);
     const generator = await Generator.open({
@@ -93,6 +95,7 @@ export class TextGenerator {
       eosTokenIds: await eosTokenIds(modelFolder, model, tokenizer),
       contextLength: onnxContext(model),
       threads,
+      reusePrompts,
       ...(batchSize !== undefined && { batchSize }),
     });
     return new TextGenerator(generator, tokenizer, onnxContext(model));

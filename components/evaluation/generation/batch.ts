@@ -5,6 +5,7 @@
  */
 import type { OnnxDecoder } from './decoder.js';
 import { KvCache } from './kv_cache.js';
+import type { PromptMemory } from './prompt_memory.js';
 import type { Generated, GenerationRequest, NewToken } from './protocol.js';
 import { Sampler } from './sampling.js';
 
@@ -34,8 +35,8 @@ interface Row {
 export class Batch {
   private readonly sampler: Sampler;
   private readonly eos: ReadonlySet<number>;
-  private readonly cache: KvCache;
-  private readonly prompt: KvCache;
+  private cache: KvCache;
+  private prompt: KvCache;
   /** In the order of the cache's rows. */
   private readonly rows: Row[] = [];
   private readonly results: Generated[];
@@ -47,6 +48,8 @@ export class Batch {
     private readonly requests: readonly GenerationRequest[],
     private readonly limits: BatchLimits,
     private readonly hooks: BatchHooks,
+    /** Of what was answered last, where prompts go on from each other; null for none. */
+    private readonly memory: PromptMemory | null,
   ) {
     this.sampler = new Sampler(decoder.vocabularySize);
     this.eos = new Set(limits.eosTokenIds);
@@ -93,9 +96,11 @@ export class Batch {
   /** Runs a prompt, and lets its row join the batch with its first token. */
   private async admit(request: number): Promise<void> {
     const { ids, sampling } = this.requests[request]!;
-    this.prompt.reset();
+    const known = this.memory?.recall(ids) ?? null;
+    if (known === null) this.prompt.reset();
+    else this.prompt = known;
     let logits: Float32Array = new Float32Array(0);
-    for (let at = 0; at < ids.length; at += this.decoder.chunkSize) {
+    for (let at = this.prompt.tokens[0]!; at < ids.length; at += this.decoder.chunkSize) {
       if (this.hooks.isCancelled()) return;
       logits = await this.decoder.forward(this.prompt, [ids.slice(at, at + this.decoder.chunkSize)]);
     }
@@ -145,7 +150,10 @@ export class Batch {
 
   private remove(row: Row): void {
     const at = this.rows.indexOf(row);
-    this.cache.remove(at);
+    if (this.memory !== null && this.rows.length === 1) {
+      this.memory.keep(this.cache, [...this.requests[row.request]!.ids, ...this.results[row.request]!.ids]);
+      this.cache = new KvCache(this.decoder.cacheGeometry);
+    } else this.cache.remove(at);
     const last = this.rows.pop()!;
     if (last !== row) this.rows[at] = last;
   }

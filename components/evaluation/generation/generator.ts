@@ -23,6 +23,11 @@ export interface GeneratorOptions {
   batchSize?: number;
   /** Bytes of keys and values that decode together, unless one request alone needs more. */
   cacheBytes?: number;
+  /**
+   * A prompt goes on from the keys and values of the request before it, as far as both are alike: a conversation then
+   * runs its last message alone. Left out it does not, so that an answer never depends on what was asked before.
+   */
+  reusePrompts?: boolean;
 }
 
 export interface GenerateHooks {
@@ -58,7 +63,7 @@ export class Generator {
 
   /** Loads the model. Throws ModelError when ONNX Runtime cannot. */
   static async open(options: GeneratorOptions): Promise<Generator> {
-    const generator = new Generator({ batchSize: 8, cacheBytes: 1 << 30, ...options });
+    const generator = new Generator({ batchSize: 8, cacheBytes: 1 << 30, reusePrompts: false, ...options });
     await generator.process();
     return generator;
   }
@@ -102,11 +107,9 @@ export class Generator {
     const session = await this.process();
     const checked = requests.map((request, number) => this.check(request, number, session.vocabularySize));
     if (checked.length === 0) return [];
-    const { batchSize, cacheBytes, contextLength, eosTokenIds } = this.options;
-    return session.generate(
-      { requests: checked, batchSize, cacheBytes, contextLength, eosTokenIds: [...eosTokenIds] },
-      hooks,
-    );
+    const { batchSize, cacheBytes, contextLength, eosTokenIds, reusePrompts } = this.options;
+    const limits = { batchSize, cacheBytes, contextLength, eosTokenIds: [...eosTokenIds], reusePrompts };
+    return session.generate({ requests: checked, ...limits }, hooks);
   }
 
   private check(request: GenerationRequest, number: number, vocabularySize: number): GenerationRequest {

@@ -96,6 +96,19 @@ export class KvCache {
     if (this.rows > 0 && longest < 0.75 * this.length) this.resize(longest);
   }
 
+  /** Forgets all but the first tokens of the only row. */
+  keepFirst(tokens: number): void {
+    const { kvHeads, headSize } = this.geometry;
+    const padding = this.length - this.tokens[0]!;
+    for (let head = 0; head < kvHeads; head++) {
+      const from = (head * this.length + padding) * headSize;
+      const size = tokens * headSize;
+      for (const array of this.past) array.copyWithin(head * size, from, from + size);
+    }
+    this.tokens[0] = tokens;
+    this.length = tokens;
+  }
+
   /** Widens or narrows the padding on the left. */
   private resize(length: number): void {
     const target = this.withRoom(this.present, this.rows, length);

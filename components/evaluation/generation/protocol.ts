@@ -32,6 +32,8 @@ export const commandSchema = z.discriminatedUnion('type', [
     cacheBytes: z.number(),
     contextLength: z.int().min(1),
     eosTokenIds: z.array(z.int()),
+    /** Whether a prompt goes on from keys and values of the request before it, as far as both are alike. */
+    reusePrompts: z.boolean(),
   }),
   z.strictObject({ type: z.literal('score'), documents: z.array(z.array(z.int().min(0))) }),
   /** Goes on after `tokens`, but for the requests named. */

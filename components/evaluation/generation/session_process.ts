@@ -6,9 +6,11 @@ import { TemperError } from '../../../shared/errors.js';
 import { Batch } from './batch.js';
 import { OnnxDecoder } from './decoder.js';
 import { documentLogprobs } from './logprobs.js';
+import { PromptMemory } from './prompt_memory.js';
 import { type Command, commandSchema, type NewToken, type SessionEvent } from './protocol.js';
 
 let decoder: OnnxDecoder | null = null;
+const memory = new PromptMemory();
 let cancelled = false;
 let answered: ((stop: readonly number[]) => void) | null = null;
 
@@ -57,7 +59,8 @@ function generate(command: Extract<Command, { type: 'generate' }>) {
       emit({ type: 'tokens', tokens: [...tokens] });
     });
   };
-  return new Batch(opened(), command.requests, command, { onTokens, isCancelled: () => cancelled }).run();
+  const hooks = { onTokens, isCancelled: () => cancelled };
+  return new Batch(opened(), command.requests, command, hooks, command.reusePrompts ? memory : null).run();
 }
 
 function fail(error: unknown): void {
