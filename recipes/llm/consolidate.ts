@@ -9,7 +9,7 @@ import { type OpenRun, openRun } from '../base/run_folder.js';
 import { modelCard } from './model_card.js';
 import { parsePublishLocation } from './publish_location.js';
 import { publishOnnx } from './publish_onnx.js';
-import { publishUnion, requireOutside } from './publish_union.js';
+import { checkLocation, publishUnion } from './publish_union.js';
 import { type ModelForm, Publisher } from './publisher.js';
 
 export interface ConsolidateInput {
@@ -39,7 +39,7 @@ export async function consolidate(
   const { recipe, storage } = opened;
   const { evaluation } = input;
   const location = recipe.export.publish_to === null ? null : parsePublishLocation(recipe.export.publish_to);
-  if (location !== null) requireOutside(location, run.outputDir);
+  if (location !== null) await checkLocation(location, run.outputDir);
   const publisher = await Publisher.open(opened, input.model.model, evaluation.commit);
   const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`);
   const publish = (name: string, form: ModelForm) =>

@@ -18,7 +18,7 @@ import { modelCard } from './model_card.js';
 import type { OnnxPrecision } from './onnx_files.js';
 import { parsePublishLocation, publishLocationProblem } from './publish_location.js';
 import { publishOnnx } from './publish_onnx.js';
-import { openLocation, publishUnion } from './publish_union.js';
+import { checkLocation, openLocation, publishUnion } from './publish_union.js';
 import { type ModelForm, Publisher } from './publisher.js';
 
 export interface ExportOptions {
@@ -53,14 +53,14 @@ export async function exportRun(options: ExportOptions, hooks: StepHooks): Promi
   if (problem !== null) throw new UsageError(`--output ${options.output}: ${problem}`);
   const location = parsePublishLocation(options.output);
   const run = await openExportedRun(options);
-  // Before anything is computed.
-  const target = location.kind === 'storage' ? await openLocation(location) : null;
+  await checkLocation(location, run.storage.uri);
   const entry = options.step === null ? await newest(run.storage) : await atStep(run.storage, options.step);
   const { folder: base } = await resolveRunModel(run.recipe, hooks);
   const form = options.merge ? 'merged' : trainedForm(run);
   const { step } = entry.trainer;
   const parts = { run, entry, base, form, onnx: options.onnx };
-  if (target !== null && options.onnx === null) {
+  if (location.kind === 'storage' && options.onnx === null) {
+    const target = await openLocation(location);
     const write = await writer(parts, hooks);
     return { model: await write(target.parent, target.name, form), form, step };
   }

@@ -92,7 +92,7 @@ async function runtimeLogprobs(
   onnx: string,
   model: Model,
   probes: readonly (readonly number[])[],
-): Promise<number[][]> {
+): Promise<Float64Array[]> {
   const generator = await Generator.open({
     onnx,
     eosTokenIds: model.eosTokenIds,

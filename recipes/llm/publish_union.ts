@@ -67,13 +67,21 @@ export async function openLocation({
   return { parent: storage, name };
 }
 
-/** A run's own folder is no place to publish to: the run writes there itself. */
-export function requireOutside(location: PublishLocation, outputDir: string): void {
-  if (location.kind === 'hub') return;
+/**
+ * Throws what publishing there would throw, as far as it can be known beforehand: UsageError for a place where something
+ * else stands or which the run writes to itself, StorageError where there is no token.
+ */
+export async function checkLocation(location: PublishLocation, outputDir: string): Promise<void> {
+  if (location.kind === 'hub') {
+    const { uploadToken } = await import('../../components/models/hub/upload.js');
+    uploadToken({ id: location.id });
+    return;
+  }
   if (isWithin(location.uri, [outputDir]) || isWithin(outputDir, [location.uri]))
     throw new UsageError(
-      `export.publish_to: ${location.uri} overlaps the run's output_dir (${outputDir}); choose a folder elsewhere`,
+      `${location.uri}: overlaps the run's output_dir (${outputDir}), where the run writes itself; publish elsewhere`,
     );
+  await openLocation(location);
 }
 
 /** final's files; of onnx's those that final lacks, and its config.json, which says where transformers.js finds weights. */

@@ -6,17 +6,22 @@ import { OutOfMemoryError } from '../../shared/errors.js';
 import type { StepHooks } from '../base/hooks.js';
 import { openRun } from '../base/run_folder.js';
 import { doesNotFit, forecastMemory, memoryLimit, usableShare } from './memory.js';
-import { resolveRunModel } from './model.js';
+import { modelNotices, resolveRunModel } from './model.js';
 import { compileRun } from './plan_cache.js';
+import { parsePublishLocation } from './publish_location.js';
+import { checkLocation } from './publish_union.js';
 import type { Recipe } from './recipe.js';
 
-/** Resolves and verifies the run's weights, and refuses now what cannot fit. */
+/** Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published. */
 export async function shardModel(run: RunReference, hooks: StepHooks): Promise<ShardedModel> {
   const { recipe } = await openRun(run);
+  const { publish_to } = recipe.export;
+  if (publish_to !== null) await checkLocation(parsePublishLocation(publish_to), run.outputDir);
   const resolved = await resolveRunModel(recipe, hooks);
   hooks.progress(null, 'checking the weights');
   await checkFinite(resolved.weights, firstNonFinite);
   hooks.progress(null, 'planning memory');
+  for (const notice of modelNotices(recipe, resolved.model)) hooks.progress(null, `notice: ${notice}`);
   const { memory, trainedParameters } = await forecastRun(recipe, resolved);
   const parameters = [...resolved.weights.values()].reduce((sum, { shape }) => sum + elements(shape), 0);
   return { model: resolved.folder, digest: digestOf(resolved.source), parameters, trainedParameters, memory };

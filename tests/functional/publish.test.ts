@@ -93,7 +93,7 @@ async function runtime(onnx: string): Promise<number[]> {
   const generator = await Generator.open({ onnx, eosTokenIds: [2], contextLength: 2048, threads: 1 });
   const [logprobs] = await generator.logprobs(probe);
   await generator.close();
-  return logprobs!;
+  return [...logprobs!];
 }
 
 const distance = (a: readonly number[], b: readonly number[]) =>
@@ -228,8 +228,15 @@ test.each([
   expect(existsSync(at('precious', 'thesis.tex'))).toBe(true);
 });
 
-test('the run’s own folder is no place to publish to', async () => {
-  await expect(publish('inside', null, { publish_to: at('inside', 'final') })).rejects.toThrow(
-    /overlaps the run's output_dir/,
-  );
+test('before training a run is refused that publishes into its own folder', async () => {
+  const attempt = train('inside', null, { export: { publish_to: at('inside', 'final') } });
+  await expect(attempt).rejects.toThrow(/overlaps the run's output_dir/);
+  expect(readdirSync(at('inside'))).not.toContain('g1');
+});
+
+test('before training a run is refused that publishes to the hub without a token', async () => {
+  process.env.HF_TOKEN = '';
+  const attempt = train('tokenless', null, { export: { publish_to: 'hf://owner/tiny' } });
+  await expect(attempt).rejects.toThrow(/HF_TOKEN is not set/);
+  process.env.HF_TOKEN = 'hf_test';
 });

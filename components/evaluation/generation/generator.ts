@@ -87,7 +87,7 @@ export class Generator {
    * log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens. Takes its turn among the calls of `generate`.
    * Throws GeneratorLost when the process dies.
    */
-  logprobs(documents: readonly (readonly number[])[]): Promise<number[][]> {
+  logprobs(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
     const scored = this.turn.then(async () => (await this.process()).logprobs(documents));
     this.turn = scored.catch(() => undefined);
     return scored;
@@ -221,8 +221,8 @@ class Session {
     return results;
   }
 
-  async logprobs(documents: readonly (readonly number[])[]): Promise<number[][]> {
-    let logprobs: number[][] = [];
+  async logprobs(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
+    let logprobs: Float64Array[] = [];
     await this.ask({ type: 'score', documents: documents.map((ids) => [...ids]) }, (event) => {
       if (event.type === 'scores') logprobs = event.logprobs;
       return event.type === 'scores';

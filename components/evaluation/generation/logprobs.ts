@@ -3,15 +3,15 @@ import type { OnnxDecoder } from './decoder.js';
 import { KvCache } from './kv_cache.js';
 
 /** log p(token i+1 | ≤ i): n − 1 numbers for n tokens. The first half is the prompt. */
-export async function documentLogprobs(decoder: OnnxDecoder, ids: readonly number[]): Promise<number[]> {
+export async function documentLogprobs(decoder: OnnxDecoder, ids: readonly number[]): Promise<Float64Array> {
   const { vocabularySize } = decoder;
   const cache = new KvCache(decoder.cacheGeometry);
   cache.reset();
-  const logprobs: number[] = [];
+  const logprobs = new Float64Array(Math.max(0, ids.length - 1));
   const score = (logits: Float32Array, from: number) => {
     for (let i = 0; i * vocabularySize < logits.length && from + i + 1 < ids.length; i++) {
       const row = logits.subarray(i * vocabularySize, (i + 1) * vocabularySize);
-      logprobs.push(logSoftmax(row, ids[from + i + 1]!));
+      logprobs[from + i] = logSoftmax(row, ids[from + i + 1]!);
     }
   };
   const half = Math.ceil(ids.length / 2);

@@ -44,8 +44,8 @@ function opened(): OnnxDecoder {
   return decoder;
 }
 
-async function score(documents: readonly (readonly number[])[]): Promise<number[][]> {
-  const logprobs: number[][] = [];
+async function score(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
+  const logprobs: Float64Array[] = [];
   for (const ids of documents) logprobs.push(await documentLogprobs(opened(), ids));
   return logprobs;
 }

@@ -51,6 +51,16 @@ export async function uploadModel(options: UploadOptions): Promise<Uploaded> {
   }
 }
 
+/** The token to write with. Throws StorageError where there is none; whether it may write there, the hub alone knows. */
+export function uploadToken(options: Pick<UploadOptions, 'id' | 'token' | 'endpoint'>): string {
+  const token = options.token ?? process.env.HF_TOKEN ?? '';
+  if (token.startsWith('hf_')) return token;
+  const { endpoint } = new HubClient(options);
+  throw new StorageError(
+    `${options.id}: ${token === '' ? 'HF_TOKEN is not set' : 'HF_TOKEN is no token of the hub (hf_…)'}; publishing needs one that may write: ${endpoint}/settings/tokens`,
+  );
+}
+
 class Upload {
   private readonly client: HubClient;
   private readonly hub: HubFetch;
@@ -60,13 +70,9 @@ class Upload {
   private bytes = 0;
 
   constructor(private readonly options: UploadOptions) {
-    const token = options.token ?? process.env.HF_TOKEN ?? '';
     this.client = new HubClient(options);
     const { endpoint } = this.client;
-    if (!token.startsWith('hf_'))
-      throw new StorageError(
-        `${options.id}: ${token === '' ? 'HF_TOKEN is not set' : 'HF_TOKEN is no token of the hub (hf_…)'}; publishing needs one that may write: ${endpoint}/settings/tokens`,
-      );
+    const token = uploadToken(options);
     this.hub = new HubFetch({
       retryDelayMs: options.retryDelayMs ?? 500,
       signal: options.signal ?? null,
