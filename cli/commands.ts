@@ -4,7 +4,7 @@ import type { Context } from './context.js';
 
 /** Commands that read recipes know what temporal.config.ts registers. */
 async function extended<Command>(load: () => Promise<Command>): Promise<Command> {
-  const { loadConfig } = await import('../workers/config.js');
+  const { loadConfig } = await import('../workers/installed_config.js');
   await (await loadConfig()).register();
   return load();
 }

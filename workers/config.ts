@@ -58,9 +58,3 @@ export function defineConfig(config: TemperConfigInput): TemperConfig {
     },
   };
 }
-
-/** The configuration of this installation. */
-export async function loadConfig(): Promise<TemperConfig> {
-  const { default: config } = (await import('../temporal.config.js')) as { default: TemperConfig };
-  return config;
-}

@@ -5,7 +5,7 @@
 import { type EvaluatorEvent, evaluationJobSchema } from '../contracts/index.js';
 import { runEvaluationJob } from '../recipes/index.js';
 import { TemperError } from '../shared/errors.js';
-import { loadConfig } from './config.js';
+import { loadConfig } from './installed_config.js';
 
 /** Tells the parent, and ends. */
 function end(event: EvaluatorEvent, code: number): void {

@@ -2,16 +2,18 @@
 import { DefaultLogger, type LogEntry, Runtime } from '@temporalio/worker';
 import { resolveRoots } from '../shared/storage/roots.js';
 import { Burial } from './burial.js';
-import { loadConfig, type TemperConfig } from './config.js';
+import type { TemperConfig } from './config.js';
 import { connect } from './connection.js';
 import { startControl } from './control.js';
 import { parseDevices } from './devices.js';
 import { Host, recordsFolder } from './host.js';
+import { loadConfig } from './installed_config.js';
 import type { ServedWorker } from './served_worker.js';
 
-export { defineConfig, loadConfig, type TemperConfig, type TemperConfigInput } from './config.js';
+export { defineConfig, type TemperConfig, type TemperConfigInput } from './config.js';
 export { type Connected, connect } from './connection.js';
 export { parseDevices } from './devices.js';
+export { loadConfig } from './installed_config.js';
 export { onStopSignal, type StopSignal, stopSignals } from './signals.js';
 
 export interface RunWorkerOptions {

@@ -5,7 +5,7 @@
 import { type RankCommand, type RankEvent, rankCommandSchema } from '../contracts/index.js';
 import { createTrainer, type Trainer } from '../recipes/index.js';
 import { TemperError } from '../shared/errors.js';
-import { loadConfig } from './config.js';
+import { loadConfig } from './installed_config.js';
 
 type ControlAction = Extract<RankCommand, { type: 'control' }>['action'];
 

@@ -1,5 +1,5 @@
 import { resolveRoots } from '../../shared/storage/index.js';
-import { loadConfig } from '../../workers/config.js';
+import { loadConfig } from '../../workers/installed_config.js';
 import type { Finding } from '../doctor/finding.js';
 import { checkEngine, checkGpus, checkMemory, checkNode, checkPython } from '../doctor/machine.js';
 import { checkCredentials, checkStorage } from '../doctor/storage.js';

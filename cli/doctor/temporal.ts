@@ -1,8 +1,9 @@
 /** The Temporal CLI, and the server that commands would use. */
 import path from 'node:path';
-import { Connection } from '@temporalio/client';
+import { Connection, type ConnectionOptions } from '@temporalio/client';
 import { findTemporalCli } from '../../infra/temporal/server_process.js';
-import { loadConfig } from '../../workers/config.js';
+import { loadConfig } from '../../workers/installed_config.js';
+import { speaksTls, tlsRemedy } from '../../workers/tls_probe.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';
 import { output } from './machine.js';
 
@@ -48,7 +49,7 @@ async function checkServer(
   name: string,
   address: string,
   namespace: string,
-  options: Parameters<typeof Connection.connect>[0],
+  options: ConnectionOptions,
 ): Promise<Finding> {
   try {
     const connection = await Connection.connect({ ...options, connectTimeout: patience });
@@ -61,6 +62,8 @@ async function checkServer(
       await connection.close();
     }
   } catch (error) {
+    if (!options.tls && (await speaksTls(address)))
+      return fail(name, `${address}, namespace '${namespace}': ${reason(error)}`, tlsRemedy);
     return fail(
       name,
       `${address}, namespace '${namespace}': ${reason(error)}`,
