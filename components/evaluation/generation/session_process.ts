@@ -44,8 +44,8 @@ function opened(): OnnxDecoder {
   return decoder;
 }
 
-async function score(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
-  const logprobs: Float64Array[] = [];
+async function score(documents: readonly (readonly number[])[]): Promise<Float64Array<ArrayBuffer>[]> {
+  const logprobs: Float64Array<ArrayBuffer>[] = [];
   for (const ids of documents) logprobs.push(await documentLogprobs(opened(), ids));
   return logprobs;
 }
