@@ -75,6 +75,13 @@ async function locate(
     return fromGguf(path.resolve(name), cache, options);
   }
   if (local !== null) throw new ModelError(`${name}: neither a model folder nor a .gguf file`);
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(name)?.[1];
+  if (scheme !== undefined) {
+    throw new ModelError(
+      `${name}: models are read from local folders, not from ${scheme}://; copy it to this machine and name the folder, ` +
+        'or name a Hugging Face id (owner/name)',
+    );
+  }
   const isPath = /^[./~]/.test(name);
   if (isPath || !/^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/.test(name)) {
     throw new ModelError(

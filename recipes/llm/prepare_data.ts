@@ -9,7 +9,7 @@ import {
   type TokenizerSource,
   validationSets,
 } from '../../components/datasets/llm/index.js';
-import { loadTokenizer, type Model, type ResolvedModel } from '../../components/models/index.js';
+import { loadTokenizer, type ResolvedModel } from '../../components/models/index.js';
 import type { DataReport, PreparedData, RunReference } from '../../contracts/index.js';
 import { defaultThreads } from '../../engine/index.js';
 import type { StepHooks } from '../base/hooks.js';
@@ -27,7 +27,7 @@ export async function prepareData(run: RunReference, hooks: StepHooks): Promise<
   const tokenizer = await tokenizerSource(resolved.folder);
   const prepare = async (name: string, dataset: Dataset) => {
     const packs = await preparePacks({
-      ...packOptions(recipe, resolved.model, tokenizer, cache),
+      ...packOptions(recipe, resolved, tokenizer, cache),
       dataset,
       threads: defaultThreads(),
       onProgress: ({ fraction, text }) => hooks.progress(fraction, `${name}: ${text}`),
@@ -52,7 +52,7 @@ export async function preparedPacks(
   resolved: ResolvedModel,
   cache: string,
 ): Promise<Record<string, PreparedPacks | null>> {
-  const options = packOptions(recipe, resolved.model, await tokenizerSource(resolved.folder), cache);
+  const options = packOptions(recipe, resolved, await tokenizerSource(resolved.folder), cache);
   const sets = Object.entries({ train: recipe.data.train, ...validationSets(recipe.data) });
   const found = sets.map(
     async ([name, dataset]) => [name, await findPrepared({ ...options, dataset })] as const,
@@ -61,10 +61,16 @@ export async function preparedPacks(
 }
 
 /** What decides the packs of every dataset of a recipe, and where they lie. */
-function packOptions(recipe: Recipe, model: Model, tokenizer: TokenizerSource | null, cache: string) {
+function packOptions(
+  recipe: Recipe,
+  { model, folder }: ResolvedModel,
+  tokenizer: TokenizerSource | null,
+  cache: string,
+) {
   return {
     packedSequenceSize: recipe.data.packed_sequence_size,
     tokenizer,
+    tokenizerFolder: folder,
     vocabularySize: model.vocabSize,
     cache: path.join(cache, 'packs'),
   };

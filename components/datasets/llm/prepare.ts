@@ -33,6 +33,8 @@ export interface PrepareOptions {
   packedSequenceSize: number;
   /** Null where no dataset needs one. */
   tokenizer: TokenizerSource | null;
+  /** Where one was looked for, for the error that there is none. */
+  tokenizerFolder?: string;
   /** Entries of the model's embedding: ids beyond it are refused. */
   vocabularySize: number | null;
   /** Folder under which each prepared dataset has a folder, named by its digest. */
@@ -98,12 +100,20 @@ export async function findPrepared(options: PrepareOptions): Promise<PreparedPac
   return index === null ? null : { folder, digest, index, reused: true };
 }
 
-async function planSources({ dataset, tokenizer, signal }: PrepareOptions): Promise<PlannedSource[]> {
+async function planSources({
+  dataset,
+  tokenizer,
+  tokenizerFolder,
+  signal,
+}: PrepareOptions): Promise<PlannedSource[]> {
   const singles = isMixture(dataset) ? dataset.datasets : [{ weight: 1, dataset }];
   const sources: PlannedSource[] = [];
   for (const { weight, dataset: single } of singles as { weight: number; dataset: SingleDataset }[]) {
     if (datasetDefinition(single.dataset_type).needsTokenizer && tokenizer === null) {
-      throw new DataError(`'${single.dataset_type}' data needs a tokenizer, and the model has none`);
+      throw new DataError(
+        `'${single.dataset_type}' data needs a tokenizer, and ${tokenizerFolder ?? 'the model'} has none: ` +
+          "put the model's tokenizer.json there, or train on 'pretokenized' data",
+      );
     }
     sources.push(await planSource(single, weight, signal));
   }

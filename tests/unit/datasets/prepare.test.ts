@@ -45,6 +45,16 @@ function prepare(train: Record<string, unknown>, options: Partial<PrepareOptions
   });
 }
 
+test('text without a tokenizer is refused with the place where one was looked for', async () => {
+  const attempt = prepare(
+    { dataset_type: 'text', path: await write('a.txt', 'a') },
+    { tokenizer: null, tokenizerFolder: '/models/bare' },
+  );
+  await expect(attempt).rejects.toThrow(
+    /'text' data needs a tokenizer, and \/models\/bare has none: put .*tokenizer\.json/,
+  );
+});
+
 describe('pretokenized', () => {
   test('keeps ids and labels as they are', async () => {
     const path = await write(

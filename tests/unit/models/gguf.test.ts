@@ -267,6 +267,7 @@ describe('resolving a .gguf file', () => {
   test.each([
     ['./nowhere', /nowhere: no such folder$/],
     ['nowhere.gguf', /no such file/],
+    ['s3://bucket/models/a', /s3:\/\/bucket\/models\/a: .* not from s3:\/\/; copy it to this machine/],
     ['not an id', /no such folder, and not a Hugging Face id/],
   ])('the name %s is refused', async (name, message) => {
     await expect(resolveModel(name, { cache: folder })).rejects.toThrow(message);

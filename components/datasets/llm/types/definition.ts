@@ -91,7 +91,9 @@ export class RowError extends DataError {}
 
 export function tokenizerOf(context: DatasetContext): Tokenizer {
   if (context.tokenizer === null)
-    throw new DataError('this dataset needs a tokenizer, and the model has none');
+    throw new DataError(
+      'this dataset needs a tokenizer, and the model has none: put its tokenizer.json beside the weights',
+    );
   return context.tokenizer;
 }
 
