@@ -41,6 +41,7 @@ function describe(summary: RunPlan): string {
     ...workLines(summary),
     '',
     ...dataLines(summary),
+    ...summary.notices.map((notice) => `notice: ${notice}`),
   ].join('\n');
 }
 

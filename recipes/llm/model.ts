@@ -1,4 +1,4 @@
-import { type ResolvedModel, resolveModel } from '../../components/models/index.js';
+import { type Model, type ResolvedModel, resolveModel } from '../../components/models/index.js';
 import type { StepHooks } from '../base/hooks.js';
 import type { Recipe } from './recipe.js';
 
@@ -15,4 +15,17 @@ export function resolveRunModel(recipe: Recipe, hooks: StepHooks): Promise<Resol
       hooks.progress(total > 0 ? done / total : null, `${stage} ${megabytes(done)} of ${megabytes(total)}`),
     onNotice: (text) => hooks.progress(null, text),
   });
+}
+
+/** What is unusual about a recipe with this model, and yet no mistake. */
+export function modelNotices(
+  recipe: Pick<Recipe, 'data'>,
+  { maxPositions }: Pick<Model, 'maxPositions'>,
+): string[] {
+  const { packed_sequence_size: longest } = recipe.data;
+  if (longest <= maxPositions) return [];
+  return [
+    `a document may have as many tokens as a pack, ${longest} (data.packed_sequence_size), and the model was made for ` +
+      `${maxPositions} (max_position_embeddings): positions beyond that are new to it`,
+  ];
 }

@@ -6,7 +6,7 @@ import { DataError } from '../../shared/errors.js';
 import { resolveRoots } from '../../shared/storage/index.js';
 import type { StepHooks } from '../base/hooks.js';
 import { forecastMemory, memoryLimit, usableShare } from './memory.js';
-import { resolveRunModel } from './model.js';
+import { modelNotices, resolveRunModel } from './model.js';
 import { compileRun } from './plan_cache.js';
 import { preparedPacks } from './prepare_data.js';
 import type { Recipe } from './recipe.js';
@@ -30,6 +30,8 @@ export interface RunPlan {
   steps: { perEpoch: number; total: number } | null;
   data: Record<string, DataReport> | null;
   dataProblem: string | null;
+  /** What is unusual, and yet no mistake. */
+  notices: string[];
 }
 
 /** Plans a recipe for one rank of this host, and finds prepared data. Throws OutOfMemoryError where no arena fits. */
@@ -57,6 +59,7 @@ export async function planRun(
     recomputed: training.recomputed,
     work: training.work,
     plan: describePlan(training.plan),
+    notices: modelNotices(recipe, resolved.model),
     ...(await dataOf(recipe, () => preparedPacks(recipe, resolved, resolveRoots(null).cache))),
   };
   const plans = [training.plan, ...(compiled.validation === null ? [] : [compiled.validation.plan])];

@@ -1,10 +1,14 @@
 /** The command as people meet it: help, exit codes, and what bad input is answered with. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
+import { createServer } from 'node:tls';
 import { freePort } from '../../infra/temporal/server_process.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyModel } from '../support/tiny_model.js';
+import { tlsCertificate } from '../support/tls_certificate.js';
 
 const bin = path.resolve(import.meta.dirname, '../../../bin/temper');
 const folder = temporaryFolder();
@@ -123,6 +127,18 @@ test('plan tells memory, work and the steps that are not known yet, as one objec
   expect(plan.steps).toBeNull();
 });
 
+test('plan notices packs longer than the model was made for', async () => {
+  const file = recipe('long.yaml', `name: long\nmodel: {name: ./model}\n${mock}`);
+  const args = (size: number) => ['plan', file, `--data.packed_sequence_size=${size}`];
+  const { max_position_embeddings: made } = JSON.parse(
+    readFileSync(path.join(folder, 'model', 'config.json'), 'utf8'),
+  ) as { max_position_embeddings: number };
+  expect((await temper(args(made))).stdout).not.toContain('notice');
+  expect((await temper(args(made + 1))).stdout).toMatch(
+    new RegExp(`notice: .*${made + 1} .*made for ${made} `),
+  );
+});
+
 test('plan --print gives the plan as text', async () => {
   const file = recipe('print.yaml', `name: print\nmodel: {name: ./model}\n${mock}`);
   const { stdout } = await temper(['plan', file, '--print']);
@@ -185,6 +201,16 @@ test('doctor fails with a remedy where the named server does not answer', async 
   expect(server.status).toBe('fail');
   expect(server.detail).toContain(address);
   expect(server.remedy).toContain('TEMPORAL_ADDRESS');
+});
+
+test('doctor says what to set where the named server wants TLS', async () => {
+  const server = createServer(tlsCertificate).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const { stdout } = await temper(['doctor', '--json'], { TEMPORAL_ADDRESS: `127.0.0.1:${port}` });
+  server.close();
+  const { findings } = JSON.parse(stdout) as { findings: Record<string, string>[] };
+  expect(findings.find(({ name }) => name === 'temporal server')!.remedy).toContain('TEMPORAL_TLS=true');
 });
 
 test('a server that does not answer is 75, with its address', async () => {
