@@ -8,7 +8,8 @@ import { defaultCache, ModelTokenizer, resolveModel } from '../../components/mod
 import { consolidate, evaluate, Scorer } from '../../recipes/index.js';
 import { golden } from '../support/goldens.js';
 import { openTrainer, prepareRun, quietHooks, trainToTheEnd } from '../support/training_run.js';
-import { Peer } from './peer.js';
+import { LineProcess } from './line_process.js';
+import { installed, Peer } from './peer.js';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 execFileSync('bash', [path.join(root, 'infra/quickstart/fetch_weights.sh')], { stdio: 'ignore' });
@@ -17,11 +18,14 @@ const whereFetched = existsSync(gguf) ? describe : describe.skip;
 const documentsFile = golden('training', 'documents.jsonl');
 
 let peer: Peer;
+let onnx: LineProcess;
 let folder: string;
 let documents: number[][];
 
 beforeAll(async () => {
   peer = Peer.start();
+  const script = path.join(root, 'tests/interop/onnx_peer.py');
+  onnx = new LineProcess('onnx_peer.py', installed('install.sh', 'onnx'), [script]);
   folder = await mkdtemp(path.join(tmpdir(), 'temper-interop-'));
   process.env.TEMPER_CACHE = path.join(folder, 'cache');
   documents = (await readFile(documentsFile, 'utf8'))
@@ -30,7 +34,7 @@ beforeAll(async () => {
     .map((line) => (JSON.parse(line) as { input_ids: number[] }).input_ids);
 }, 1_200_000);
 afterAll(async () => {
-  await peer.stop();
+  await Promise.all([peer.stop(), onnx.stop()]);
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -76,6 +80,34 @@ describe.each([
     expect(scored.problems).toEqual({});
     expect(furthest(await score(base, published.final), scored.logprobs)).toBeLessThan(1e-5);
   }, 120_000);
+});
+
+describe.each([
+  { name: 'a whole model', peft: null },
+  { name: 'an adapter', peft: { type: 'lora', rank: 4 } },
+])('$name published with its ONNX export as one folder', ({ peft }) => {
+  const base = golden('training', 'tied');
+  let published: Published;
+  beforeAll(async () => {
+    const publish_to = path.join(folder, peft === null ? 'whole' : 'adapted');
+    published = await publish({ model: { name: base }, peft, export: { onnx: 'fp32', publish_to } });
+  }, 120_000);
+
+  test('loads in transformers and peft and scores alike', async () => {
+    const scored = await (peft === null
+      ? peer.score(published.union!, documents)
+      : peer.score(base, documents, published.union));
+    expect(scored.problems).toEqual({});
+    expect(furthest(await ours(), scored.logprobs)).toBeLessThan(1e-5);
+  }, 120_000);
+
+  test('scores in Python’s ONNX Runtime as in transformers', async () => {
+    const model = path.join(published.union!, 'onnx', 'model.onnx');
+    const { logprobs } = await onnx.ask<{ logprobs: number[][] }>({ job: 'score', model, documents });
+    expect(furthest(await ours(), logprobs)).toBeLessThan(1e-5);
+  }, 120_000);
+
+  const ours = () => (peft === null ? score(published.final, null) : score(base, published.final));
 });
 
 whereFetched(`SmolLM2-135M-Instruct (${gguf})`, () => {
@@ -138,6 +170,8 @@ const texts = [
 interface Published {
   final: string;
   merged: string;
+  /** Where `export.publish_to` put it. */
+  union: string | null;
 }
 
 let runs = 0;
@@ -164,8 +198,9 @@ async function publish(recipe: Record<string, unknown>): Promise<Published> {
   }
   const { data, model } = run;
   const evaluation = await evaluate(run.admitted.run, { model, data }, quietHooks);
-  const { model: final } = await consolidate(run.admitted.run, { model, data, evaluation }, quietHooks);
-  return { final, merged: path.join(folder, name, 'merged') };
+  const input = { model, data, evaluation };
+  const { model: final, published: union } = await consolidate(run.admitted.run, input, quietHooks);
+  return { final, merged: path.join(folder, name, 'merged'), union };
 }
 
 async function score(model: string, adapter: string | null, rows = documents): Promise<number[][]> {

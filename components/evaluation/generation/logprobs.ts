@@ -3,7 +3,10 @@ import type { OnnxDecoder } from './decoder.js';
 import { KvCache } from './kv_cache.js';
 
 /** log p(token i+1 | ≤ i): n − 1 numbers for n tokens. The first half is the prompt. */
-export async function documentLogprobs(decoder: OnnxDecoder, ids: readonly number[]): Promise<Float64Array<ArrayBuffer>> {
+export async function documentLogprobs(
+  decoder: OnnxDecoder,
+  ids: readonly number[],
+): Promise<Float64Array<ArrayBuffer>> {
   const { vocabularySize } = decoder;
   const cache = new KvCache(decoder.cacheGeometry);
   cache.reset();
