@@ -11,6 +11,7 @@ export * from './ops/op.js';
 export * from './ops/registry.js';
 export { type LoraOptions, linearModules, loraNames } from './passes/lora.js';
 export type { LossKind } from './passes/loss.js';
+export { lowerToOnnx, type OnnxOptions } from './passes/onnx.js';
 export type { OptimizerSpec } from './passes/optimizer.js';
 export { digestOf, printPlan } from './passes/plan.js';
 export type { Precision } from './passes/precision.js';

@@ -1,5 +1,4 @@
-/** The graph as an ONNX model: lowering op by op, and the bytes of the file. */
-export { lowerToOnnx, type OnnxOptions } from './lower.js';
+/** An ONNX model as data, what ops write to, and the bytes of the file. The lowering is `passes/onnx.ts`. */
 export type { OnnxInitializer, OnnxModel, OnnxSlot, OnnxTensor } from './model.js';
 export { isLiteral } from './model.js';
 export { type ExternalPlace, encodeOnnx, type OnnxPiece, pieceBytes, tensorBytes } from './proto.js';
