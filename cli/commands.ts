@@ -1,6 +1,18 @@
 /** What each command takes. What it does is in commands/, loaded only when it is run. */
 import { buildCommand, numberParser } from '@stricli/core';
 import type { Context } from './context.js';
+import type {
+  ChatFlags,
+  EvaluateFlags,
+  ExportFlags,
+  GenerateFlags,
+  PlanFlags,
+  PreviewFlags,
+  RunFlags,
+  ScoreFlags,
+  WatchFlags,
+  WorkerFlags,
+} from './flags.js';
 
 /** Commands that read recipes know what temporal.config.ts registers. */
 async function extended<Command>(load: () => Promise<Command>): Promise<Command> {
@@ -31,12 +43,6 @@ const newFlag = {
   default: false,
 } as const;
 
-export interface RunFlags {
-  json: boolean;
-  new: boolean;
-  id?: string;
-}
-
 export const run = buildCommand<RunFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/run.js'))).run,
   parameters: { flags: { json: jsonFlag, new: newFlag, id: idFlag }, positional: recipeArgument },
@@ -55,10 +61,6 @@ export const start = buildCommand<RunFlags, [string], Context>({
   docs: { brief: 'Start a recipe and return at once' },
 });
 
-export interface WatchFlags {
-  json: boolean;
-}
-
 export const watch = buildCommand<WatchFlags, [string], Context>({
   loader: async () => (await import('./commands/watch.js')).watch,
   parameters: {
@@ -70,12 +72,6 @@ export const watch = buildCommand<WatchFlags, [string], Context>({
   },
   docs: { brief: 'Follow a run that was started elsewhere' },
 });
-
-export interface WorkerFlags {
-  role: 'all' | 'control' | 'host';
-  devices: string;
-  pool: string;
-}
 
 export const worker = buildCommand<WorkerFlags, [], Context>({
   loader: async () => (await import('./commands/worker.js')).worker,
@@ -93,14 +89,6 @@ export const worker = buildCommand<WorkerFlags, [], Context>({
   },
   docs: { brief: 'Serve workflows and training until SIGTERM' },
 });
-
-export interface ScoreFlags {
-  model: string;
-  adapter?: string;
-  precision: 'fp32' | 'bf16';
-  input: string;
-  output: string;
-}
 
 export const score = buildCommand<ScoreFlags, [], Context>({
   loader: async () => (await import('./commands/score.js')).score,
@@ -124,16 +112,6 @@ export const score = buildCommand<ScoreFlags, [], Context>({
   },
   docs: { brief: 'Log-probabilities of given tokens or texts' },
 });
-
-export interface EvaluateFlags {
-  model: string;
-  adapter?: string;
-  task?: string[];
-  tasks?: string;
-  precision: 'fp32' | 'bf16';
-  json: boolean;
-  output?: string;
-}
 
 export const evaluate = buildCommand<EvaluateFlags, [], Context>({
   loader: async () => (await extended(() => import('./commands/evaluate.js'))).evaluate,
@@ -171,20 +149,6 @@ export const evaluate = buildCommand<EvaluateFlags, [], Context>({
       'of lm-evaluation-harness and the official SQuAD script; every score comes with its number of examples and standard error.',
   },
 });
-
-/** How an answer is found. */
-export interface AnsweringFlags {
-  model: string;
-  adapter?: string;
-  precision: 'fp32' | 'fp16';
-  maxNewTokens: number;
-  temperature: number;
-  topK: number;
-  topP: number;
-  repetitionPenalty: number;
-  stop?: string[];
-  seed: number;
-}
 
 /** A flag's number, in its range. */
 const numberWhere = (holds: (value: number) => boolean, wanted: string) => (text: string) => {
@@ -244,14 +208,6 @@ const answeringFlags = {
   seed: { kind: 'parsed', parse: wholeNumber(0), brief: 'of the draws', default: '0' },
 } as const;
 
-export interface GenerateFlags extends AnsweringFlags {
-  prompt?: string;
-  input?: string;
-  output?: string;
-  raw: boolean;
-  batchSize: number;
-}
-
 export const generate = buildCommand<GenerateFlags, [], Context>({
   loader: async () => (await import('./commands/generate.js')).generate,
   parameters: {
@@ -286,10 +242,6 @@ export const generate = buildCommand<GenerateFlags, [], Context>({
   },
 });
 
-export interface ChatFlags extends AnsweringFlags {
-  system?: string;
-}
-
 export const chat = buildCommand<ChatFlags, [], Context>({
   loader: async () => (await import('./commands/chat.js')).chat,
   parameters: {
@@ -306,11 +258,6 @@ export const chat = buildCommand<ChatFlags, [], Context>({
   },
 });
 
-export interface PlanFlags {
-  json: boolean;
-  print: boolean;
-}
-
 export const plan = buildCommand<PlanFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/plan.js'))).plan,
   parameters: {
@@ -322,10 +269,6 @@ export const plan = buildCommand<PlanFlags, [string], Context>({
   },
   docs: { brief: 'Memory, FLOPs and steps of a recipe, before anything is allocated' },
 });
-
-export interface PreviewFlags {
-  rows: number;
-}
 
 export const preview = buildCommand<PreviewFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/preview.js'))).preview,
@@ -343,13 +286,6 @@ export const validate = buildCommand<{ json: boolean }, [string], Context>({
   parameters: { flags: { json: jsonFlag }, positional: recipeArgument },
   docs: { brief: 'Check a recipe and print it with every default' },
 });
-
-export interface ExportFlags {
-  merge: boolean;
-  onnx?: 'fp32' | 'fp16';
-  step?: number;
-  output: string;
-}
 
 export const exportModel = buildCommand<ExportFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/export.js'))).exportModel,

@@ -1,7 +1,7 @@
 import { createInterface, type Interface } from 'node:readline';
 import { type ChatMessage, openTextGenerator, type TextGenerator } from '../../recipes/index.js';
 import { TemperError, UsageError } from '../../shared/errors.js';
-import type { ChatFlags } from '../commands.js';
+import type { ChatFlags } from '../flags.js';
 import { ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 import { answeringOf, modelOf } from './generate.js';

@@ -1,5 +1,5 @@
 import { evaluateModel, type ModelScores, readTasks } from '../../recipes/index.js';
-import type { EvaluateFlags } from '../commands.js';
+import type { EvaluateFlags } from '../flags.js';
 import { duration, ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 

@@ -1,6 +1,6 @@
 import { exportRun } from '../../recipes/index.js';
 import { UsageError } from '../../shared/errors.js';
-import type { ExportFlags } from '../commands.js';
+import type { ExportFlags } from '../flags.js';
 import { ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 

@@ -1,6 +1,6 @@
 import { generateFile, openTextGenerator, type TextGenerator } from '../../recipes/index.js';
 import { UsageError } from '../../shared/errors.js';
-import type { AnsweringFlags, GenerateFlags } from '../commands.js';
+import type { AnsweringFlags, GenerateFlags } from '../flags.js';
 import { ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 

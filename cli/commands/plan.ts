@@ -1,7 +1,7 @@
 import { planRun, type RunPlan, readRecipe } from '../../recipes/index.js';
 import { OutOfMemoryError } from '../../shared/errors.js';
-import type { PlanFlags } from '../commands.js';
 import type { Context } from '../context.js';
+import type { PlanFlags } from '../flags.js';
 import { ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 import { describeReport } from './preview.js';

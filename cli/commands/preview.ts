@@ -1,8 +1,8 @@
 import type { DataReport } from '../../contracts/index.js';
 import { previewRun, readRecipe, type SetPreview } from '../../recipes/index.js';
 import { DataError, UsageError } from '../../shared/errors.js';
-import type { PreviewFlags } from '../commands.js';
 import type { Context } from '../context.js';
+import type { PreviewFlags } from '../flags.js';
 import { ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 import { usesColor } from '../terminal.js';

@@ -1,9 +1,9 @@
 import { ownPool } from '../../contracts/index.js';
 import { onStopSignal, runWorker, type WorkerHandle } from '../../workers/index.js';
-import type { RunFlags } from '../commands.js';
 import type { Context } from '../context.js';
 import { exitCodes } from '../exit.js';
 import { runFailure } from '../failure.js';
+import type { RunFlags } from '../flags.js';
 import { follow } from '../follow.js';
 import { isServed } from '../pollers.js';
 import { ProgressDisplay } from '../progress.js';

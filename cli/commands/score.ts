@@ -1,5 +1,5 @@
 import { scoreFile } from '../../recipes/index.js';
-import type { ScoreFlags } from '../commands.js';
+import type { ScoreFlags } from '../flags.js';
 import { ProgressDisplay } from '../progress.js';
 import { stepHooks } from '../step_progress.js';
 

@@ -1,6 +1,6 @@
 import { UsageError } from '../../shared/errors.js';
-import type { RunFlags } from '../commands.js';
 import type { Context } from '../context.js';
+import type { RunFlags } from '../flags.js';
 import { isServed } from '../pollers.js';
 import { openSession } from '../server.js';
 import { orderFrom, refuseCompleted, submit } from '../submit.js';

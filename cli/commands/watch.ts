@@ -1,10 +1,10 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { UsageError } from '../../shared/errors.js';
 import { onStopSignal } from '../../workers/index.js';
-import type { WatchFlags } from '../commands.js';
 import type { Context } from '../context.js';
 import { exitCodes } from '../exit.js';
 import { runFailure } from '../failure.js';
+import type { WatchFlags } from '../flags.js';
 import { follow } from '../follow.js';
 import { ProgressDisplay } from '../progress.js';
 import { printResult } from '../result.js';

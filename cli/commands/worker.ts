@@ -1,6 +1,6 @@
 import { onStopSignal, runWorker } from '../../workers/index.js';
-import type { WorkerFlags } from '../commands.js';
 import type { Context } from '../context.js';
+import type { WorkerFlags } from '../flags.js';
 import { openSession } from '../server.js';
 
 export async function worker(this: Context, flags: WorkerFlags): Promise<void> {
