@@ -41,8 +41,15 @@ export class FolderModel implements EvaluatedModel {
     const { model } = await this.#engine();
     const { maxPositions } = model;
     const prefix = this.#prefixId();
+    // The choices of a question share its context.
+    const known = new Map<string, number[]>();
+    const encode = (text: string): number[] => {
+      const ids = known.get(text) ?? this.#encode(text);
+      known.set(text, ids);
+      return ids;
+    };
     const requests = pairs.map(({ context, continuation }) =>
-      continuationTokens(context, continuation, { encode: this.#encode, prefix, maxPositions }),
+      continuationTokens(context, continuation, { encode, prefix, maxPositions }),
     );
     return this.#score(requests);
   }

@@ -6,6 +6,7 @@ import { liveCheckpoints, readHistory, writeHistory } from '../../components/che
 import type { Evaluation } from '../../contracts/index.js';
 import { evaluate, evaluateEpoch, type JobRunner, runEvaluationJob } from '../../recipes/index.js';
 import { openStorage } from '../../shared/storage/index.js';
+import { startS3Server } from '../support/s3_server.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTokenizedModel } from '../support/tokenized_model.js';
 import {
@@ -80,8 +81,13 @@ interface Walked {
 }
 
 /** Walks a run as the workflow does, up to its last step. */
-async function walk(name: string, evaluation: object, runner: JobRunner = runEvaluationJob): Promise<Walked> {
-  const run = await prepareRun(recipe(name, evaluation));
+async function walk(
+  name: string,
+  evaluation: object,
+  more: object = {},
+  runner: JobRunner = runEvaluationJob,
+): Promise<Walked> {
+  const run = await prepareRun({ ...recipe(name, evaluation), ...more });
   const trainer = await openTrainer(run);
   const epochs: Record<string, number>[] = [];
   for (let epoch = 0; ; epoch += 1) {
@@ -190,6 +196,40 @@ test('the commit that a task judged the best is kept and published, however old'
   for await (const { entry } of liveCheckpoints(storage)) live.add(entry!.trainer.step);
   expect(live.has(found[0]!.step)).toBe(true);
   expect((await evaluation()).step).toBe(found[0]!.step);
+}, 120_000);
+
+test('a run on S3 keeps its results, scores and samples there', async () => {
+  const s3 = await startS3Server(['runs']);
+  Object.assign(process.env, s3.env);
+  try {
+    const { run, evaluation } = await walk(
+      'remote',
+      { tasks: [choices, facts] },
+      { output_dir: 's3://runs/remote' },
+    );
+    const { scores, step } = await evaluation();
+    const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
+    expect(storage.folder).toBeNull();
+    const metrics = (await readMetrics(run)) as unknown as Record<string, number>[];
+    const last = metrics.at(-1)!;
+    expect(last).toMatchObject({ step, 'colours/acc': scores.after['colours/acc']!.value });
+    expect(metrics.filter((line) => 'colours/acc' in line)).toHaveLength(4);
+    const sample = JSON.parse((await storage.read('samples/facts.jsonl')).toString('utf8')) as {
+      answers: object;
+    };
+    expect(Object.keys(sample.answers)).toEqual(['0', String(step)]);
+  } finally {
+    await s3.stop();
+  }
+}, 120_000);
+
+test('tasks see the model with the config that the recipe overrides', async () => {
+  const model = { name: file('model'), config_overrides: { rms_norm_eps: 0.5 } };
+  const { evaluation } = await walk('overridden', { tasks: [other] }, { model });
+  const { before } = await evaluation();
+  const plain = await walk('plain', { tasks: [other] });
+  const unchanged = (await plain.evaluation()).before;
+  expect(before['other/token_perplexity']).not.toBe(unchanged['other/token_perplexity']);
 }, 120_000);
 
 test('early stopping goes by a metric of a task', async () => {

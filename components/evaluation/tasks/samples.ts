@@ -48,7 +48,7 @@ export const samples: TaskDefinition<Options, Example> = {
   task: 'samples',
   schema,
   needs: 'generation',
-  shardSize: 16,
+  shardSize: 32,
   metrics: 'none',
   direction: () => null,
   async examples({ path, limit, prompts, column }, read) {
