@@ -6,7 +6,7 @@
  */
 
 import { GraphBuilder } from './builder.js';
-import { ArenaTooLarge, GraphError } from './error.js';
+import { GraphError } from './error.js';
 import type { Graph } from './graph.js';
 import { accumulateGradients } from './passes/accumulate.js';
 import { autodiff } from './passes/autodiff.js';
@@ -68,6 +68,22 @@ export interface TrainingOptions extends ModelOptions {
     | { readonly mode: 'none' }
     | { readonly mode: 'full' }
     | { readonly mode: 'auto'; readonly arenaBudget: number };
+}
+
+/** No choice of what to recompute makes the arena fit its budget. */
+export class ArenaTooLarge extends GraphError {
+  constructor(
+    graph: string,
+    /** With every layer recomputed. */
+    readonly memory: MemoryReport,
+    /** Bytes. */
+    readonly arenaBudget: number,
+  ) {
+    super(
+      `graph ${graph}: with every layer recomputed the arena takes ${memory.arena} bytes, and may take ` +
+        `${Math.floor(arenaBudget)}; use a smaller micro-batch or packed sequence`,
+    );
+  }
 }
 
 /** A plan with the programs `micro`, `norm` and `update`. */

@@ -106,7 +106,7 @@ export function workReport(graph: Graph): WorkReport {
   for (const node of graph.nodes) {
     const call = callOf(graph, node);
     const op = opOf(node.op);
-    flops[node.phase] += op.flops(call);
+    flops[node.phase] += op.flops(call, graph.axes);
     bytes[node.phase] +=
       op.bytes?.(call) ??
       [...call.inputs, ...call.outputs].reduce((sum, v) => sum + elements(v.shape) * dtypeBytes[v.dtype], 0);

@@ -4,7 +4,7 @@
  * dS = P ⊙ (do·vᵀ − D), dq = scale · dS·k, dk = scale · dSᵀ·q; a key/value head sums over its query heads.
  */
 import { GraphError } from '../error.js';
-import type { Attrs, Placement, Value } from '../graph.js';
+import type { Attrs, AxisSizes, Placement, Value } from '../graph.js';
 import { elements, printPlacement, replicated, shard } from '../graph.js';
 import { causalMask } from '../onnx/mask.js';
 import type { Op, Tensor } from './op.js';
@@ -48,8 +48,9 @@ function documentStarts(segments: Tensor, tokens: number): Int32Array {
   return starts;
 }
 
-/** Multiply-adds of one pass over the causal half of a single document that fills the buffer: an upper bound. */
-const causalProduct = (q: Value): number => q.shape[0]! * elements(q.shape);
+/** Multiply-adds of one pass over the causal halves of documents as long as they can be: an upper bound. */
+const causalProduct = (q: Value, { P: longest }: AxisSizes): number =>
+  Math.min(q.shape[0]!, longest ?? Number.POSITIVE_INFINITY) * elements(q.shape);
 
 export const attention: Op = {
   name: 'attention',
@@ -73,7 +74,7 @@ export const attention: Op = {
       },
     ];
   },
-  flops: ({ inputs }) => 2 * causalProduct(inputs[0]!),
+  flops: ({ inputs }, axes) => 2 * causalProduct(inputs[0]!, axes),
   vjp(emit, { inputs, outputs, attrs }, [dy], needs) {
     const [q, k, v, segments] = inputs;
     const grads = emit('attention_grad', [dy!, q!, k!, v!, outputs[0]!, outputs[1]!, segments!], attrs, {
@@ -168,7 +169,7 @@ export const attentionGrad: Op = {
     return [q!, k!, v!].map((value) => ({ axes: value.axes, dtype: 'f32' as const, placement }));
   },
   // q·kᵀ and do·vᵀ again, then dv, dq and dk: five products where forward has two.
-  flops: ({ inputs }) => 5 * causalProduct(inputs[1]!),
+  flops: ({ inputs }, axes) => 5 * causalProduct(inputs[1]!, axes),
   evaluate([dy, q, k, v, o, lse, segments], attrs, shapes) {
     const [tokens, width] = shapes[0] as [number, number];
     const [heads, kvHeads, size, factor] = [

@@ -1,6 +1,6 @@
 /** What an op is to the graph. Each file of this folder holds one op: its rules forward, then those of its gradient. */
 import { GraphError } from '../error.js';
-import type { Attrs, Placement, Value } from '../graph.js';
+import type { Attrs, AxisSizes, Placement, Value } from '../graph.js';
 import { elements, printPlacement, printValue, samePlacement } from '../graph.js';
 import type { OnnxTarget } from '../onnx/target.js';
 import type { DType } from '../plan.js';
@@ -45,8 +45,8 @@ export interface Op {
   readonly name: string;
   /** Shape and placement rule. Throws GraphError when the inputs do not fit. */
   infer(inputs: readonly Value[], attrs: Attrs): OutputType[];
-  /** Floating-point operations; a multiply-add counts two. */
-  flops(call: OpCall): number;
+  /** Floating-point operations; a multiply-add counts two. `axes` are the graph's, for what shapes do not say. */
+  flops(call: OpCall, axes: AxisSizes): number;
   /** Bytes read and written; where absent, every input and output once. */
   bytes?(call: OpCall): number;
   /**

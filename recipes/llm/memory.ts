@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import type { MemoryForecast } from '../../contracts/index.js';
 import { createContext } from '../../engine/index.js';
-import type { MemoryReport } from '../../graph/index.js';
-import type { CompiledRun } from './compile.js';
+import type { Compiled, MemoryReport } from '../../graph/index.js';
 
 /** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
 export function memoryLimit(): number {
@@ -21,8 +20,15 @@ export function memoryLimit(): number {
 /** Share of the machine that a rank may fill; the rest is the system's, Node's and the page cache's. */
 export const usableShare = 0.9;
 
+type Planned = Pick<Compiled, 'plan' | 'tensors' | 'memory'>;
+/** The plans of a run. */
+interface PlannedRun {
+  training: Planned;
+  validation: Planned | null;
+}
+
 /** Bytes that the engine's scratch will take, asked of the engine without allocating the plan's tensors. */
-function workspaceBytes(compiled: CompiledRun): number {
+function workspaceBytes(compiled: PlannedRun): number {
   const context = createContext();
   try {
     const plans = [compiled.training, ...(compiled.validation === null ? [] : [compiled.validation])];
@@ -39,7 +45,7 @@ function workspaceBytes(compiled: CompiledRun): number {
 }
 
 /** Bytes per rank, exact but for the snapshot, which exists only while a checkpoint is written. */
-export function forecastMemory(compiled: CompiledRun): MemoryForecast {
+export function forecastMemory(compiled: PlannedRun): MemoryForecast {
   const { memory } = compiled.training;
   const arena = Math.max(memory.arena, compiled.validation?.memory.arena ?? 0);
   const parts = { ...partsOf({ ...memory, arena }), workspace: workspaceBytes(compiled) };
