@@ -176,6 +176,16 @@ describe('compileTraining', () => {
     expect(ops).not.toContain('embedding_grad');
   });
 
+  test('the work of a micro-batch is that of its packs, since documents do not cross them', () => {
+    const work = (packs: number) =>
+      compileTraining({ graph: tinyDecoder({ T: 8 * packs, P: 8 }), optimizer: adamw }).work;
+    expect(work(3).forward).toBe(3 * work(1).forward);
+    expect(work(3).backward).toBe(3 * work(1).backward);
+    // A document that may be as long as all of them takes more.
+    const whole = compileTraining({ graph: tinyDecoder({ T: 24 }), optimizer: adamw }).work;
+    expect(whole.forward).toBeGreaterThan(work(3).forward);
+  });
+
   test('auto recomputes no more than the budget asks for', () => {
     const graph = tinyDecoder({ layers: 6 });
     const arena = (recompute: TrainingOptions['recompute']) =>

@@ -14,6 +14,8 @@ export interface TinyShape {
   tied: boolean;
   bias: boolean;
   dtype: DType;
+  /** Longest document; the whole buffer where it is left out. */
+  P?: number;
 }
 
 export const tiny: TinyShape = {
@@ -31,8 +33,8 @@ export const tiny: TinyShape = {
 };
 
 export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
-  const { T, D, H, G, K, F, V, layers, tied, bias, dtype } = { ...tiny, ...change };
-  const g = new GraphBuilder('tiny', { T, D, H, G, K, F, V, S: T + 1, P: T });
+  const { T, D, H, G, K, F, V, layers, tied, bias, dtype, P = T } = { ...tiny, ...change };
+  const g = new GraphBuilder('tiny', { T, D, H, G, K, F, V, S: T + 1, P });
   const idsT = g.input('ids', 'i32', 'T');
   const positionsT = g.input('positions', 'i32', 'T');
   const segmentsS = g.input('segments', 'i32', 'S');
