@@ -76,25 +76,24 @@ class Conversation {
     const messages = [...this.messages, { role: 'user', content: line }];
     const started = performance.now();
     let text = '';
-    let pieces = 0;
     const onText = (_: number, piece: string): boolean => {
       text += piece;
-      pieces += 1;
       process.stdout.write(piece);
       return false;
+    };
+    const onToken = (): void => {
+      this.said.tokens += 1;
     };
     this.answering = new AbortController();
     try {
       const { signal } = this.answering;
-      const [answer] = await this.generator.answer([messages], answeringOf(this.flags), { onText, signal });
-      this.said.tokens += answer!.tokens;
+      await this.generator.answer([messages], answeringOf(this.flags), { onText, onToken, signal });
     } catch (error) {
       if (!this.answering.signal.aborted) {
         if (!(error instanceof TemperError)) throw error;
         process.stderr.write(`${error.message}\n`);
         return;
       }
-      this.said.tokens += pieces;
     } finally {
       this.answering = null;
       process.stdout.write('\n');

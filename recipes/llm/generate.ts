@@ -58,6 +58,8 @@ export interface AnswerOptions {
 export interface AnswerHooks {
   /** Text of an answer as it comes, in whole characters; true ends the answer. */
   onText?: (prompt: number, text: string) => boolean;
+  /** Every token of an answer as it comes. */
+  onToken?: (prompt: number) => void;
   signal?: AbortSignal;
 }
 
@@ -142,10 +144,11 @@ export class TextGenerator {
     const onToken = (request: number, id: number): boolean => {
       const { text, stopped } = streams[request]!.push(id);
       texts[request] += text;
+      hooks.onToken?.(request);
       const ended = text !== '' && hooks.onText?.(request, text) === true;
       return stopped || ended;
     };
-    const watched = stop.length > 0 || hooks.onText !== undefined;
+    const watched = stop.length > 0 || hooks.onText !== undefined || hooks.onToken !== undefined;
     const results = await this.generator.generate(requests, {
       ...(watched && { onToken }),
       ...(hooks.signal && { signal: hooks.signal }),

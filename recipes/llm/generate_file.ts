@@ -43,14 +43,13 @@ export async function generateFile(
     for await (const window of windows(source.storage.readStream(source.key), input)) {
       const prompts = window.map(({ value, place }) => promptOf(value, place, chat));
       requireRoom(generator, prompts, window);
-      const answers = await generator.answer(
-        prompts,
-        { ...answering, firstPrompt: summary.prompts },
-        { signal },
-      );
+      const onToken = (): void => {
+        summary.tokens += 1;
+        progress(null, `answered ${summary.prompts} prompts, ${summary.tokens} tokens`);
+      };
+      const numbered = { ...answering, firstPrompt: summary.prompts };
+      const answers = await generator.answer(prompts, numbered, { onToken, signal });
       summary.prompts += answers.length;
-      summary.tokens += answers.reduce((sum, { tokens }) => sum + tokens, 0);
-      progress(null, `answered ${summary.prompts} prompts, ${summary.tokens} tokens`);
       const texts = answers.map(({ text, finish }, i) => lineOf(window[i]!.value, text, finish));
       yield Buffer.from(texts.join(''));
     }

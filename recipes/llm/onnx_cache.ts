@@ -4,7 +4,7 @@ import { access, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promis
 import path from 'node:path';
 import { defaultCache, locateWeights, openModel, rememberedDigest } from '../../components/models/index.js';
 import { digestOf } from '../../shared/digest.js';
-import { ModelError } from '../../shared/errors.js';
+import { ModelError, StorageError, TemperError } from '../../shared/errors.js';
 import type { StepHooks } from '../base/hooks.js';
 import { type OnnxPrecision, onnxStem } from './onnx_files.js';
 import { exportModelFolder } from './onnx_folder.js';
@@ -75,6 +75,12 @@ async function exportInto(
     await exportModelFolder(modelFolder, adapter, precision, partial, progress);
     await rename(partial, folder).catch(async (error: NodeJS.ErrnoException) => {
       if (!['ENOTEMPTY', 'EEXIST'].includes(error.code ?? '')) throw error;
+    });
+  } catch (error) {
+    if (error instanceof TemperError || (error as NodeJS.ErrnoException).code === undefined) throw error;
+    const { message } = error as Error;
+    throw new StorageError(`${folder}: the exported model cannot be kept there: ${message}`, {
+      cause: error,
     });
   } finally {
     await rm(partial, { recursive: true, force: true });

@@ -194,6 +194,7 @@ class Session {
   }
 
   async generate(command: GenerateCommand, { onToken, signal }: GenerateHooks): Promise<Generated[]> {
+    signal?.throwIfAborted();
     let results: Generated[] | null = null;
     let thrown: unknown = null;
     const cancel = () => this.send({ type: 'cancel' });

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { philox } from '../../../graph/index.js';
+import { ModelError } from '../../../shared/errors.js';
 
 export const samplingSchema = z.strictObject({
   /** Logits are divided by it; 0 takes the best token (greedy). */
@@ -61,7 +62,7 @@ export class Sampler {
   }
 
   /**
-   * The token that follows. Throws RangeError when no logit is finite.
+   * The token that follows. Throws ModelError when no logit is finite.
    *
    * @param logits [V]; changed where a repetition penalty applies
    * @param seen ids of prompt and answer
@@ -163,7 +164,7 @@ function best(logits: Float32Array): number {
     }
   }
   if (at < 0 || top === Infinity)
-    throw new RangeError('the model gives logits that are not finite: its weights are damaged');
+    throw new ModelError('the model gives logits that are not finite: its weights are damaged');
   return at;
 }
 

@@ -1,4 +1,5 @@
 import { penalise, Sampler, type SamplingOptions } from '../../../components/evaluation/generation/index.js';
+import { ModelError } from '../../../shared/errors.js';
 import { readGolden } from '../../support/goldens.js';
 
 const greedy: SamplingOptions = {
@@ -108,5 +109,5 @@ test('top-p on a whole vocabulary keeps what sorting all of it keeps', () => {
 
 test('logits without a finite one are damaged weights, not a token', () => {
   for (const value of [Number.NaN, Number.POSITIVE_INFINITY])
-    expect(() => new Sampler(2).next(Float32Array.of(value, value), [], 0, greedy)).toThrow(RangeError);
+    expect(() => new Sampler(2).next(Float32Array.of(value, value), [], 0, greedy)).toThrow(ModelError);
 });
