@@ -28,7 +28,7 @@ export interface Consolidated {
 
 /**
  * Publishes the chosen commit as `<output_dir>/final`, and as the recipe asks: `merged/` beside an adapter, `onnx/`, and
- * final/ with onnx/ elsewhere. What stands already is left as it is, so that a killed step goes on.
+ * elsewhere final/, or merged/ where there is one, with onnx/ as one folder. What stands already is left as it is, so that a killed step goes on.
  */
 export async function consolidate(
   run: RunReference,
@@ -45,11 +45,16 @@ export async function consolidate(
   const publish = (name: string, form: ModelForm) =>
     publisher.publish(storage, name, form, modelCard(opened, evaluation, form), progress);
   const final = await publish('final', trainedForm(opened));
-  if (recipe.peft !== null && recipe.export.merge_adapter) await publish('merged', 'merged');
+  const merges = recipe.peft !== null && recipe.export.merge_adapter;
+  if (merges) await publish('merged', 'merged');
   const onnx = recipe.export.onnx === null ? null : await consolidateOnnx(opened, publisher, input, hooks);
   let published: string | null = null;
   if (location !== null) {
-    const union = { final: storage.at('final'), onnx, title: `${recipe.name}, step ${evaluation.step}` };
+    const union = {
+      final: storage.at(merges ? 'merged' : 'final'),
+      onnx,
+      title: `${recipe.name}, step ${evaluation.step}`,
+    };
     ({ uri: published } = await publishUnion(location, union, hooks));
   }
   return { model: final, published, metrics: prefixed(evaluation) };

@@ -39,7 +39,7 @@ const exportSchema = z.strictObject({
     .default(null)
     .meta({ 'x-temper-path': 'folder' })
     .describe(
-      'publish final/ and onnx/ as one folder elsewhere: a folder, s3://bucket/prefix or hf://owner/name[@branch] (HF_TOKEN)',
+      'publish final/ (merged/ where there is one) and onnx/ as one folder elsewhere: a folder, s3://bucket/prefix or hf://owner/name[@branch] (HF_TOKEN)',
     ),
 });
 

@@ -82,21 +82,24 @@ describe.each([
   }, 120_000);
 });
 
+const lora = { type: 'lora', rank: 4 };
+
 describe.each([
-  { name: 'a whole model', peft: null },
-  { name: 'an adapter', peft: { type: 'lora', rank: 4 } },
-])('$name published with its ONNX export as one folder', ({ peft }) => {
+  { name: 'a whole model', peft: null, merge: false },
+  { name: 'a merged model', peft: lora, merge: true },
+  { name: 'an adapter', peft: lora, merge: false },
+])('$name published with its ONNX export as one folder', ({ name, peft, merge }) => {
   const base = golden('training', 'tied');
   let published: Published;
   beforeAll(async () => {
-    const publish_to = path.join(folder, peft === null ? 'whole' : 'adapted');
-    published = await publish({ model: { name: base }, peft, export: { onnx: 'fp32', publish_to } });
+    const section = { merge_adapter: merge, onnx: 'fp32', publish_to: path.join(folder, name) };
+    published = await publish({ model: { name: base }, peft, export: section });
   }, 120_000);
 
   test('loads in transformers and peft and scores alike', async () => {
-    const scored = await (peft === null
-      ? peer.score(published.union!, documents)
-      : peer.score(base, documents, published.union));
+    const scored = await (name === 'an adapter'
+      ? peer.score(base, documents, published.union)
+      : peer.score(published.union!, documents));
     expect(scored.problems).toEqual({});
     expect(furthest(await ours(), scored.logprobs)).toBeLessThan(1e-5);
   }, 120_000);
