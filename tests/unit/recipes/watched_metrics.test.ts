@@ -1,0 +1,45 @@
+import { recipeSchema, watchedLoss } from '../../../recipes/llm/recipe.js';
+
+const recipe = (training: object, evaluation: object) =>
+  recipeSchema.safeParse({
+    name: 'watched',
+    model: { name: 'model' },
+    data: { train: { dataset_type: 'mock' } },
+    training,
+    evaluation,
+  });
+const problems = (...sections: [object, object]) =>
+  recipe(...sections).error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+
+const facts = { task: 'json_fields', name: 'facts', path: 'facts.jsonl' };
+const stopping = (metric: string) => ({ early_stopping: { metric, patience: 2 } });
+
+test('early stopping can go by a task of each epoch, and by no other', () => {
+  expect(problems(stopping('facts/valid_json'), { tasks: [{ ...facts, when: 'epoch' }] })).toBeUndefined();
+  expect(problems(stopping('facts/valid_json'), { tasks: [facts] })).toEqual([
+    "training.early_stopping.metric: 'facts/valid_json' is known at the end alone: give the task 'facts' when: epoch",
+  ]);
+  expect(problems(stopping('facts/valid'), { tasks: [{ ...facts, when: 'epoch' }] })).toEqual([
+    "training.early_stopping.metric: there is no metric 'facts/valid'; there are val_loss; facts/ (valid_json, exact, fields, field/<name>)",
+  ]);
+});
+
+test('a run watches one validation loss', () => {
+  const loadBest = { load_best: true, metric: 'val_loss/kitchen' };
+  expect(problems(stopping('val_loss'), loadBest)).toHaveLength(1);
+  expect(problems(stopping('val_loss/kitchen'), loadBest)).toBeUndefined();
+});
+
+test.each([
+  ['the loss of early stopping', stopping('val_loss/a'), {}, 'val_loss/a'],
+  ['else that of load_best', {}, { load_best: true, metric: 'val_loss/b' }, 'val_loss/b'],
+  [
+    'of the two the one that is a loss',
+    stopping('facts/exact'),
+    { load_best: true, metric: 'val_loss/b', tasks: [{ ...facts, when: 'epoch' }] },
+    'val_loss/b',
+  ],
+  ['and val_loss otherwise', {}, {}, 'val_loss'],
+])('watched is %s', (_what, training, evaluation, expected) => {
+  expect(watchedLoss(recipe(training, evaluation).data!)).toBe(expected);
+});
