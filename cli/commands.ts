@@ -231,7 +231,7 @@ export const generate = buildCommand<GenerateFlags, [], Context>({
         brief: 'go on with the text as it stands, without a chat template',
         default: false,
       },
-      batchSize: { kind: 'parsed', parse: wholeNumber(1), brief: 'prompts answered together', default: '8' },
+      batchSize: { kind: 'parsed', parse: wholeNumber(1), brief: 'prompts answered together', default: '16' },
     },
   },
   docs: {
