@@ -31,7 +31,10 @@ export async function orderFrom(
   file: string,
   options: { overrides: readonly string[]; id: string | null; fresh: boolean },
 ): Promise<Order> {
-  const composed = await composeRecipe({ file }, { schema: recipeSchema, overrides: options.overrides });
+  const composed = await composeRecipe(
+    { file },
+    { schema: recipeSchema, overrides: options.overrides, ...(options.id !== null && { run: options.id }) },
+  );
   const { document, base } = composed;
   const name = String(document.name);
   const outputDir = document.output_dir == null ? path.posix.join('runs', name) : String(document.output_dir);

@@ -28,6 +28,8 @@ export interface ComposeOptions {
   cwd?: string;
   /** Where relative paths of text or an object start, when it is not `cwd`. */
   base?: string;
+  /** Id of the run, which `${run}` stands for. Default: the recipe's name. */
+  run?: string;
   /** Laid under everything: defaults that refer to other keys, such as `output_dir: runs/${name}`. */
   defaults?: Readonly<Record<string, unknown>>;
   /** How files are read; a worker gives one that stays within its storage roots. */
@@ -131,7 +133,7 @@ async function compose(
   if (options.defaults !== undefined) whole = merge(treeOf(options.defaults, base, problems), whole, place);
   whole = applyOverrides(whole, options.overrides ?? [], cwd, problems, place);
   refuseSecrets(whole, problems);
-  whole = resolveReferences(whole, problems);
+  whole = resolveReferences(whole, options.run ?? null, problems);
   return { tree: whole, base, jsonSchema };
 }
 

@@ -1,5 +1,5 @@
 /**
- * `${a.b}` stands for another value of the recipe, `${env:X}` and `${env:X:-default}` for the worker's environment;
+ * `${a.b}` stands for another value of the recipe, `${run}` for the id of the run, `${env:X}` and `${env:X:-default}` for the worker's environment;
  * `$${` is a literal `${`. A reference that is the whole value keeps its type, and may stand for a map or a list.
  */
 import { parseDocument } from 'yaml';
@@ -25,9 +25,13 @@ const maxSteps = 10_000;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Replaces references within the recipe; those to the environment stay as they are written. */
-export function resolveReferences(root: TreeNode, problems: Problems): TreeNode {
-  return new ReferenceResolver(root, problems).resolve(root, []);
+/**
+ * Replaces references within the recipe; those to the environment stay as they are written.
+ *
+ * @param run id of the run; null where nobody has given it another than the recipe's name
+ */
+export function resolveReferences(root: TreeNode, run: string | null, problems: Problems): TreeNode {
+  return new ReferenceResolver(root, run, problems).resolve(root, []);
 }
 
 class ReferenceResolver {
@@ -36,6 +40,7 @@ class ReferenceResolver {
 
   constructor(
     private readonly root: TreeNode,
+    private readonly run: string | null,
     private readonly problems: Problems,
   ) {}
 
@@ -78,7 +83,9 @@ class ReferenceResolver {
   }
 
   private target(key: string, node: ScalarNode, path: Path): TreeNode | null {
-    const steps = key.trim().split('.');
+    const isRun = key.trim() === 'run';
+    if (isRun && this.run !== null) return { ...node, value: this.run };
+    const steps = isRun ? ['name'] : key.trim().split('.');
     const found = nodeAt(this.root, steps);
     if (found === undefined) {
       const known = [...scalars(this.root)].map((leaf) => dotted(leaf.path));

@@ -77,7 +77,7 @@ async function readInput(
     );
   }
   const base = info.roots?.[0] ?? process.cwd();
-  const options = { schema: recipeSchema, base };
+  const options = { schema: recipeSchema, base, run: info.workflowId };
   const submission = submissionSchema.safeParse(input);
   if (submission.success) {
     const { recipe, fresh, pool } = submission.data;

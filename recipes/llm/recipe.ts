@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { checkpointSchema } from '../../components/checkpoint/index.js';
-import { dataSchema } from '../../components/datasets/llm/index.js';
+import { type DataOptions, dataSchema, validationSets } from '../../components/datasets/llm/index.js';
 import { evaluationSchema, isValidationMetric, watchedProblem } from '../../components/evaluation/index.js';
 import { lossSchema } from '../../components/loss/index.js';
 import { modelSchema } from '../../components/models/index.js';
@@ -75,23 +75,26 @@ const sections = z.strictObject({
     .nullable()
     .default(null)
     .meta({ 'x-temper-path': 'folder' })
-    .describe('folder or s3:// prefix that the run owns; left out: runs/<name> beside the recipe'),
+    .describe(
+      'folder or s3:// prefix that the run owns, e.g. runs/${run} with the id of each run; left out: runs/<name> beside the recipe',
+    ),
 });
 
 /** The recipe of a language-model run: DESIGN's shape, each key with what it does. */
-export const recipeSchema = sections.superRefine(({ training, evaluation }, context) => {
+export const recipeSchema = sections.superRefine(({ training, evaluation, data }, context) => {
+  const issue = (path: string[], problem: string | null) => {
+    if (problem !== null) context.addIssue({ code: 'custom', path, message: problem });
+  };
+  const { load_best, metric, require, tasks } = evaluation;
+  if (load_best) issue(['evaluation', 'metric'], lossProblem(metric, data));
+  for (const name of Object.keys(require)) issue(['evaluation', 'require', name], lossProblem(name, data));
   const rule = training.early_stopping;
   if (rule === null) return;
-  const issue = (message: string) =>
-    context.addIssue({ code: 'custom', path: ['training', 'early_stopping', 'metric'], message });
-  const problem = watchedProblem(rule.metric, evaluation.tasks);
-  if (problem !== null) issue(problem);
-  const { load_best, metric } = evaluation;
-  const two = load_best && metric !== rule.metric && [metric, rule.metric].every(isValidationMetric);
-  if (two) issue(`one validation loss is watched in a run: make it evaluation.metric, '${metric}', as well`);
+  const place = ['training', 'early_stopping', 'metric'];
+  issue(place, watchedProblem(rule.metric, tasks) ?? lossProblem(rule.metric, data));
+  if (load_best && metric !== rule.metric && [metric, rule.metric].every(isValidationMetric))
+    issue(place, `one validation loss is watched in a run: make it evaluation.metric, '${metric}', as well`);
 });
-/** The top-level keys that a recipe's author may write. */
-export const recipeKeys: readonly string[] = ['extends', ...Object.keys(sections.shape)];
 export type Recipe = z.output<typeof recipeSchema>;
 
 /** The validation loss that a run watches while it trains. */
@@ -102,3 +105,13 @@ export function watchedLoss({ training, evaluation }: Pick<Recipe, 'training' | 
 
 /** Keys whose change makes a resume meaningless: the weights would no longer be those of one run. */
 export const identityKeys = ['model', 'peft', 'data', 'seed', 'training.optimizer'] as const;
+
+/** Why no validation gives this loss; null where one does, and for metrics that are no losses. */
+function lossProblem(metric: string, data: Pick<DataOptions, 'validation'>): string | null {
+  if (!isValidationMetric(metric) && metric !== 'perplexity') return null;
+  const sets = Object.keys(validationSets(data));
+  if (sets.length === 0) return `'${metric}' is measured on data.validation, and the recipe has none`;
+  const known = sets.length === 1 ? [] : sets.map((name) => `val_loss/${name}`);
+  if (!metric.startsWith('val_loss/') || known.includes(metric)) return null;
+  return `there is no '${metric}'; there are ${['val_loss', ...known].join(', ')}`;
+}

@@ -49,6 +49,38 @@ test('temporal workflow execute runs a recipe', async () => {
   });
 }, 120_000);
 
+test('temporal schedule starts runs whose folders bear their ids, from one input', async () => {
+  const file = path.join(deployment.folder, 'nightly.json');
+  const training = { num_epochs: 1, precision: 'fp32' };
+  const output_dir = path.join(deployment.folder, 'scheduled', '${run}');
+  await writeFile(file, JSON.stringify({ ...deployment.recipe('nightly'), training, output_dir }));
+  const schedule = (command: string, ...options: string[]) =>
+    spawnSync(
+      findTemporalCli(),
+      ['schedule', command, '--address', deployment.server.address, '--schedule-id', 'nightly', ...options],
+      { encoding: 'utf8' },
+    );
+  const workflow = ['--type', workflowType, '--task-queue', defaultTaskQueue, '--workflow-id', 'nightly'];
+  expect(schedule('create', '--interval', '100d', ...workflow, '--input-file', file).status).toBe(0);
+  const runs: string[] = [];
+  for (const count of [1, 2]) {
+    expect(schedule('trigger').status).toBe(0);
+    const { schedule: schedules, workflow: workflows } = deployment.client;
+    const started = async () => (await schedules.getHandle('nightly').describe()).info.recentActions;
+    while ((await started()).length < count) await new Promise((resolve) => setTimeout(resolve, 100));
+    const { action } = (await started())[count - 1]!;
+    const { run, state, outputDir } = (await workflows
+      .getHandle(action.workflow.workflowId)
+      .result()) as FinetuneResult;
+    expect(state).toBe('completed');
+    expect(outputDir).toBe(path.join(deployment.folder, 'scheduled', run));
+    runs.push(run);
+    // A schedule's workflow ids differ in their second.
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  expect(new Set(runs).size).toBe(2);
+}, 120_000);
+
 test('an invalid recipe fails the workflow at once, with every problem in the message', async () => {
   const recipe = { ...deployment.recipe('invalid'), seed: 'one', pefd: {}, training: { num_epochs: 0 } };
   const began = Date.now();

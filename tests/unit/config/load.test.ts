@@ -261,6 +261,21 @@ describe('references', () => {
     expect(problems[0]!.message).toContain('model.name → name → model.name');
   });
 
+  test('${run} is the id of the run, and its name where nobody gave it another', async () => {
+    const text = 'name: a\noutput_dir: runs/${run}-${name}';
+    expect((await load(text)).value.output_dir).toBe(path.join(folder, 'runs/a-a'));
+    const { value, document } = await load(text, { run: 'a-2026-01-02T03:04:05Z' });
+    expect(value.output_dir).toBe(path.join(folder, 'runs/a-2026-01-02T03:04:05Z-a'));
+    // Whoever reads the recipe later need not know the run.
+    expect(document.output_dir).toBe('runs/a-2026-01-02T03:04:05Z-a');
+  });
+
+  test('${run} in the name goes in a circle, unless the id is given', async () => {
+    const [problem] = await problemsOf(load('name: a-${run}'));
+    expect(problem!.message).toContain('in a circle');
+    expect((await load('name: a-${run}', { run: 'b' })).value.name).toBe('a-b');
+  });
+
   test('to unknown keys suggest the nearest', async () => {
     const [problem] = await problemsOf(load('name: a\nseed: ${nmae}'));
     expect(problem!.message).toContain("did you mean 'name'");
