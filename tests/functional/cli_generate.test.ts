@@ -274,6 +274,29 @@ describe('the command', () => {
     expect(stderr).toMatch(/3 answers, 36 tokens/);
   });
 
+  test('chat goes on after the process that computes was killed', async () => {
+    const child = spawn(bin, ['chat', '--model', 'model', '--max-new-tokens', '600'], { cwd: folder });
+    let [stdout, stderr] = ['', ''];
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.stdin.write('Hello\n');
+    await new Promise<void>((resolve) => {
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        stdout += text;
+        resolve();
+      });
+    });
+    const [computing] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ');
+    process.kill(Number(computing), 'SIGKILL');
+    child.stdin.end('Hello\n');
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    const [whole] = await generator.generate([[{ role: 'user', content: 'Hello' }]], { maxNewTokens: 600 });
+    expect(code).toBe(0);
+    expect(stderr).toContain('killed by SIGKILL');
+    expect(stdout.endsWith(`\n${whole}\n`)).toBe(true);
+  });
+
   test('chat puts the system prompt first', async () => {
     const { stdout } = await temper(['chat', ...answering, '--system', 'Be brief.'], 'Hello\n');
     const messages = [
