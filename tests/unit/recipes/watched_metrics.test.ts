@@ -1,14 +1,16 @@
 import { recipeSchema, watchedLoss } from '../../../recipes/llm/recipe.js';
 
-const recipe = (training: object, evaluation: object) =>
+const mock = { dataset_type: 'mock' };
+const named = { a: mock, b: mock, kitchen: mock };
+const recipe = (training: object, evaluation: object, validation: object | null = named) =>
   recipeSchema.safeParse({
     name: 'watched',
     model: { name: 'model' },
-    data: { train: { dataset_type: 'mock' } },
+    data: { train: mock, validation },
     training,
     evaluation,
   });
-const problems = (...sections: [object, object]) =>
+const problems = (...sections: Parameters<typeof recipe>) =>
   recipe(...sections).error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
 
 const facts = { task: 'json_fields', name: 'facts', path: 'facts.jsonl' };
@@ -28,6 +30,21 @@ test('a run watches one validation loss', () => {
   const loadBest = { load_best: true, metric: 'val_loss/kitchen' };
   expect(problems(stopping('val_loss'), loadBest)).toHaveLength(1);
   expect(problems(stopping('val_loss/kitchen'), loadBest)).toBeUndefined();
+});
+
+test('a loss that no validation set gives is refused, before anything is trained', () => {
+  const loadBest = { load_best: true };
+  expect(problems({}, loadBest, null)).toEqual([
+    "evaluation.metric: 'val_loss' is measured on data.validation, and the recipe has none",
+  ]);
+  expect(problems(stopping('val_loss'), {}, null)).toHaveLength(1);
+  expect(problems({}, { require: { perplexity: { max: 9 } } }, null)).toHaveLength(1);
+  expect(problems({}, { ...loadBest, metric: 'val_loss/c' })).toEqual([
+    "evaluation.metric: there is no 'val_loss/c'; there are val_loss, val_loss/a, val_loss/b, val_loss/kitchen",
+  ]);
+  // A single set has no name in its loss.
+  expect(problems({}, { ...loadBest, metric: 'val_loss/a' }, { a: mock })).toHaveLength(1);
+  expect(problems({}, loadBest, mock)).toBeUndefined();
 });
 
 test.each([
