@@ -4,3 +4,14 @@ export interface StepHooks {
   progress(fraction: number | null, text: string): void;
   signal: AbortSignal;
 }
+
+/** The same hooks, but for progress that throws the signal's reason once it is aborted: long work ends where it tells how far it is. */
+export function stoppable({ progress, signal }: StepHooks): StepHooks {
+  return {
+    signal,
+    progress: (fraction, text) => {
+      signal.throwIfAborted();
+      progress(fraction, text);
+    },
+  };
+}

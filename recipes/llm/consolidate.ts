@@ -1,16 +1,17 @@
 /** Step 5: the chosen commit → Hugging Face folder and ONNX folder, verified; and published where the recipe says. */
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Evaluation, PreparedData, RunReference, ShardedModel } from '../../contracts/index.js';
 import { openStorage, type Storage } from '../../shared/storage/index.js';
-import type { StepHooks } from '../base/hooks.js';
+import { type StepHooks, stoppable } from '../base/hooks.js';
 import { type OpenRun, openRun } from '../base/run_folder.js';
 import { modelCard } from './model_card.js';
 import { parsePublishLocation } from './publish_location.js';
 import { publishOnnx } from './publish_onnx.js';
 import { checkLocation, publishUnion } from './publish_union.js';
 import { type ModelForm, Publisher } from './publisher.js';
+import { dropAbandoned } from './staged_model.js';
 
 export interface ConsolidateInput {
   model: ShardedModel;
@@ -33,8 +34,9 @@ export interface Consolidated {
 export async function consolidate(
   run: RunReference,
   input: ConsolidateInput,
-  hooks: StepHooks,
+  stepHooks: StepHooks,
 ): Promise<Consolidated> {
+  const hooks = stoppable(stepHooks);
   const opened = await openRun(run);
   const { recipe, storage } = opened;
   const { evaluation } = input;
@@ -93,9 +95,12 @@ async function consolidateOnnx(
   }
 }
 
-/** A local folder of this step's own, in the cache. What a killed one leaves goes with the next evaluation after a day. */
-export function openStaging({ cache }: OpenRun): Promise<Storage> {
-  return openStorage(path.join(cache, 'staged', `publishing-${randomUUID()}`), { roots: null });
+/** A local folder of this step's own, in the cache. What killed ones have left goes after a day. */
+export async function openStaging({ cache }: OpenRun): Promise<Storage> {
+  const home = path.join(cache, 'staged');
+  await mkdir(home, { recursive: true });
+  await dropAbandoned(home);
+  return openStorage(path.join(home, `publishing-${randomUUID()}`), { roots: null });
 }
 
 export async function removeStaging({ folder }: Storage): Promise<void> {

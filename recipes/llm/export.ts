@@ -9,7 +9,7 @@ import {
 import type { CheckpointEntry } from '../../contracts/index.js';
 import { CheckpointError, UsageError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
-import type { StepHooks } from '../base/hooks.js';
+import { type StepHooks, stoppable } from '../base/hooks.js';
 import { type OpenRun, openRooted, openRun } from '../base/run_folder.js';
 import { openStaging, removeStaging, trainedForm } from './consolidate.js';
 import { evaluationOf } from './evaluate.js';
@@ -48,7 +48,8 @@ export interface Exported {
  * Publishes a checkpoint. Throws UsageError where there is no such run, step or adapter, or where the output is in use,
  * and CheckpointError for damage and for an ONNX export that computes anything else than the engine.
  */
-export async function exportRun(options: ExportOptions, hooks: StepHooks): Promise<Exported> {
+export async function exportRun(options: ExportOptions, stepHooks: StepHooks): Promise<Exported> {
+  const hooks = stoppable(stepHooks);
   const problem = publishLocationProblem(options.output);
   if (problem !== null) throw new UsageError(`--output ${options.output}: ${problem}`);
   const location = parsePublishLocation(options.output);

@@ -74,7 +74,8 @@ async function overriddenFolder(
   return view;
 }
 
-async function dropAbandoned(home: string): Promise<void> {
+/** Removes what nobody came back for. */
+export async function dropAbandoned(home: string): Promise<void> {
   for (const name of await readdir(home)) {
     const entry = path.join(home, name);
     const info = await stat(entry).catch(() => null);

@@ -181,6 +181,16 @@ test('on the hub it comes in one commit, and the same again makes none', async (
   expect(hub.commits('owner/tiny')).toHaveLength(2);
 });
 
+test('told to stop, it stops before anything is seen', async () => {
+  const { admitted, data, model } = await train('stopped', null, { export: { onnx: 'fp32' } });
+  const evaluation = await evaluate(admitted.run, { model, data }, quietHooks);
+  const stop = new AbortController();
+  const hooks = { signal: stop.signal, progress: () => stop.abort(new Error('stopped by hand')) };
+  const attempt = consolidate(admitted.run, { model, data, evaluation }, hooks);
+  await expect(attempt).rejects.toThrow('stopped by hand');
+  expect(readdirSync(at('stopped')).filter((name) => /final|onnx/.test(name))).toEqual([]);
+});
+
 test('by hand: adapter or merged model, with ONNX, to a folder or a branch of the hub', async () => {
   const { admitted } = lora;
   const hand = { outputDir: admitted.run.outputDir, step: null };
