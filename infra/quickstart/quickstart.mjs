@@ -30,25 +30,48 @@ child.stdout.on('data', (text) => {
 });
 const code = await new Promise((resolve) => child.on('close', resolve));
 if (code !== 0) process.exit(code ?? 1);
-report(JSON.parse(output), await readFile(path.join(JSON.parse(output).outputDir, 'metrics.jsonl'), 'utf8'));
-
-function report(result, journal) {
-  const steps = journal
+const result = JSON.parse(output);
+const linesOf = async (file) =>
+  (await readFile(path.join(result.outputDir, file), 'utf8'))
+    .trim()
     .split('\n')
-    .filter((line) => line.includes('"grad_norm"'))
     .map((line) => JSON.parse(line));
-  const losses = steps.map(({ loss }) => loss);
-  const { before, after } = result.evaluation;
-  const row = (name, from, to) => shown(`  ${name.padEnd(22)} ${from.padStart(9)} → ${to.padStart(9)}`);
+report(await linesOf('metrics.jsonl'), await linesOf('samples/facts.jsonl'));
+
+function report(metrics, answers) {
+  const steps = metrics.filter((line) => 'grad_norm' in line);
+  const { before, after, scores } = result.evaluation;
   const seconds = Math.round((Date.parse(result.finishedAt) - Date.parse(result.startedAt)) / 1000);
   const tokens = steps.map(({ tps }) => tps).sort((a, b) => a - b)[Math.floor(steps.length / 2)];
   shown(
     `\nSmolLM2-135M-Instruct, LoRA, ${result.steps} steps in ${seconds} s (${Math.round(tokens)} tokens/s)\n`,
   );
-  shown('40 countries it never saw           before       after');
+
+  const countries = scores.after['facts/valid_json'].n;
+  const row = (name, from, to) => shown(`  ${name.padEnd(18)} ${from.padStart(9)} → ${to.padStart(9)}`);
+  const counted = (name, metric) => {
+    const count = (share) => `${Math.round(share * countries)} of ${countries}`;
+    row(name, count(before[metric]), count(after[metric]));
+  };
+  shown(`${countries} countries it never saw      before       after`);
+  counted('valid JSON', 'facts/valid_json');
+  counted('correct region', 'facts/field/region');
+  counted('correct domain', 'facts/field/domain');
+  counted('correct capital', 'facts/field/capital');
   row('loss', before.val_loss.toFixed(3), after.val_loss.toFixed(3));
   row('perplexity', before.perplexity.toFixed(2), after.perplexity.toFixed(2));
-  shown(`\nTraining loss by step\n\n${plot(losses, 60, 8)}\n`);
+
+  const [example] = answers;
+  shown(`\n${example.prompt}\n`);
+  shown(`  before  ${example.answers[0].replaceAll('\n', '\n          ')}\n`);
+  shown(`  after   ${example.answers[result.evaluation.step]}\n`);
+  shown(
+    `Training loss by step\n\n${plot(
+      steps.map(({ loss }) => loss),
+      60,
+      8,
+    )}\n`,
+  );
   shown(`The adapter: ${result.model}`);
   shown('Load it in Python:\n');
   shown('  from peft import AutoPeftModelForCausalLM');
