@@ -91,9 +91,10 @@ async function takeTurns(contenders: readonly Contender[]): Promise<void> {
   for (const { side } of contenders) firsts.push((await side.step()).ids);
   const ours = firsts[0]!;
   const torch = firsts[contenders.findIndex(({ name }) => name === 'torch fp32')]!;
-  const equal = ours.findIndex((id, i) => id !== torch[i]);
-  if (equal >= 0 && equal < 8)
-    throw new Error(`answers part at token ${equal}: this is not the same work (${ours} and ${torch})`);
+  const parted = ours.findIndex((id, i) => id !== torch[i]);
+  // Random prompts lead to near-ties sooner or later, which rounding decides.
+  if (parted >= 0 && parted < 8)
+    throw new Error(`answers part at token ${parted}: this is not the same work (${ours} and ${torch})`);
   for (let round = 0; round < Number(flags.rounds); round += 1) {
     for (const { side, results } of contenders) results.push(await side.step());
   }
