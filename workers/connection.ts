@@ -3,6 +3,7 @@ import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import { ServiceUnavailable } from '../shared/errors.js';
 import type { TemperConfig } from './config.js';
+import { speaksTls, tlsRemedy } from './tls_probe.js';
 
 export interface Connected {
   connection: NativeConnection;
@@ -36,9 +37,12 @@ export async function connect(config: TemperConfig, address: string | null): Pro
         await new Promise((resolve) => setTimeout(resolve, 500));
         continue;
       }
+      const wantsTls = !options.tls && (await speaksTls(target));
+      const remedy = wantsTls
+        ? tlsRemedy
+        : "start one with 'temporal server start-dev', or set TEMPORAL_ADDRESS";
       throw new ServiceUnavailable(
-        `no Temporal server answers at ${target} (namespace '${namespace}'): ${reason(cause)}; ` +
-          "start one with 'temporal server start-dev', or set TEMPORAL_ADDRESS",
+        `no Temporal server answers at ${target} (namespace '${namespace}'): ${reason(cause)}; ${remedy}`,
         { cause },
       );
     }

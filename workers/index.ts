@@ -8,6 +8,7 @@ import { startControl } from './control.js';
 import { parseDevices } from './devices.js';
 import { Host, recordsFolder } from './host.js';
 import { loadConfig } from './installed_config.js';
+import { noticeOf } from './notices.js';
 import type { ServedWorker } from './served_worker.js';
 
 export { defineConfig, type TemperConfig, type TemperConfigInput } from './config.js';
@@ -96,11 +97,7 @@ export function installRuntime(config: TemperConfig): void {
   });
 }
 
-/** Warnings and errors of the SDK, a line each; without the one about queues that are for activities alone. */
-function notice({ level, message, meta }: LogEntry): void {
-  if (message.startsWith('No workflows registered')) return;
-  const error: unknown = meta?.error;
-  process.stderr.write(
-    `temporal ${level}: ${message}${error instanceof Error ? `: ${error.message}` : ''}\n`,
-  );
+function notice(entry: LogEntry): void {
+  const line = noticeOf(entry);
+  if (line !== null) process.stderr.write(`${line}\n`);
 }

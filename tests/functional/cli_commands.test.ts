@@ -203,15 +203,18 @@ test('doctor fails with a remedy where the named server does not answer', async 
   expect(server.remedy).toContain('TEMPORAL_ADDRESS');
 });
 
-test('doctor says what to set where the named server wants TLS', async () => {
+test('doctor and every command say what to set where the named server wants TLS', async () => {
   const server = createServer(tlsCertificate).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const { stdout } = await temper(['doctor', '--json'], { TEMPORAL_ADDRESS: `127.0.0.1:${port}` });
+  const watched = await temper(['watch', 'some-run'], { TEMPORAL_ADDRESS: `127.0.0.1:${port}` });
   server.close();
+  expect(watched.code).toBe(75);
+  expect(watched.stderr).toContain('TEMPORAL_TLS=true');
   const { findings } = JSON.parse(stdout) as { findings: Record<string, string>[] };
   expect(findings.find(({ name }) => name === 'temporal server')!.remedy).toContain('TEMPORAL_TLS=true');
-});
+}, 60_000);
 
 test('a server that does not answer is 75, with its address', async () => {
   const address = `127.0.0.1:${await freePort()}`;
