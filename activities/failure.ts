@@ -11,7 +11,7 @@ import { TemperError } from '../shared/errors.js';
 const storageAttempts = 3;
 
 /** A process that was killed from outside is started again; one that dies each time would go on doing so. */
-const lostProcesses = new Set(['EvaluatorLost', 'GeneratorLost']);
+const lostProcesses = new Set(['EvaluatorLost', 'GeneratorLost', 'EngineLost']);
 const processAttempts = 4;
 
 /**

@@ -8,8 +8,8 @@ import { Generator } from '../../components/evaluation/generation/index.js';
 import { loadTokenizer, type Model, openModel } from '../../components/models/index.js';
 import { defaultThreads } from '../../engine/index.js';
 import { CheckpointError } from '../../shared/errors.js';
+import { engineLogprobs } from './engine_logprobs.js';
 import { type OnnxPrecision, onnxContext } from './onnx_files.js';
-import { Scorer } from './scorer.js';
 
 /**
  * Largest |Δ log p| allowed. In fp32 both engines sum the same products in another order, which comes to 1e-6 in small
@@ -37,10 +37,13 @@ export interface VerifiedModel {
 }
 
 /** @returns the largest difference found. Throws CheckpointError, with position and both values, where it is too large. */
-export async function verifyOnnx({ onnx, precision, modelFolder, adapter }: VerifiedModel): Promise<number> {
+export async function verifyOnnx(
+  { onnx, precision, modelFolder, adapter }: VerifiedModel,
+  signal: AbortSignal,
+): Promise<number> {
   const model = await openModel(modelFolder);
   const probes = await probesOf(model, modelFolder);
-  const engine = await engineLogprobs(modelFolder, adapter, probes);
+  const engine = await engineLogprobs({ modelFolder, adapter, probes }, signal);
   const runtime = await runtimeLogprobs(onnx, model, probes);
   const bound = verifiedTo[precision];
   let largest = 0;
@@ -73,19 +76,6 @@ async function probesOf(model: Model, folder: string): Promise<number[][]> {
   }
   const longest = Math.min(probeTokens, onnxContext(model));
   return probes.map((ids) => ids.slice(0, longest));
-}
-
-async function engineLogprobs(
-  modelFolder: string,
-  adapter: string | null,
-  probes: readonly (readonly number[])[],
-): Promise<Float32Array[]> {
-  const scorer = await Scorer.open(modelFolder, { adapter, precision: 'fp32' });
-  try {
-    return await scorer.score(probes);
-  } finally {
-    await scorer.close();
-  }
 }
 
 async function runtimeLogprobs(

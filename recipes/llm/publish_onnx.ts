@@ -73,7 +73,7 @@ async function exportAndVerify(
 ): Promise<string> {
   const onnx = await cachedOnnx({ modelFolder, adapter, precision }, hooks);
   hooks.progress(null, 'comparing ONNX Runtime with the engine');
-  const difference = await verifyOnnx({ onnx, precision, modelFolder, adapter });
+  const difference = await verifyOnnx({ onnx, precision, modelFolder, adapter }, hooks.signal);
   hooks.progress(null, `ONNX Runtime and the engine agree to ${difference.toExponential(0)}`);
   return onnx;
 }

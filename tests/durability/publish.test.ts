@@ -2,6 +2,7 @@
  * kill -9 of the host while a run publishes: the run ends with the folders of one that nobody disturbed, and whoever looks
  * finds a whole folder or none.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -95,6 +96,30 @@ test.each<[string, Moment]>([
     expect(await result).toMatchObject({ state: 'completed', published: shelf(name) });
     expect(digests(shelf(name))).toEqual(digests(undisturbed.published!));
     expect(readdirSync(shelf('.')).filter((entry) => entry.startsWith('.'))).toEqual([]);
+  },
+  120_000,
+);
+
+/** The host's child that runs this program, once there is one. */
+async function child(program: string): Promise<number> {
+  for (;;) {
+    const parent = String(deployment.host.child.pid);
+    // Fails where there is no child at all.
+    const { stdout } = spawnSync('ps', ['-o', 'pid=,args=', '--ppid', parent], { encoding: 'utf8' });
+    const line = stdout.split('\n').find((text) => text.includes(program));
+    if (line !== undefined) return Number.parseInt(line, 10);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+test.each(['probe_process.js', 'session_process.js'])(
+  'kill -9 of %s, one of the two engines that are compared: they are compared again',
+  async (program) => {
+    const name = program.replace(/_.*/, '');
+    const handle = await start(name, shelf(name));
+    process.kill(await child(program), 'SIGKILL');
+    expect(await ending(handle)).toMatchObject({ state: 'completed' });
+    expect(digests(shelf(name))).toEqual(digests(undisturbed.published!));
   },
   120_000,
 );

@@ -215,7 +215,7 @@ test('a model that computes anything else is refused by its first token that dif
     modelFolder: at('model'),
     adapter: null,
   };
-  const failure = await verifyOnnx(wrong).catch((error: unknown) => error);
+  const failure = await verifyOnnx(wrong, quietHooks.signal).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(CheckpointError);
   expect((failure as Error).message).toMatch(
     /token \d+ of probe \d+ \(id \d+\) has log-probability -[\d.]+ in ONNX Runtime and -[\d.]+ in the engine/,

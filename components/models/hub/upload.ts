@@ -68,6 +68,7 @@ class Upload {
   private readonly repo: { type: 'model'; name: string };
   private stage: 'hash' | 'upload' = 'hash';
   private bytes = 0;
+  private lastFailure = 'it does not keep what is committed to it';
 
   constructor(private readonly options: UploadOptions) {
     this.client = new HubClient(options);
@@ -93,7 +94,7 @@ class Upload {
       if (differing.length === 0 && stale.length === 0) return { url, commit: head, written };
       if (attempt > attempts)
         throw new ServiceUnavailable(
-          `${id}: the branch '${branch}' does not keep what is committed to it, or others commit at the same time; publish again`,
+          `${id}: nothing could be committed to the branch '${branch}' in ${attempts} attempts: ${this.lastFailure}; what was uploaded stays: publish again`,
         );
       const outcome = await this.commit(head, differing, stale);
       written ||= outcome !== 'moved';
@@ -190,9 +191,10 @@ class Upload {
       });
       return 'done';
     } catch (error) {
-      if (error instanceof UnansweredCommit) return 'unknown';
-      if (error instanceof HubApiError && [409, 412].includes(error.statusCode)) return 'moved';
-      throw error;
+      const moved = error instanceof HubApiError && [409, 412].includes(error.statusCode);
+      if (!moved && !(error instanceof UnansweredCommit)) throw error;
+      this.lastFailure = error.message;
+      return moved ? 'moved' : 'unknown';
     }
   }
 

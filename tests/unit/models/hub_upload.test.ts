@@ -167,6 +167,17 @@ test('a commit whose answer was lost is not made twice', async () => {
   expect(hub.commits(id)).toHaveLength(2);
 });
 
+test('a hub that answers no commit is a service that is not reachable', async () => {
+  hub.intercept = (request, response) => {
+    if (!request.url!.includes('/commit/')) return false;
+    response.writeHead(500).end();
+    return true;
+  };
+  const failure = await upload().catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(ServiceUnavailable);
+  expect((failure as Error).message).toMatch(/nothing could be committed .* answers 500/);
+});
+
 test('a commit that somebody else came before is made again on top of theirs', async () => {
   let overtaken = false;
   hub.intercept = (request) => {
