@@ -9,7 +9,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { resolveModel } from '../components/models/index.js';
 import { defaultThreads } from '../engine/index.js';
-import { cachedOnnx } from '../recipes/llm/onnx_cache.js';
+import { cachedOnnx } from '../recipes/llm/onnx/onnx_cache.js';
 import type { GenerateOptions, GenerateResult } from './generate_side.js';
 import { Side } from './side.js';
 import { median, spread } from './statistics.js';

@@ -7,9 +7,9 @@ import { assembleMicroBatch, type MicroBatch } from '../components/datasets/llm/
 import { locateWeights, openModel } from '../components/models/index.js';
 import { hyper } from '../components/optim/index.js';
 import { adapterInit } from '../components/peft/index.js';
-import { compileRun } from '../recipes/llm/plan_cache.js';
 import { type Recipe, recipeSchema } from '../recipes/llm/recipe.js';
-import { Session } from '../recipes/llm/session.js';
+import { compileRun } from '../recipes/llm/train/plan_cache.js';
+import { Session } from '../recipes/llm/train/session.js';
 
 export interface StepOptions {
   /** Model folder. */

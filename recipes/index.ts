@@ -4,16 +4,14 @@ export { finish, type RunEnd } from './base/finish.js';
 export { takeGeneration } from './base/generation.js';
 export type { StepHooks } from './base/hooks.js';
 export { readRecipe } from './base/read_recipe.js';
-export { type Consolidated, type ConsolidateInput, consolidate } from './llm/consolidate.js';
-export { type EvaluateInput, evaluate, evaluateEpoch } from './llm/evaluate.js';
+export { type EvaluateInput, evaluate, evaluateEpoch } from './llm/evaluate/evaluate.js';
 export {
   type EvaluateModelOptions,
   evaluateModel,
   type ModelScores,
   readTasks,
-} from './llm/evaluate_model.js';
-export { type JobRunner, runEvaluationJob } from './llm/evaluation_job.js';
-export { type Exported, type ExportOptions, exportRun } from './llm/export.js';
+} from './llm/evaluate/evaluate_model.js';
+export { type JobRunner, runEvaluationJob } from './llm/evaluate/evaluation_job.js';
 export {
   type Answer,
   type AnswerOptions,
@@ -21,20 +19,22 @@ export {
   openTextGenerator,
   type Prompt,
   TextGenerator,
-} from './llm/generate.js';
-export { generateFile } from './llm/generate_file.js';
-export { type OnnxExport, type OnnxFile, type OnnxPrecision, onnxFiles } from './llm/onnx_files.js';
+} from './llm/generate/generate.js';
+export { generateFile } from './llm/generate/generate_file.js';
+export { planRun, type RunPlan } from './llm/inspect/plan.js';
+export { type PreviewRunOptions, previewRun, type SetPreview } from './llm/inspect/preview.js';
+export { type OnnxExport, type OnnxFile, type OnnxPrecision, onnxFiles } from './llm/onnx/onnx_files.js';
 export {
   exportModelFolder,
   genaiConfigJson,
   onnxConfigJson,
   type WrittenOnnx,
   writeOnnx,
-} from './llm/onnx_folder.js';
-export { planRun, type RunPlan } from './llm/plan.js';
-export { prepareData } from './llm/prepare_data.js';
-export { type PreviewRunOptions, previewRun, type SetPreview } from './llm/preview.js';
-export { type ScoreOptions, type ScoreSummary, scoreFile } from './llm/score.js';
-export { Scorer, type ScorerOptions } from './llm/scorer.js';
-export { shardModel } from './llm/shard_model.js';
-export { createTrainer, type Trainer } from './llm/trainer.js';
+} from './llm/onnx/onnx_folder.js';
+export { prepareData } from './llm/prepare/prepare_data.js';
+export { shardModel } from './llm/prepare/shard_model.js';
+export { type Consolidated, type ConsolidateInput, consolidate } from './llm/publish/consolidate.js';
+export { type Exported, type ExportOptions, exportRun } from './llm/publish/export.js';
+export { type ScoreOptions, type ScoreSummary, scoreFile } from './llm/score/score.js';
+export { Scorer, type ScorerOptions } from './llm/score/scorer.js';
+export { createTrainer, type Trainer } from './llm/train/trainer.js';

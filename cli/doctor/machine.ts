@@ -5,7 +5,7 @@ import { totalmem } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { defaultThreads, engineCapabilities } from '../../engine/index.js';
-import { memoryLimit } from '../../recipes/llm/memory.js';
+import { memoryLimit } from '../../recipes/llm/train/memory.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';
 
 /** ms that a program may take to answer. */

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { readPublication } from '../../components/checkpoint/index.js';
 import { Generator } from '../../components/evaluation/generation/index.js';
 import { consolidate, evaluate, exportRun, Scorer } from '../../recipes/index.js';
-import { verifyOnnx } from '../../recipes/llm/onnx_verify.js';
+import { verifyOnnx } from '../../recipes/llm/publish/onnx_verify.js';
 import { CheckpointError, UsageError } from '../../shared/errors.js';
 import { openStorage } from '../../shared/storage/index.js';
 import { type S3Server, startS3Server } from '../support/s3_server.js';

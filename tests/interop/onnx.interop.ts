@@ -12,7 +12,7 @@ import {
   resolveModel,
 } from '../../components/models/index.js';
 import { exportModelFolder, onnxConfigJson, onnxFiles, writeOnnx } from '../../recipes/index.js';
-import { folderSources } from '../../recipes/llm/folder_weights.js';
+import { folderSources } from '../../recipes/llm/onnx/folder_weights.js';
 import { type GoldenDocument, golden, goldenModels, readGolden } from '../support/goldens.js';
 import { LineProcess } from './line_process.js';
 import { type Greedy, installed, Peer, root } from './peer.js';

@@ -1,7 +1,7 @@
 /** SQuAD's scores against the official script's, over a whole article. */
 import { readFile } from 'node:fs/promises';
 import { type EvaluatedModel, type RecipeTask, taskDefinition } from '../../components/evaluation/index.js';
-import { evaluateTask, prepareTask } from '../../recipes/llm/evaluate_tasks.js';
+import { evaluateTask, prepareTask } from '../../recipes/llm/evaluate/evaluate_tasks.js';
 import { taskData, whereShared } from '../support/task_data.js';
 import { quietHooks } from '../support/training_run.js';
 import { askTasksPeer } from './tasks_peer.js';

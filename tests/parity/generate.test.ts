@@ -4,7 +4,7 @@ import path from 'node:path';
 import { type Generated, Generator, samplingSchema } from '../../components/evaluation/generation/index.js';
 import { defaultCache, openModel, resolveModel } from '../../components/models/index.js';
 import { TextGenerator } from '../../recipes/index.js';
-import { exportModelFolder } from '../../recipes/llm/onnx_folder.js';
+import { exportModelFolder } from '../../recipes/llm/onnx/onnx_folder.js';
 import { golden, goldenModels, readGolden } from '../support/goldens.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { defaultCache, locateWeights, openModel, resolveModel } from '../../components/models/index.js';
 import { readAdapter, readAdapterTensor } from '../../components/peft/index.js';
 import { exportModelFolder, type OnnxPrecision, writeOnnx } from '../../recipes/index.js';
-import { folderSources } from '../../recipes/llm/folder_weights.js';
+import { folderSources } from '../../recipes/llm/onnx/folder_weights.js';
 import { type GoldenDocument, golden, goldenModels, readGolden } from '../support/goldens.js';
 import { OnnxProcess } from '../support/onnx.js';
 import { distance, scoreDocuments } from './score_documents.js';

@@ -9,8 +9,8 @@ import {
 } from '../../components/datasets/llm/index.js';
 import { hyper, learningRate } from '../../components/optim/index.js';
 import { openRun } from '../../recipes/base/run_folder.js';
-import { openSession } from '../../recipes/llm/open_session.js';
 import type { Recipe } from '../../recipes/llm/recipe.js';
+import { openSession } from '../../recipes/llm/train/open_session.js';
 import { golden, readGolden } from '../support/goldens.js';
 import { readTensors } from '../support/tensors.js';
 import {

@@ -9,9 +9,9 @@ import { hyper } from '../../../components/optim/index.js';
 import { placeOf } from '../../../components/training/index.js';
 import { openRun } from '../../../recipes/base/run_folder.js';
 import { admit, prepareData, shardModel } from '../../../recipes/index.js';
-import { stepBatches } from '../../../recipes/llm/batches.js';
-import { openSession } from '../../../recipes/llm/open_session.js';
-import { scheduleOf } from '../../../recipes/llm/trainer.js';
+import { stepBatches } from '../../../recipes/llm/train/batches.js';
+import { openSession } from '../../../recipes/llm/train/open_session.js';
+import { scheduleOf } from '../../../recipes/llm/train/trainer.js';
 import { writeTinyModel } from '../../support/tiny_model.js';
 
 const [recipeFile] = process.argv.slice(2);

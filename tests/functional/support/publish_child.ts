@@ -1,7 +1,7 @@
 /** Publishes `<folder>/final` and `<folder>/onnx` somewhere, to be killed: prints each fraction of its progress as a line. */
 import path from 'node:path';
+import { publishUnion } from '../../../recipes/llm/publish/publish_union.js';
 import { parsePublishLocation } from '../../../recipes/llm/publish_location.js';
-import { publishUnion } from '../../../recipes/llm/publish_union.js';
 import { openStorage } from '../../../shared/storage/index.js';
 
 const [folder, location] = process.argv.slice(2) as [string, string];

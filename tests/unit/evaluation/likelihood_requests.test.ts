@@ -1,4 +1,4 @@
-import { continuationTokens, rollingWindows } from '../../../recipes/llm/likelihood_requests.js';
+import { continuationTokens, rollingWindows } from '../../../recipes/llm/evaluate/likelihood_requests.js';
 
 /** Words with the space before them are tokens, as in GPT-2; each has the number of its first letter. */
 const encode = (text: string) =>

@@ -1,4 +1,4 @@
-import { arenaDoesNotFit, doesNotFit } from '../../../recipes/llm/memory.js';
+import { arenaDoesNotFit, doesNotFit } from '../../../recipes/llm/train/memory.js';
 
 const memory = {
   frozen: 269_030_000,

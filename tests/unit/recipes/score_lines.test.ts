@@ -1,6 +1,6 @@
 import { ModelTokenizer, parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
-import { readRequests, type ScoreRequest } from '../../../recipes/llm/score_lines.js';
-import { bufferSize } from '../../../recipes/llm/scorer.js';
+import { readRequests, type ScoreRequest } from '../../../recipes/llm/score/score_lines.js';
+import { bufferSize } from '../../../recipes/llm/score/scorer.js';
 import { DataError } from '../../../shared/errors.js';
 import { golden } from '../../support/goldens.js';
 

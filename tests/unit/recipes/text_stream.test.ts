@@ -1,5 +1,5 @@
 import { ModelTokenizer, parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
-import { TextStream } from '../../../recipes/llm/text_stream.js';
+import { TextStream } from '../../../recipes/llm/generate/text_stream.js';
 import { golden } from '../../support/goldens.js';
 
 const tokenizers = ['smollm', 'llama'].map((name) => {

@@ -1,0 +1,238 @@
+/** Step 4 of a run: its tasks on the model before and after, and on the commit of each epoch. */
+import {
+  findDamage,
+  liveCheckpoints,
+  newestSound,
+  readHistory,
+  writeHistory,
+} from '../../../components/checkpoint/index.js';
+import { directionOf, isValidationMetric } from '../../../components/evaluation/index.js';
+import { loadTokenizer } from '../../../components/models/index.js';
+import { shouldStop, updateBest } from '../../../components/training/index.js';
+import {
+  type CheckpointEntry,
+  type EpochEvaluation,
+  type Evaluation,
+  type EvaluationHistory,
+  type PreparedData,
+  type RunReference,
+  type ShardedModel,
+  type TrainerState,
+  validationMetricsSchema,
+} from '../../../contracts/index.js';
+import { CheckpointError, ModelError, TemperError } from '../../../shared/errors.js';
+import type { Storage } from '../../../shared/storage/index.js';
+import type { StepHooks } from '../../base/hooks.js';
+import { openRun } from '../../base/run_folder.js';
+import type { Recipe } from '../recipe.js';
+import { scoreSubject } from './evaluate_subject.js';
+import { type PreparedTask, prepareTask } from './evaluate_tasks.js';
+import { type JobRunner, runEvaluationJob } from './evaluation_job.js';
+import { currentEntries, recordScores, settleMetrics } from './evaluation_records.js';
+
+export interface EvaluateInput {
+  model: ShardedModel;
+  data: PreparedData;
+}
+
+/** A final model that the recipe does not want published. */
+export class RequirementNotMet extends TemperError {
+  constructor(message: string) {
+    super('RequirementNotMet', message);
+  }
+}
+
+/**
+ * Chooses the commit to publish (the newest, or with `evaluation.load_best` the one with the best `evaluation.metric`) and
+ * compares its scores with those before training. What is stored already is not computed again. Throws
+ * RequirementNotMet when a final metric lies outside `evaluation.require`.
+ */
+export async function evaluate(
+  run: RunReference,
+  { model }: EvaluateInput,
+  hooks: StepHooks,
+  runner: JobRunner = runEvaluationJob,
+): Promise<Evaluation> {
+  const opened = await openRun(run);
+  const { recipe, storage } = opened;
+  hooks.progress(null, 'reading scores');
+  const newest = (await newestSound(storage)).entry;
+  if (newest === null)
+    throw new CheckpointError(`${storage.uri}: the run has no sound checkpoint to publish`);
+  const chosen = recipe.evaluation.load_best
+    ? await best(storage, recipe, await readHistory(storage), newest)
+    : newest;
+  if (recipe.evaluation.tasks.length > 0) {
+    const tasks = await prepareTasks(recipe);
+    const say = (what: string): StepHooks => ({
+      signal: hooks.signal,
+      progress: (fraction, text) => hooks.progress(fraction, `${what}: ${text}`),
+    });
+    const subject = { run: opened, model, tasks };
+    const before = await scoreSubject({ ...subject, commit: null }, runner, say('before'));
+    await recordScores(storage, null, before);
+    const after = await scoreSubject({ ...subject, commit: chosen }, runner, say('after'));
+    await settleMetrics(storage, await recordScores(storage, chosen, after), newest.trainer.step);
+  }
+  const evaluation = await evaluationOf(storage, chosen);
+  requireBounds(recipe, evaluation, storage);
+  return evaluation;
+}
+
+/**
+ * Evaluates the tasks that every epoch asks for on the commit of `step`, and judges whether training should stop. Notes
+ * which commit must be kept. Nothing is done for a resumed run's epochs, whose end was passed before.
+ */
+export async function evaluateEpoch(
+  run: RunReference,
+  { model, step, finished }: { model: ShardedModel; step: number; finished: boolean },
+  hooks: StepHooks,
+  runner: JobRunner = runEvaluationJob,
+): Promise<EpochEvaluation> {
+  const opened = await openRun(run);
+  const { recipe, storage } = opened;
+  const commit = await commitOf(storage, step);
+  if (commit === null || (!finished && commit.trainer.cursor !== 0)) return { scores: {}, stop: null };
+  const tasks = (await prepareTasks(recipe)).filter(({ options }) => options.when === 'epoch');
+  const scores = await scoreSubject({ run: opened, model, tasks, commit }, runner, hooks);
+  const history = await recordScores(storage, commit, scores);
+  await writeHistory(storage, { ...history, keep: stepsToKeep(recipe, history, step) });
+  const entry = currentEntries(history, step).at(-1)!;
+  const values = Object.entries(entry.scores).map(([metric, { value }]) => [metric, value] as const);
+  return { scores: Object.fromEntries(values), stop: stopReason(recipe, history, step) };
+}
+
+/** Reads every task's data, and the tokenizer that they need, before anything is trained. Throws DataError and ModelError. */
+export async function checkTasks(recipe: Recipe, modelFolder: string): Promise<void> {
+  const { tasks } = recipe.evaluation;
+  if (tasks.length === 0) return;
+  await prepareTasks(recipe);
+  const { hasChatTemplate } = await loadTokenizer(modelFolder);
+  const chat = tasks.findIndex(({ template }) => template === 'chat');
+  if (chat >= 0 && !hasChatTemplate)
+    throw new ModelError(
+      `evaluation.tasks.${chat}.template: the model has no chat template; use plain, or auto`,
+    );
+}
+
+/** What a run's ranks and tasks said of a commit, and of the model that training began with. */
+export async function evaluationOf(storage: Storage, chosen: CheckpointEntry): Promise<Evaluation> {
+  const { entries } = await readHistory(storage);
+  const scoresOf = (commit: string | null) => entries.find((entry) => entry.commit === commit)?.scores ?? {};
+  const scores = { before: scoresOf(null), after: scoresOf(chosen.id) };
+  const values = (of: typeof scores.before) =>
+    Object.fromEntries(Object.entries(of).map(([metric, { value }]) => [metric, value]));
+  return {
+    before: { ...withPerplexity(await scoresBefore(storage)), ...values(scores.before) },
+    after: { ...withPerplexity(chosen.trainer.validation), ...values(scores.after) },
+    scores,
+    commit: chosen.sequence,
+    step: chosen.trainer.step,
+  };
+}
+
+async function prepareTasks({ evaluation }: Recipe): Promise<PreparedTask[]> {
+  const prepared: PreparedTask[] = [];
+  for (const task of evaluation.tasks) prepared.push(await prepareTask(task));
+  return prepared;
+}
+
+/** The newest commit of a step. */
+async function commitOf(storage: Storage, step: number): Promise<CheckpointEntry | null> {
+  for await (const { entry } of liveCheckpoints(storage)) if (entry?.trainer.step === step) return entry;
+  return null;
+}
+
+/** The sound commit with the best value of the watched metric; of equals the newest. */
+async function best(
+  storage: Storage,
+  { evaluation: { metric, tasks } }: Recipe,
+  history: EvaluationHistory,
+  newest: CheckpointEntry,
+): Promise<CheckpointEntry> {
+  const sign = directionOf(metric, tasks) === 'higher' ? 1 : -1;
+  const gain = (entry: CheckpointEntry): number => {
+    const judged = history.entries.find(({ commit }) => commit === entry.id);
+    const value = entry.trainer.validation[metric] ?? judged?.scores[metric]?.value;
+    return value === undefined ? Number.NEGATIVE_INFINITY : sign * value;
+  };
+  let chosen = newest;
+  for await (const { entry } of liveCheckpoints(storage)) {
+    // Publishing reads by ranges, which carry no checksum of their own: every byte is checked here.
+    if (entry !== null && gain(entry) > gain(chosen) && (await findDamage(storage, entry)).length === 0)
+      chosen = entry;
+  }
+  return chosen;
+}
+
+/** What retention must not take: the best commit so far, where a task says which that is. */
+function stepsToKeep({ evaluation }: Recipe, history: EvaluationHistory, step: number): number[] {
+  const { load_best, metric } = evaluation;
+  if (!load_best || isValidationMetric(metric)) return [];
+  const found = bestSoFar(evaluation.tasks, metric, 0, history, step);
+  return found === null ? [] : [found.step];
+}
+
+/** Why early stopping by a task's metric ends training here; null where it does not. */
+function stopReason(
+  { training, evaluation }: Recipe,
+  history: EvaluationHistory,
+  step: number,
+): string | null {
+  const rule = training.early_stopping;
+  if (rule === null || isValidationMetric(rule.metric)) return null;
+  const found = bestSoFar(evaluation.tasks, rule.metric, rule.min_delta, history, step);
+  if (!shouldStop(found, rule)) return null;
+  return `no improvement of ${rule.metric} in ${found!.misses} evaluations`;
+}
+
+function bestSoFar(
+  tasks: Recipe['evaluation']['tasks'],
+  metric: string,
+  minDelta: number,
+  history: EvaluationHistory,
+  lastStep: number,
+): TrainerState['best'] {
+  const direction = directionOf(metric, tasks) ?? 'higher';
+  let found: TrainerState['best'] = null;
+  for (const { step, commit, scores } of currentEntries(history, lastStep)) {
+    const value = scores[metric]?.value;
+    if (commit === null || value === undefined) continue;
+    found = updateBest(found, { metric, value, step, direction, minDelta });
+  }
+  return found;
+}
+
+function requireBounds(recipe: Recipe, { after, step }: Evaluation, storage: Storage): void {
+  const failures = Object.entries(recipe.evaluation.require).flatMap(([metric, { min, max }]) => {
+    const value = after[metric];
+    const wanted = [
+      min === undefined ? '' : `at least ${min}`,
+      max === undefined ? '' : `at most ${max}`,
+    ].filter((part) => part !== '');
+    if (value !== undefined && value >= (min ?? value) && value <= (max ?? value)) return [];
+    return [`${metric} is ${value ?? 'unknown'}, wanted ${wanted.join(' and ')}`];
+  });
+  if (failures.length === 0) return;
+  throw new RequirementNotMet(
+    `the model of step ${step} does not meet evaluation.require, and nothing was published: ${failures.join('; ')}. ` +
+      `Its checkpoint is in ${storage.uri}; to publish it anyway: temper export ${storage.uri} --step ${step} --output FOLDER`,
+  );
+}
+
+/** The validation that was made before the first step. */
+async function scoresBefore(storage: Storage): Promise<Record<string, number>> {
+  if ((await storage.size('metrics.jsonl')) === null) return {};
+  const lines = (await storage.read('metrics.jsonl')).toString('utf8').split('\n');
+  for (const line of lines) {
+    if (!line.includes('"val_loss"')) continue;
+    const parsed = validationMetricsSchema.safeParse(JSON.parse(line));
+    if (!parsed.success || parsed.data.step !== 0) continue;
+    const { step: _step, timestamp: _timestamp, generation: _generation, ...scores } = parsed.data;
+    return scores;
+  }
+  return {};
+}
+
+const withPerplexity = (scores: Record<string, number>): Record<string, number> =>
+  scores.val_loss === undefined ? scores : { ...scores, perplexity: Math.exp(scores.val_loss) };

@@ -1,0 +1,104 @@
+/** Tasks on a model: examples read, scored shard by shard, and brought together. */
+
+import { readFileRows } from '../../../components/datasets/llm/index.js';
+import {
+  type EvaluatedModel,
+  type ExampleResult,
+  type RecipeTask,
+  type RowReader,
+  taskDefinition,
+  taskName,
+} from '../../../components/evaluation/index.js';
+import type { Score } from '../../../contracts/index.js';
+import { digestOf } from '../../../shared/digest.js';
+import { DataError } from '../../../shared/errors.js';
+
+/** A task with its examples: everything about it that does not depend on the model. */
+export interface PreparedTask {
+  options: RecipeTask;
+  /** What its metrics begin with. */
+  name: string;
+  examples: readonly unknown[];
+  /** sha256 over options and examples. */
+  digest: string;
+}
+
+export interface TaskScores {
+  name: string;
+  task: string;
+  metrics: Record<string, Score>;
+  results: ExampleResult[];
+}
+
+/** Where the shards of a task's results are kept, so that none is computed twice. */
+export interface ShardStore {
+  read(shard: number): Promise<ExampleResult[] | null>;
+  write(shard: number, results: readonly ExampleResult[]): Promise<void>;
+}
+
+/** Reads rows of any kind of file that datasets come in. */
+export const readTaskRows: RowReader = async function* ({ path, limit, textUnit }) {
+  let taken = 0;
+  for await (const row of readFileRows(path, textUnit)) {
+    if (limit !== null && taken >= limit) return;
+    taken += 1;
+    yield row;
+  }
+};
+
+/** Reads a task's examples. Throws DataError for rows that cannot be examples, and where there are none. */
+export async function prepareTask(options: RecipeTask): Promise<PreparedTask> {
+  const { name: _name, when: _when, path: _path, ...own } = options;
+  const name = taskName(options);
+  const examples = await taskDefinition(options.task).examples(options, readTaskRows);
+  if (examples.length === 0)
+    throw new DataError(`the task '${name}' finds no example in ${JSON.stringify(options.path ?? null)}`);
+  return { options, name, examples, digest: digestOf({ own, examples }) };
+}
+
+/** How many shards a task has. */
+export const shardsOf = ({ options, examples }: PreparedTask): number =>
+  Math.ceil(examples.length / taskDefinition(options.task).shardSize);
+
+export interface TaskProgress {
+  name: string;
+  /** Examples done, and all of them. */
+  done: number;
+  of: number;
+}
+
+/** Evaluates one task; shards that `store` has are taken from there. */
+export async function evaluateTask(
+  task: PreparedTask,
+  model: EvaluatedModel,
+  store: ShardStore | null,
+  progress: (progress: TaskProgress) => void,
+  signal: AbortSignal,
+): Promise<TaskScores> {
+  const { options, name, examples } = task;
+  const definition = taskDefinition(options.task);
+  const results: ExampleResult[] = [];
+  for (let start = 0; start < examples.length; start += definition.shardSize) {
+    signal.throwIfAborted();
+    progress({ name, done: start, of: examples.length });
+    const shard = start / definition.shardSize;
+    let own = (await store?.read(shard)) ?? null;
+    if (own === null) {
+      own = await definition.evaluate(examples.slice(start, start + definition.shardSize), options, model);
+      await store?.write(shard, own);
+    }
+    results.push(...own);
+  }
+  progress({ name, done: examples.length, of: examples.length });
+  return scoresOf(task, results);
+}
+
+/** What a task's results come to. */
+export function scoresOf({ name, options }: PreparedTask, results: ExampleResult[]): TaskScores {
+  const definition = taskDefinition(options.task);
+  const estimates = Object.entries(definition.aggregate(results));
+  const metrics = Object.fromEntries(
+    estimates.map(([metric, estimate]) => [metric, { ...estimate, direction: definition.direction(metric) }]),
+  );
+  return { name, task: options.task, metrics, results };
+}

@@ -1,0 +1,111 @@
+/** What a run keeps of its evaluations beside the results themselves: history, lines of metrics.jsonl, samples. */
+import {
+  appendTaskMetrics,
+  readHistory,
+  settleTaskMetrics,
+  writeHistory,
+} from '../../../components/checkpoint/index.js';
+import type { ExampleResult } from '../../../components/evaluation/index.js';
+import type { CheckpointEntry, EvaluationHistory, Score, TaskMetrics } from '../../../contracts/index.js';
+import type { Storage } from '../../../shared/storage/index.js';
+import type { TaskScores } from './evaluate_tasks.js';
+
+export type HistoryEntry = EvaluationHistory['entries'][number];
+
+/** Scores of all tasks by metric, `facts/valid_json` and so on. */
+export const scoresByMetric = (tasks: readonly TaskScores[]): Record<string, Score> =>
+  Object.fromEntries(
+    tasks.flatMap(({ name, metrics }) =>
+      Object.entries(metrics).map(([metric, score]) => [`${name}/${metric}`, score]),
+    ),
+  );
+
+/**
+ * Writes down what tasks said of a model: of a commit, or null for the one that training began with. A model that was
+ * evaluated before keeps its place, and gets what is new.
+ */
+export async function recordScores(
+  run: Storage,
+  subject: CheckpointEntry | null,
+  tasks: readonly TaskScores[],
+): Promise<EvaluationHistory> {
+  const history = await readHistory(run);
+  const commit = subject?.id ?? null;
+  const step = subject?.trainer.step ?? 0;
+  const known = history.entries.find((entry) => entry.commit === commit);
+  const scores = scoresByMetric(tasks);
+  const fresh = Object.keys(scores).some((metric) => known?.scores[metric] === undefined);
+  const entry = known ?? { step, commit, at: new Date().toISOString(), scores: {} };
+  Object.assign(entry.scores, scores);
+  if (known === undefined) history.entries.push(entry);
+  await writeHistory(run, history);
+  for (const { name, results } of tasks) await recordAnswers(run, name, step, results);
+  if (fresh) await appendTaskMetrics(run, metricsLine(entry));
+  return history;
+}
+
+/** The entries that belong to the run as it is now, by step: of several for one step, the last. */
+export function currentEntries(history: EvaluationHistory, lastStep: number): HistoryEntry[] {
+  const byStep = new Map(history.entries.map((entry) => [entry.step, entry]));
+  return [...byStep.values()].filter(({ step }) => step <= lastStep).sort((a, b) => a.step - b.step);
+}
+
+/** Puts one line for each evaluated model into metrics.jsonl, where it belongs. No generation may be writing. */
+export async function settleMetrics(
+  run: Storage,
+  history: EvaluationHistory,
+  lastStep: number,
+): Promise<void> {
+  const entries = currentEntries(history, lastStep);
+  if (entries.length > 0) await settleTaskMetrics(run, entries.map(metricsLine));
+}
+
+function metricsLine({ step, at, scores }: HistoryEntry): TaskMetrics {
+  const line: TaskMetrics = { step, timestamp: Date.parse(at) / 1000 };
+  for (const [metric, { value, stderr, n }] of Object.entries(scores)) {
+    const count = `${metric.split('/')[0]}/n`;
+    line[metric] = value;
+    if (stderr !== null) line[`${metric}_stderr`] = stderr;
+    line[count] = Math.max(line[count] ?? 0, n);
+  }
+  return line;
+}
+
+interface SampleLine {
+  id: string;
+  prompt: unknown;
+  reference?: unknown;
+  /** By step. */
+  answers: Record<string, unknown>;
+}
+
+/** `samples/<task>.jsonl`: a line for each example, with its answers side by side. Tasks without answers have none. */
+async function recordAnswers(
+  run: Storage,
+  task: string,
+  step: number,
+  results: readonly ExampleResult[],
+): Promise<void> {
+  if (!results.some(({ details }) => 'answer' in details)) return;
+  const key = `samples/${task}.jsonl`;
+  const earlier = new Map<string, SampleLine>();
+  if ((await run.size(key)) !== null) {
+    for (const text of (await run.read(key)).toString('utf8').trim().split('\n')) {
+      const line = JSON.parse(text) as SampleLine;
+      earlier.set(line.id, line);
+    }
+  }
+  const lines = results.map(({ id, details: { prompt, reference, answer } }): SampleLine => {
+    const known = earlier.get(id);
+    // Another prompt under the same id: the data has changed, and its old answers answer something else.
+    const answers = JSON.stringify(known?.prompt) === JSON.stringify(prompt) ? known!.answers : {};
+    const all = Object.entries({ ...answers, [step]: answer }).sort(([a], [b]) => Number(a) - Number(b));
+    return {
+      id,
+      prompt,
+      ...(reference === undefined ? {} : { reference }),
+      answers: Object.fromEntries(all),
+    };
+  });
+  await run.write(key, Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join('')));
+}

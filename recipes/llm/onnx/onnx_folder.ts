@@ -1,0 +1,164 @@
+/**
+ * Models as ONNX folders: what ONNX Runtime, onnxruntime-genai and transformers.js load.
+ *
+ *     config.json, generation_config.json, tokenizer files     as the model has them
+ *     genai_config.json                                        for onnxruntime-genai
+ *     onnx/model.onnx, onnx/model_fp16.onnx                    graph, and the weights while they are small
+ *     onnx/model.onnx_data, onnx/model_fp16.onnx_data          the weights otherwise
+ */
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { genaiConfig, locateWeights, type Model, openModel } from '../../../components/models/index.js';
+import { readAdapter } from '../../../components/peft/index.js';
+import { ModelError } from '../../../shared/errors.js';
+import { folderSources } from './folder_weights.js';
+import {
+  type OnnxExport,
+  type OnnxFile,
+  type OnnxPrecision,
+  onnxContext,
+  onnxFiles,
+  onnxStem,
+} from './onnx_files.js';
+
+export interface WrittenOnnx {
+  /** Path of the model. */
+  model: string;
+  /** Path of its weights where they lie in a file of their own. */
+  data: string | null;
+  bytes: number;
+}
+
+/** Writes `<folder>/onnx/model[_fp16].onnx`, each file at once and the model last; it never stands beside others' weights. */
+export async function writeOnnx(
+  options: OnnxExport & { folder: string; progress?: (bytes: number, of: number) => void },
+): Promise<WrittenOnnx> {
+  const folder = path.join(options.folder, 'onnx');
+  await mkdir(folder, { recursive: true });
+  const files = onnxFiles(options);
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  let done = 0;
+  const [model, data] = files.toReversed().map(({ name }) => path.join(folder, name));
+  for (const stale of [model!, `${model}_data`]) await rm(stale, { force: true });
+  for (const file of files) {
+    await writeAtOnce(path.join(folder, file.name), file.content(), (written) => {
+      done += written;
+      options.progress?.(done, bytes);
+    });
+  }
+  return { model: model!, data: data ?? null, bytes };
+}
+
+async function writeAtOnce(
+  file: string,
+  content: AsyncIterable<Uint8Array>,
+  written: (bytes: number) => void,
+): Promise<void> {
+  const partial = `${file}.${randomUUID()}.partial`;
+  const handle = await open(partial, 'w');
+  try {
+    for await (const chunk of content) {
+      await handle.writeFile(chunk);
+      written(chunk.length);
+    }
+    await handle.sync();
+    await handle.close();
+    await rename(partial, file);
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    await rm(partial, { force: true });
+    throw error;
+  }
+}
+
+/** What a folder holds beside its weights. */
+const companions = [
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'chat_template.jinja',
+  'vocab.json',
+  'merges.txt',
+  'tokenizer.model',
+];
+
+/**
+ * config.json as transformers.js wants it: it has to be told of files of weights. What it is told of other models of the
+ * same folder stays.
+ */
+export function onnxConfigJson(config: Record<string, unknown>, files: readonly OnnxFile[]): string {
+  const names = new Set(files.map(({ name }) => name));
+  const known = config['transformers.js_config'] as Record<string, unknown> | undefined;
+  const external: Record<string, unknown> = { ...(known?.use_external_data_format as object | undefined) };
+  for (const name of names) {
+    if (names.has(`${name}_data`)) external[name] = 1;
+    else delete external[name];
+  }
+  const options = { ...known, use_external_data_format: external };
+  const told = known !== undefined || Object.keys(external).length > 0;
+  return `${JSON.stringify(told ? { ...config, 'transformers.js_config': options } : config, null, 2)}\n`;
+}
+
+/** The text of genai_config.json, with which onnxruntime-genai opens the folder; `generation` as GenaiOptions has it. */
+export function genaiConfigJson(
+  model: Model,
+  precision: OnnxPrecision,
+  generation: Readonly<Record<string, unknown>>,
+): string {
+  const file = `onnx/${onnxStem(precision)}.onnx`;
+  const config = genaiConfig(model, { file, contextLength: onnxContext(model), generation });
+  return `${JSON.stringify(config, null, 2)}\n`;
+}
+
+/**
+ * Exports a model folder, with an adapter folder merged in (in float32, rounded once to the precision) where one is named.
+ * `onnx/model[_fp16].onnx` is written last: a folder that holds it is complete. Throws ModelError where model or adapter do
+ * not fit.
+ *
+ * @example
+ * await exportModelFolder('SmolLM2-135M-Instruct', null, 'fp32', 'exported');
+ */
+export async function exportModelFolder(
+  modelFolder: string,
+  adapterFolder: string | null,
+  precision: OnnxPrecision,
+  target: string,
+  progress?: (bytes: number, of: number) => void,
+): Promise<WrittenOnnx> {
+  const model = await openModel(modelFolder);
+  const weights = await locateWeights(modelFolder, model);
+  const adapter = adapterFolder === null ? null : await readAdapter(adapterFolder, model.linearModules);
+  const options: OnnxExport = { model, tensors: folderSources(weights, adapter), precision };
+  await mkdir(target, { recursive: true });
+  const config = { ...(await readJson(modelFolder, 'config.json')), ...(await otherModels(target)) };
+  await writeFile(path.join(target, 'config.json'), onnxConfigJson(config, onnxFiles(options)));
+  const generation = await readJson(modelFolder, 'generation_config.json');
+  await writeFile(path.join(target, 'genai_config.json'), genaiConfigJson(model, precision, generation));
+  for (const name of companions) {
+    const from = path.join(modelFolder, name);
+    if (existsSync(from) && path.resolve(target) !== path.resolve(modelFolder))
+      await copyFile(from, path.join(target, name));
+  }
+  return writeOnnx({ ...options, folder: target, ...(progress === undefined ? {} : { progress }) });
+}
+
+/** {} where there is no such file. */
+async function readJson(folder: string, name: string): Promise<Record<string, unknown>> {
+  const file = path.join(folder, name);
+  if (!existsSync(file)) return {};
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+  } catch (cause) {
+    throw new ModelError(`${file}: not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** What an earlier export into the same folder told transformers.js. */
+async function otherModels(target: string): Promise<Record<string, unknown>> {
+  const known = (await readJson(target, 'config.json'))['transformers.js_config'];
+  return known === undefined ? {} : { 'transformers.js_config': known };
+}

@@ -1,0 +1,50 @@
+import { checkFinite, type ResolvedModel } from '../../../components/models/index.js';
+import type { RunReference, ShardedModel } from '../../../contracts/index.js';
+import { firstNonFinite } from '../../../engine/index.js';
+import { digestOf } from '../../../shared/digest.js';
+import { OutOfMemoryError } from '../../../shared/errors.js';
+import type { StepHooks } from '../../base/hooks.js';
+import { openRun } from '../../base/run_folder.js';
+import { modelNotices, resolveRunModel } from '../model.js';
+import { checkLocation } from '../publish/publish_union.js';
+import { parsePublishLocation } from '../publish_location.js';
+import type { Recipe } from '../recipe.js';
+import { arenaBudget, doesNotFit, forecastMemory, memoryLimit, usableShare } from '../train/memory.js';
+import { compileRun } from '../train/plan_cache.js';
+
+/** Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published. */
+export async function shardModel(run: RunReference, hooks: StepHooks): Promise<ShardedModel> {
+  const { recipe } = await openRun(run);
+  const { publish_to } = recipe.export;
+  if (publish_to !== null) await checkLocation(parsePublishLocation(publish_to), run.outputDir);
+  const resolved = await resolveRunModel(recipe, hooks);
+  hooks.progress(null, 'checking the weights');
+  await checkFinite(resolved.weights, firstNonFinite);
+  hooks.progress(null, 'planning memory');
+  for (const notice of modelNotices(recipe, resolved.model)) hooks.progress(null, `notice: ${notice}`);
+  const { memory, trainedParameters } = await forecastRun(recipe, resolved);
+  const parameters = [...resolved.weights.values()].reduce((sum, { shape }) => sum + elements(shape), 0);
+  return { model: resolved.folder, digest: digestOf(resolved.source), parameters, trainedParameters, memory };
+}
+
+/** Compiles a recipe for this host. Throws OutOfMemoryError naming the largest parts when it cannot fit. */
+export async function forecastRun(
+  recipe: Recipe,
+  { model, weights }: Pick<ResolvedModel, 'model' | 'weights'>,
+) {
+  const limit = memoryLimit() * usableShare;
+  const compiled = await compileRun(
+    recipe,
+    model,
+    weights,
+    arenaBudget(recipe, [...weights.values()], limit),
+  );
+  const memory = forecastMemory(compiled);
+  if (memory.total > limit) throw new OutOfMemoryError(doesNotFit(memory, limit));
+  const trainedParameters = compiled.training.tensors
+    .filter(({ role }) => role === 'trained')
+    .reduce((sum, { shape }) => sum + elements(shape), 0);
+  return { compiled, memory, trainedParameters };
+}
+
+const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);

@@ -1,0 +1,114 @@
+/** Step 5: the chosen commit → Hugging Face folder and ONNX folder, verified; and published where the recipe says. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { Evaluation, PreparedData, RunReference, ShardedModel } from '../../../contracts/index.js';
+import { openStorage, type Storage } from '../../../shared/storage/index.js';
+import { type StepHooks, stoppable } from '../../base/hooks.js';
+import { type OpenRun, openRun } from '../../base/run_folder.js';
+import { type ModelForm, Publisher } from '../model_folder/publisher.js';
+import { dropAbandoned } from '../model_folder/staged_model.js';
+import { parsePublishLocation } from '../publish_location.js';
+import { modelCard } from './model_card.js';
+import { publishOnnx } from './publish_onnx.js';
+import { checkLocation, publishUnion } from './publish_union.js';
+
+export interface ConsolidateInput {
+  model: ShardedModel;
+  data: PreparedData;
+  evaluation: Evaluation;
+}
+
+export interface Consolidated {
+  /** URI of the model folder. */
+  model: string;
+  /** Where `export.publish_to` put it, or null. */
+  published: string | null;
+  metrics: Record<string, number>;
+}
+
+/**
+ * Publishes the chosen commit as `<output_dir>/final`, and as the recipe asks: `merged/` beside an adapter, `onnx/`, and
+ * elsewhere final/, or merged/ where there is one, with onnx/ as one folder. What stands already is left as it is, so that a killed step goes on.
+ */
+export async function consolidate(
+  run: RunReference,
+  input: ConsolidateInput,
+  stepHooks: StepHooks,
+): Promise<Consolidated> {
+  const hooks = stoppable(stepHooks);
+  const opened = await openRun(run);
+  const { recipe, storage } = opened;
+  const { evaluation } = input;
+  const location = recipe.export.publish_to === null ? null : parsePublishLocation(recipe.export.publish_to);
+  if (location !== null) await checkLocation(location, run.outputDir);
+  const publisher = await Publisher.open(opened, input.model.model, evaluation.commit);
+  const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`);
+  const publish = (name: string, form: ModelForm) =>
+    publisher.publish(storage, name, form, modelCard(opened, evaluation, form), progress);
+  const final = await publish('final', trainedForm(opened));
+  const merges = recipe.peft !== null && recipe.export.merge_adapter;
+  if (merges) await publish('merged', 'merged');
+  const onnx = recipe.export.onnx === null ? null : await consolidateOnnx(opened, publisher, input, hooks);
+  let published: string | null = null;
+  if (location !== null) {
+    const union = {
+      final: storage.at(merges ? 'merged' : 'final'),
+      onnx,
+      title: `${recipe.name}, step ${evaluation.step}`,
+    };
+    ({ uri: published } = await publishUnion(location, union, hooks));
+  }
+  return { model: final, published, metrics: prefixed(evaluation) };
+}
+
+/** What a run trains, and so what `final/` holds. */
+export const trainedForm = ({ recipe }: OpenRun): ModelForm => (recipe.peft === null ? 'full' : 'adapter');
+
+/** `<output_dir>/onnx`, from final/ where it lies in a folder, else from a copy in the cache. */
+async function consolidateOnnx(
+  run: OpenRun,
+  publisher: Publisher,
+  { model, evaluation }: ConsolidateInput,
+  hooks: StepHooks,
+): Promise<Storage> {
+  const staging = await openStaging(run);
+  try {
+    return await publishOnnx(
+      run.storage,
+      'onnx',
+      {
+        run,
+        commit: publisher.entry.id,
+        precision: run.recipe.export.onnx!,
+        card: modelCard(run, evaluation, 'onnx'),
+        base: model.model,
+        trained: async () => {
+          const final = run.storage.at('final').folder;
+          return final ?? publisher.publish(staging, 'final', trainedForm(run), '', () => undefined);
+        },
+      },
+      hooks,
+    );
+  } finally {
+    await removeStaging(staging);
+  }
+}
+
+/** A local folder of this step's own, in the cache. What killed ones have left goes after a day. */
+export async function openStaging({ cache }: OpenRun): Promise<Storage> {
+  const home = path.join(cache, 'staged');
+  await mkdir(home, { recursive: true });
+  await dropAbandoned(home);
+  return openStorage(path.join(home, `publishing-${randomUUID()}`), { roots: null });
+}
+
+export async function removeStaging({ folder }: Storage): Promise<void> {
+  await rm(folder!, { recursive: true, force: true });
+}
+
+function prefixed({ before, after }: Evaluation): Record<string, number> {
+  const named = (prefix: string, scores: Record<string, number>) =>
+    Object.entries(scores).map(([name, value]) => [`${prefix}${name}`, value] as const);
+  return Object.fromEntries([...named('', after), ...named('before/', before)]);
+}

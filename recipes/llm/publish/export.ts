@@ -1,0 +1,151 @@
+/** `temper export`: a checkpoint of a run that has ended, or is under way, published by hand. */
+import {
+  DamagedCheckpoint,
+  findDamage,
+  liveCheckpoints,
+  newestSound,
+  readRunDocument,
+} from '../../../components/checkpoint/index.js';
+import type { CheckpointEntry } from '../../../contracts/index.js';
+import { CheckpointError, UsageError } from '../../../shared/errors.js';
+import type { Storage } from '../../../shared/storage/index.js';
+import { type StepHooks, stoppable } from '../../base/hooks.js';
+import { type OpenRun, openRooted, openRun } from '../../base/run_folder.js';
+import { evaluationOf } from '../evaluate/evaluate.js';
+import { resolveRunModel } from '../model.js';
+import { type ModelForm, Publisher } from '../model_folder/publisher.js';
+import type { OnnxPrecision } from '../onnx/onnx_files.js';
+import { parsePublishLocation, publishLocationProblem } from '../publish_location.js';
+import { openStaging, removeStaging, trainedForm } from './consolidate.js';
+import { modelCard } from './model_card.js';
+import { publishOnnx } from './publish_onnx.js';
+import { checkLocation, openLocation, publishUnion } from './publish_union.js';
+
+export interface ExportOptions {
+  /** Folder of the run, or s3:// prefix. */
+  outputDir: string;
+  /**
+   * Where to publish: a folder, an s3:// prefix or hf://owner/name[@branch]. Replaced when it holds an earlier publication;
+   * anything else there is refused.
+   */
+  output: string;
+  /** The merged model instead of the adapter. */
+  merge: boolean;
+  /** An ONNX export beside it, an adapter merged in; null for none. */
+  onnx: OnnxPrecision | null;
+  /** Step of the checkpoint; null: the newest sound one. */
+  step: number | null;
+}
+
+export interface Exported {
+  /** URI of the published folder, or address of the hub's repository. */
+  model: string;
+  form: ModelForm;
+  step: number;
+}
+
+/**
+ * Publishes a checkpoint. Throws UsageError where there is no such run, step or adapter, or where the output is in use,
+ * and CheckpointError for damage and for an ONNX export that computes anything else than the engine.
+ */
+export async function exportRun(options: ExportOptions, stepHooks: StepHooks): Promise<Exported> {
+  const hooks = stoppable(stepHooks);
+  const problem = publishLocationProblem(options.output);
+  if (problem !== null) throw new UsageError(`--output ${options.output}: ${problem}`);
+  const location = parsePublishLocation(options.output);
+  const run = await openExportedRun(options);
+  await checkLocation(location, run.storage.uri);
+  const entry = options.step === null ? await newest(run.storage) : await atStep(run.storage, options.step);
+  const { folder: base } = await resolveRunModel(run.recipe, hooks);
+  const form = options.merge ? 'merged' : trainedForm(run);
+  const { step } = entry.trainer;
+  const parts = { run, entry, base, form, onnx: options.onnx };
+  if (location.kind === 'storage' && options.onnx === null) {
+    const target = await openLocation(location);
+    const write = await writer(parts, hooks);
+    return { model: await write(target.parent, target.name, form), form, step };
+  }
+  const staging = await openStaging(run);
+  try {
+    const staged = await stageParts(staging, parts, hooks);
+    const union = { ...staged, title: `${run.recipe.name}, step ${step}` };
+    const { uri } = await publishUnion(location, union, hooks);
+    return { model: uri, form, step };
+  } finally {
+    await removeStaging(staging);
+  }
+}
+
+async function openExportedRun({ outputDir, merge }: ExportOptions): Promise<OpenRun> {
+  const folder = await openRooted(outputDir);
+  const document = await readRunDocument(folder);
+  if (document === null)
+    throw new UsageError(`${folder.uri}: holds no run (no run.json); name a run's output_dir`);
+  const { run: name, recipeDigest } = document;
+  const run = await openRun({ version: 1, run: name, outputDir: folder.uri, recipeDigest });
+  if (merge && run.recipe.peft === null)
+    throw new UsageError(`--merge: the run '${name}' trains every weight, and has no adapter to merge`);
+  return run;
+}
+
+interface Parts {
+  run: OpenRun;
+  entry: CheckpointEntry;
+  /** Folder of the model that the run began with. */
+  base: string;
+  form: ModelForm;
+  onnx: OnnxPrecision | null;
+}
+
+/** Writes the commit as a model folder, with its card. */
+async function writer({ run, entry, base }: Parts, hooks: StepHooks) {
+  const publisher = await Publisher.open(run, base, entry.sequence);
+  const evaluation = await evaluationOf(run.storage, entry);
+  return (home: Storage, name: string, form: ModelForm): Promise<string> =>
+    publisher.publish(home, name, form, modelCard(run, evaluation, form), (bytes) =>
+      hooks.progress(null, `wrote ${Math.round(bytes / 1e6)} MB`),
+    );
+}
+
+/** What is to be published, as a run itself would write it. */
+async function stageParts(
+  staging: Storage,
+  parts: Parts,
+  hooks: StepHooks,
+): Promise<{ final: Storage; onnx: Storage | null }> {
+  const { run, entry, base, form, onnx } = parts;
+  const write = await writer(parts, hooks);
+  const folder = await write(staging, 'final', form);
+  const final = staging.at('final');
+  if (onnx === null) return { final, onnx: null };
+  const trained = async () => (form === 'merged' ? write(staging, 'trained', trainedForm(run)) : folder);
+  const card = modelCard(run, await evaluationOf(run.storage, entry), 'onnx');
+  const publication = { run, commit: entry.id, precision: onnx, card, base, trained };
+  return { final, onnx: await publishOnnx(staging, 'onnx', publication, hooks) };
+}
+
+async function newest(run: Storage): Promise<CheckpointEntry> {
+  const { entry } = await newestSound(run);
+  if (entry === null) throw new CheckpointError(`${run.uri}: the run has no sound checkpoint yet`);
+  return entry;
+}
+
+async function atStep(run: Storage, step: number): Promise<CheckpointEntry> {
+  const steps = new Set<number>();
+  for await (const { entry } of liveCheckpoints(run)) {
+    if (entry?.trainer.step === step) return soundOrThrow(run, entry);
+    if (entry !== null) steps.add(entry.trainer.step);
+  }
+  const available =
+    steps.size === 0 ? 'has no checkpoint' : `has checkpoints of steps ${[...steps].join(', ')}`;
+  throw new UsageError(
+    `--step ${step}: the run ${available}; older ones go as checkpoint.keep_last says (${run.uri})`,
+  );
+}
+
+/** Publishing reads large tensors in pieces, which have no checksums of their own. */
+async function soundOrThrow(run: Storage, entry: CheckpointEntry): Promise<CheckpointEntry> {
+  const damage = await findDamage(run, entry);
+  if (damage.length > 0) throw new DamagedCheckpoint(damage);
+  return entry;
+}

@@ -1,0 +1,184 @@
+/**
+ * Publishes what a run has written, final/ and onnx/ as one folder, somewhere else: a folder, an S3 prefix or a repository
+ * of the hub. It becomes visible all at once, and the same again changes nothing.
+ */
+import {
+  isReplaceable,
+  manifestName,
+  type PublicationManifest,
+  parseManifest,
+  publishModel,
+  readPublication,
+} from '../../../components/checkpoint/index.js';
+import { digestOf, sha256 } from '../../../shared/digest.js';
+import { CheckpointError, UsageError } from '../../../shared/errors.js';
+import { isWithin, type Storage } from '../../../shared/storage/index.js';
+import type { StepHooks } from '../../base/hooks.js';
+import { openRooted } from '../../base/run_folder.js';
+import type { PublishLocation } from '../publish_location.js';
+
+export interface Union {
+  /** The published folder whose files lie at the root. */
+  final: Storage;
+  /** The published folder of an ONNX export, or null. */
+  onnx: Storage | null;
+  /** First line of a commit on the hub. */
+  title: string;
+}
+
+export interface Published {
+  /** Location of the folder, or address of the repository. */
+  uri: string;
+  /** False when the same stood there already. */
+  written: boolean;
+}
+
+interface UnionFile {
+  name: string;
+  from: Storage;
+  bytes: number;
+  sha256: string;
+}
+
+/**
+ * Throws UsageError where something else stands, StorageError for what the place refuses, ServiceUnavailable when it
+ * cannot be reached.
+ */
+export async function publishUnion(
+  location: PublishLocation,
+  union: Union,
+  hooks: StepHooks,
+): Promise<Published> {
+  const files = await filesOf(union);
+  return location.kind === 'hub'
+    ? toHub(location, union.title, files, hooks)
+    : toStorage(location, files, hooks);
+}
+
+/** The parent storage of a location and the name in it, when what stands there may be replaced. */
+export async function openLocation({
+  uri,
+  parent,
+  name,
+}: Extract<PublishLocation, { kind: 'storage' }>): Promise<{ parent: Storage; name: string }> {
+  const storage = await openRooted(parent);
+  if (!(await isReplaceable(storage.at(name))))
+    throw new UsageError(`${uri}: holds other files, and publishing would replace them; choose a new folder`);
+  return { parent: storage, name };
+}
+
+/**
+ * Throws what publishing there would throw, as far as it can be known beforehand: UsageError for a place where something
+ * else stands or which the run writes to itself, StorageError where there is no token.
+ */
+export async function checkLocation(location: PublishLocation, outputDir: string): Promise<void> {
+  if (location.kind === 'hub') {
+    const { uploadToken } = await import('../../../components/models/hub/upload.js');
+    uploadToken({ id: location.id });
+    return;
+  }
+  if (isWithin(location.uri, [outputDir]) || isWithin(outputDir, [location.uri]))
+    throw new UsageError(
+      `${location.uri}: overlaps the run's output_dir (${outputDir}), where the run writes itself; publish elsewhere`,
+    );
+  await openLocation(location);
+}
+
+/** final's files; of onnx's those that final lacks, and its config.json, which says where transformers.js finds weights. */
+async function filesOf({ final, onnx }: Union): Promise<UnionFile[]> {
+  const files = new Map<string, UnionFile>();
+  const take = ({ files: listed }: PublicationManifest, from: Storage) => {
+    for (const [name, { bytes, sha256: digest }] of Object.entries(listed)) {
+      if (from === final || name === 'config.json' || !files.has(name))
+        files.set(name, { name, from, bytes, sha256: digest });
+    }
+  };
+  take(await requirePublication(final), final);
+  if (onnx !== null) take(await requirePublication(onnx), onnx);
+  return [...files.values()];
+}
+
+async function requirePublication(folder: Storage): Promise<PublicationManifest> {
+  const manifest = await readPublication(folder);
+  if (manifest === null) throw new CheckpointError(`${folder.uri}: is no whole publication`);
+  return manifest;
+}
+
+/** The digest by which the same union is known again. */
+function sourceOf(files: readonly UnionFile[]): string {
+  return digestOf(Object.fromEntries(files.map(({ name, sha256: digest }) => [name, digest])));
+}
+
+async function toStorage(
+  location: Extract<PublishLocation, { kind: 'storage' }>,
+  files: readonly UnionFile[],
+  hooks: StepHooks,
+): Promise<Published> {
+  const { parent, name } = await openLocation(location);
+  const { uri, written } = await publishModel({
+    run: parent,
+    name,
+    source: sourceOf(files),
+    marker: files.some((file) => file.name === 'adapter_config.json') ? 'adapter_config.json' : 'config.json',
+    files: files.map((file) => ({ name: file.name, content: () => file.from.readStream(file.name) })),
+    weights: null,
+    progress: (bytes) => report(hooks, `publishing to ${location.uri}`, bytes, totalBytes(files)),
+  });
+  return { uri, written };
+}
+
+async function toHub(
+  { id, branch }: Extract<PublishLocation, { kind: 'hub' }>,
+  title: string,
+  files: readonly UnionFile[],
+  hooks: StepHooks,
+): Promise<Published> {
+  const { uploadModel } = await import('../../../components/models/hub/upload.js');
+  const uploads = files.map(({ name, from, bytes, sha256: digest }) => ({
+    path: name,
+    bytes,
+    sha256: digest,
+    read: (start: number, end: number) => from.readStream(name, start, end),
+  }));
+  const manifest = manifestOf(files);
+  const { url, written } = await uploadModel({
+    id,
+    branch,
+    title,
+    files: [...uploads, manifest],
+    manifest: {
+      name: manifestName,
+      listed: (text) => [manifestName, ...Object.keys(parseManifest(text)?.files ?? {})],
+    },
+    signal: hooks.signal,
+    onProgress: (stage, bytes) =>
+      report(
+        hooks,
+        stage === 'hash' ? 'checking what is to be uploaded' : `uploading to ${id}`,
+        bytes,
+        totalBytes(files),
+      ),
+  });
+  return { uri: url, written };
+}
+
+function manifestOf(files: readonly UnionFile[]) {
+  const listed = files.map(({ name, bytes, sha256: digest }) => [name, { bytes, sha256: digest }]);
+  const manifest = { version: 1, source: sourceOf(files), files: Object.fromEntries(listed) };
+  const text = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+  return {
+    path: manifestName,
+    bytes: text.length,
+    sha256: sha256(text),
+    async *read(start: number, end: number) {
+      yield text.subarray(start, end);
+    },
+  };
+}
+
+const totalBytes = (files: readonly UnionFile[]) => files.reduce((sum, { bytes }) => sum + bytes, 0);
+
+function report(hooks: StepHooks, what: string, bytes: number, total: number): void {
+  const megabytes = (count: number) => Math.round(count / 1e6);
+  hooks.progress(Math.min(1, bytes / total), `${what}, ${megabytes(bytes)} of ${megabytes(total)} MB`);
+}

@@ -1,0 +1,109 @@
+/** What a run's plans will take on a host, and what the host has. */
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import type { MemoryForecast } from '../../../contracts/index.js';
+import { createContext } from '../../../engine/index.js';
+import type { Compiled, MemoryReport } from '../../../graph/index.js';
+import type { Recipe } from '../recipe.js';
+
+/** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
+export function memoryLimit(): number {
+  const limits = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'].map((file) => {
+    try {
+      return Number(readFileSync(file, 'utf8'));
+    } catch {
+      return Number.NaN; // no such cgroup, or `max`
+    }
+  });
+  return Math.min(totalmem(), ...limits.filter((limit) => limit > 0));
+}
+
+/** Share of the machine that a rank may fill; the rest is the system's, Node's and the page cache's. */
+export const usableShare = 0.9;
+
+type Planned = Pick<Compiled, 'plan' | 'tensors' | 'memory'>;
+/** The plans of a run. */
+interface PlannedRun {
+  training: Planned;
+  validation: Planned | null;
+}
+
+/** Bytes that the engine's scratch will take, asked of the engine without allocating the plan's tensors. */
+function workspaceBytes(compiled: PlannedRun): number {
+  const context = createContext();
+  try {
+    const plans = [compiled.training, ...(compiled.validation === null ? [] : [compiled.validation])];
+    for (const { tensors } of plans) {
+      // Pages are committed when first touched, so this reserves addresses and no memory.
+      for (const { name, dtype, shape } of tensors) {
+        if (!context.tensors.has(name)) context.allocate(name, dtype, shape);
+      }
+    }
+    return Math.max(...plans.map(({ plan }) => context.load(plan).workspaceBytes));
+  } finally {
+    context.close();
+  }
+}
+
+/** Bytes per rank, exact but for the snapshot, which exists only while a checkpoint is written. */
+export function forecastMemory(compiled: PlannedRun): MemoryForecast {
+  const { memory } = compiled.training;
+  const arena = Math.max(memory.arena, compiled.validation?.memory.arena ?? 0);
+  const parts = { ...partsOf({ ...memory, arena }), workspace: workspaceBytes(compiled) };
+  return { ...parts, total: sum(parts) };
+}
+
+/** Bytes per rank of what the plan knows; the engine's scratch comes on top. */
+function partsOf(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'total'> {
+  return {
+    weights: memory.frozen + memory.constants,
+    trained: memory.trained,
+    gradients: memory.gradients,
+    optimizer: memory.moments,
+    arena: memory.arena,
+    snapshot: memory.trained + memory.moments,
+  };
+}
+
+/** Why a run is refused: what it needs in all, what there is, and the largest parts. */
+export function doesNotFit({ total, ...parts }: MemoryForecast, limit: number): string {
+  return `the run needs ${gigabytes(total)} of memory and this host has ${gigabytes(limit)} to give: ${largest(parts)}. ${remedy}`;
+}
+
+/** The same where no choice of what to recompute left the arena within its budget. */
+export function arenaDoesNotFit(memory: MemoryReport, budget: number): string {
+  const parts = partsOf(memory);
+  return (
+    `with every layer recomputed the run needs ${gigabytes(sum(parts))} of memory, of which the arena (activations) may ` +
+    `take ${gigabytes(budget)} on this host: ${largest(parts)}. ${remedy}`
+  );
+}
+
+const remedy =
+  'Lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft) instead of all weights.';
+
+const largest = (parts: Readonly<Record<string, number>>) =>
+  Object.entries(parts)
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, 4)
+    .map(([name, bytes]) => `${name} ${gigabytes(bytes)}`)
+    .join(', ');
+
+const sum = (parts: Readonly<Record<string, number>>) =>
+  Object.values(parts).reduce((total, bytes) => total + bytes, 0);
+
+const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
+
+/** What is left for activations: half of what the weights, were all of them trained, would leave. */
+export function arenaBudget(
+  recipe: Recipe,
+  weights: readonly { byteLength: number; shape: number[] }[],
+  limit: number,
+): number {
+  const frozen = weights.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  // Master, gradient, two moments, and the snapshot's copy of three of them.
+  const trained = weights.reduce((sum, { shape }) => sum + elements(shape) * 4 * 7, 0);
+  return Math.max(0, limit - (recipe.peft === null ? trained : 1.25 * frozen)) * 0.9;
+}
+
+const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);

@@ -1,0 +1,37 @@
+import { locateWeights, openModel } from '../../../components/models/index.js';
+import {
+  adapterInit,
+  checkInitFrom,
+  readAdapter,
+  readAdapterTensor,
+} from '../../../components/peft/index.js';
+import type { OpenRun } from '../../base/run_folder.js';
+import { arenaBudget, memoryLimit, usableShare } from './memory.js';
+import { compileRun } from './plan_cache.js';
+import { Session } from './session.js';
+
+/** Compiles the run for this rank and brings weights, adapter and plans into an engine context. */
+export async function openSession({ recipe }: OpenRun, modelFolder: string): Promise<Session> {
+  const model = await openModel(modelFolder, recipe.model.config_overrides);
+  const weights = await locateWeights(modelFolder, model);
+  const budget = arenaBudget(recipe, [...weights.values()], memoryLimit() * usableShare);
+  const compiled = await compileRun(recipe, model, weights, budget);
+  const { adapted } = compiled;
+  const initial = new Map<string, Float32Array>();
+  if (recipe.peft !== null && recipe.peft.init_from !== null && adapted !== null) {
+    const adapter = await readAdapter(recipe.peft.init_from, model.linearModules);
+    checkInitFrom(
+      adapter,
+      recipe.peft,
+      adapted.map(({ module }) => module),
+    );
+    for (const name of adapter.tensors.keys()) initial.set(name, await readAdapterTensor(adapter, name));
+  }
+  return Session.open(compiled, {
+    weights,
+    constants: model.constants(compiled.positions),
+    inits: recipe.peft === null || adapted === null ? [] : adapterInit(adapted, recipe.peft),
+    initial,
+    seed: recipe.seed,
+  });
+}

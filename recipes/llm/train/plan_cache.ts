@@ -1,0 +1,88 @@
+/**
+ * Compiled plans, kept in the cache under the digest of everything that they follow from: the model's graph, the
+ * recipe's options and the compiler itself. A run that goes on, or begins again, finds its plans there.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Model, Weights } from '../../../components/models/index.js';
+import { compilerDigest } from '../../../graph/index.js';
+import { digestOf, sha256 } from '../../../shared/digest.js';
+import { resolveRoots } from '../../../shared/storage/index.js';
+import type { Recipe } from '../recipe.js';
+import {
+  type CompiledPlans,
+  type CompiledRun,
+  type CompileRequest,
+  compilePlans,
+  compileRequest,
+} from './compile.js';
+
+/** Compiled runs that are kept; the least recently used one goes first. */
+const kept = 64;
+
+/** From a recipe and a model to the plans of its run. Throws OutOfMemoryError where no arena fits the budget. */
+export async function compileRun(
+  recipe: Recipe,
+  model: Model,
+  weights: Weights,
+  arenaBudget: number,
+): Promise<CompiledRun> {
+  const request = compileRequest(recipe, model, weights, arenaBudget);
+  const { positions, adapted, compileBaseValidation } = request;
+  return { ...(await plansOf(request)), positions, adapted, compileBaseValidation };
+}
+
+async function plansOf(request: CompileRequest): Promise<CompiledPlans> {
+  const { cache } = resolveRoots(null);
+  if (cache.includes('://')) return compilePlans(request);
+  const folder = path.join(cache, 'plans');
+  const file = path.join(folder, `${await keyOf(request)}.json`);
+  const found = await read(file);
+  if (found !== null) return found;
+  const plans = compilePlans(request);
+  // What cannot be kept is compiled again the next time.
+  await keep(folder, file, JSON.stringify(plans)).catch(() => undefined);
+  return plans;
+}
+
+async function keyOf({ graph, recipe, arenaBudget }: CompileRequest): Promise<string> {
+  const { training, data, peft } = recipe;
+  const { optimizer, precision, loss, activation_checkpointing } = training;
+  return digestOf({
+    compiler: await compilerDigest(),
+    graph,
+    options: {
+      optimizer,
+      precision,
+      loss,
+      activation_checkpointing,
+      peft,
+      validation: data.validation !== null,
+    },
+    arenaBudget: activation_checkpointing === 'auto' ? arenaBudget : null,
+  });
+}
+
+/** Null for what is not there or not whole. The first line is the digest of the second. */
+async function read(file: string): Promise<CompiledPlans | null> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  const end = text.indexOf('\n');
+  const body = text.slice(end + 1);
+  return end > 0 && sha256(body) === text.slice(0, end) ? (JSON.parse(body) as CompiledPlans) : null;
+}
+
+async function keep(folder: string, file: string, body: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const temporary = path.join(folder, `${randomUUID()}.tmp`);
+  await writeFile(temporary, `${sha256(body)}\n${body}`);
+  await rename(temporary, file);
+  const others = await Promise.all(
+    (await readdir(folder)).map(async (name) => {
+      const at = path.join(folder, name);
+      return { at, used: (await stat(at)).atimeMs };
+    }),
+  );
+  others.sort((a, b) => b.used - a.used);
+  for (const { at } of others.slice(kept)) await rm(at, { force: true });
+}

@@ -1,0 +1,113 @@
+/** Between a run's commit log and its engine session. */
+import {
+  CheckpointSaver,
+  describeDamage,
+  lastJournaledStep,
+  loadNewestSound,
+} from '../../../components/checkpoint/index.js';
+import type { CheckpointEntry, EpochOutcome, RankStart, TrainerState } from '../../../contracts/index.js';
+import { canonicalJson } from '../../../shared/digest.js';
+import { CheckpointError } from '../../../shared/errors.js';
+import type { OpenRun } from '../../base/run_folder.js';
+import type { Session } from './session.js';
+
+export interface Resumed {
+  state: TrainerState;
+  /** What the timeline says of this generation's start. */
+  from: Pick<NonNullable<EpochOutcome['resumed']>, 'fromStep' | 'stepsLost' | 'exactness'>;
+  /** Checkpoints that were passed over, in words. */
+  damage: string[];
+}
+
+export class RunCheckpoints {
+  readonly #saver: CheckpointSaver;
+
+  private constructor(
+    private readonly run: OpenRun,
+    private readonly session: Session,
+    saver: CheckpointSaver,
+  ) {
+    this.#saver = saver;
+  }
+
+  /** Loads the newest sound commit into the session, and makes ready to save. */
+  static async resume(run: OpenRun, start: RankStart, session: Session): Promise<[RunCheckpoints, Resumed]> {
+    const { entry, damage } = await loadNewestSound(run.storage, async (checkpoint) => {
+      requireTensors(session, checkpoint.entry, run.storage.uri);
+      await checkpoint.stream((name, byteOffset, chunk) =>
+        session.context.write(name, chunk, byteOffset / 4),
+      );
+    });
+    const saver = new CheckpointSaver({
+      run: run.storage,
+      generation: start.generation,
+      recipeDigest: start.run.recipeDigest,
+      planDigest: session.compiled.training.plan.digest,
+      signature: session.context.signature,
+      resumedFrom: entry,
+      keepLast: run.recipe.checkpoint.keep_last,
+    });
+    const fromStep = entry?.trainer.step ?? 0;
+    const reached = await lastJournaledStep(run.storage, start.generation);
+    const resumed: Resumed = {
+      state: entry?.trainer ?? firstState(run.recipe.seed),
+      from: {
+        fromStep,
+        stepsLost: reached === null ? null : Math.max(0, reached - fromStep),
+        exactness: entry === null ? 'fresh' : exactness(entry, session),
+      },
+      damage: damage.map(describeDamage),
+    };
+    return [new RunCheckpoints(run, session, saver), resumed];
+  }
+
+  /** Step and number of the newest commit; null before the first. */
+  get newest(): { step: number; commit: number } | null {
+    const last = this.#saver.last;
+    return last === null ? null : { step: last.trainer.step, commit: last.sequence };
+  }
+
+  /** Copies the state of this moment; returns then, or once it is committed where the recipe saves synchronously. */
+  async save(trainer: TrainerState): Promise<void> {
+    const { tensors } = this.session.context;
+    // The host memory of the save under way is given back first: two copies never exist at a time.
+    await this.#saver.settle();
+    const copies = await this.session.snapshot();
+    const shard = [...copies].map(([name, data]) => {
+      const { shape } = tensors.get(name)!;
+      return { name, dtype: 'f32' as const, shape, rows: [0, shape[0] ?? 1] as const, data };
+    });
+    const { committed } = await this.#saver.begin({ trainer, tensors: shard });
+    if (!this.run.recipe.checkpoint.async) await committed;
+  }
+
+  /** Waits until all is committed. */
+  settle(): Promise<void> {
+    return this.#saver.settle();
+  }
+}
+
+function firstState(seed: number): TrainerState {
+  return { step: 0, epoch: 0, cursor: 0, seed, tokens: 0, supervisedTokens: 0, best: null, validation: {} };
+}
+
+/** Bitwise when nothing that decides the bits has changed, else equal to rounding. */
+function exactness(entry: CheckpointEntry, session: Session): 'bitwise' | 'rounding' {
+  const samePlan = entry.planDigest === session.compiled.training.plan.digest;
+  return samePlan && canonicalJson(entry.signature) === canonicalJson(session.context.signature)
+    ? 'bitwise'
+    : 'rounding';
+}
+
+function requireTensors(session: Session, entry: CheckpointEntry, uri: string): void {
+  for (const name of session.stateTensors) {
+    const { shape } = session.context.tensors.get(name)!;
+    const committed = entry.tensors[name];
+    if (committed !== undefined && committed.shape.join() === shape.join()) continue;
+    const found =
+      committed === undefined ? 'does not hold it' : `holds it as [${committed.shape.join(', ')}]`;
+    throw new CheckpointError(
+      `${uri}: the run trains '${name}' [${shape.join(', ')}], but commit ${entry.sequence} ${found}: it was made by another recipe; begin afresh with --new`,
+    );
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The engine's side of a run: one context that holds the model's weights, the trained tensors and their moments, and
+ * the loaded plans of training and validation.
+ */
+import type { MicroBatch } from '../../../components/datasets/llm/index.js';
+import type { Weights } from '../../../components/models/index.js';
+import {
+  createContext,
+  type EngineContext,
+  type EnginePlan,
+  type TensorData,
+} from '../../../engine/index.js';
+import { compileInit, type Init } from '../../../graph/index.js';
+import { loadWeights } from '../load_weights.js';
+import type { CompiledRun } from './compile.js';
+
+export interface StepResult {
+  loss: number;
+  /** Global gradient norm before clipping. */
+  norm: number;
+  /** Norm of each gradient, in the order of the plan's `trained`. */
+  norms: Float32Array;
+}
+
+export interface SessionOptions {
+  weights: Weights;
+  constants: ReadonlyMap<string, { data: Float32Array }>;
+  /** How trained parameters that are not weights begin. */
+  inits: readonly Init[];
+  /** Values that replace those, such as an adapter to start from. */
+  initial: ReadonlyMap<string, Float32Array>;
+  seed: number;
+}
+
+export class Session {
+  readonly #training: EnginePlan;
+  readonly #validation: EnginePlan | null;
+  readonly #dropoutKey: Int32Array;
+
+  private constructor(
+    readonly context: EngineContext,
+    readonly compiled: CompiledRun,
+    seed: number,
+  ) {
+    this.#training = context.load(compiled.training.plan);
+    this.#validation = compiled.validation === null ? null : context.load(compiled.validation.plan);
+    this.#dropoutKey = Int32Array.of(seed % 2 ** 32, Math.floor(seed / 2 ** 32), 0, 0);
+  }
+
+  static async open(compiled: CompiledRun, options: SessionOptions): Promise<Session> {
+    const context = createContext();
+    try {
+      const specs = compiled.training.tensors;
+      const fromWeights = specs.filter(
+        ({ name, role }) => role === 'frozen' || (role === 'trained' && options.weights.has(name)),
+      );
+      await loadWeights(context, fromWeights, options.weights);
+      for (const { name, dtype, shape } of specs) {
+        if (!context.tensors.has(name)) context.allocate(name, dtype, shape);
+      }
+      for (const { name, role } of specs) {
+        if (role === 'constant')
+          context.write(name, options.constants.get(name.replace(/^const:/, ''))!.data);
+      }
+      await initialise(context, options);
+      const session = new Session(context, compiled, options.seed);
+      // Meanwhile the run's checkpoint is looked for; a failure comes back with the first step.
+      context.prepare().catch(() => undefined);
+      return session;
+    } catch (error) {
+      context.close();
+      throw error;
+    }
+  }
+
+  /** Bytes of the arena and of the workspace that the plans share. */
+  get memory(): { arena: number; workspace: number } {
+    const plans = [this.#training, ...(this.#validation === null ? [] : [this.#validation])];
+    return {
+      arena: Math.max(...plans.map((plan) => plan.arenaBytes)),
+      workspace: Math.max(...plans.map((plan) => plan.workspaceBytes)),
+    };
+  }
+
+  /** Forward and backward of a whole step; nothing is changed yet. `weight` is 1 ÷ supervised tokens of the step. */
+  async gradients(batches: readonly MicroBatch[], weight: number, step: number): Promise<StepResult> {
+    const runs = batches.map((batch, index) =>
+      this.#training.run('micro', this.#inputs(this.#training, batch, weight, step), { first: index === 0 }),
+    );
+    const norm = this.#training.run('norm');
+    await Promise.all([...runs, norm]);
+    const { loss, norm: total, norms } = await norm;
+    return { loss: loss![0]!, norm: total![0]!, norms: norms as Float32Array };
+  }
+
+  async update(hyper: Float32Array): Promise<void> {
+    await this.#training.run('update', { hyper });
+  }
+
+  /** Σ −log p over the batch's supervised tokens. */
+  validationLoss(batch: MicroBatch): Promise<number> {
+    return this.#lossBy(this.#validation!, batch);
+  }
+
+  /** Gives `use` the validation loss of the model without its adapter, whatever that has learned by now. */
+  async withBaseModel<T>(use: (validationLoss: (batch: MicroBatch) => Promise<number>) => Promise<T>) {
+    const plan = this.context.load(this.compiled.compileBaseValidation!().plan);
+    try {
+      return await use((batch) => this.#lossBy(plan, batch));
+    } finally {
+      plan.unload();
+    }
+  }
+
+  async #lossBy(plan: EnginePlan, batch: MicroBatch): Promise<number> {
+    const { loss } = await plan.run('micro', this.#inputs(plan, batch, 1, 0));
+    return loss![0]!;
+  }
+
+  /** Names of the tensors that a checkpoint holds: trained parameters and their moments. */
+  get stateTensors(): string[] {
+    return this.compiled.training.tensors
+      .filter(({ role }) => role === 'trained' || role === 'moment')
+      .map(({ name }) => name);
+  }
+
+  snapshot(): Promise<Map<string, TensorData>> {
+    return this.context.snapshot(this.stateTensors);
+  }
+
+  close(): void {
+    this.context.close();
+  }
+
+  #inputs(plan: EnginePlan, batch: MicroBatch, weight: number, step: number): Record<string, TensorData> {
+    this.#dropoutKey[2] = step;
+    const all: Record<string, TensorData> = {
+      ids: batch.ids,
+      labels: batch.labels,
+      positions: batch.positions,
+      segments: batch.segments,
+      packs: batch.packs,
+      offsets: batch.offsets,
+      weight: Float32Array.of(weight),
+      dropout_key: this.#dropoutKey,
+    };
+    return Object.fromEntries(
+      plan.inputNames.filter((name) => name in all).map((name) => [name, all[name]!]),
+    );
+  }
+}
+
+async function initialise(context: EngineContext, { inits, initial, seed }: SessionOptions): Promise<void> {
+  const drawn = inits.filter(({ name }) => !initial.has(name));
+  if (drawn.length > 0) {
+    const plan = context.load(compileInit(drawn, seed));
+    await plan.run('init');
+    plan.unload();
+  }
+  for (const [name, data] of initial) context.write(name, data);
+}

@@ -1,0 +1,368 @@
+/**
+ * What one rank does between `start` and `exit`: loads the newest commit, trains epoch by epoch, validates, saves, and
+ * obeys. It lives in the rank's process; the host worker speaks to it.
+ */
+import { MetricsJournal } from '../../../components/checkpoint/index.js';
+import { type MicroBatch, PackReader } from '../../../components/datasets/llm/index.js';
+import { hyper, learningRate } from '../../../components/optim/index.js';
+import {
+  guardFinite,
+  placeOf,
+  type Schedule,
+  type StepPlace,
+  savesAfter,
+  shouldStop,
+  stepsPerEpoch,
+  totalSteps,
+  updateBest,
+  validatesAfter,
+} from '../../../components/training/index.js';
+import type {
+  EpochOutcome,
+  Progress,
+  RankEvent,
+  RankStart,
+  StepMetrics,
+  TrainerState,
+} from '../../../contracts/index.js';
+import { type OpenRun, openRun } from '../../base/run_folder.js';
+import { type Recipe, watchedLoss } from '../recipe.js';
+import { allBatches, type StepBatches, stepBatches } from './batches.js';
+import { Control, type ControlAction } from './control.js';
+import { openSession } from './open_session.js';
+import { RunCheckpoints } from './run_checkpoints.js';
+import type { Session } from './session.js';
+
+export interface Trainer {
+  /** Trains until epoch `epoch` (from 0) is done, or until told to end. */
+  train(epoch: number): Promise<EpochOutcome>;
+  control(action: ControlAction): void;
+  close(): Promise<void>;
+}
+
+/** Loads everything and resolves when the first step could begin. Emits progress; throws typed errors. */
+export async function createTrainer(start: RankStart, emit: (event: RankEvent) => void): Promise<Trainer> {
+  const began = performance.now();
+  const run = await openRun(start.run);
+  const train = await PackReader.open(start.data.train);
+  const schedule = scheduleOf(run.recipe, train.packs);
+  const session = await openSession(run, start.model);
+  const [checkpoints, loaded] = await RunCheckpoints.resume(run, start, session);
+  const validation = new Map<string, PackReader>();
+  for (const [name, folder] of Object.entries(start.data.validation)) {
+    validation.set(name, await PackReader.open(folder));
+  }
+  const journal = await MetricsJournal.open({
+    run: run.storage,
+    generation: start.generation,
+    resumedStep: loaded.state.step,
+  });
+  return new RankTrainer({
+    run,
+    start,
+    schedule,
+    session,
+    checkpoints,
+    train,
+    validation,
+    journal,
+    emit,
+    state: loaded.state,
+    resumed: { ...loaded.from, loadSeconds: (performance.now() - began) / 1000, firstStepSeconds: null },
+  });
+}
+
+export function scheduleOf(recipe: Recipe, packs: number): Schedule {
+  return {
+    packs,
+    globalBatch: recipe.data.batch_size.global,
+    microBatch: recipe.data.batch_size.micro,
+    epochs: recipe.training.num_epochs,
+    maxSteps: recipe.training.max_steps,
+    saveEvery: recipe.checkpoint.every_steps,
+    validateEvery: recipe.evaluation.every_steps,
+  };
+}
+
+interface Parts {
+  run: OpenRun;
+  start: RankStart;
+  schedule: Schedule;
+  session: Session;
+  checkpoints: RunCheckpoints;
+  train: PackReader;
+  validation: Map<string, PackReader>;
+  journal: MetricsJournal;
+  emit: (event: RankEvent) => void;
+  state: TrainerState;
+  resumed: EpochOutcome['resumed'];
+}
+
+/** Mean losses: `val_loss`, and one `val_loss/<name>` each where there are several validation sets. */
+type ValidationLosses = { val_loss: number; [name: string]: number };
+
+class RankTrainer implements Trainer {
+  readonly #control = new Control();
+  readonly #parts: Parts;
+  #state: TrainerState;
+  #resumed: EpochOutcome['resumed'];
+  #lastLoss: number | null = null;
+  #lastValidation: Record<string, number> = {};
+  #tokensPerSecond: number | null = null;
+  #learningRate: number | null = null;
+  /** Newest step whose state was copied for a checkpoint. */
+  #savedStep: number;
+  #next: { step: number; batches: Promise<StepBatches> } | null = null;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#state = parts.state;
+    this.#resumed = parts.resumed;
+    this.#lastValidation = parts.state.validation;
+    this.#savedStep = parts.state.step;
+  }
+
+  control(action: ControlAction): void {
+    this.#control.apply(action);
+  }
+
+  async train(epoch: number): Promise<EpochOutcome> {
+    const { schedule, run } = this.#parts;
+    const total = totalSteps(schedule);
+    // An untrained adapter changes nothing, so the scores before training are the base model's; those can be had after the
+    // first step too, which then need not wait for them.
+    const { compileBaseValidation } = this.#parts.session.compiled;
+    if (this.#state.step === 0 && compileBaseValidation === null) await this.#validate(0);
+    while (this.#state.step < total) {
+      const { best } = this.#state;
+      if (shouldStop(best, run.recipe.training.early_stopping)) {
+        return this.#finish(`no improvement of ${best!.metric} in ${best!.misses} validations`);
+      }
+      const place = placeOf(schedule, this.#state.step + 1);
+      if (place.epoch > epoch) return this.#outcome('epoch', 'end of epoch');
+      await this.#obey();
+      if (this.#control.ending !== null) return this.#end(this.#control.ending);
+      await this.#step(place);
+      if (place.step === 1 && compileBaseValidation !== null) await this.#validateBase();
+      if (validatesAfter(schedule, place)) await this.#validate(place.step);
+      if (savesAfter(schedule, place) || this.#control.saveRequested) await this.#save();
+    }
+    return this.#finish(run.recipe.training.max_steps === total ? 'max_steps' : 'last epoch');
+  }
+
+  async close(): Promise<void> {
+    const { checkpoints, session, journal, train, validation } = this.#parts;
+    await checkpoints.settle().catch(() => undefined);
+    await journal.close();
+    session.close();
+    await Promise.all([train, ...validation.values()].map((reader) => reader.close()));
+  }
+
+  /** Waits while paused, and saves what was asked for. */
+  async #obey(): Promise<void> {
+    if (this.#control.paused) {
+      this.#progress('paused');
+      await this.#control.whilePaused();
+    }
+    if (this.#control.saveRequested) await this.#save();
+  }
+
+  async #step(place: StepPlace): Promise<void> {
+    const { session, run, schedule, journal, start } = this.#parts;
+    const { training, seed } = run.recipe;
+    const started = performance.now();
+    const batches = await this.#batches(place);
+    this.#prefetch(place.step + 1);
+    const result = await session.gradients(batches.micro, 1 / Math.max(1, batches.supervised), place.step);
+    guardFinite(place.step, result.loss, result.norm, result.norms, session.compiled.training.trained);
+    const rate = learningRate(
+      training.lr_scheduler,
+      training.learning_rate,
+      place.step,
+      totalSteps(schedule),
+    );
+    await session.update(hyper(training.optimizer, place.step, rate, training.clip_grad_norm ?? 0));
+    const seconds = (performance.now() - started) / 1000;
+    this.#advance(place, batches, seed);
+    this.#lastLoss = result.loss;
+    this.#learningRate = rate;
+    if (this.#resumed?.firstStepSeconds === null) this.#resumed.firstStepSeconds = seconds;
+    const tokens = batches.micro.reduce((sum, { ids }) => sum + ids.length, 0);
+    this.#tokensPerSecond = smooth(this.#tokensPerSecond, tokens / seconds);
+    const metrics: StepMetrics = {
+      step: place.step,
+      epoch: this.#epochs(),
+      loss: result.loss,
+      grad_norm: result.norm,
+      lr: rate,
+      mem: process.resourceUsage().maxRSS * 1024,
+      tps: tokens / seconds,
+      tps_per_device: tokens / seconds / start.worldSize,
+      mfu: null,
+      num_tokens_per_step: tokens,
+      num_label_tokens: batches.supervised,
+      timestamp: Date.now() / 1000,
+      generation: start.generation,
+    };
+    journal.append(metrics);
+    this.#progress('training');
+  }
+
+  #advance(place: StepPlace, batches: StepBatches, seed: number): void {
+    const ended = place.lastOfEpoch && place.cursor + place.packs >= this.#parts.schedule.packs;
+    this.#state = {
+      ...this.#state,
+      step: place.step,
+      epoch: ended ? place.epoch + 1 : place.epoch,
+      cursor: ended ? 0 : place.cursor + place.packs,
+      seed,
+      tokens: this.#state.tokens + batches.tokens,
+      supervisedTokens: this.#state.supervisedTokens + batches.supervised,
+      validation: {},
+    };
+  }
+
+  /** Scores the weights of this moment, the state of step `step`. */
+  async #validate(step: number): Promise<void> {
+    const { validation, session, run } = this.#parts;
+    if (validation.size === 0) return;
+    const losses = await this.#validationLosses((batch) => session.validationLoss(batch));
+    const metric = watchedLoss(run.recipe);
+    const value = losses[metric];
+    const minDelta = run.recipe.training.early_stopping?.min_delta ?? 0;
+    const best =
+      step === 0 || value === undefined
+        ? this.#state.best
+        : updateBest(this.#state.best, { metric, value, step, direction: 'lower', minDelta });
+    this.#state = { ...this.#state, validation: losses, best };
+    this.#recordValidation(step, losses);
+  }
+
+  /** Scores the base model: what training began with. */
+  async #validateBase(): Promise<void> {
+    const losses = await this.#parts.session.withBaseModel((loss) => this.#validationLosses(loss));
+    this.#recordValidation(0, losses);
+  }
+
+  async #validationLosses(lossOf: (batch: MicroBatch) => Promise<number>): Promise<ValidationLosses> {
+    const { validation, schedule } = this.#parts;
+    this.#progress('validating');
+    const losses: Record<string, number> = {};
+    let [sum, count] = [0, 0];
+    for (const [name, reader] of validation) {
+      let [setSum, setCount] = [0, 0];
+      for await (const batch of allBatches(reader, schedule.microBatch)) {
+        setSum += await lossOf(batch);
+        setCount += batch.supervised;
+      }
+      if (validation.size > 1) losses[`val_loss/${name}`] = setSum / Math.max(1, setCount);
+      sum += setSum;
+      count += setCount;
+    }
+    return { ...losses, val_loss: sum / Math.max(1, count) };
+  }
+
+  #recordValidation(step: number, losses: ValidationLosses): void {
+    const { journal, start } = this.#parts;
+    this.#lastValidation = losses;
+    journal.append({ step, ...losses, timestamp: Date.now() / 1000, generation: start.generation });
+    this.#progress('training');
+  }
+
+  async #save(): Promise<void> {
+    this.#control.saveRequested = false;
+    this.#progress('saving');
+    await this.#parts.journal.flush();
+    await this.#parts.checkpoints.save(this.#state);
+    this.#savedStep = this.#state.step;
+    this.#progress('training');
+  }
+
+  /** Ends on request: everything done so far is committed before the outcome is told. */
+  async #end(kind: 'stopped' | 'preempted'): Promise<EpochOutcome> {
+    // A run that was told to stop is published from here, so its last validation must be of these weights.
+    if (kind === 'stopped' && Object.keys(this.#state.validation).length === 0)
+      await this.#validate(this.#state.step);
+    await this.#saveUnsaved();
+    return this.#outcome(kind, kind === 'stopped' ? 'told to stop' : 'told to make way');
+  }
+
+  async #finish(reason: string): Promise<EpochOutcome> {
+    await this.#saveUnsaved();
+    return this.#outcome('finished', reason);
+  }
+
+  async #saveUnsaved(): Promise<void> {
+    if (this.#state.step > 0 && this.#savedStep !== this.#state.step) await this.#save();
+  }
+
+  async #outcome(kind: EpochOutcome['kind'], reason: string): Promise<EpochOutcome> {
+    const { checkpoints, journal } = this.#parts;
+    await checkpoints.settle();
+    await journal.flush();
+    const resumed = this.#resumed;
+    this.#resumed = null;
+    return {
+      kind,
+      reason,
+      step: this.#state.step,
+      epoch: this.#epochs(),
+      commit: checkpoints.newest?.commit ?? null,
+      loss: this.#lastLoss,
+      validation: this.#lastValidation,
+      resumed,
+    };
+  }
+
+  #batches(place: StepPlace): Promise<StepBatches> {
+    if (this.#next?.step === place.step) return this.#next.batches;
+    return this.#load(place);
+  }
+
+  /** Reads the next step's packs while this one computes. */
+  #prefetch(step: number): void {
+    const { schedule } = this.#parts;
+    this.#next = null;
+    if (step > totalSteps(schedule)) return;
+    const batches = this.#load(placeOf(schedule, step));
+    batches.catch(() => undefined); // reported when the step asks for it
+    this.#next = { step, batches };
+  }
+
+  #load(place: StepPlace): Promise<StepBatches> {
+    const { train, schedule, run } = this.#parts;
+    return stepBatches(train, schedule, place, run.recipe.seed);
+  }
+
+  #epochs(): number {
+    return Math.round((this.#state.step / stepsPerEpoch(this.#parts.schedule)) * 1e4) / 1e4;
+  }
+
+  #progress(phase: Progress['phase']): void {
+    const { schedule, emit, start, checkpoints, run } = this.#parts;
+    const total = totalSteps(schedule);
+    const perStep = schedule.globalBatch * run.recipe.data.packed_sequence_size;
+    const rate = this.#tokensPerSecond;
+    const { step } = this.#state;
+    emit({
+      type: 'progress',
+      progress: {
+        version: 1,
+        phase,
+        generation: start.generation,
+        step,
+        totalSteps: total,
+        epoch: this.#epochs(),
+        loss: this.#lastLoss,
+        valLoss: this.#lastValidation.val_loss ?? null,
+        lr: this.#learningRate,
+        tokensPerSecond: rate,
+        eta: rate === null ? null : ((total - step) * perStep) / rate,
+        committedStep: checkpoints.newest?.step ?? null,
+      },
+    });
+  }
+}
+
+const smooth = (before: number | null, now: number): number =>
+  before === null ? now : 0.8 * before + 0.2 * now;
