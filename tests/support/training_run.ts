@@ -75,14 +75,15 @@ export async function trainToTheEnd(trainer: Trainer): Promise<EpochOutcome[]> {
   }
 }
 
-/** The lines of the run's `metrics.jsonl`. */
+/** The lines of the run's `metrics.jsonl` in the order of their steps; a base model is scored after the first step. */
 export async function readMetrics({ admitted }: TrainingRun): Promise<MetricsLine[]> {
   const storage = await openStorage(admitted.run.outputDir, { roots: null });
   const text = (await storage.read('metrics.jsonl')).toString('utf8');
   return text
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line) as MetricsLine);
+    .map((line) => JSON.parse(line) as MetricsLine)
+    .sort((a, b) => a.step - b.step || Number(!('loss' in a)) - Number(!('loss' in b)));
 }
 
 /** Every tensor of the run's newest commit: trained parameters and their moments. */
