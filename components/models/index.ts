@@ -14,6 +14,7 @@ export {
 export {
   defaultCache,
   type ModelSource,
+  oncePerState,
   type ResolvedModel,
   type ResolveOptions,
   type ResolveProgress,
@@ -23,7 +24,13 @@ export {
 export { type Rope, ropeFrequencies, ropeTable } from './rope.js';
 export { type ModelOptions, modelSchema } from './schema.js';
 export type { ChatTemplateOptions } from './tokenizer/chat_template.js';
-export { type EncodeOptions, type Encoding, loadTokenizer, ModelTokenizer } from './tokenizer/tokenizer.js';
+export {
+  type EncodeOptions,
+  type Encoding,
+  loadTokenizer,
+  ModelTokenizer,
+  tokenizerDigest,
+} from './tokenizer/tokenizer.js';
 export {
   checkFinite,
   type FirstNonFinite,

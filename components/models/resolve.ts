@@ -120,6 +120,28 @@ async function fromGguf(
   return { folder, source: { kind: 'gguf', file, sha256: digest, dtype } };
 }
 
+/**
+ * Runs `check` unless it has passed before for these files in their present state (size, time of change, inode); the cache
+ * keeps the note.
+ */
+export async function oncePerState(
+  files: Iterable<string>,
+  cache: string,
+  check: () => Promise<void>,
+): Promise<void> {
+  const states = await Promise.all([...new Set(files)].sort().map(stateOf));
+  const note = path.join(cache, 'checked', sha256(states.join('\n')));
+  if ((await stat(note).catch(() => null)) !== null) return;
+  await check();
+  await mkdir(path.dirname(note), { recursive: true });
+  await writeFile(note, '');
+}
+
+async function stateOf(file: string): Promise<string> {
+  const { size, mtimeNs, ino } = await stat(file, { bigint: true });
+  return [file, size, mtimeNs, ino].join(' ');
+}
+
 /** sha256 of a file, computed once for each state of it (size, time of change, inode) and kept in the cache. */
 export async function rememberedDigest(file: string, cache: string): Promise<string> {
   const { size, mtimeNs, ino } = await stat(file, { bigint: true });

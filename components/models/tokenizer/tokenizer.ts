@@ -67,22 +67,12 @@ export class ModelTokenizer {
       template === null ? null : new ChatTemplate(template, specialTokenTexts(config), place);
     this.hasChatTemplate = this.chatTemplate !== null;
     this.cleanUp = config.clean_up_tokenization_spaces === true && !this.scheme.byteLevel;
-    this.digest = createHash('sha256')
-      .update(JSON.stringify([tokenizer, config, template]))
-      .digest('hex');
+    this.digest = digestOfFiles(files);
   }
 
   /** Reads a model folder. Throws ModelError when it has no tokenizer.json. */
   static async load(folder: string): Promise<ModelTokenizer> {
-    const tokenizer = await readJson(path.join(folder, 'tokenizer.json'));
-    if (tokenizer === null) {
-      throw new ModelError(
-        `${folder}: has no tokenizer.json; save the tokenizer with a current transformers (save_pretrained)`,
-      );
-    }
-    const config = (await readJson(path.join(folder, 'tokenizer_config.json'))) ?? {};
-    const chatTemplate = await readFile(path.join(folder, 'chat_template.jinja'), 'utf8').catch(() => null);
-    return new ModelTokenizer({ tokenizer, config, chatTemplate }, folder);
+    return new ModelTokenizer(await readFiles(folder), folder);
   }
 
   /** Tokens of a text. Unpaired surrogates become U+FFFD. */
@@ -151,6 +141,30 @@ export class ModelTokenizer {
 /** The entry for worker threads: `loadTokenizer(folder)`. */
 export function loadTokenizer(folder: string): Promise<ModelTokenizer> {
   return ModelTokenizer.load(folder);
+}
+
+/** The digest of a folder's tokenizer, without the time that building it takes. Throws ModelError as loading does. */
+export async function tokenizerDigest(folder: string): Promise<string> {
+  return digestOfFiles(await readFiles(folder));
+}
+
+function digestOfFiles({ tokenizer, config, chatTemplate }: TokenizerFiles): string {
+  const template = chatTemplate ?? defaultTemplate(config.chat_template);
+  return createHash('sha256')
+    .update(JSON.stringify([tokenizer, config, template]))
+    .digest('hex');
+}
+
+async function readFiles(folder: string): Promise<TokenizerFiles> {
+  const tokenizer = await readJson(path.join(folder, 'tokenizer.json'));
+  if (tokenizer === null) {
+    throw new ModelError(
+      `${folder}: has no tokenizer.json; save the tokenizer with a current transformers (save_pretrained)`,
+    );
+  }
+  const config = (await readJson(path.join(folder, 'tokenizer_config.json'))) ?? {};
+  const chatTemplate = await readFile(path.join(folder, 'chat_template.jinja'), 'utf8').catch(() => null);
+  return { tokenizer, config, chatTemplate };
 }
 
 function buildLibrary(

@@ -1,4 +1,4 @@
-import { checkFinite, type ResolvedModel } from '../../../components/models/index.js';
+import { checkFinite, oncePerState, type ResolvedModel } from '../../../components/models/index.js';
 import type { RunReference, ShardedModel } from '../../../contracts/index.js';
 import { firstNonFinite } from '../../../engine/index.js';
 import { digestOf } from '../../../shared/digest.js';
@@ -14,12 +14,13 @@ import { compileRun } from '../train/plan_cache.js';
 
 /** Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published. */
 export async function shardModel(run: RunReference, hooks: StepHooks): Promise<ShardedModel> {
-  const { recipe } = await openRun(run);
+  const { recipe, cache } = await openRun(run);
   const { publish_to } = recipe.export;
   if (publish_to !== null) await checkLocation(parsePublishLocation(publish_to), run.outputDir);
   const resolved = await resolveRunModel(recipe, hooks);
   hooks.progress(null, 'checking the weights');
-  await checkFinite(resolved.weights, firstNonFinite);
+  const files = [...resolved.weights.values()].map(({ file }) => file);
+  await oncePerState(files, cache, () => checkFinite(resolved.weights, firstNonFinite));
   hooks.progress(null, 'planning memory');
   for (const notice of modelNotices(recipe, resolved.model)) hooks.progress(null, `notice: ${notice}`);
   const { memory, trainedParameters } = await forecastRun(recipe, resolved);

@@ -2,7 +2,12 @@ import { cpSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { ModelTokenizer, parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import {
+  ModelTokenizer,
+  parseGguf,
+  tokenizerDigest,
+  tokenizerFromGguf,
+} from '../../../components/models/index.js';
 import { golden, readGolden } from '../../support/goldens.js';
 
 interface Case {
@@ -114,6 +119,7 @@ describe('a folder', () => {
       rebuilt('smollm').encode('Hello', { addSpecial: false }),
     );
     expect(a.digest).toBe(b.digest);
+    expect(await tokenizerDigest(folder)).toBe(a.digest);
   });
 
   test('a chat template in a file of its own counts, and changes the digest', async () => {
