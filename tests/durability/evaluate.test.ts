@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
 import type { Evaluation, FinetuneResult } from '../../contracts/index.js';
+import { identifyProcess } from '../../shared/process_identity.js';
 import { Deployment } from '../support/deployment.js';
 import { writeTokenizedModel } from '../support/tokenized_model.js';
 
@@ -81,14 +82,6 @@ async function killedAfter(
   return result;
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
-
 const evaluators = (): number[] =>
   execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(deployment.host.child.pid)], { encoding: 'utf8' })
     .split('\n')
@@ -105,7 +98,7 @@ test.each([
       const [evaluator] = evaluators();
       await deployment.host.kill();
       // It dies with its parent, as soon as it hears of that.
-      while (isAlive(evaluator!)) await new Promise((resolve) => setTimeout(resolve, 20));
+      while (identifyProcess(evaluator!) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
     };
     const result = await killedAfter(`host-${which}`, count, kill, () => deployment.restart('host'));
     expect(result.evaluation).toEqual(undisturbed);

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { Generator, GeneratorLost, samplingSchema } from '../../components/evaluation/generation/index.js';
 import { exportModelFolder } from '../../recipes/index.js';
 import { DataError, ModelError } from '../../shared/errors.js';
+import { identifyProcess } from '../../shared/process_identity.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyTextModel } from '../support/tiny_text_model.js';
 
@@ -21,14 +22,7 @@ beforeAll(async () => {
 afterAll(() => generator.close());
 
 const request = (ids: number[], maxNewTokens: number) => ({ ids, maxNewTokens, sampling });
-const ended = (pid: number) => {
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch {
-    return true;
-  }
-};
+const ended = (pid: number) => identifyProcess(pid) === null;
 
 async function until(holds: () => boolean): Promise<void> {
   const limit = Date.now() + 20_000;
