@@ -57,41 +57,47 @@ export async function refuseCompleted({ id, outputDir, submission }: Order): Pro
   );
 }
 
-/** Where a run goes on: its workflow, and the queue that this client must serve itself, null where a worker does. */
 export interface Placed {
   handle: WorkflowHandle;
-  ownQueue: string | null;
   /** Whether an open workflow goes on with a recipe that is not this one. */
   otherRecipe: boolean;
 }
 
 /** Starts the run's workflow on the workers' queue, or attaches while it is open. Throws UsageError when that one writes to another folder. */
 export async function submit(session: Session, order: Order): Promise<WorkflowHandle> {
+  await openWorkflow(session, order);
   const { fresh } = order.submission;
-  if (!fresh) await openWorkflow(session, order);
   return begin(session, order, session.config.taskQueue, fresh ? 'TERMINATE_EXISTING' : 'USE_EXISTING');
 }
 
 /**
- * Has the run go on wherever somebody serves it: where it is, on the workers' queue, or else on a queue of its own that
- * the caller serves. A workflow that nobody serves is parked: with the same recipe it goes on, otherwise a new one takes
- * over its folder, which judges the changes. Throws UsageError when an open one writes to another folder.
+ * Has the run go on wherever somebody serves it: where it is, on the workers' queue, or else on a queue of its own. A
+ * workflow that nobody serves is parked: with the same recipe it goes on, otherwise a new one takes over its folder, which
+ * judges the changes. Throws UsageError when an open one writes to another folder.
+ *
+ * @param serve called where that is the run's own queue: before the workflow begins, which then finds a worker
+ * waiting and need not be looked up in the queue's backlog; but after a parked one was replaced, which must not wake
  */
-export async function place(session: Session, order: Order): Promise<Placed> {
+export async function place(session: Session, order: Order, serve: () => Promise<void>): Promise<Placed> {
   const { id, submission } = order;
+  const { fresh } = submission;
   const own = ownQueue(id);
-  const open = submission.fresh ? null : await openWorkflow(session, order);
-  if (open !== null && (await isServed(session, open.taskQueue))) {
-    const ownWorker = open.taskQueue === own ? own : null;
-    return { handle: open.handle, ownQueue: ownWorker, otherRecipe: !sameRecipe(open.input, submission) };
+  const open = await openWorkflow(session, order);
+  if (open !== null && !fresh && (await isServed(session, open.taskQueue))) {
+    if (open.taskQueue === own) await serve();
+    return { handle: open.handle, otherRecipe: !sameRecipe(open.input, submission) };
   }
   const shared = await isServed(session, session.config.taskQueue);
   const taskQueue = shared ? session.config.taskQueue : own;
   const placed: Order = { ...order, submission: { ...submission, pool: shared ? null : ownPool(id) } };
-  const goesOn = open !== null && open.taskQueue === taskQueue && sameRecipe(open.input, submission);
-  const replaces = submission.fresh || (open !== null && !goesOn);
-  const handle = await begin(session, placed, taskQueue, replaces ? 'TERMINATE_EXISTING' : 'USE_EXISTING');
-  return { handle, ownQueue: shared ? null : own, otherRecipe: false };
+  const goesOn =
+    open !== null && !fresh && open.taskQueue === taskQueue && sameRecipe(open.input, submission);
+  const replaces = open !== null && !goesOn;
+  if (!shared && !replaces) await serve();
+  const policy = fresh || replaces ? 'TERMINATE_EXISTING' : 'USE_EXISTING';
+  const handle = await begin(session, placed, taskQueue, policy);
+  if (!shared && replaces) await serve();
+  return { handle, otherRecipe: false };
 }
 
 function begin(
@@ -116,8 +122,11 @@ interface OpenWorkflow {
   input: unknown;
 }
 
-/** The run's workflow where one is open. Throws UsageError when it writes to another folder. */
-async function openWorkflow(session: Session, { id, outputDir }: Order): Promise<OpenWorkflow | null> {
+/** The run's workflow where one is open. Throws UsageError when one that is to go on writes to another folder. */
+async function openWorkflow(
+  session: Session,
+  { id, outputDir, submission: { fresh } }: Order,
+): Promise<OpenWorkflow | null> {
   const { client, namespace } = session;
   const handle = client.workflow.getHandle(id);
   const description = await handle.describe().catch((error: unknown) => {
@@ -126,11 +135,12 @@ async function openWorkflow(session: Session, { id, outputDir }: Order): Promise
   });
   if (description?.status.name !== 'RUNNING') return null;
   // A workflow that nobody serves cannot answer; `admit` will judge it then.
-  const status = (await isServed(session, description.taskQueue))
-    ? await client
-        .withDeadline(Date.now() + 2000, () => handle.query<RunStatus>(queryNames.progress))
-        .catch(() => null)
-    : null;
+  const status =
+    !fresh && (await isServed(session, description.taskQueue))
+      ? await client
+          .withDeadline(Date.now() + 2000, () => handle.query<RunStatus>(queryNames.progress))
+          .catch(() => null)
+      : null;
   if (outputDir !== null && status?.outputDir != null && status.outputDir !== outputDir) {
     throw new UsageError(
       `the run '${id}' is under way and writes to ${status.outputDir}, not to ${outputDir}: wait for it, stop it, or choose another name`,

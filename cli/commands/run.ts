@@ -1,4 +1,4 @@
-import { ownPool } from '../../contracts/index.js';
+import { ownPool, ownQueue } from '../../contracts/index.js';
 import { onStopSignal, runWorker, type WorkerHandle } from '../../workers/index.js';
 import type { Context } from '../context.js';
 import { exitCodes } from '../exit.js';
@@ -22,17 +22,15 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
   const display = new ProgressDisplay(process.stderr);
   const stop = new AbortController();
   const forget = onStopSignal(() => stop.abort());
-  let service: Service | null = null;
+  const service = new Service(session, order.id, display);
   try {
-    const { handle, ownQueue, otherRecipe } = await place(session, order);
     if (session.ui !== null) display.note(`Temporal UI: ${session.ui}`);
+    const { handle, otherRecipe } = await place(session, order, () => service.look());
     if (otherRecipe) {
       display.note(
         `the run '${order.id}' is under way with another recipe, and goes on with that one; stop it first to change it`,
       );
     }
-    if (ownQueue !== null) service = new Service(session, order.id, ownQueue, display);
-    await service?.look();
     const result = await follow(handle, display, stop.signal).catch((error: unknown) => {
       throw runFailure(error, order.id);
     });
@@ -41,7 +39,7 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
       return;
     }
     process.exitCode = exitCodes.interrupted;
-    if (service?.serves !== true) {
+    if (!service.serves) {
       display.note(
         `detached: the run '${order.id}' goes on where its worker is. Follow it with: temper watch ${order.id}`,
       );
@@ -58,7 +56,7 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
     display.note(`the run '${order.id}' is parked. Go on with: ${again.map(quoted).join(' ')}`);
   } finally {
     forget();
-    await service?.stop();
+    await service.stop();
     await session.close();
   }
 }
@@ -75,7 +73,6 @@ class Service {
   constructor(
     private readonly session: Session,
     private readonly run: string,
-    private readonly taskQueue: string,
     private readonly display: ProgressDisplay,
   ) {}
 
@@ -85,7 +82,7 @@ class Service {
 
   /** Serves where nobody does; otherwise looks again from time to time. */
   async look(): Promise<void> {
-    if (await isServed(this.session, this.taskQueue)) this.lookLater();
+    if (await isServed(this.session, ownQueue(this.run))) this.lookLater();
     else await this.serve();
   }
 
@@ -100,7 +97,7 @@ class Service {
       role: 'all',
       devices: 'auto',
       pool: ownPool(this.run),
-      taskQueue: this.taskQueue,
+      taskQueue: ownQueue(this.run),
       address: this.session.address,
       log: (text) => this.display.note(text),
     });

@@ -29,6 +29,12 @@ export interface DevServer {
   release(): Promise<void>;
 }
 
+/**
+ * Queues in one part each: with the default of four, a task that comes before its worker waits up to two seconds in a part
+ * that the worker does not poll first.
+ */
+const oneUser = ['matching.numTaskqueueReadPartitions=1', 'matching.numTaskqueueWritePartitions=1'];
+
 /** ms between looks at a lock that somebody holds. */
 const lockPause = 50;
 
@@ -61,6 +67,7 @@ export async function useDevServer(folder: string): Promise<DevServer> {
 async function start(folder: string): Promise<ServerFile> {
   const [port, uiPort] = [await freePort(), await freePort()];
   const child = await startServer({
+    dynamicConfig: oneUser,
     port,
     uiPort,
     database: path.join(folder, 'temporal.db'),
