@@ -83,15 +83,15 @@ export async function place(session: Session, order: Order, serve: () => Promise
   const { fresh } = submission;
   const own = ownQueue(id);
   const open = await openWorkflow(session, order);
-  if (open !== null && !fresh && (await isServed(session, open.taskQueue))) {
+  if (open?.served) {
     if (open.taskQueue === own) await serve();
-    return { handle: open.handle, otherRecipe: !sameRecipe(open.input, submission) };
+    return { handle: open.handle, otherRecipe: !(await hasRecipe(session, open, submission)) };
   }
   const shared = await isServed(session, session.config.taskQueue);
   const taskQueue = shared ? session.config.taskQueue : own;
   const placed: Order = { ...order, submission: { ...submission, pool: shared ? null : ownPool(id) } };
   const goesOn =
-    open !== null && !fresh && open.taskQueue === taskQueue && sameRecipe(open.input, submission);
+    open !== null && !fresh && open.taskQueue === taskQueue && (await hasRecipe(session, open, submission));
   const replaces = open !== null && !goesOn;
   if (!shared && !replaces) await serve();
   const policy = fresh || replaces ? 'TERMINATE_EXISTING' : 'USE_EXISTING';
@@ -117,9 +117,10 @@ function begin(
 
 interface OpenWorkflow {
   handle: WorkflowHandle;
+  runId: string;
   taskQueue: string;
-  /** What it was started with. */
-  input: unknown;
+  /** Whether a worker serves it; false where the run is to begin afresh, which does not ask. */
+  served: boolean;
 }
 
 /** The run's workflow where one is open. Throws UsageError when one that is to go on writes to another folder. */
@@ -127,38 +128,43 @@ async function openWorkflow(
   session: Session,
   { id, outputDir, submission: { fresh } }: Order,
 ): Promise<OpenWorkflow | null> {
-  const { client, namespace } = session;
+  const { client } = session;
   const handle = client.workflow.getHandle(id);
   const description = await handle.describe().catch((error: unknown) => {
     if (error instanceof WorkflowNotFoundError) return null;
     throw error;
   });
   if (description?.status.name !== 'RUNNING') return null;
+  const { runId, taskQueue } = description;
+  const served = !fresh && (await isServed(session, taskQueue));
   // A workflow that nobody serves cannot answer; `admit` will judge it then.
-  const status =
-    !fresh && (await isServed(session, description.taskQueue))
-      ? await client
-          .withDeadline(Date.now() + 2000, () => handle.query<RunStatus>(queryNames.progress))
-          .catch(() => null)
-      : null;
+  const status = served
+    ? await client
+        .withDeadline(Date.now() + 2000, () => handle.query<RunStatus>(queryNames.progress))
+        .catch(() => null)
+    : null;
   if (outputDir !== null && status?.outputDir != null && status.outputDir !== outputDir) {
     throw new UsageError(
       `the run '${id}' is under way and writes to ${status.outputDir}, not to ${outputDir}: wait for it, stop it, or choose another name`,
     );
   }
+  return { handle, runId, taskQueue, served };
+}
+
+/** Whether a workflow was started with the same recipe from the same folder. */
+async function hasRecipe(
+  { client, namespace }: Session,
+  { handle, runId }: OpenWorkflow,
+  { recipe, base }: Submission,
+): Promise<boolean> {
   const { history } = await client.workflowService.getWorkflowExecutionHistory({
     namespace,
-    execution: { workflowId: id, runId: description.runId },
+    execution: { workflowId: handle.workflowId, runId },
     maximumPageSize: 1,
   });
   const [payload] = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
-  const input: unknown = payload === undefined ? null : defaultPayloadConverter.fromPayload(payload);
-  return { handle, taskQueue: description.taskQueue, input };
-}
-
-/** Whether a workflow's input is the same recipe from the same folder. */
-function sameRecipe(input: unknown, { recipe, base }: Submission): boolean {
-  const parsed = submissionSchema.safeParse(input);
+  if (payload === undefined) return false;
+  const parsed = submissionSchema.safeParse(defaultPayloadConverter.fromPayload(payload));
   return (
     parsed.success &&
     canonicalJson({ recipe: parsed.data.recipe, base: parsed.data.base }) === canonicalJson({ recipe, base })

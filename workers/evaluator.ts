@@ -5,6 +5,7 @@
 import { type EvaluatorEvent, evaluationJobSchema } from '../contracts/index.js';
 import { runEvaluationJob } from '../recipes/index.js';
 import { TemperError } from '../shared/errors.js';
+import { liveForParent } from '../shared/forked_process.js';
 import { loadConfig } from './installed_config.js';
 
 /** Tells the parent, and ends. */
@@ -32,9 +33,7 @@ async function evaluate(message: unknown): Promise<void> {
   end({ type: 'done' }, 0);
 }
 
-// The parent decides what a signal to the process group means.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2', 'SIGHUP'] as const) process.on(signal, () => {});
-process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+liveForParent();
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 process.once('message', (message) => {

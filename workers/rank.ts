@@ -5,6 +5,7 @@
 import { type RankCommand, type RankEvent, rankCommandSchema } from '../contracts/index.js';
 import { createTrainer, type Trainer } from '../recipes/index.js';
 import { TemperError } from '../shared/errors.js';
+import { liveForParent } from '../shared/forked_process.js';
 import { loadConfig } from './installed_config.js';
 
 type ControlAction = Extract<RankCommand, { type: 'control' }>['action'];
@@ -53,9 +54,7 @@ function fail(error: unknown): void {
   process.send?.(event, () => process.exit(1));
 }
 
-// The parent decides what a signal to the process group means.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2', 'SIGHUP'] as const) process.on(signal, () => {});
-process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+liveForParent();
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 process.on('message', (message) => {

@@ -129,8 +129,8 @@ export async function oncePerState(
   cache: string,
   check: () => Promise<void>,
 ): Promise<void> {
-  const states = await Promise.all([...new Set(files)].sort().map(stateOf));
-  const note = path.join(cache, 'checked', sha256(states.join('\n')));
+  const states = [...new Set(files)].sort().map(async (file) => `${file} ${await stateOf(file)}`);
+  const note = path.join(cache, 'checked', sha256((await Promise.all(states)).join('\n')));
   if ((await stat(note).catch(() => null)) !== null) return;
   await check();
   await mkdir(path.dirname(note), { recursive: true });
@@ -139,13 +139,12 @@ export async function oncePerState(
 
 async function stateOf(file: string): Promise<string> {
   const { size, mtimeNs, ino } = await stat(file, { bigint: true });
-  return [file, size, mtimeNs, ino].join(' ');
+  return [size, mtimeNs, ino].join(' ');
 }
 
 /** sha256 of a file, computed once for each state of it (size, time of change, inode) and kept in the cache. */
 export async function rememberedDigest(file: string, cache: string): Promise<string> {
-  const { size, mtimeNs, ino } = await stat(file, { bigint: true });
-  const state = [size, mtimeNs, ino].join(' ');
+  const state = await stateOf(file);
   const note = path.join(cache, 'digests', sha256(file));
   const [knownState, known] = (await readFile(note, 'utf8').catch(() => '')).split('\n');
   if (knownState === state && known !== undefined) return known;

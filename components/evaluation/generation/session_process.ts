@@ -3,6 +3,7 @@
  * with it. Logits never leave it. It dies with its parent.
  */
 import { TemperError } from '../../../shared/errors.js';
+import { liveForParent } from '../../../shared/forked_process.js';
 import { Batch } from './batch.js';
 import { OnnxDecoder } from './decoder.js';
 import { documentLogprobs } from './logprobs.js';
@@ -69,9 +70,7 @@ function fail(error: unknown): void {
   process.send?.({ type: 'failed', code, message } satisfies SessionEvent, () => process.exit(1));
 }
 
-// The parent decides what a signal to the process group means.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+liveForParent();
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 process.on('message', (message) => {

@@ -4,14 +4,11 @@ import { capitalize, strip } from '../python_text.js';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
 import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
 import { allRows, columnOf, recordOf, textColumn, textsColumn } from './columns.js';
-import { fewShotIssue, fewShotOptions, fileOptions } from './options.js';
+import { checkFewShot, fewShotOptions, fileOptions } from './options.js';
 
 const schema = z
   .strictObject({ task: z.literal('hellaswag'), ...fileOptions, ...fewShotOptions })
-  .superRefine((options, context) => {
-    const message = fewShotIssue(options);
-    if (message !== null) context.addIssue({ code: 'custom', path: ['num_fewshot'], message });
-  })
+  .superRefine(checkFewShot)
   .describe('HellaSwag: acc and acc_norm over rows with activity_label, ctx_a, ctx_b, endings and label');
 
 type Options = z.output<typeof schema>;

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
 import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
 import { allRows, columnOf, recordOf, textColumn } from './columns.js';
-import { fewShotIssue, fewShotOptions, fileOptions } from './options.js';
+import { checkFewShot, fewShotOptions, fileOptions } from './options.js';
 
 const schema = z
   .strictObject({
@@ -35,10 +35,7 @@ const schema = z
       .refine((template) => template.includes('{question}'), 'has no {question}')
       .describe('what the choices go on from'),
   })
-  .superRefine((options, context) => {
-    const message = fewShotIssue(options);
-    if (message !== null) context.addIssue({ code: 'custom', path: ['num_fewshot'], message });
-  })
+  .superRefine(checkFewShot)
   .describe('multiple choice in the manner of ARC: acc and acc_norm');
 
 type Options = z.output<typeof schema>;

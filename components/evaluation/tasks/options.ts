@@ -17,11 +17,15 @@ export const fewShotOptions = {
     .describe('where they come from: its first rows; must not be what is evaluated'),
 };
 
-/** The check that goes with `fewShotOptions`. */
-export const fewShotIssue = (options: { num_fewshot: number; fewshot_path: string | null }): string | null =>
-  options.num_fewshot > 0 && options.fewshot_path === null
-    ? 'num_fewshot needs fewshot_path, a file of examples that are not evaluated'
-    : null;
+/** The refinement that goes with `fewShotOptions`. */
+export function checkFewShot(
+  { num_fewshot, fewshot_path }: { num_fewshot: number; fewshot_path: string | null },
+  context: z.RefinementCtx,
+): void {
+  if (num_fewshot === 0 || fewshot_path !== null) return;
+  const message = 'num_fewshot needs fewshot_path, a file of examples that are not evaluated';
+  context.addIssue({ code: 'custom', path: ['num_fewshot'], message });
+}
 
 export const answerOptions = (maxNewTokens: number) => ({
   template: z

@@ -1,6 +1,7 @@
 import { checkFinite, oncePerState, type ResolvedModel } from '../../../components/models/index.js';
 import type { RunReference, ShardedModel } from '../../../contracts/index.js';
 import { firstNonFinite } from '../../../engine/index.js';
+import { elements } from '../../../graph/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { OutOfMemoryError } from '../../../shared/errors.js';
 import type { StepHooks } from '../../base/hooks.js';
@@ -47,5 +48,3 @@ export async function forecastRun(
     .reduce((sum, { shape }) => sum + elements(shape), 0);
   return { compiled, memory, trainedParameters };
 }
-
-const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);

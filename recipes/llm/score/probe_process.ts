@@ -3,6 +3,7 @@
  * comes as a message and is answered; the process dies with its parent.
  */
 import { TemperError } from '../../../shared/errors.js';
+import { liveForParent } from '../../../shared/forked_process.js';
 import { Scorer } from './scorer.js';
 
 export interface ProbeJob {
@@ -24,9 +25,7 @@ function failure(error: unknown): ProbeAnswer {
   return { code, message: error instanceof Error ? error.message : String(error) };
 }
 
-// The parent decides what a signal to the process group means.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+liveForParent();
 process.once('message', (job: ProbeJob) => {
   score(job)
     .catch(failure)

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import type { MemoryForecast } from '../../../contracts/index.js';
 import { createContext } from '../../../engine/index.js';
-import type { Compiled, MemoryReport } from '../../../graph/index.js';
+import { type Compiled, elements, type MemoryReport } from '../../../graph/index.js';
 import type { Recipe } from '../recipe.js';
 
 /** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
@@ -105,5 +105,3 @@ export function arenaBudget(
   const trained = weights.reduce((sum, { shape }) => sum + elements(shape) * 4 * 7, 0);
   return Math.max(0, limit - (recipe.peft === null ? trained : 1.25 * frozen)) * 0.9;
 }
-
-const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
