@@ -13,8 +13,14 @@ import { outputOf } from '../graph.js';
 
 export type LossKind = 'masked_ce' | 'chunked_ce' | 'linear_ce';
 
-/** Rows of logits that exist at one time in the chunked forms. */
-export const chunkRows = 256;
+/**
+ * Rows of logits that exist at one time in the chunked forms: the weight is read once for each chunk, so as many as fit
+ * 128 MiB in f32, and 256 where even they are more; in chunks of equal size.
+ */
+export function chunkRows(rows: number, vocabulary: number): number {
+  const most = Math.max(256, Math.floor((128 * 2 ** 20) / (4 * vocabulary)));
+  return Math.ceil(rows / Math.ceil(rows / most));
+}
 
 /** The value name of materialised logits, which masked_ce keeps in float32. */
 export const logitsName = 'logits';
@@ -26,7 +32,7 @@ export function attachLoss(graph: Graph, kind: LossKind): Graph {
   const head = outputOf(graph, 'head');
   const labels = builder.input('labels', 'i32', hidden.axes[0]!);
   const weight = builder.input('weight', 'f32', '1');
-  const rows = Math.min(chunkRows, hidden.shape[0]!);
+  const rows = chunkRows(hidden.shape[0]!, head.shape[0]!);
   if (kind === 'linear_ce') {
     const attrs = { compute: 'f32', dx: false, dw: false, chunk_rows: rows, accumulate: 'never' };
     const [loss] = builder.emit('linear_cross_entropy', [hidden, head, labels, weight], attrs, {
@@ -48,9 +54,10 @@ export function attachLoss(graph: Graph, kind: LossKind): Graph {
 export function attachLogprobs(graph: Graph): Graph {
   const builder = GraphBuilder.from(graph);
   const hidden = outputOf(graph, 'hidden');
+  const head = outputOf(graph, 'head');
   const targets = builder.input('targets', 'i32', hidden.axes[0]!);
-  const attrs = { compute: 'f32', chunk_rows: Math.min(chunkRows, hidden.shape[0]!) };
-  const [logprobs] = builder.emit('linear_logprobs', [hidden, outputOf(graph, 'head'), targets], attrs, {
+  const attrs = { compute: 'f32', chunk_rows: chunkRows(hidden.shape[0]!, head.shape[0]!) };
+  const [logprobs] = builder.emit('linear_logprobs', [hidden, head, targets], attrs, {
     names: ['logprobs'],
   });
   return withOutputs(builder, { logprobs: logprobs!.id });

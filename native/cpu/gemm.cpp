@@ -81,19 +81,24 @@ struct Grid {
     int rows, columns;
 };
 
-// Every cell packs the b of its columns (about PACK_COST rows' worth of work), so columns are split where they can be.
+// Every cell packs the b of its columns, and the a of its rows where that is transposed; to pack an element costs about
+// PACK_COST multiplications.
 Grid choose_grid(const Gemm& gemm) {
     constexpr int64_t PACK_COST = 16;
     constexpr int64_t WORTH_A_TEAM = 1 << 19; // multiplications, some microseconds of one thread
     const int64_t row_units = ceil_div(gemm.m, 8), column_units = ceil_div(gemm.n, TILE_COLUMNS);
     Grid best = {1, 1};
-    int64_t k = 0;
-    for (const Product& product : gemm.products) k += product.k;
+    int64_t k = 0, packed_a = 0;
+    for (const Product& product : gemm.products) {
+        k += product.k;
+        if (product.a.trans) packed_a += product.k;
+    }
     if (gemm.m * gemm.n * k < WORTH_A_TEAM) return best;
     int64_t best_cost = INT64_MAX;
     for (int columns = 1; columns <= gemm.threads; columns++) {
         const int rows = gemm.threads / columns;
-        const int64_t cost = (ceil_div(row_units, rows) * 8 + PACK_COST) * ceil_div(column_units, columns);
+        const int64_t m = ceil_div(row_units, rows) * 8, n = ceil_div(column_units, columns) * TILE_COLUMNS;
+        const int64_t cost = m * n * k + PACK_COST * (n * k + m * packed_a);
         if (cost <= best_cost) {
             best = {rows, columns};
             best_cost = cost;
@@ -129,6 +134,18 @@ ScratchLayout scratch_layout(const Gemm& gemm, const Schedule& plan, const Grid&
     layout.sums = layout.a + round_up(GROUP_ROWS * (plan.pass_words + most_segments(gemm, plan) * VL), 16);
     layout.total = layout.sums + round_up(layout.row_block * layout.block_panels * TILE_COLUMNS, 16);
     return layout;
+}
+
+enum Purpose { FOR_READING = 0, FOR_WRITING = 1 };
+enum Level { L2 = 2, L1 = 3 };
+
+// Rows [m, m + rows) and columns [n, n + columns) of a matrix, on their way into a cache while a tile computes.
+template <Purpose PURPOSE, Level LEVEL>
+void prefetch(const void* data, DType dtype, int64_t ld, int64_t m, int64_t rows, int64_t n, int64_t columns) {
+    const int64_t element = static_cast<int64_t>(bytes_of(dtype));
+    const char* row = static_cast<const char*>(data) + (m * ld + n) * element;
+    for (int64_t i = 0; i < rows; i++, row += ld * element)
+        for (int64_t at = 0; at < columns * element; at += 64) __builtin_prefetch(row + at, PURPOSE, LEVEL);
 }
 
 template <class Lanes> vf load_as_float(const void* data, DType dtype, int64_t at, Lanes lanes) {
@@ -193,54 +210,81 @@ template <class Words> class Cell {
 
     void run_block(int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
         const int full_rows = TILE_SUMS / vectors_of(n1 - n0);
-        const int64_t width = round_up(n1 - n0, VL);
+        const int64_t width = round_up(n1 - n0, VL), panels = ceil_div(n1 - n0, TILE_COLUMNS);
         for (size_t p = 0; p < plan.passes.size(); p++) {
             const bool last = p + 1 == plan.passes.size();
             pack_b(plan.passes[p], n0, n1);
             for (int64_t m = m0; m < m1;) {
-                const int rows = next_rows(m1 - m, full_rows);
+                const int rows = rows_of_tile(m1 - m, full_rows);
                 if ((m - m0) % GROUP_ROWS == 0) pack_group(plan.passes[p], m, std::min(m1, m + GROUP_ROWS), full_rows);
                 aim_a(plan.passes[p], m, (m - m0) % GROUP_ROWS);
                 float* const strip_sums = plan.passes.size() > 1 ? sums + (m - m0) * width : sums;
+                const int64_t next_rows = std::min<int64_t>(full_rows, m1 - m - rows);
                 for (int64_t n = n0; n < n1; n += TILE_COLUMNS) {
-                    const int vectors = vectors_of(n1 - n);
+                    const int64_t columns = std::min<int64_t>(n1 - n, TILE_COLUMNS);
+                    const int vectors = vectors_of(columns);
                     float* const tile_sums = plan.passes.size() > 1 ? strip_sums + rows * (n - n0) : sums;
-                    if (last && gemm.y.accumulate) prefetch_y(m, rows, n);
+                    prefetch_a(plan.passes[p], m + rows, next_rows, (n - n0) / TILE_COLUMNS, panels);
+                    if (last) prefetch_y(m, rows, n, columns);
                     aim_b(plan.passes[p], n - n0, n1 - n0);
                     find_tile<Words>(rows, vectors)(strips.data(), static_cast<int>(plan.passes[p].size()), tile_sums,
                                                     p > 0);
-                    if (last)
-                        write_out(gemm.y, plan.alpha, tile_sums, vectors * VL, m, rows, n,
-                                  std::min<int64_t>(n1 - n, TILE_COLUMNS));
+                    if (last) write_out(gemm.y, plan.alpha, tile_sums, vectors * VL, m, rows, n, columns);
                 }
                 m += rows;
             }
         }
     }
 
-    // y comes from memory while the tile computes.
-    void prefetch_y(int64_t m, int rows, int64_t n) const {
-        const char* row = static_cast<const char*>(gemm.y.data) + (m * gemm.y.ld + n) * 4;
-        for (int i = 0; i < rows; i++, row += gemm.y.ld * 4)
-            for (int at = 0; at < TILE_COLUMNS * 4; at += 64) __builtin_prefetch(row + at, 1);
+    // Called before each of `parts` tiles of a strip of rows: the first of the next strip's rows, from m on, where a is
+    // read in place.
+    void prefetch_a(const Pass& pass, int64_t m, int64_t rows, int64_t index, int64_t parts) const {
+        const int64_t from = rows * index / parts, to = rows * (index + 1) / parts;
+        for (const Segment& segment : pass) {
+            const Factor& a = segment.product->a;
+            if (in_place(segment)) prefetch<FOR_READING, L2>(a.data, a.dtype, a.ld, m + from, to - from, segment.k0, segment.k);
+        }
+    }
+
+    // What the tile's way out touches.
+    void prefetch_y(int64_t m, int rows, int64_t n, int64_t columns) const {
+        const Output& y = gemm.y;
+        prefetch<FOR_WRITING, L1>(y.data, y.dtype, y.ld, m, rows, n, columns);
+        if (y.residual) prefetch<FOR_READING, L1>(y.residual, y.residual_dtype, y.residual_ld, m, rows, n, columns);
     }
 
     // packed_b: [segment][panel][word][width], width TILE_COLUMNS but for the last panel of a matrix.
     void pack_b(const Pass& pass, int64_t n0, int64_t n1) {
         uint32_t* out = packed_b;
         for (const Segment& segment : pass) {
-            const Factor& b = segment.product->b;
-            for (int64_t n = n0; n < n1; n += TILE_COLUMNS, out += segment.words * TILE_COLUMNS) {
-                const int width = vectors_of(n1 - n) * VL;
-                with_source(b.dtype, [&](auto null) {
-                    const auto* source = static_cast<decltype(null)>(b.data);
-                    if (b.trans)
-                        pack_transposed<Words>(source + n * b.ld + segment.k0, b.ld, segment.k, n1 - n, width, out);
-                    else
-                        pack_straight<Words>(source + segment.k0 * b.ld + n, b.ld, segment.k, n1 - n, width, out);
-                });
-            }
+            with_source(segment.product->b.dtype, [&](auto null) {
+                const auto* source = static_cast<decltype(null)>(segment.product->b.data);
+                if (segment.product->b.trans)
+                    pack_b_transposed(segment, source, n0, n1, out);
+                else
+                    pack_b_straight(segment, source, n0, n1, out);
+            });
+            out += ceil_div(n1 - n0, TILE_COLUMNS) * TILE_COLUMNS * segment.words;
         }
+    }
+
+    template <class Source>
+    static void pack_b_transposed(const Segment& segment, const Source* source, int64_t n0, int64_t n1, uint32_t* out) {
+        const int64_t ld = segment.product->b.ld;
+        for (int64_t n = n0; n < n1; n += TILE_COLUMNS, out += segment.words * TILE_COLUMNS)
+            pack_transposed<Words>(source + n * ld + segment.k0, ld, segment.k, n1 - n, vectors_of(n1 - n) * VL, out);
+    }
+
+    // Whole panels, then what is left at the right.
+    template <class Source>
+    static void pack_b_straight(const Segment& segment, const Source* source, int64_t n0, int64_t n1, uint32_t* out) {
+        const Factor& b = segment.product->b;
+        const Source* from = source + segment.k0 * b.ld;
+        const int64_t whole = (n1 - n0) / TILE_COLUMNS * TILE_COLUMNS, panel = segment.words * TILE_COLUMNS;
+        pack_straight<Words>(from + n0, b.ld, segment.k, whole, TILE_COLUMNS, panel, out);
+        if (n0 + whole < n1)
+            pack_straight<Words>(from + n0 + whole, b.ld, segment.k, n1 - n0 - whole, vectors_of(n1 - n0 - whole) * VL,
+                                 panel, out + whole * segment.words);
     }
 
     // The strips' b for the panel that starts `column` columns into a block of `columns`.
@@ -255,32 +299,32 @@ template <class Words> class Cell {
     // A segment's place in packed_a, in words for each row of a group.
     static int64_t words_per_row(const Segment& segment) { return round_up(segment.words, VL); }
 
-    // Packs what has to be packed of rows [m0, m1): [tile][word][rows] where a is transposed, taking the source's cache
-    // lines a few words at a time through all tiles; [row][word] where its rows need only be converted.
+    // Packs what has to be packed of rows [m0, m1): [tile][word][rows] where a is transposed, [row][word] where its rows
+    // need only be converted.
     void pack_group(const Pass& pass, int64_t m0, int64_t m1, int full_rows) {
-        constexpr int64_t SLICE_WORDS = 16;
         uint32_t* out = packed_a;
         for (const Segment& segment : pass) {
             const Factor& a = segment.product->a;
+            const int64_t stride = words_per_row(segment);
             with_source(a.dtype, [&](auto null) {
                 const auto* source = static_cast<decltype(null)>(a.data);
                 if (!a.trans && !in_place(segment))
                     for (int64_t m = m0; m < m1; m++)
-                        pack_row<Words>(source + m * a.ld + segment.k0, segment.k,
-                                        out + (m - m0) * words_per_row(segment));
+                        pack_row<Words>(source + m * a.ld + segment.k0, segment.k, out + (m - m0) * stride);
                 if (!a.trans) return;
-                for (int64_t w = 0; w < segment.words; w += SLICE_WORDS) {
-                    const int64_t k = w * Words::k_per_word, slice = SLICE_WORDS * Words::k_per_word;
-                    for (int64_t m = m0; m < m1;) {
-                        const int rows = next_rows(m1 - m, full_rows);
-                        pack_straight<Words>(source + (segment.k0 + k) * a.ld + m, a.ld,
-                                             std::min(slice, segment.k - k), gemm.m - m, rows,
-                                             out + (m - m0) * words_per_row(segment) + w * rows);
-                        m += rows;
-                    }
+                const auto pack = [&](int64_t m, int64_t rows, int tile) {
+                    pack_straight<Words>(source + segment.k0 * a.ld + m, a.ld, segment.k, rows, tile, tile * stride,
+                                         out + (m - m0) * stride);
+                };
+                const int64_t whole = (m1 - m0) / full_rows * full_rows;
+                pack(m0, whole, full_rows);
+                for (int64_t m = m0 + whole; m < m1;) {
+                    const int rows = rows_of_tile(m1 - m, full_rows);
+                    pack(m, rows, rows);
+                    m += rows;
                 }
             });
-            out += GROUP_ROWS * words_per_row(segment);
+            out += GROUP_ROWS * stride;
         }
     }
 

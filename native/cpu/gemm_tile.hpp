@@ -94,8 +94,8 @@ template <class Words> Tile find_tile(int rows, int vectors) {
     return vectors == 2 ? tile_of_rows<Words, 2>(rows) : tile_of_rows<Words, 1>(rows);
 }
 
-// Rows of the next tile when `left` rows remain and a tile may have `full`.
-inline int next_rows(int64_t left, int full) {
+// Rows of a tile when `left` rows remain and a tile may have `full`.
+inline int rows_of_tile(int64_t left, int full) {
     if (left >= full) return full;
     return left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }

@@ -27,7 +27,8 @@ Pages Pages::zeroed(size_t bytes, const std::string& what) {
     void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) fail("cannot allocate " + std::to_string(bytes) + " bytes for " + what);
 #if defined(MADV_HUGEPAGE)
-    if (bytes >= 2 * HUGE_PAGE) madvise(base, bytes, MADV_HUGEPAGE); // advice: a kernel without it is as correct
+    // Ranges that lie side by side become one, so that the small tensors of a model share huge pages.
+    madvise(base, bytes, MADV_HUGEPAGE); // advice: a kernel without it is as correct
 #endif
     pages.base_ = base;
     pages.bytes_ = bytes;

@@ -16,7 +16,7 @@ class Pages {
 public:
     Pages() = default;
     // Zero-filled and private; the system commits a page when it is first touched. Throws std::runtime_error naming
-    // `what` when it refuses. Large ranges ask for huge pages.
+    // `what` when it refuses. Asks for huge pages.
     static Pages zeroed(size_t bytes, const std::string& what);
     // The window [offset, offset + bytes) of an open file, read-only; data() points at `offset` itself.
     static Pages mapped(int file, size_t offset, size_t bytes, const std::string& what);
