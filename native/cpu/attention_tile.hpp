@@ -160,16 +160,24 @@ inline vi visible(int64_t key, int64_t row, int32_t start) {
     return (keys <= vi{} + static_cast<int32_t>(row)) & (keys >= vi{} + start);
 }
 
-// One head's `count` rows of x from token t on: to [count, K_sum], zero where there is no token or column.
+constexpr int64_t rows_ahead = 32;
+
+// One head's `count` rows of x from token t on: to [count, K_sum], zero where there is no token or column. A head's rows
+// lie a token apart, so the ones that follow are fetched meanwhile.
 template <class E>
 inline void load_rows(const Tensor& x, int64_t t, int64_t count, int64_t head, const Attention& a, E* to) {
     const int64_t width = x.shape[1];
     with_types(
         [&](auto* from) {
+            typedef std::remove_cv_t<std::remove_pointer_t<decltype(from)>> Source;
             for (int64_t i = 0; i < count; i++, to += a.K_sum) {
                 const int64_t filled = t + i < a.T ? a.K : 0;
                 auto* row = from + (t + i) * width + head * a.K;
-                each_vector(0, filled, [&](int64_t j, auto lanes) { store(to + j, load(row + j, lanes), lanes); });
+                for (int64_t j = 0; j < a.K; j += 64 / static_cast<int64_t>(sizeof(Source))) __builtin_prefetch(row + rows_ahead * width + j);
+                if constexpr (std::is_same_v<Source, E>)
+                    std::memcpy(to, row, static_cast<size_t>(filled) * sizeof(E));
+                else
+                    each_vector(0, filled, [&](int64_t j, auto lanes) { store(to + j, load(row + j, lanes), lanes); });
                 for (int64_t j = filled; j < a.K_sum; j++) to[j] = E{};
             }
         },
@@ -225,6 +233,7 @@ inline void store_row(const Tensor& y, int64_t t, int64_t head, const Attention&
     with_types(
         [&](auto* to) {
             to += t * y.shape[1] + head * a.K;
+            for (int64_t j = 0; j < a.K; j += 64 / static_cast<int64_t>(sizeof(*to))) __builtin_prefetch(to + rows_ahead * y.shape[1] + j, 1);
             each_vector(0, a.K, [&](int64_t j, auto lanes) { store(to + j, load(from + j, lanes) * factor, lanes); });
         },
         y);
