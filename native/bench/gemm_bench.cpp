@@ -123,7 +123,7 @@ struct Runner {
 };
 
 constexpr DType F32 = DType::f32, BF16 = DType::bf16;
-constexpr int64_t T = 1024, D = 576, F = 1536, G = 192, V = 49152, R = 16, CHUNK = 256;
+constexpr int64_t T = 1024, D = 576, F = 1536, G = 192, V = 49152, R = 16, CHUNK = 512;
 
 void layers(Runner& r, const char* compute, DType activations, DType weights) {
     for (auto [n, k] : {std::pair{D, D}, {F, D}, {D, F}, {G, D}}) {

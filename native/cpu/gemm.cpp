@@ -8,7 +8,8 @@
 //                 for each panel: the tile; after the last pass, its way out
 //
 // after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), with b instead of a kept
-// in L2 since a can mostly be read in place.
+// in L2 since a can mostly be read in place. Memory is fetched ahead of its use throughout: what is packed next, and
+// while a tile computes the next strip of a and what the tile writes to.
 #include "gemm.hpp"
 
 #include "expect.hpp"
