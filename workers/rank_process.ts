@@ -1,7 +1,5 @@
 /** The parent's side of a rank: starts its process, speaks to it, and sees its death at once. */
-import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { ApplicationFailure } from '@temporalio/common';
 import {
   type EpochOutcome,
@@ -14,12 +12,11 @@ import {
   rankEventSchema,
 } from '../contracts/index.js';
 import { TemperError } from '../shared/errors.js';
+import { ForkedProcess } from '../shared/forked_process.js';
 
 type ControlAction = Extract<RankCommand, { type: 'control' }>['action'];
 
-const program = fileURLToPath(new URL('./rank.js', import.meta.url));
-/** Lines of the process's last words that are kept for the failure's message. */
-const keptLines = 20;
+const program = new URL('./rank.js', import.meta.url);
 /** ms that a rank may take to end by itself before it is killed. */
 const exitGrace = 10_000;
 
@@ -38,44 +35,32 @@ interface Waiter {
 }
 
 export class RankProcess {
-  /** Resolves when the process is gone, however it went. */
-  readonly gone: Promise<void>;
   progress: Progress | null = null;
   /** Called for each report. */
   onProgress: (progress: Progress) => void = () => {};
-  private readonly child: ChildProcess;
+  private readonly process: ForkedProcess<RankCommand>;
   private waiter: Waiter | null = null;
   private ending: unknown = null;
   private aliveAt = new Date();
-  private lastWords: string[] = [];
 
   /** @param environment added to this process's own */
   constructor(environment: Record<string, string>, stallLimit = defaultStallLimit) {
-    this.child = fork(program, [], {
-      serialization: 'advanced',
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      env: { ...process.env, ...environment },
-    });
-    this.child.on('message', (message) => this.hear(rankEventSchema.parse(message)));
-    for (const stream of [this.child.stdout!, this.child.stderr!]) {
-      stream.setEncoding('utf8').on('data', (text: string) => this.keep(text));
-    }
+    this.process = new ForkedProcess(
+      program,
+      (message) => this.hear(rankEventSchema.parse(message)),
+      (how) => this.end(this.lost(how)),
+      environment,
+    );
     this.watch(stallLimit);
-    this.gone = new Promise((resolve) => {
-      // 'close' comes after the last words were read; 'error' when there never was a process.
-      this.child.on('close', (code, signal) => {
-        this.end(this.lost(signal === null ? `exit code ${code}` : `killed by ${signal}`));
-        resolve();
-      });
-      this.child.on('error', (error) => {
-        this.end(this.lost(error.message));
-        resolve();
-      });
-    });
   }
 
   get pid(): number | undefined {
-    return this.child.pid;
+    return this.process.pid;
+  }
+
+  /** Resolves when the process is gone, however it went. */
+  get gone(): Promise<void> {
+    return this.process.gone;
   }
 
   /** Loads the run's newest commit. Throws the rank's typed error, or RankLost. */
@@ -89,32 +74,27 @@ export class RankProcess {
   }
 
   control(action: ControlAction): void {
-    this.send({ type: 'control', action });
+    this.process.send({ type: 'control', action });
   }
 
   /** Lets the rank close its engine, and kills it when it takes too long. */
   async exit(): Promise<void> {
-    this.send({ type: 'exit' });
+    this.process.send({ type: 'exit' });
     const timer = setTimeout(() => this.kill(), exitGrace);
     await this.gone;
     clearTimeout(timer);
   }
 
   kill(): void {
-    this.child.kill('SIGKILL');
+    this.process.kill();
   }
 
   private ask(command: RankCommand, event: Waiter['event']): Promise<RankEvent> {
     if (this.ending !== null) return Promise.reject(this.ending);
     return new Promise((resolve, reject) => {
       this.waiter = { event, resolve, reject };
-      this.send(command);
+      this.process.send(command);
     });
-  }
-
-  private send(command: RankCommand): void {
-    // A channel that is closed already ends in 'close', which tells whoever waits.
-    if (this.child.connected) this.child.send(command, () => {});
   }
 
   private hear(event: RankEvent): void {
@@ -123,7 +103,7 @@ export class RankProcess {
       this.progress = event.progress;
       this.onProgress(event.progress);
     } else if (event.type === 'failed') {
-      if (event.stack !== null) this.keep(event.stack);
+      if (event.stack !== null) this.process.keep(event.stack);
       this.end(new TemperError(event.code, event.message));
     } else if (this.waiter?.event === event.type) {
       const { resolve } = this.waiter;
@@ -142,9 +122,8 @@ export class RankProcess {
 
   private lost(how: string): ApplicationFailure {
     const details: LossDetails = { version: 1, aliveAt: this.aliveAt.toISOString(), progress: this.progress };
-    const words = this.lastWords.length === 0 ? '' : `; its last words:\n${this.lastWords.join('\n')}`;
     return ApplicationFailure.create({
-      message: `the rank's process ended: ${how}${words}`,
+      message: `the rank's process ended: ${how}`,
       type: failureTypes.rankLost,
       details: [details],
     });
@@ -155,7 +134,7 @@ export class RankProcess {
     let since = { event: this.aliveAt, cpu: 0, at: Date.now() };
     const timer = setInterval(
       () => {
-        const cpu = cpuSeconds(this.child.pid);
+        const cpu = cpuSeconds(this.pid);
         if (cpu === null || this.waiter === null || this.progress?.phase === 'paused') {
           since = { event: this.aliveAt, cpu: cpu ?? 0, at: Date.now() };
         } else if (since.event !== this.aliveAt || cpu - since.cpu > idleCpuSeconds) {
@@ -167,13 +146,7 @@ export class RankProcess {
       },
       Math.max(50, stallLimit / 20),
     ).unref();
-    this.child.on('exit', () => clearInterval(timer));
-  }
-
-  private keep(text: string): void {
-    this.lastWords = [...this.lastWords, ...text.split('\n').filter((line) => line.trim() !== '')].slice(
-      -keptLines,
-    );
+    void this.gone.then(() => clearInterval(timer));
   }
 }
 

@@ -105,9 +105,7 @@ static void prepare_queries(const Call& call, const Attention& a, const typename
 static inline void store_pairs(float* to, vf row, vf) { store(to, row); }
 #if defined(__AVX512BF16__)
 static inline void store_pairs(bf16* to, vf first, vf second) {
-    alignas(64) static constexpr uint16_t order[2 * VL] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(order), rounded));
+    _mm512_storeu_si512(to, zip((__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first)));
 }
 #endif
 

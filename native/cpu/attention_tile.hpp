@@ -160,10 +160,13 @@ inline vi visible(int64_t key, int64_t row, int32_t start) {
     return (keys <= vi{} + static_cast<int32_t>(row)) & (keys >= vi{} + start);
 }
 
-constexpr int64_t rows_ahead = 32;
+// A head's part of a row lies a token away from the next one, so those that follow are fetched some rows ahead.
+template <bool FOR_WRITING, class E> inline void fetch_ahead(const E* row, int64_t width, int64_t columns) {
+    constexpr int64_t rows = 32, line = 64 / static_cast<int64_t>(sizeof(E));
+    for (int64_t j = 0; j < columns; j += line) __builtin_prefetch(row + rows * width + j, FOR_WRITING);
+}
 
-// One head's `count` rows of x from token t on: to [count, K_sum], zero where there is no token or column. A head's rows
-// lie a token apart, so the ones that follow are fetched meanwhile.
+// One head's `count` rows of x from token t on: to [count, K_sum], zero where there is no token or column.
 template <class E>
 inline void load_rows(const Tensor& x, int64_t t, int64_t count, int64_t head, const Attention& a, E* to) {
     const int64_t width = x.shape[1];
@@ -173,7 +176,7 @@ inline void load_rows(const Tensor& x, int64_t t, int64_t count, int64_t head, c
             for (int64_t i = 0; i < count; i++, to += a.K_sum) {
                 const int64_t filled = t + i < a.T ? a.K : 0;
                 auto* row = from + (t + i) * width + head * a.K;
-                for (int64_t j = 0; j < a.K; j += 64 / static_cast<int64_t>(sizeof(Source))) __builtin_prefetch(row + rows_ahead * width + j);
+                fetch_ahead<false>(row, width, a.K);
                 if constexpr (std::is_same_v<Source, E>)
                     std::memcpy(to, row, static_cast<size_t>(filled) * sizeof(E));
                 else
@@ -233,7 +236,7 @@ inline void store_row(const Tensor& y, int64_t t, int64_t head, const Attention&
     with_types(
         [&](auto* to) {
             to += t * y.shape[1] + head * a.K;
-            for (int64_t j = 0; j < a.K; j += 64 / static_cast<int64_t>(sizeof(*to))) __builtin_prefetch(to + rows_ahead * y.shape[1] + j, 1);
+            fetch_ahead<true>(to, y.shape[1], a.K);
             each_vector(0, a.K, [&](int64_t j, auto lanes) { store(to + j, load(from + j, lanes) * factor, lanes); });
         },
         y);

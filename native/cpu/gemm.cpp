@@ -243,7 +243,8 @@ template <class Words> class Cell {
         const int64_t from = rows * index / parts, to = rows * (index + 1) / parts;
         for (const Segment& segment : pass) {
             const Factor& a = segment.product->a;
-            if (in_place(segment)) prefetch<FOR_READING, L2>(a.data, a.dtype, a.ld, m + from, to - from, segment.k0, segment.k);
+            if (!in_place(segment)) continue;
+            prefetch<FOR_READING, L2>(a.data, a.dtype, a.ld, m + from, to - from, segment.k0, segment.k);
         }
     }
 

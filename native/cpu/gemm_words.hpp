@@ -58,22 +58,14 @@ struct Pairs {
     static vu along(const bf16* p) { return load_words(reinterpret_cast<const uint32_t*>(p)); }
     template <class Source> static vu across(const Source* p, int64_t ld) {
         const vf first = load(p), second = load(p + ld);
-        return zip((__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+        return (vu)zip((__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
     }
     static vu across(const bf16* p, int64_t ld) {
         const auto half = [](const bf16* row) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)); };
-        return zip(_mm512_inserti64x4(_mm512_castsi256_si512(half(p)), half(p + ld), 1));
+        return (vu)zip(_mm512_inserti64x4(_mm512_castsi256_si512(half(p)), half(p + ld), 1));
     }
     static vf multiply_add(vf sum, uint32_t a, vu b) {
         return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)), (__m512bh)b);
-    }
-
-  private:
-    // The lower and the upper sixteen of 32 numbers, in turns.
-    static vu zip(__m512i numbers) {
-        alignas(64) static constexpr uint16_t turns[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                           8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-        return (vu)_mm512_permutexvar_epi16(_mm512_load_si512(turns), numbers);
     }
 };
 using Bf16Words = Pairs;

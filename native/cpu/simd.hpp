@@ -164,6 +164,14 @@ inline vf sqrt(vf v) { // correctly rounded
 inline vf max(vf a, vf b) { return a > b ? a : b; }
 inline vf min(vf a, vf b) { return a < b ? a : b; }
 
+#if defined(__AVX512BW__)
+// The lower and the upper sixteen of 32 halves of words, in turns.
+inline __m512i zip(__m512i halves) {
+    alignas(64) static constexpr uint16_t turns[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_load_si512(turns), halves);
+}
+#endif
 
 // Lane i of a, then lane i of b, for the lower and for the upper half of the lanes.
 inline void interleave(vu a, vu b, vu& lower, vu& upper) {

@@ -1,7 +1,6 @@
 /** Text generation on token ids, by an ONNX model in a process of its own. */
-import { type ChildProcess, fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { DataError, ModelError, TemperError } from '../../../shared/errors.js';
+import { ForkedProcess } from '../../../shared/forked_process.js';
 import {
   type Command,
   eventSchema,
@@ -44,9 +43,7 @@ export class GeneratorLost extends TemperError {
   }
 }
 
-const program = fileURLToPath(new URL('./session_process.js', import.meta.url));
-/** Lines of the process's last words that are kept for the error. */
-const keptLines = 20;
+const program = new URL('./session_process.js', import.meta.url);
 
 /**
  * @example
@@ -150,37 +147,18 @@ class Session {
   vocabularySize = 0;
   private ended: Error | null = null;
   private waiter: { hear(event: SessionEvent): void; fail(error: Error): void } | null = null;
-  private lastWords: string[] = [];
-  private readonly gone: Promise<void>;
+  private readonly process: ForkedProcess<Command>;
 
-  private constructor(
-    private readonly child: ChildProcess,
-    private readonly onEnd: () => void,
-  ) {
-    child.on('message', (message) => this.hear(eventSchema.parse(message)));
-    for (const stream of [child.stdout!, child.stderr!])
-      stream.setEncoding('utf8').on('data', (text: string) => this.keep(text));
-    this.gone = new Promise((resolve) => {
-      const end = (how: string) => {
-        const words = this.lastWords.length === 0 ? '' : `; its last words:\n${this.lastWords.join('\n')}`;
-        this.end(new GeneratorLost(`${how}${words}`));
-        resolve();
-      };
-      // 'close' comes after the last words were read; 'error' when there never was a process.
-      child.on('close', (code, signal) =>
-        end(signal === null ? `it ended with exit code ${code}` : `it was killed by ${signal}`),
-      );
-      child.on('error', (error) => end(error.message));
-    });
+  private constructor(private readonly onEnd: () => void) {
+    this.process = new ForkedProcess(
+      program,
+      (message) => this.hear(eventSchema.parse(message)),
+      (how) => this.end(new GeneratorLost(how)),
+    );
   }
 
   static async start(onnx: string, threads: number, onEnd: () => void): Promise<Session> {
-    const child = fork(program, [], {
-      serialization: 'advanced',
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      execArgv: [],
-    });
-    const session = new Session(child, onEnd);
+    const session = new Session(onEnd);
     await session.ask({ type: 'open', onnx, threads }, (event) => {
       if (event.type !== 'ready') return false;
       session.vocabularySize = event.vocabularySize;
@@ -190,19 +168,19 @@ class Session {
   }
 
   get pid(): number | null {
-    return this.child.pid ?? null;
+    return this.process.pid ?? null;
   }
 
   async generate(command: GenerateCommand, { onToken, signal }: GenerateHooks): Promise<Generated[]> {
     signal?.throwIfAborted();
     let results: Generated[] | null = null;
     let thrown: unknown = null;
-    const cancel = () => this.send({ type: 'cancel' });
+    const cancel = () => this.process.send({ type: 'cancel' });
     const hear = (event: SessionEvent): boolean => {
       if (event.type === 'tokens') {
         try {
           const stopped = event.tokens.filter(({ request, id }) => onToken!(request, id));
-          this.send({ type: 'go', stop: stopped.map(({ request }) => request) });
+          this.process.send({ type: 'go', stop: stopped.map(({ request }) => request) });
         } catch (error) {
           thrown = error;
           cancel();
@@ -232,8 +210,8 @@ class Session {
   }
 
   async kill(): Promise<void> {
-    this.child.kill('SIGKILL');
-    await this.gone;
+    this.process.kill();
+    await this.process.gone;
   }
 
   /** Sends a command, and gives events to `hear` until it returns true. */
@@ -246,18 +224,13 @@ class Session {
         },
         fail: (error) => this.settle(() => reject(error)),
       };
-      this.send(command);
+      this.process.send(command);
     });
   }
 
   private settle(then: () => void): void {
     this.waiter = null;
     then();
-  }
-
-  private send(command: Command): void {
-    // A channel that is closed already ends in 'close', which tells whoever waits.
-    if (this.child.connected) this.child.send(command, () => {});
   }
 
   private hear(event: SessionEvent): void {
@@ -270,11 +243,6 @@ class Session {
     this.ended ??= error;
     this.onEnd();
     this.waiter?.fail(this.ended);
-  }
-
-  private keep(text: string): void {
-    const lines = text.split('\n').filter((line) => line.trim() !== '');
-    this.lastWords = [...this.lastWords, ...lines].slice(-keptLines);
   }
 }
 
