@@ -3,9 +3,9 @@
 //     for each block of columns that fits the L2 cache          (N)
 //         for each pass over K                                  (one, unless K is long)
 //             pack b: the block's panels, TILE_COLUMNS wide
-//             for each strip of rows                            (M)
+//             for each group of rows                            (M; taken by whichever thread is free)
 //                 pack a, or read it where it lies
-//                 for each panel: the tile; after the last pass, its way out
+//                 for each strip of a tile's rows and each panel: the tile; after the last pass, its way out
 //
 // after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), with b instead of a kept
 // in L2 since a can mostly be read in place. Memory is fetched ahead of its use throughout: what is packed next, and
@@ -18,6 +18,8 @@
 #include "loops.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <omp.h>
 
 namespace temper::TEMPER_ISA {
 
@@ -25,7 +27,7 @@ namespace {
 
 // Words of K in one pass, and in one strip of a product too long for a pass. What a sum rounds to depends on them, so
 // they are constants and no function of the machine.
-constexpr int64_t PASS_WORDS = 800;
+constexpr int64_t PASS_WORDS = 1600;
 constexpr int64_t STRIP_WORDS = 512;
 // The packed block of b, in words: about 600 KB, which leaves L2 (1 MB and more) room for a and y.
 constexpr int64_t BLOCK_WORDS = 150 * 1024;
@@ -77,7 +79,7 @@ Schedule schedule(const Gemm& gemm, int k_per_word) {
     return result;
 }
 
-// The threads form a grid over y; each computes its cell alone.
+// The threads form a grid over y: each has a cell of its own, and helps with the others when it is done.
 struct Grid {
     int rows, columns;
 };
@@ -114,6 +116,9 @@ int64_t part(int64_t units, int parts, int index) { return units * index / parts
 int64_t most_segments(const Gemm& gemm, const Schedule& plan) {
     return static_cast<int64_t>(gemm.products.size()) + plan.pass_words / STRIP_WORDS + 1;
 }
+
+// Rows of a share below which a thread that has done its own leaves them to the one at work.
+constexpr int64_t WORTH_PACKING = 128;
 
 // Where a thread's scratch lies, in words; every part is 64-byte aligned.
 struct ScratchLayout {
@@ -179,21 +184,43 @@ template <class F> void with_source(DType dtype, F f) {
     if (dtype == DType::f16) f(static_cast<const f16*>(nullptr));
 }
 
-// One thread's part of y.
-template <class Words> class Cell {
+// A block of y's columns, and the rows of it that no thread has begun.
+struct Share {
+    int64_t m1 = 0, n0 = 0, n1 = 0;
+    std::atomic<int64_t> next = 0;
+};
+
+// What one thread does.
+template <class Words> class Worker {
   public:
-    Cell(const Gemm& gemm, const Schedule& plan, const ScratchLayout& layout, uint32_t* scratch)
+    Worker(const Gemm& gemm, const Schedule& plan, const ScratchLayout& layout, uint32_t* scratch)
         : gemm(gemm), plan(plan), layout(layout), packed_b(scratch + layout.b), packed_a(scratch + layout.a),
           sums(reinterpret_cast<float*>(scratch + layout.sums)) {
         strips.resize(static_cast<size_t>(most_segments(gemm, plan)));
     }
 
-    void run(int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
-        const int64_t block = layout.block_panels * TILE_COLUMNS;
-        const int64_t row_block = plan.passes.size() > 1 ? layout.row_block : m1 - m0;
-        for (int64_t n = n0; n < n1; n += block)
-            for (int64_t m = m0; m < m1; m += row_block)
-                run_block(m, std::min(m + row_block, m1), n, std::min(n + block, n1));
+    // Takes rows of a share, a group at a time, until none is left. Does nothing when fewer than `worth` are, unless the
+    // share's b is what was packed last.
+    void take(Share& share, int64_t worth) {
+        if (packed_n0 == share.n0) worth = 1;
+        if (share.m1 - share.next.load(std::memory_order_relaxed) < worth) return;
+        if (packed_n0 != share.n0) pack_b(plan.passes[0], share.n0, share.n1);
+        packed_n0 = share.n0;
+        for (int64_t m; (m = share.next.fetch_add(GROUP_ROWS, std::memory_order_relaxed)) < share.m1;)
+            run_group(0, m, std::min(m + GROUP_ROWS, share.m1), share.m1, share.n0, share.n1, sums);
+    }
+
+    // A product of several passes: their sums wait in the thread's scratch.
+    void run_passes(int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+        const int64_t width = round_up(n1 - n0, VL);
+        for (int64_t from = m0; from < m1; from += layout.row_block) {
+            const int64_t to = std::min(from + layout.row_block, m1);
+            for (size_t p = 0; p < plan.passes.size(); p++) {
+                pack_b(plan.passes[p], n0, n1);
+                for (int64_t m = from; m < to; m += GROUP_ROWS)
+                    run_group(p, m, std::min(m + GROUP_ROWS, to), to, n0, n1, sums + (m - from) * width);
+            }
+        }
     }
 
   private:
@@ -204,36 +231,34 @@ template <class Words> class Cell {
     uint32_t* packed_a;
     float* sums;
     std::vector<Strip> strips;
+    int64_t packed_n0 = -1; // the share whose b is packed
 
     static int vectors_of(int64_t columns) {
         return static_cast<int>(ceil_div(std::min<int64_t>(columns, TILE_COLUMNS), VL));
     }
 
-    void run_block(int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+    // Rows [m0, m1), at most GROUP_ROWS of them, and columns [n0, n1) in one pass. Rows before `end` may come next.
+    void run_group(size_t p, int64_t m0, int64_t m1, int64_t end, int64_t n0, int64_t n1, float* group_sums) {
+        const Pass& pass = plan.passes[p];
+        const bool last = p + 1 == plan.passes.size();
         const int full_rows = TILE_SUMS / vectors_of(n1 - n0);
         const int64_t width = round_up(n1 - n0, VL), panels = ceil_div(n1 - n0, TILE_COLUMNS);
-        for (size_t p = 0; p < plan.passes.size(); p++) {
-            const bool last = p + 1 == plan.passes.size();
-            pack_b(plan.passes[p], n0, n1);
-            for (int64_t m = m0; m < m1;) {
-                const int rows = rows_of_tile(m1 - m, full_rows);
-                if ((m - m0) % GROUP_ROWS == 0) pack_group(plan.passes[p], m, std::min(m1, m + GROUP_ROWS), full_rows);
-                aim_a(plan.passes[p], m, (m - m0) % GROUP_ROWS);
-                float* const strip_sums = plan.passes.size() > 1 ? sums + (m - m0) * width : sums;
-                const int64_t next_rows = std::min<int64_t>(full_rows, m1 - m - rows);
-                for (int64_t n = n0; n < n1; n += TILE_COLUMNS) {
-                    const int64_t columns = std::min<int64_t>(n1 - n, TILE_COLUMNS);
-                    const int vectors = vectors_of(columns);
-                    float* const tile_sums = plan.passes.size() > 1 ? strip_sums + rows * (n - n0) : sums;
-                    prefetch_a(plan.passes[p], m + rows, next_rows, (n - n0) / TILE_COLUMNS, panels);
-                    if (last) prefetch_y(m, rows, n, columns);
-                    aim_b(plan.passes[p], n - n0, n1 - n0);
-                    find_tile<Words>(rows, vectors)(strips.data(), static_cast<int>(plan.passes[p].size()), tile_sums,
-                                                    p > 0);
-                    if (last) write_out(gemm.y, plan.alpha, tile_sums, vectors * VL, m, rows, n, columns);
-                }
-                m += rows;
+        pack_group(pass, m0, m1, full_rows);
+        for (int64_t m = m0; m < m1;) {
+            const int rows = rows_of_tile(m1 - m, full_rows);
+            const int64_t next_rows = std::min<int64_t>(full_rows, end - m - rows);
+            aim_a(pass, m, m - m0);
+            for (int64_t n = n0; n < n1; n += TILE_COLUMNS) {
+                const int64_t columns = std::min<int64_t>(n1 - n, TILE_COLUMNS);
+                const int vectors = vectors_of(columns);
+                float* const tile_sums = plan.passes.size() > 1 ? group_sums + (m - m0) * width + rows * (n - n0) : sums;
+                prefetch_a(pass, m + rows, next_rows, (n - n0) / TILE_COLUMNS, panels);
+                if (last) prefetch_y(m, rows, n, columns);
+                aim_b(pass, n - n0, n1 - n0);
+                find_tile<Words>(rows, vectors)(strips.data(), static_cast<int>(pass.size()), tile_sums, p > 0);
+                if (last) write_out(gemm.y, plan.alpha, tile_sums, vectors * VL, m, rows, n, columns);
             }
+            m += rows;
         }
     }
 
@@ -360,13 +385,36 @@ template <class Words> void run(const Gemm& gemm, uint32_t* scratch) {
     const ScratchLayout layout = scratch_layout(gemm, plan, grid);
     const int cells = grid.rows * grid.columns;
     const int64_t row_units = ceil_div(gemm.m, 8), column_units = ceil_div(gemm.n, TILE_COLUMNS);
-#pragma omp parallel for num_threads(cells) schedule(static, 1)
-    for (int c = 0; c < cells; c++) {
-        const int row = c / grid.columns, column = c % grid.columns;
-        Cell<Words>(gemm, plan, layout, scratch + c * layout.total)
-            .run(part(row_units, grid.rows, row) * 8, std::min(gemm.m, part(row_units, grid.rows, row + 1) * 8),
-                 part(column_units, grid.columns, column) * TILE_COLUMNS,
-                 std::min(gemm.n, part(column_units, grid.columns, column + 1) * TILE_COLUMNS));
+    const int64_t block = layout.block_panels * TILE_COLUMNS;
+    const int64_t blocks = ceil_div(column_units, grid.columns * layout.block_panels);
+
+    // A cell's shares lie together.
+    std::vector<Share> shares(static_cast<size_t>(cells * blocks));
+    for (int64_t i = 0; i < cells * blocks; i++) {
+        const int row = static_cast<int>(i / blocks) / grid.columns, column = static_cast<int>(i / blocks) % grid.columns;
+        Share& share = shares[static_cast<size_t>(i)];
+        share.next = part(row_units, grid.rows, row) * 8;
+        share.m1 = std::min(gemm.m, part(row_units, grid.rows, row + 1) * 8);
+        share.n0 = part(column_units, grid.columns, column) * TILE_COLUMNS + i % blocks * block;
+        share.n1 = std::min({gemm.n, part(column_units, grid.columns, column + 1) * TILE_COLUMNS, share.n0 + block});
+        if (share.n0 >= share.n1) share.m1 = 0; // a cell with fewer blocks than others
+    }
+    const bool one_pass = plan.passes.size() == 1;
+#pragma omp parallel num_threads(cells)
+    {
+        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), count = cells * blocks;
+        Worker<Words> worker(gemm, plan, layout, scratch + me * layout.total);
+        for (int64_t i = 0; i < count; i++) {
+            if (i / blocks % team != me) continue;
+            Share& share = shares[static_cast<size_t>(i)];
+            if (one_pass)
+                worker.take(share, 1);
+            else
+                worker.run_passes(share.next, share.m1, share.n0, share.n1);
+        }
+        // Then what others are late with.
+        for (int64_t i = 0; one_pass && i < count; i++)
+            worker.take(shares[static_cast<size_t>((me * blocks + i) % count)], WORTH_PACKING);
     }
 }
 
