@@ -222,11 +222,12 @@ test('tensors in use are guarded', async () => {
     () => ['fill', [], ['w'], { value: 1 }] as [string, string[], string[], object],
   );
   const plan = engine.load(tinyPlan(['w: f32[262144]@tensor'], records as Parameters<typeof tinyPlan>[1]));
-  const run = plan.run('go');
+  // Enough that the last is still queued should this thread lose its core in between.
+  const runs = Array.from({ length: 50 }, () => plan.run('go'));
   expect(() => engine.read('w')).toThrow("the tensor 'w' is in use by what is queued: await it first");
   expect(() => engine.write('w', new Float32Array(1))).toThrow('is in use');
   expect(() => plan.unload()).toThrow('has runs queued');
-  await run;
+  await Promise.all(runs);
   expect(() => engine.free('w')).toThrow("is used by plan 'tiny': unload it first");
   plan.unload();
   engine.free('w');
