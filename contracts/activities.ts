@@ -115,6 +115,20 @@ export const lossDetailsSchema = z.strictObject({
 });
 export type LossDetails = z.infer<typeof lossDetailsSchema>;
 
+/** Details of a ProcessCrashed failure. */
+export const crashDetailsSchema = z.strictObject({
+  version: version(1),
+  /** The activity's name, e.g. `prepareData`. */
+  step: z.string(),
+  /** sha256 of the step's request: equal inputs that crash twice are poison. */
+  input: z.string(),
+  /** How the process ended, e.g. `killed by SIGTRAP` or `used more than 4.0 GB of memory`. */
+  ended: z.string(),
+  /** Host name, so that a second crash is known to be on another host or on the same one. */
+  host: z.string(),
+});
+export type CrashDetails = z.infer<typeof crashDetailsSchema>;
+
 /** Argument of the `hostLost` signal: the host worker that served this queue is proven dead. */
 export const hostLostSchema = z.strictObject({
   version: version(1),

@@ -53,4 +53,8 @@ export const failureTypes = {
   leaseLost: 'LeaseLost',
   /** Nothing left to offer; another host, or a later attempt, will. */
   noFreeSlot: 'NoFreeSlot',
+  /** A process that computes a step for its host worker was killed or ran out of its bounds. Details: CrashDetails. */
+  processCrashed: 'ProcessCrashed',
+  /** The same input crashed processes on two hosts, or twice on one: ends the run. */
+  poisonInput: 'PoisonInput',
 } as const;
