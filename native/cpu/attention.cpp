@@ -7,21 +7,21 @@
 
 namespace temper::TEMPER_ISA {
 
-static constexpr int strip = 512;     // keys between two updates of the running maximum
-static constexpr int query_rows = 8;  // share one strip of scores
-static constexpr float hidden = -1e30f; // the score of a key that a row does not see
+constexpr int STRIP = 512;     // keys between two updates of the running maximum
+constexpr int QUERY_ROWS = 8;  // share one strip of scores
+constexpr float HIDDEN = -1e30f; // the score of a key that a row does not see
 
 template <class P> struct ForwardWorkspace {
-    typedef typename P::Element E;
+    using E = typename P::Element;
     int32_t* starts;       // [padded T]
     E *keys, *values;      // per kv head: keys transposed, values as steps
     int64_t keys_stride, values_stride, panel_stride;
     struct Thread {
-        E* rows;           // [block, K]: to be packed
-        E* queries;        // [query_rows, K]
-        float* scores;     // [query_rows, strip]
-        E* weights;        // [query_rows, strip]
-        float* output;     // [query_rows, K]
+        E* rows;           // [BLOCK, K]: to be packed
+        E* queries;        // [QUERY_ROWS, K]
+        float* scores;     // [QUERY_ROWS, STRIP]
+        E* weights;        // [QUERY_ROWS, STRIP]
+        float* output;     // [QUERY_ROWS, K]
     };
     std::vector<Thread> threads;
     size_t bytes;
@@ -29,53 +29,53 @@ template <class P> struct ForwardWorkspace {
     ForwardWorkspace(const Attention& a, int team, void* memory) {
         Scratch scratch(memory);
         keys_stride = a.padded_T * a.K_sum;
-        panel_stride = a.padded_T * panel;
+        panel_stride = a.padded_T * PANEL;
         values_stride = a.padded_T * a.K_columns;
         starts = scratch.take<int32_t>(a.padded_T);
         keys = scratch.take<E>(a.G * keys_stride);
         values = scratch.take<E>(a.G * values_stride);
         for (int i = 0; i < team; i++)
-            threads.push_back({scratch.take<E>(block * a.K_sum), scratch.take<E>(query_rows * a.K_sum),
-                               scratch.take<float>(query_rows * strip), scratch.take<E>(query_rows * strip),
-                               scratch.take<float>(query_rows * a.K_columns)});
+            threads.push_back({scratch.take<E>(BLOCK * a.K_sum), scratch.take<E>(QUERY_ROWS * a.K_sum),
+                               scratch.take<float>(QUERY_ROWS * STRIP), scratch.take<E>(QUERY_ROWS * STRIP),
+                               scratch.take<float>(QUERY_ROWS * a.K_columns)});
         bytes = scratch.used();
     }
 };
 
-// Scores of query_rows rows from `row` on for the keys [from, to): thread.scores, hidden where not visible.
+// Scores of QUERY_ROWS rows from `row` on for the keys [from, to): thread.scores, hidden where not visible.
 template <class P>
 static void score(const Attention& a, const ForwardWorkspace<P>& w, const typename ForwardWorkspace<P>::Thread& thread, int64_t kv_head,
                   int64_t row, int64_t from, int64_t to) {
-    for (int64_t key = from; key < to; key += panel) {
+    for (int64_t key = from; key < to; key += PANEL) {
         const auto* keys = w.keys + kv_head * w.keys_stride + key * a.K_sum;
-        const bool partly = key + panel - 1 > row || key < w.starts[row + query_rows - 1];
-        for (int i = 0; i < query_rows; i += tile_rows) {
-            vf acc[tile_rows][tile_vectors] = {};
+        const bool partly = key + PANEL - 1 > row || key < w.starts[row + QUERY_ROWS - 1];
+        for (int i = 0; i < QUERY_ROWS; i += TILE_ROWS) {
+            vf acc[TILE_ROWS][TILE_VECTORS] = {};
             multiply<P>(thread.queries + i * a.K_sum, a.K_sum, P::pair, keys, a.K_sum / P::pair, acc);
             if (partly)
 #pragma GCC unroll 8
-                for (int r = 0; r < tile_rows; r++)
+                for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 2
-                    for (int j = 0; j < tile_vectors; j++)
-                        acc[r][j] = visible(key + j * VL, row + i + r, w.starts[row + i + r]) ? acc[r][j] : splat(hidden);
-            store_tile(thread.scores + i * strip + (key - from), strip, acc);
+                    for (int j = 0; j < TILE_VECTORS; j++)
+                        acc[r][j] = visible(key + j * VL, row + i + r, w.starts[row + i + r]) ? acc[r][j] : splat(HIDDEN);
+            store_tile(thread.scores + i * STRIP + (key - from), STRIP, acc);
         }
     }
 }
 
 struct Running { // of a row's softmax, in units of P::unit
-    float maximum = hidden, sum = 0;
+    float maximum = HIDDEN, sum = 0;
 };
 
 // Turns a row's strip of scores into weights e^(score − maximum), and rescales what was summed under another maximum.
 template <class P>
 static void weigh(int64_t keys, float factor, const float* scores, typename P::Element* weights, Running& running,
                   float* output, int64_t columns) {
-    vf largest[2] = {splat(hidden), splat(hidden)};
-    for (int64_t j = 0; j < keys; j += panel)
+    vf largest[2] = {splat(HIDDEN), splat(HIDDEN)};
+    for (int64_t j = 0; j < keys; j += PANEL)
         for (int c = 0; c < 2; c++) largest[c] = max(largest[c], load(scores + j + c * VL));
     const float largest_score = maximum(max(largest[0], largest[1]));
-    if (largest_score <= hidden) { // the row's segment begins after this strip
+    if (largest_score <= HIDDEN) { // the row's segment begins after this strip
         std::fill_n(weights, keys, typename P::Element{});
         return;
     }
@@ -87,7 +87,7 @@ static void weigh(int64_t keys, float factor, const float* scores, typename P::E
     }
     running.maximum = maximum_now;
     vf sums[2] = {};
-    for (int64_t j = 0; j < keys; j += panel)
+    for (int64_t j = 0; j < keys; j += PANEL)
         for (int c = 0; c < 2; c++) {
             const vf e = P::power(fma(load(scores + j + c * VL), splat(factor), splat(-maximum_now)));
             sums[c] += e;
@@ -96,27 +96,27 @@ static void weigh(int64_t keys, float factor, const float* scores, typename P::E
     running.sum += sum(sums[0] + sums[1]);
 }
 
-// query_rows rows of one head, from `row` on.
+// QUERY_ROWS rows of one head, from `row` on.
 template <class P>
 static void attend(const Call& call, const Attention& a, const ForwardWorkspace<P>& w,
                    const typename ForwardWorkspace<P>::Thread& thread, int64_t head, int64_t row) {
     const float factor = static_cast<float>(a.scale * P::unit);
     const int64_t kv_head = head / a.group;
-    const int64_t begin = w.starts[row] / panel * panel, end = round_up(row + query_rows, panel);
-    load_rows(call.in[0], row, query_rows, head, a, thread.queries);
-    Running running[query_rows];
-    for (int64_t from = begin; from < end; from += strip) {
-        const int64_t to = std::min(end, from + strip);
+    const int64_t begin = w.starts[row] / PANEL * PANEL, end = round_up(row + QUERY_ROWS, PANEL);
+    load_rows(call.in[0], row, QUERY_ROWS, head, a, thread.queries);
+    Running running[QUERY_ROWS];
+    for (int64_t from = begin; from < end; from += STRIP) {
+        const int64_t to = std::min(end, from + STRIP);
         score<P>(a, w, thread, kv_head, row, from, to);
-        for (int i = 0; i < query_rows; i++)
-            weigh<P>(to - from, factor, thread.scores + i * strip, thread.weights + i * strip, running[i],
+        for (int i = 0; i < QUERY_ROWS; i++)
+            weigh<P>(to - from, factor, thread.scores + i * STRIP, thread.weights + i * STRIP, running[i],
                      thread.output + i * a.K_columns, a.K_columns);
-        multiply_rows<P>(query_rows, a.K_columns, thread.weights, strip, P::pair,
-                         w.values + kv_head * w.values_stride + from * panel, w.panel_stride, (to - from) / P::pair,
+        multiply_rows<P>(QUERY_ROWS, a.K_columns, thread.weights, STRIP, P::pair,
+                         w.values + kv_head * w.values_stride + from * PANEL, w.panel_stride, (to - from) / P::pair,
                          thread.output, a.K_columns, from > begin);
     }
     float* lse = call.out[1].as<float>() + head * a.T;
-    for (int64_t i = 0; i < query_rows && row + i < a.T; i++) {
+    for (int64_t i = 0; i < QUERY_ROWS && row + i < a.T; i++) {
         store_row(call.out[0], row + i, head, a, thread.output + i * a.K_columns, 1.0f / running[i].sum);
         lse[row + i] = running[i].maximum / static_cast<float>(P::unit) + std::log(running[i].sum);
     }
@@ -131,16 +131,16 @@ template <class P> static void attention(const Call& call) {
         const auto& thread = w.threads[static_cast<size_t>(omp_get_thread_num())];
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < a.G * a.blocks(); task++) {
-            const int64_t head = task % a.G, t = task / a.G * block;
-            load_rows(call.in[1], t, block, head, a, thread.rows);
+            const int64_t head = task % a.G, t = task / a.G * BLOCK;
+            load_rows(call.in[1], t, BLOCK, head, a, thread.rows);
             pack_transposed<P>(thread.rows, a, w.keys + head * w.keys_stride + t * a.K_sum);
-            load_rows(call.in[2], t, block, head, a, thread.rows);
-            pack_steps<P>(thread.rows, a, w.values + head * w.values_stride + t * panel, w.panel_stride);
+            load_rows(call.in[2], t, BLOCK, head, a, thread.rows);
+            pack_steps<P>(thread.rows, a, w.values + head * w.values_stride + t * PANEL, w.panel_stride);
         }
 #pragma omp for schedule(dynamic, 1)
         for (int64_t task = 0; task < a.H * a.blocks(); task++) {
-            const int64_t head = task % a.H, t = task / a.H * block;
-            for (int64_t row = t; row < std::min(a.T, t + block); row += query_rows)
+            const int64_t head = task % a.H, t = task / a.H * BLOCK;
+            for (int64_t row = t; row < std::min(a.T, t + BLOCK); row += QUERY_ROWS)
                 attend<P>(call, a, w, thread, head, row);
         }
     }

@@ -14,7 +14,7 @@
 namespace temper::TEMPER_ISA {
 
 template <class P> struct BackwardWorkspace {
-    typedef typename P::Element E;
+    using E = typename P::Element;
     int32_t* starts;                    // [padded T]
     E *keys, *values;                   // transposed
     E* key_steps;                       // keys as steps
@@ -23,12 +23,12 @@ template <class P> struct BackwardWorkspace {
     std::atomic<int32_t>* turn;         // [G, blocks]: how many visits are over
     int64_t transposed_stride, steps_stride, panel_stride, sum_stride;
     struct Thread {
-        E *q, *dout, *o;                // [block, K_sum]
+        E *q, *dout, *o;                // [BLOCK, K_sum]
         E *q_steps, *dout_steps;        // the same as steps
-        E *weights, *dscores;           // [block / pair, block, pair]: pairs of rows adjacent, for Pᵀ and dSᵀ
-        E* dscores_rows;                // [block, block]: rows, for dS; dscores itself where pair is 1
-        float* dq;                      // [block, K_columns]
-        float *lse, *delta;             // [block]
+        E *weights, *dscores;           // [BLOCK / pair, BLOCK, pair]: pairs of rows adjacent, for Pᵀ and dSᵀ
+        E* dscores_rows;                // [BLOCK, BLOCK]: rows, for dS; dscores itself where pair is 1
+        float* dq;                      // [BLOCK, K_columns]
+        float *lse, *delta;             // [BLOCK]
     };
     std::vector<Thread> threads;
     size_t bytes;
@@ -36,7 +36,7 @@ template <class P> struct BackwardWorkspace {
     BackwardWorkspace(const Attention& a, int team, void* memory) {
         Scratch scratch(memory);
         transposed_stride = a.padded_T * a.K_sum;
-        panel_stride = a.padded_T * panel;
+        panel_stride = a.padded_T * PANEL;
         steps_stride = sum_stride = a.padded_T * a.K_columns;
         starts = scratch.take<int32_t>(a.padded_T);
         keys = scratch.take<E>(a.G * transposed_stride);
@@ -46,21 +46,21 @@ template <class P> struct BackwardWorkspace {
         dv = scratch.take<float>(a.G * sum_stride);
         visits = scratch.take<int32_t>(a.blocks());
         turn = scratch.take<std::atomic<int32_t>>(a.G * a.blocks());
-        const int64_t rows = block * a.K_sum, steps = block * a.K_columns, tile = block * block;
+        const int64_t rows = BLOCK * a.K_sum, steps = BLOCK * a.K_columns, tile = BLOCK * BLOCK;
         for (int i = 0; i < team; i++) {
             Thread t;
             for (E** buffer : {&t.q, &t.dout, &t.o}) *buffer = scratch.take<E>(rows);
             for (E** buffer : {&t.q_steps, &t.dout_steps}) *buffer = scratch.take<E>(steps);
             for (E** buffer : {&t.weights, &t.dscores}) *buffer = scratch.take<E>(tile);
             t.dscores_rows = P::pair == 1 ? t.dscores : scratch.take<E>(tile);
-            t.dq = scratch.take<float>(block * a.K_columns);
-            for (float** buffer : {&t.lse, &t.delta}) *buffer = scratch.take<float>(block);
+            t.dq = scratch.take<float>(BLOCK * a.K_columns);
+            for (float** buffer : {&t.lse, &t.delta}) *buffer = scratch.take<float>(BLOCK);
             threads.push_back(t);
         }
         bytes = scratch.used();
     }
 
-    int64_t first_key_block(int64_t query_block) const { return starts[query_block * block] / block; }
+    int64_t first_key_block(int64_t query_block) const { return starts[query_block * BLOCK] / BLOCK; }
 };
 
 // Blocks of keys j are visited by the query blocks j, j + 1, … up to the last one whose first row sees them.
@@ -73,24 +73,24 @@ template <class P> static void count_visits(const Attention& a, const BackwardWo
 
 // One block of one kv head: packed, and its sums cleared.
 template <class P> static void prepare_keys(const Call& call, const Attention& a, const BackwardWorkspace<P>& w, typename P::Element* rows, int64_t head, int64_t t) {
-    load_rows(call.in[2], t, block, head, a, rows);
+    load_rows(call.in[2], t, BLOCK, head, a, rows);
     pack_transposed<P>(rows, a, w.keys + head * w.transposed_stride + t * a.K_sum);
-    pack_steps<P>(rows, a, w.key_steps + head * w.steps_stride + t * panel, w.panel_stride);
-    load_rows(call.in[3], t, block, head, a, rows);
+    pack_steps<P>(rows, a, w.key_steps + head * w.steps_stride + t * PANEL, w.panel_stride);
+    load_rows(call.in[3], t, BLOCK, head, a, rows);
     pack_transposed<P>(rows, a, w.values + head * w.transposed_stride + t * a.K_sum);
-    for (float* sums : {w.dk, w.dv}) std::fill_n(sums + head * w.sum_stride + t * a.K_columns, block * a.K_columns, 0.0f);
+    for (float* sums : {w.dk, w.dv}) std::fill_n(sums + head * w.sum_stride + t * a.K_columns, BLOCK * a.K_columns, 0.0f);
 }
 
 template <class P>
 static void prepare_queries(const Call& call, const Attention& a, const typename BackwardWorkspace<P>::Thread& thread,
                             int64_t head, int64_t t) {
-    load_rows(call.in[1], t, block, head, a, thread.q);
-    load_rows(call.in[0], t, block, head, a, thread.dout);
-    load_rows(call.in[4], t, block, head, a, thread.o);
-    pack_steps<P>(thread.q, a, thread.q_steps, block * panel);
-    pack_steps<P>(thread.dout, a, thread.dout_steps, block * panel);
+    load_rows(call.in[1], t, BLOCK, head, a, thread.q);
+    load_rows(call.in[0], t, BLOCK, head, a, thread.dout);
+    load_rows(call.in[4], t, BLOCK, head, a, thread.o);
+    pack_steps<P>(thread.q, a, thread.q_steps, BLOCK * PANEL);
+    pack_steps<P>(thread.dout, a, thread.dout_steps, BLOCK * PANEL);
     const float* lse = call.in[5].as<float>() + head * a.T;
-    for (int64_t i = 0; i < block; i++) {
+    for (int64_t i = 0; i < BLOCK; i++) {
         vf dot{};
         each_vector(0, a.K_sum, [&](int64_t j, auto lanes) {
             dot += load(thread.o + i * a.K_sum + j, lanes) * load(thread.dout + i * a.K_sum + j, lanes);
@@ -98,7 +98,7 @@ static void prepare_queries(const Call& call, const Attention& a, const typename
         thread.delta[i] = sum(dot);
         thread.lse[i] = t + i < a.T ? static_cast<float>(lse[t + i] * P::unit) : 0.0f;
     }
-    std::fill_n(thread.dq, block * a.K_columns, 0.0f);
+    std::fill_n(thread.dq, BLOCK * a.K_columns, 0.0f);
 }
 
 // Two rows of VL elements as pairs; with a pair of one, the row itself.
@@ -109,42 +109,42 @@ static inline void store_pairs(bf16* to, vf first, vf second) {
 }
 #endif
 
-// P and dS of tile_rows rows (from `row`, the block's `r`-th) and a panel of keys (from `key`, the block's `n`-th).
+// P and dS of TILE_ROWS rows (from `row`, the block's `r`-th) and a panel of keys (from `key`, the block's `n`-th).
 template <class P>
 static void differentiate(const Attention& a, const BackwardWorkspace<P>& w, const typename BackwardWorkspace<P>::Thread& thread,
                           int64_t kv_head, int64_t row, int r, int64_t key, int n) {
     const float factor = static_cast<float>(a.scale * P::unit);
     const int64_t packed = kv_head * w.transposed_stride + key * a.K_sum, steps = a.K_sum / P::pair;
-    vf weights[tile_rows][tile_vectors];
+    vf weights[TILE_ROWS][TILE_VECTORS];
     {
-        vf acc[tile_rows][tile_vectors] = {};
+        vf acc[TILE_ROWS][TILE_VECTORS] = {};
         multiply<P>(thread.q + r * a.K_sum, a.K_sum, P::pair, w.keys + packed, steps, acc);
-        const bool partly = key + panel - 1 > row || key < w.starts[row + tile_rows - 1];
+        const bool partly = key + PANEL - 1 > row || key < w.starts[row + TILE_ROWS - 1];
 #pragma GCC unroll 8
-        for (int i = 0; i < tile_rows; i++)
+        for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 2
-            for (int j = 0; j < tile_vectors; j++) {
+            for (int j = 0; j < TILE_VECTORS; j++) {
                 vf p = P::power(fma(acc[i][j], splat(factor), splat(-thread.lse[r + i])));
                 if (partly) p = visible(key + j * VL, row + i, w.starts[row + i]) ? p : vf{};
                 weights[i][j] = p;
             }
     }
-    vf acc[tile_rows][tile_vectors] = {};
+    vf acc[TILE_ROWS][TILE_VECTORS] = {};
     multiply<P>(thread.dout + r * a.K_sum, a.K_sum, P::pair, w.values + packed, steps, acc);
 #pragma GCC unroll 8
-    for (int i = 0; i < tile_rows; i++)
+    for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < tile_vectors; j++)
+        for (int j = 0; j < TILE_VECTORS; j++)
             acc[i][j] = weights[i][j] * a.scale * (acc[i][j] - thread.delta[r + i]);
 #pragma GCC unroll 8
-    for (int i = 0; i < tile_rows; i += P::pair)
+    for (int i = 0; i < TILE_ROWS; i += P::pair)
 #pragma GCC unroll 2
-        for (int j = 0; j < tile_vectors; j++) {
-            const int64_t at = (r + i) * block + (n + j * VL) * P::pair;
+        for (int j = 0; j < TILE_VECTORS; j++) {
+            const int64_t at = (r + i) * BLOCK + (n + j * VL) * P::pair;
             store_pairs(thread.weights + at, weights[i][j], weights[i + P::pair - 1][j]);
             store_pairs(thread.dscores + at, acc[i][j], acc[i + P::pair - 1][j]);
             if (P::pair > 1)
-                for (int e = 0; e < P::pair; e++) store(thread.dscores_rows + (r + i + e) * block + n + j * VL, acc[i + e][j]);
+                for (int e = 0; e < P::pair; e++) store(thread.dscores_rows + (r + i + e) * BLOCK + n + j * VL, acc[i + e][j]);
         }
 }
 
@@ -158,25 +158,25 @@ static void await_turn(const std::atomic<int32_t>& turn, int32_t visits) {
 template <class P>
 static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typename BackwardWorkspace<P>::Thread& thread, int64_t head,
                   int64_t c, int64_t j) {
-    const int64_t kv_head = head / a.group, t = c * block, key = j * block;
+    const int64_t kv_head = head / a.group, t = c * BLOCK, key = j * BLOCK;
     const bool diagonal = c == j; // rows see only the keys up to their own place
-    for (int r = 0; r < block; r += tile_rows) {
-        const int keys = diagonal ? static_cast<int>(round_up(r + tile_rows, panel)) : block;
-        for (int n = 0; n < keys; n += panel) differentiate<P>(a, w, thread, kv_head, t + r, r, key + n, n);
-        multiply_rows<P>(tile_rows, a.K_columns, thread.dscores_rows + r * block, block, P::pair,
-                         w.key_steps + kv_head * w.steps_stride + key * panel, w.panel_stride, keys / P::pair,
+    for (int r = 0; r < BLOCK; r += TILE_ROWS) {
+        const int keys = diagonal ? static_cast<int>(round_up(r + TILE_ROWS, PANEL)) : BLOCK;
+        for (int n = 0; n < keys; n += PANEL) differentiate<P>(a, w, thread, kv_head, t + r, r, key + n, n);
+        multiply_rows<P>(TILE_ROWS, a.K_columns, thread.dscores_rows + r * BLOCK, BLOCK, P::pair,
+                         w.key_steps + kv_head * w.steps_stride + key * PANEL, w.panel_stride, keys / P::pair,
                          thread.dq + r * a.K_columns, a.K_columns, true);
     }
     std::atomic<int32_t>& turn = w.turn[kv_head * a.blocks() + j];
     await_turn(turn, static_cast<int32_t>((head % a.group) * w.visits[j] + (c - j)));
-    for (int n = 0; n < block; n += tile_rows) {
+    for (int n = 0; n < BLOCK; n += TILE_ROWS) {
         const int r = diagonal ? n : 0; // rows before a key do not see it
         const int64_t sums = kv_head * w.sum_stride + (key + n) * a.K_columns;
-        const int64_t left = r * block + n * P::pair, right = r * panel, steps = (block - r) / P::pair;
-        multiply_rows<P>(tile_rows, a.K_columns, thread.weights + left, P::pair, block * P::pair,
-                         thread.dout_steps + right, block * panel, steps, w.dv + sums, a.K_columns, true);
-        multiply_rows<P>(tile_rows, a.K_columns, thread.dscores + left, P::pair, block * P::pair,
-                         thread.q_steps + right, block * panel, steps, w.dk + sums, a.K_columns, true);
+        const int64_t left = r * BLOCK + n * P::pair, right = r * PANEL, steps = (BLOCK - r) / P::pair;
+        multiply_rows<P>(TILE_ROWS, a.K_columns, thread.weights + left, P::pair, BLOCK * P::pair,
+                         thread.dout_steps + right, BLOCK * PANEL, steps, w.dv + sums, a.K_columns, true);
+        multiply_rows<P>(TILE_ROWS, a.K_columns, thread.dscores + left, P::pair, BLOCK * P::pair,
+                         thread.q_steps + right, BLOCK * PANEL, steps, w.dk + sums, a.K_columns, true);
     }
     turn.fetch_add(1, std::memory_order_release);
 }
@@ -192,16 +192,16 @@ template <class P> static void attention_grad(const Call& call) {
         const auto& thread = w.threads[static_cast<size_t>(omp_get_thread_num())];
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < a.G * a.blocks(); task++)
-            prepare_keys(call, a, w, thread.q, task % a.G, task / a.G * block);
+            prepare_keys(call, a, w, thread.q, task % a.G, task / a.G * BLOCK);
 
         // Neighbouring tasks belong to different kv heads, which do not wait for each other.
         for (int64_t task = next++; task < a.H * a.blocks(); task = next++) {
             const int64_t c = task / a.G % a.blocks();
             const int64_t head = task % a.G * a.group + task / (a.G * a.blocks());
-            prepare_queries<P>(call, a, thread, head, c * block);
+            prepare_queries<P>(call, a, thread, head, c * BLOCK);
             for (int64_t j = w.first_key_block(c); j <= c; j++) visit<P>(a, w, thread, head, c, j);
-            for (int64_t i = 0; i < block && c * block + i < a.T; i++)
-                store_row(call.out[0], c * block + i, head, a, thread.dq + i * a.K_columns, 1.0f);
+            for (int64_t i = 0; i < BLOCK && c * BLOCK + i < a.T; i++)
+                store_row(call.out[0], c * BLOCK + i, head, a, thread.dq + i * a.K_columns, 1.0f);
         }
 #pragma omp barrier
 #pragma omp for schedule(static)

@@ -26,10 +26,10 @@ template <class T> SoftmaxRow softmax_row(const T* logits, int64_t vocabulary) {
     float greatest = maximum(lanes);
     for (int64_t j = whole; j < vocabulary; j++) greatest = std::max(greatest, to_float(logits[j]));
     // Blocks of 1024 in float32, their sums in double: the error does not grow with the vocabulary.
-    constexpr int64_t block = 1024;
+    constexpr int64_t BLOCK = 1024;
     double total = 0;
-    for (int64_t begin = 0; begin < vocabulary; begin += block) {
-        const int64_t end = std::min(begin + block, vocabulary), vectors_end = begin + (end - begin) / VL * VL;
+    for (int64_t begin = 0; begin < vocabulary; begin += BLOCK) {
+        const int64_t end = std::min(begin + BLOCK, vocabulary), vectors_end = begin + (end - begin) / VL * VL;
         vf sums = {};
         for (int64_t j = begin; j < vectors_end; j += VL) sums += exp(load(logits + j) - greatest);
         total += sum(sums);

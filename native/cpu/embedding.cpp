@@ -55,7 +55,7 @@ static void check_embedding_grad(const Call& call) {
 }
 
 // A position of the buffer with its token above it, so that sorting groups a token's positions in ascending order.
-typedef uint64_t TokenPosition;
+using TokenPosition = uint64_t;
 
 static size_t workspace_embedding_grad(const Call& call) {
     return static_cast<size_t>(call.in[1].elements()) * (sizeof(TokenPosition) + sizeof(int64_t));
@@ -81,18 +81,18 @@ static void run_embedding_grad(Call& call) {
         each_vector_parallel(call.threads, V * D, [=](int64_t i, auto lanes) { store(to + i, vf{}, lanes); });
 
     // Blocks of columns are tasks too: one frequent token (a newline) must not hold up the rest.
-    constexpr int64_t width = 256;
-    const int64_t blocks = ceil_div(D, width);
+    constexpr int64_t WIDTH = 256;
+    const int64_t blocks = ceil_div(D, WIDTH);
     with_types(
         [&](auto* from) {
 #pragma omp parallel for schedule(dynamic, 4) num_threads(call.threads)
             for (int64_t task = 0; task < distinct * blocks; task++) {
-                const int64_t group = task / blocks, column = task % blocks * width;
+                const int64_t group = task / blocks, column = task % blocks * WIDTH;
                 const int64_t begin = groups[group], end = group + 1 < distinct ? groups[group + 1] : T;
                 float* row = to + static_cast<int64_t>(sorted[begin] >> 32) * D;
                 for (int64_t p = begin; p < end; p++) {
                     auto* source = from + static_cast<int64_t>(sorted[p] & 0xffffffffu) * D;
-                    each_vector(column, std::min(D, column + width), [=](int64_t i, auto lanes) {
+                    each_vector(column, std::min(D, column + WIDTH), [=](int64_t i, auto lanes) {
                         store(row + i, load(row + i, lanes) + load(source + i, lanes), lanes);
                     });
                 }

@@ -88,7 +88,7 @@ struct Grid {
 // PACK_COST multiplications.
 Grid choose_grid(const Gemm& gemm) {
     constexpr int64_t PACK_COST = 16;
-    constexpr int64_t WORTH_A_TEAM = 1 << 19; // multiplications, some microseconds of one thread
+    constexpr int64_t PRODUCTS_WORTH_A_TEAM = 1 << 19; // multiplications, some microseconds of one thread
     const int64_t row_units = ceil_div(gemm.m, 8), column_units = ceil_div(gemm.n, TILE_COLUMNS);
     Grid best = {1, 1};
     int64_t k = 0, packed_a = 0;
@@ -96,7 +96,7 @@ Grid choose_grid(const Gemm& gemm) {
         k += product.k;
         if (product.a.trans) packed_a += product.k;
     }
-    if (gemm.m * gemm.n * k < WORTH_A_TEAM) return best;
+    if (gemm.m * gemm.n * k < PRODUCTS_WORTH_A_TEAM) return best;
     int64_t best_cost = INT64_MAX;
     for (int columns = 1; columns <= gemm.threads; columns++) {
         const int rows = gemm.threads / columns;

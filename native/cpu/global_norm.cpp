@@ -7,7 +7,7 @@
 
 namespace temper::TEMPER_ISA {
 
-static constexpr int64_t block_size = 16384;
+constexpr int64_t BLOCK = 16384;
 
 static void check(const Call& call) {
     expect(call.out.size() == 2 && !call.in.empty(), call, "takes at least one input and two outputs");
@@ -20,12 +20,12 @@ static void check(const Call& call) {
 
 static size_t workspace(const Call& call) {
     size_t blocks = 0;
-    for (const Tensor& g : call.in) blocks += static_cast<size_t>(ceil_div(g.elements(), block_size));
+    for (const Tensor& g : call.in) blocks += static_cast<size_t>(ceil_div(g.elements(), BLOCK));
     return blocks * sizeof(double);
 }
 
-typedef float half_vf __attribute__((vector_size(VL * 2), aligned(4), may_alias));
-typedef double vd __attribute__((vector_size(VL * 4)));
+using half_vf [[gnu::vector_size(VL * 2), gnu::aligned(4), gnu::may_alias]] = float;
+using vd [[gnu::vector_size(VL * 4)]] = double;
 
 static double sum_of_squares(const float* g, int64_t n) {
     constexpr int width = VL / 2; // doubles in a vector
@@ -48,17 +48,17 @@ static void run(Call& call) {
     double* of_tensor = sums;
 #pragma omp parallel num_threads(call.threads) firstprivate(of_tensor)
     for (const Tensor& g : call.in) {
-        const int64_t n = g.elements(), blocks = ceil_div(n, block_size);
+        const int64_t n = g.elements(), blocks = ceil_div(n, BLOCK);
 #pragma omp for schedule(static) nowait
         for (int64_t b = 0; b < blocks; b++)
-            of_tensor[b] = sum_of_squares(g.as<float>() + b * block_size, std::min(block_size, n - b * block_size));
+            of_tensor[b] = sum_of_squares(g.as<float>() + b * BLOCK, std::min(BLOCK, n - b * BLOCK));
         of_tensor += blocks;
     }
 
     double total = 0;
     for (size_t i = 0; i < call.in.size(); i++) {
         double sum = 0;
-        for (int64_t b = 0; b < ceil_div(call.in[i].elements(), block_size); b++) sum += *sums++;
+        for (int64_t b = 0; b < ceil_div(call.in[i].elements(), BLOCK); b++) sum += *sums++;
         call.out[1].as<float>()[i] = static_cast<float>(std::sqrt(sum));
         total += sum;
     }

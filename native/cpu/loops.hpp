@@ -29,10 +29,10 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Elements below which waking a thread costs more than it brings.
-constexpr int64_t worth_a_team = 32768;
+constexpr int64_t ELEMENTS_WORTH_A_TEAM = 32768;
 
 // The threads to give an op that treats `elements` elements, a few operations each.
-inline int threads_for(int threads, int64_t elements) { return elements < worth_a_team ? 1 : threads; }
+inline int threads_for(int threads, int64_t elements) { return elements < ELEMENTS_WORTH_A_TEAM ? 1 : threads; }
 inline int threads_for(const Call& call) { return threads_for(call.threads, call.out[0].elements()); }
 
 // f(task) for each of `tasks` tasks. Tasks write disjoint memory, so results do not depend on who runs them.
@@ -53,12 +53,12 @@ template <class F> inline void each_vector(int64_t begin, int64_t end, F&& f) {
     if (i < end) f(i, Part{static_cast<int>(end - i)});
 }
 
-// The same over n elements and all threads, for ops that treat each element alone. Chunks are multiples of VL, so
+// The same over n elements and all threads, for ops that treat each element alone. Tasks are multiples of VL, so
 // that lanes never depend on the number of threads, and large enough to be worth a thread.
 template <class F> void each_vector_parallel(int threads, int64_t n, F&& f) {
-    constexpr int64_t chunk = 8192;
-    parallel_for(threads_for(threads, n), ceil_div(n, chunk),
-                 [&](int64_t c) { each_vector(c * chunk, std::min(n, (c + 1) * chunk), f); });
+    constexpr int64_t TASK = 8192;
+    parallel_for(threads_for(threads, n), ceil_div(n, TASK),
+                 [&](int64_t task) { each_vector(task * TASK, std::min(n, (task + 1) * TASK), f); });
 }
 
 } // namespace temper::TEMPER_ISA

@@ -7,17 +7,17 @@
 
 namespace temper::TEMPER_ISA {
 
-constexpr uint32_t philox_multipliers[2] = {0xd2511f53u, 0xcd9e8d57u};
-constexpr uint32_t philox_weyl[2] = {0x9e3779b9u, 0xbb67ae85u};
+constexpr uint32_t PHILOX_MULTIPLIERS[2] = {0xd2511f53u, 0xcd9e8d57u};
+constexpr uint32_t PHILOX_WEYL[2] = {0x9e3779b9u, 0xbb67ae85u};
 
 inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
     for (int round = 0; round < 10; round++) {
-        const uint64_t a = static_cast<uint64_t>(philox_multipliers[0]) * counter[0];
-        const uint64_t b = static_cast<uint64_t>(philox_multipliers[1]) * counter[2];
+        const uint64_t a = static_cast<uint64_t>(PHILOX_MULTIPLIERS[0]) * counter[0];
+        const uint64_t b = static_cast<uint64_t>(PHILOX_MULTIPLIERS[1]) * counter[2];
         counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
                    static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
-        key[0] += philox_weyl[0];
-        key[1] += philox_weyl[1];
+        key[0] += PHILOX_WEYL[0];
+        key[1] += PHILOX_WEYL[1];
     }
     return counter;
 }
@@ -48,14 +48,14 @@ inline void philox(vu counter[4], const uint32_t seed[2]) {
     uint32_t key[2] = {seed[0], seed[1]};
     for (int round = 0; round < 10; round++) {
         vu high0, low0, high1, low1;
-        multiply(counter[0], philox_multipliers[0], high0, low0);
-        multiply(counter[2], philox_multipliers[1], high1, low1);
+        multiply(counter[0], PHILOX_MULTIPLIERS[0], high0, low0);
+        multiply(counter[2], PHILOX_MULTIPLIERS[1], high1, low1);
         counter[0] = high1 ^ counter[1] ^ key[0];
         counter[1] = low1;
         counter[2] = high0 ^ counter[3] ^ key[1];
         counter[3] = low0;
-        key[0] += philox_weyl[0];
-        key[1] += philox_weyl[1];
+        key[0] += PHILOX_WEYL[0];
+        key[1] += PHILOX_WEYL[1];
     }
 }
 

@@ -33,9 +33,9 @@ template <class F> static void generate(Call& call, F transform) {
     const uint32_t site = static_cast<uint32_t>(call.attrs.integer("site"));
     const int64_t n = y.elements();
     float* to = y.as<float>();
-    constexpr int64_t chunk = 4096;
-    parallel_for(call.threads, ceil_div(n, chunk), [=](int64_t c) {
-        for (int64_t i = c * chunk; i < std::min(n, (c + 1) * chunk); i += 4) {
+    constexpr int64_t CHUNK = 4096;
+    parallel_for(call.threads, ceil_div(n, CHUNK), [=](int64_t c) {
+        for (int64_t i = c * CHUNK; i < std::min(n, (c + 1) * CHUNK); i += 4) {
             const uint64_t block = static_cast<uint64_t>(i / 4);
             const auto words = philox({static_cast<uint32_t>(block), site, 0x7e3du, static_cast<uint32_t>(block >> 32)},
                                       {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});

@@ -15,9 +15,9 @@ struct RowBlocks {
 
 // y (+)= Σ of the `count` rows of partials [count, N].
 inline void sum_partials(int threads, const float* partials, int64_t count, int64_t N, float* y, bool accumulate) {
-    constexpr int64_t width = 128;
-    parallel_for(threads, ceil_div(N, width), [=](int64_t block) {
-        each_vector(block * width, std::min(N, (block + 1) * width), [=](int64_t i, auto lanes) {
+    constexpr int64_t WIDTH = 128;
+    parallel_for(threads, ceil_div(N, WIDTH), [=](int64_t block) {
+        each_vector(block * WIDTH, std::min(N, (block + 1) * WIDTH), [=](int64_t i, auto lanes) {
             vf total{};
             for (int64_t b = 0; b < count; b++) total += load(partials + b * N + i, lanes);
             store(y + i, accumulate ? load(y + i, lanes) + total : total, lanes);

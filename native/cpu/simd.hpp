@@ -26,11 +26,11 @@ constexpr int VL = 8;
 constexpr int VL = 4;
 #endif
 
-typedef float vf __attribute__((vector_size(VL * 4), aligned(4), may_alias));
-typedef int32_t vi __attribute__((vector_size(VL * 4), aligned(4), may_alias));
-typedef uint32_t vu __attribute__((vector_size(VL * 4), aligned(4), may_alias));
-typedef uint16_t vh __attribute__((vector_size(VL * 2), aligned(2), may_alias));
-typedef uint16_t bf16;
+using vf [[gnu::vector_size(VL * 4), gnu::aligned(4), gnu::may_alias]] = float;
+using vi [[gnu::vector_size(VL * 4), gnu::aligned(4), gnu::may_alias]] = int32_t;
+using vu [[gnu::vector_size(VL * 4), gnu::aligned(4), gnu::may_alias]] = uint32_t;
+using vh [[gnu::vector_size(VL * 2), gnu::aligned(2), gnu::may_alias]] = uint16_t;
+using bf16 = uint16_t;
 struct f16 { // IEEE half precision: read, never computed in
     uint16_t bits;
 };
@@ -167,9 +167,9 @@ inline vf min(vf a, vf b) { return a < b ? a : b; }
 #if defined(__AVX512BW__)
 // The lower and the upper sixteen of 32 halves of words, in turns.
 inline __m512i zip(__m512i halves) {
-    alignas(64) static constexpr uint16_t turns[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+    alignas(64) static constexpr uint16_t TURNS[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return _mm512_permutexvar_epi16(_mm512_load_si512(turns), halves);
+    return _mm512_permutexvar_epi16(_mm512_load_si512(TURNS), halves);
 }
 #endif
 

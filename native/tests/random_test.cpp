@@ -7,7 +7,7 @@ using namespace temper::check;
 using temper::TEMPER_ISA::philox;
 
 namespace {
-typedef std::array<uint32_t, 4> Words;
+using Words = std::array<uint32_t, 4>;
 }
 
 // kat_vectors of Random123 1.14 (D. E. Shaw Research): philox4x32, 10 rounds.
