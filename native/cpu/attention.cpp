@@ -38,7 +38,7 @@ template <class P> struct ForwardWorkspace {
             threads.push_back({scratch.take<E>(BLOCK * a.K_sum), scratch.take<E>(QUERY_ROWS * a.K_sum),
                                scratch.take<float>(QUERY_ROWS * STRIP), scratch.take<E>(QUERY_ROWS * STRIP),
                                scratch.take<float>(QUERY_ROWS * a.K_columns)});
-        bytes = scratch.used();
+        bytes = scratch.bytes();
     }
 };
 

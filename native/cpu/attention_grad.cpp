@@ -57,7 +57,7 @@ template <class P> struct BackwardWorkspace {
             for (float** buffer : {&t.lse, &t.delta}) *buffer = scratch.take<float>(BLOCK);
             threads.push_back(t);
         }
-        bytes = scratch.used();
+        bytes = scratch.bytes();
     }
 
     int64_t first_key_block(int64_t query_block) const { return starts[query_block * BLOCK] / BLOCK; }

@@ -6,6 +6,7 @@
 #include "expect.hpp"
 #include "loops.hpp"
 #include "math.hpp"
+#include "scratch.hpp"
 
 #include <cmath>
 #include <vector>
@@ -241,22 +242,6 @@ inline void store_row(const Tensor& y, int64_t t, int64_t head, const Attention&
         },
         y);
 }
-
-// Hands out parts of a workspace. Begun at nullptr it only counts, so a layout and its size cannot disagree.
-class Scratch {
-  public:
-    explicit Scratch(void* begin) : begin_(static_cast<char*>(begin)) {}
-    template <class E> E* take(int64_t count) {
-        char* at = begin_ + used_;
-        used_ += (static_cast<size_t>(count) * sizeof(E) + 63) & ~size_t{63};
-        return reinterpret_cast<E*>(at);
-    }
-    size_t used() const { return used_; }
-
-  private:
-    char* begin_;
-    size_t used_ = 0;
-};
 
 // Calls f with the arithmetic that the inputs call for: bfloat16 products where all are bf16 and the CPU has them.
 template <class F> auto with_arithmetic(std::initializer_list<const Tensor*> inputs, F&& f) {

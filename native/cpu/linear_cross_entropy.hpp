@@ -4,24 +4,9 @@
 #include "cross_entropy.hpp"
 #include "expect.hpp"
 #include "gemm.hpp"
+#include "scratch.hpp"
 
 namespace temper::TEMPER_ISA {
-
-// Hands out a record's scratch piece by piece; with a null base it only counts.
-class Scratch {
-  public:
-    explicit Scratch(void* base) : base(static_cast<char*>(base)) {}
-    template <class T> T* take(int64_t count) {
-        T* piece = base ? reinterpret_cast<T*>(base + used) : nullptr;
-        used += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
-        return piece;
-    }
-    size_t bytes() const { return used; }
-
-  private:
-    char* base;
-    size_t used = 0;
-};
 
 struct LinearHead {
     const Tensor &x, &w; // (T, D), (V, D)
