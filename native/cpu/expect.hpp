@@ -38,7 +38,7 @@ inline void expect_rank(const Call& call, const Tensor& tensor, const char* name
 
 inline void expect_dtype(const Call& call, const Tensor& tensor, const char* name, DType dtype) {
     expect(tensor.dtype == dtype, call,
-           std::string(name) + " must be " + (dtype == DType::f32 ? "f32" : dtype == DType::i32 ? "i32" : "another type"));
+           std::string(name) + " must be " + name_of(dtype) + ", not " + name_of(tensor.dtype));
 }
 
 inline void expect_float(const Call& call, const Tensor& tensor, const char* name) {

@@ -70,7 +70,6 @@ std::shared_ptr<NamedTensor> allocate_tensor(const std::string& name, DType dtyp
 std::shared_ptr<NamedTensor> map_tensor(const std::string& name, const std::string& file, size_t offset, DType dtype,
                                         std::vector<int64_t> shape);
 
-const char* name_of(DType dtype);
 DType dtype_of(std::string_view name); // throws std::invalid_argument
 std::string describe(DType dtype, const std::vector<int64_t>& shape); // "bf16 [3, 4]"
 

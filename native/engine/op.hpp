@@ -15,6 +15,7 @@ namespace temper {
 enum class DType : uint8_t { f32, bf16, f16, i32 };
 
 constexpr size_t bytes_of(DType dtype) { return dtype == DType::f32 || dtype == DType::i32 ? 4 : 2; }
+const char* name_of(DType dtype);
 
 // A tensor as an op sees it: row-major, contiguous, 64-byte aligned unless mapped from a file.
 struct Tensor {
