@@ -7,13 +7,6 @@ import type { NativeModule } from './native.js';
 
 const addonFile = fileURLToPath(new URL('../../build/temper.node', import.meta.url));
 
-/**
- * How long an engine thread that waits for its team spins before it sleeps, in turns of the OpenMP runtime's loop: a
- * fraction of a millisecond. The runtime's own choice is several milliseconds, which on a machine with other work takes
- * from the team the very core that it waits for.
- */
-const spinCount = '20000';
-
 let loaded: NativeModule | null = null;
 
 /** The native module. Throws EngineError when it has not been built or does not fit this system. */
@@ -28,8 +21,6 @@ function load(): NativeModule {
       `the native engine has not been built (${addonFile} is missing): run \`npm run setup\``,
     );
   }
-  // The runtime reads it when it is loaded, with the addon.
-  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= spinCount;
   try {
     return createRequire(import.meta.url)(addonFile) as NativeModule;
   } catch (error) {

@@ -2,6 +2,7 @@
 // the CPU's multiply-add units give: `gemm_bench [threads] [isa]`. The peak is measured in between, so that both
 // numbers of a line saw the same clock and the same neighbours.
 #include "../engine/op.hpp"
+#include "../engine/thread_pool.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -43,33 +44,34 @@ struct Buffer {
 };
 
 #if defined(__x86_64__)
-// GFLOP/s of one multiply-add per accumulator and turn, with 24 of them, on all threads.
-template <bool BF16> [[gnu::target("avx512f,avx512bf16")]] double avx512_peak(int threads) {
-    constexpr int64_t turns = 400'000;
-    const double start = now();
-#pragma omp parallel num_threads(threads)
-    {
-        __m512 sums[24];
+// One multiply-add per accumulator and turn, with 24 of them.
+template <bool BF16> [[gnu::target("avx512f,avx512bf16")]] void multiply_and_add(int64_t turns) {
+    __m512 sums[24];
 #pragma GCC unroll 24
-        for (int i = 0; i < 24; i++) sums[i] = _mm512_setzero_ps();
-        __m512 a = _mm512_set1_ps(1e-3f);
-        for (int64_t t = 0; t < turns; t++)
+    for (int i = 0; i < 24; i++) sums[i] = _mm512_setzero_ps();
+    __m512 a = _mm512_set1_ps(1e-3f);
+    for (int64_t t = 0; t < turns; t++)
 #pragma GCC unroll 24
-            for (int i = 0; i < 24; i++) {
-                if constexpr (BF16)
-                    asm volatile("vdpbf16ps %1, %1, %0" : "+v"(sums[i]) : "v"(a));
-                else
-                    asm volatile("vfmadd231ps %1, %1, %0" : "+v"(sums[i]) : "v"(a));
-            }
-    }
-    return (BF16 ? 4.0 : 2.0) * 16 * 24 * turns * threads / (now() - start) / 1e9;
+        for (int i = 0; i < 24; i++) {
+            if constexpr (BF16)
+                asm volatile("vdpbf16ps %1, %1, %0" : "+v"(sums[i]) : "v"(a));
+            else
+                asm volatile("vfmadd231ps %1, %1, %0" : "+v"(sums[i]) : "v"(a));
+        }
 }
-double peak(const std::string& isa, bool bf16, int threads) {
+// GFLOP/s of all threads.
+template <bool BF16> double avx512_peak(Threads threads) {
+    constexpr int64_t TURNS = 400'000;
+    const double start = now();
+    threads.run(threads.count, [](int64_t, int) { multiply_and_add<BF16>(TURNS); });
+    return (BF16 ? 4.0 : 2.0) * 16 * 24 * TURNS * threads.count / (now() - start) / 1e9;
+}
+double peak(const std::string& isa, bool bf16, Threads threads) {
     if (isa == "avx512_bf16") return bf16 ? avx512_peak<true>(threads) : avx512_peak<false>(threads);
     return 0;
 }
 #else
-double peak(const std::string&, bool, int) { return 0; }
+double peak(const std::string&, bool, Threads) { return 0; }
 #endif
 
 // The best of several samples: the others had neighbours.
@@ -86,7 +88,7 @@ template <class F> double best_seconds(F f) {
 
 struct Runner {
     std::string isa;
-    int threads;
+    Threads threads;
 
     void run(const char* label, const char* name, std::map<std::string, Attr> attrs, std::vector<Buffer*> in,
              std::vector<Buffer*> out, double flops) {
@@ -168,8 +170,9 @@ void head(Runner& r, const char* compute, DType activations, DType weights) {
 } // namespace
 
 int main(int argc, char** argv) {
-    Runner r{argc > 2 ? argv[2] : available_isas().front(), argc > 1 ? std::atoi(argv[1]) : 2};
-    std::printf("kernel set %s, %d threads; T %ld D %ld F %ld V %ld\n", r.isa.c_str(), r.threads, static_cast<long>(T),
+    ThreadPool pool(argc > 1 ? std::atoi(argv[1]) : 2);
+    Runner r{argc > 2 ? argv[2] : available_isas().front(), pool.threads()};
+    std::printf("kernel set %s, %d threads; T %ld D %ld F %ld V %ld\n", r.isa.c_str(), r.threads.count, static_cast<long>(T),
                 static_cast<long>(D), static_cast<long>(F), static_cast<long>(V));
     layers(r, "bf16", BF16, BF16);
     low_rank(r);

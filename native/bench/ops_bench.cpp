@@ -2,6 +2,7 @@
 // what their memory traffic alone would take at this machine's measured bandwidth:
 //     ops_bench [threads] [kernel set]
 #include "../engine/op.hpp"
+#include "../engine/thread_pool.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -56,7 +57,7 @@ template <class F> double fastest(F&& f) {
 
 struct Bench {
     std::string isa;
-    int threads;
+    Threads threads;
     double bandwidth; // bytes per second
 
     void measure(const char* label, const std::string& name, std::map<std::string, Attr> attrs, std::vector<Tensor> in,
@@ -80,15 +81,17 @@ struct Bench {
 };
 
 // a = b + scale · c over arrays much larger than the caches.
-double triad(int threads) {
+double triad(Threads threads) {
     const int64_t n = 1 << 24;
     Tensor a = tensor(DType::f32, {n}), b = a, c = a;
     b.data = std::aligned_alloc(64, a.bytes()), c.data = std::aligned_alloc(64, a.bytes());
     std::memset(b.data, 0, a.bytes()), std::memset(c.data, 0, a.bytes());
     float *x = a.as<float>(), *y = b.as<float>(), *z = c.as<float>();
     const double time = fastest([&] {
-#pragma omp parallel for simd num_threads(threads)
-        for (int64_t i = 0; i < n; i++) x[i] = y[i] + 0.5f * z[i];
+        constexpr int64_t CHUNK = 1 << 16;
+        threads.run(n / CHUNK, [=](int64_t chunk, int) {
+            for (int64_t i = chunk * CHUNK; i < (chunk + 1) * CHUNK; i++) x[i] = y[i] + 0.5f * z[i];
+        });
     });
     return 3.0 * static_cast<double>(a.bytes()) / time;
 }
@@ -111,9 +114,10 @@ void attention(const Bench& bench, DType dtype, int32_t length) {
 } // namespace
 
 int main(int argc, char** argv) {
-    const int threads = argc > 1 ? std::atoi(argv[1]) : 2;
+    ThreadPool pool(argc > 1 ? std::atoi(argv[1]) : 2);
+    const Threads threads = pool.threads();
     const Bench bench{argc > 2 ? argv[2] : available_isas().front(), threads, triad(threads)};
-    std::printf("%s, %d threads, triad %.1f GB/s\n", bench.isa.c_str(), threads, bench.bandwidth / 1e9);
+    std::printf("%s, %d threads, triad %.1f GB/s\n", bench.isa.c_str(), threads.count, bench.bandwidth / 1e9);
     const DType f32 = DType::f32, b16 = DType::bf16;
     for (DType dtype : {b16, f32})
         for (int32_t length : {64, 512, 1024}) attention(bench, dtype, length);

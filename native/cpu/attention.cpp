@@ -3,8 +3,6 @@
 // not grow with the square of T. Keys and values are packed once; a task is a block of query rows of one head.
 #include "attention_tile.hpp"
 
-#include <omp.h>
-
 namespace temper::TEMPER_ISA {
 
 constexpr int STRIP = 512;     // keys between two updates of the running maximum
@@ -124,26 +122,21 @@ static void attend(const Call& call, const Attention& a, const ForwardWorkspace<
 
 template <class P> static void attention(const Call& call) {
     const Attention a(call, call.in[0]);
-    const ForwardWorkspace<P> w(a, call.threads, call.workspace);
+    const ForwardWorkspace<P> w(a, call.threads.count, call.workspace);
     find_starts(call, call.in[3], a.T, a.padded_T, w.starts);
-#pragma omp parallel num_threads(call.threads)
-    {
-        const auto& thread = w.threads[static_cast<size_t>(omp_get_thread_num())];
-#pragma omp for schedule(static)
-        for (int64_t task = 0; task < a.G * a.blocks(); task++) {
-            const int64_t head = task % a.G, t = task / a.G * BLOCK;
-            load_rows(call.in[1], t, BLOCK, head, a, thread.rows);
-            pack_transposed<P>(thread.rows, a, w.keys + head * w.keys_stride + t * a.K_sum);
-            load_rows(call.in[2], t, BLOCK, head, a, thread.rows);
-            pack_steps<P>(thread.rows, a, w.values + head * w.values_stride + t * PANEL, w.panel_stride);
-        }
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t task = 0; task < a.H * a.blocks(); task++) {
-            const int64_t head = task % a.H, t = task / a.H * BLOCK;
-            for (int64_t row = t; row < std::min(a.T, t + BLOCK); row += QUERY_ROWS)
-                attend<P>(call, a, w, thread, head, row);
-        }
-    }
+    call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
+        const auto& thread = w.threads[static_cast<size_t>(number)];
+        const int64_t head = task % a.G, t = task / a.G * BLOCK;
+        load_rows(call.in[1], t, BLOCK, head, a, thread.rows);
+        pack_transposed<P>(thread.rows, a, w.keys + head * w.keys_stride + t * a.K_sum);
+        load_rows(call.in[2], t, BLOCK, head, a, thread.rows);
+        pack_steps<P>(thread.rows, a, w.values + head * w.values_stride + t * PANEL, w.panel_stride);
+    });
+    call.threads.run(a.H * a.blocks(), [&](int64_t task, int number) {
+        const int64_t head = task % a.H, t = task / a.H * BLOCK;
+        for (int64_t row = t; row < std::min(a.T, t + BLOCK); row += QUERY_ROWS)
+            attend<P>(call, a, w, w.threads[static_cast<size_t>(number)], head, row);
+    });
 }
 
 static void check(const Call& call) {
@@ -158,7 +151,7 @@ static void check(const Call& call) {
 
 static size_t workspace(const Call& call) {
     return with_arithmetic({&call.in[0], &call.in[1], &call.in[2]}, [&](auto arithmetic) {
-        return ForwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[0]), call.threads, nullptr).bytes;
+        return ForwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[0]), call.threads.count, nullptr).bytes;
     });
 }
 

@@ -8,8 +8,6 @@
 #include "attention_tile.hpp"
 
 #include <atomic>
-#include <omp.h>
-#include <thread>
 
 namespace temper::TEMPER_ISA {
 
@@ -148,12 +146,6 @@ static void differentiate(const Attention& a, const BackwardWorkspace<P>& w, con
         }
 }
 
-// Waits until `visits` visits of a block of keys are over.
-static void await_turn(const std::atomic<int32_t>& turn, int32_t visits) {
-    for (int spins = 0; turn.load(std::memory_order_acquire) != visits; spins++)
-        if (spins > 1000) std::this_thread::yield();
-}
-
 // A block of query rows against a block of keys.
 template <class P>
 static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typename BackwardWorkspace<P>::Thread& thread, int64_t head,
@@ -168,7 +160,7 @@ static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typen
                          thread.dq + r * a.K_columns, a.K_columns, true);
     }
     std::atomic<int32_t>& turn = w.turn[kv_head * a.blocks() + j];
-    await_turn(turn, static_cast<int32_t>((head % a.group) * w.visits[j] + (c - j)));
+    await(turn, static_cast<int32_t>((head % a.group) * w.visits[j] + (c - j)));
     for (int n = 0; n < BLOCK; n += TILE_ROWS) {
         const int r = diagonal ? n : 0; // rows before a key do not see it
         const int64_t sums = kv_head * w.sum_stride + (key + n) * a.K_columns;
@@ -178,22 +170,22 @@ static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typen
         multiply_rows<P>(TILE_ROWS, a.K_columns, thread.dscores + left, P::pair, BLOCK * P::pair,
                          thread.q_steps + right, BLOCK * PANEL, steps, w.dk + sums, a.K_columns, true);
     }
-    turn.fetch_add(1, std::memory_order_release);
+    advance(turn);
 }
 
 template <class P> static void attention_grad(const Call& call) {
     const Attention a(call, call.in[1]);
-    const BackwardWorkspace<P> w(a, call.threads, call.workspace);
+    const BackwardWorkspace<P> w(a, call.threads.count, call.workspace);
     find_starts(call, call.in[6], a.T, a.padded_T, w.starts);
     count_visits(a, w);
-    std::atomic<int64_t> next{0};
-#pragma omp parallel num_threads(call.threads)
-    {
-        const auto& thread = w.threads[static_cast<size_t>(omp_get_thread_num())];
-#pragma omp for schedule(static)
-        for (int64_t task = 0; task < a.G * a.blocks(); task++)
-            prepare_keys(call, a, w, thread.q, task % a.G, task / a.G * BLOCK);
+    call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
+        prepare_keys(call, a, w, w.threads[static_cast<size_t>(number)].q, task % a.G, task / a.G * BLOCK);
+    });
 
+    // Each thread takes the next task of all: none may begin before those that it waits for.
+    std::atomic<int64_t> next{0};
+    call.threads.run(call.threads.count, [&](int64_t, int number) {
+        const auto& thread = w.threads[static_cast<size_t>(number)];
         // Neighbouring tasks belong to different kv heads, which do not wait for each other.
         for (int64_t task = next++; task < a.H * a.blocks(); task = next++) {
             const int64_t c = task / a.G % a.blocks();
@@ -203,14 +195,14 @@ template <class P> static void attention_grad(const Call& call) {
             for (int64_t i = 0; i < BLOCK && c * BLOCK + i < a.T; i++)
                 store_row(call.out[0], c * BLOCK + i, head, a, thread.dq + i * a.K_columns, 1.0f);
         }
-#pragma omp barrier
-#pragma omp for schedule(static)
-        for (int64_t t = 0; t < a.T; t++)
-            for (int64_t head = 0; head < a.G; head++) {
-                store_row(call.out[1], t, head, a, w.dk + head * w.sum_stride + t * a.K_columns, 1.0f);
-                store_row(call.out[2], t, head, a, w.dv + head * w.sum_stride + t * a.K_columns, 1.0f);
-            }
-    }
+    });
+
+    parallel_for(call.threads, a.T, [&](int64_t t) {
+        for (int64_t head = 0; head < a.G; head++) {
+            store_row(call.out[1], t, head, a, w.dk + head * w.sum_stride + t * a.K_columns, 1.0f);
+            store_row(call.out[2], t, head, a, w.dv + head * w.sum_stride + t * a.K_columns, 1.0f);
+        }
+    });
 }
 
 static void check(const Call& call) {
@@ -231,7 +223,7 @@ static void check(const Call& call) {
 
 static size_t workspace(const Call& call) {
     return with_arithmetic({&call.in[0], &call.in[1], &call.in[2], &call.in[3]}, [&](auto arithmetic) {
-        return BackwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[1]), call.threads, nullptr).bytes;
+        return BackwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[1]), call.threads.count, nullptr).bytes;
     });
 }
 

@@ -4,7 +4,7 @@
 
 namespace temper::TEMPER_ISA {
 
-// Checked before any thread starts: an exception must not leave a parallel region.
+// Checked before the gradient is touched.
 static void expect_ids(const Call& call, const int32_t* ids, int64_t T, int64_t V) {
     for (int64_t t = 0; t < T; t++)
         if (ids[t] < 0 || ids[t] >= V)
@@ -85,8 +85,7 @@ static void run_embedding_grad(Call& call) {
     const int64_t blocks = ceil_div(D, WIDTH);
     with_types(
         [&](auto* from) {
-#pragma omp parallel for schedule(dynamic, 4) num_threads(call.threads)
-            for (int64_t task = 0; task < distinct * blocks; task++) {
+            parallel_for(call.threads, distinct * blocks, [=](int64_t task) {
                 const int64_t group = task / blocks, column = task % blocks * WIDTH;
                 const int64_t begin = groups[group], end = group + 1 < distinct ? groups[group + 1] : T;
                 float* row = to + static_cast<int64_t>(sorted[begin] >> 32) * D;
@@ -96,7 +95,7 @@ static void run_embedding_grad(Call& call) {
                         store(row + i, load(row + i, lanes) + load(source + i, lanes), lanes);
                     });
                 }
-            }
+            });
         },
         dy);
 }

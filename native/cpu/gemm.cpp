@@ -19,7 +19,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <omp.h>
 
 namespace temper::TEMPER_ISA {
 
@@ -98,8 +97,8 @@ Grid choose_grid(const Gemm& gemm) {
     }
     if (gemm.m * gemm.n * k < PRODUCTS_WORTH_A_TEAM) return best;
     int64_t best_cost = INT64_MAX;
-    for (int columns = 1; columns <= gemm.threads; columns++) {
-        const int rows = gemm.threads / columns;
+    for (int columns = 1; columns <= gemm.threads.count; columns++) {
+        const int rows = gemm.threads.count / columns;
         const int64_t m = ceil_div(row_units, rows) * 8, n = ceil_div(column_units, columns) * TILE_COLUMNS;
         const int64_t cost = m * n * k + PACK_COST * (n * k + m * packed_a);
         if (cost <= best_cost) {
@@ -399,23 +398,24 @@ template <class Words> void run(const Gemm& gemm, uint32_t* scratch) {
         share.n1 = std::min({gemm.n, part(column_units, grid.columns, column + 1) * TILE_COLUMNS, share.n0 + block});
         if (share.n0 >= share.n1) share.m1 = 0; // a cell with fewer blocks than others
     }
-    const bool one_pass = plan.passes.size() == 1;
-#pragma omp parallel num_threads(cells)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads(), count = cells * blocks;
-        Worker<Words> worker(gemm, plan, layout, scratch + me * layout.total);
-        for (int64_t i = 0; i < count; i++) {
-            if (i / blocks % team != me) continue;
-            Share& share = shares[static_cast<size_t>(i)];
-            if (one_pass)
-                worker.take(share, 1);
-            else
-                worker.run_passes(share.next, share.m1, share.n0, share.n1);
-        }
-        // Then what others are late with.
-        for (int64_t i = 0; one_pass && i < count; i++)
-            worker.take(shares[static_cast<size_t>((me * blocks + i) % count)], WORTH_PACKING);
+    std::vector<Worker<Words>> workers; // one for each thread of the region, within which nothing is allocated
+    workers.reserve(static_cast<size_t>(cells));
+    for (int64_t thread = 0; thread < cells; thread++) workers.emplace_back(gemm, plan, layout, scratch + thread * layout.total);
+    const Threads threads = gemm.threads.at_most(cells);
+    const int64_t count = cells * blocks;
+    if (plan.passes.size() > 1) {
+        threads.run(count, [&](int64_t i, int thread) {
+            const Share& share = shares[static_cast<size_t>(i)];
+            workers[static_cast<size_t>(thread)].run_passes(share.next, share.m1, share.n0, share.n1);
+        });
+        return;
     }
+    threads.run(cells, [&](int64_t cell, int thread) {
+        Worker<Words>& worker = workers[static_cast<size_t>(thread)];
+        for (int64_t i = 0; i < blocks; i++) worker.take(shares[static_cast<size_t>(cell * blocks + i)], 1);
+        // Then what others are late with.
+        for (int64_t i = 0; i < count; i++) worker.take(shares[static_cast<size_t>((cell * blocks + i) % count)], WORTH_PACKING);
+    });
 }
 
 } // namespace

@@ -56,7 +56,7 @@ struct Gemm {
     std::vector<Product> products = {};
     Output y = {};
     Compute compute;
-    int threads;
+    Threads threads;
 };
 
 // Bytes of scratch gemm() needs; a function of shapes, dtypes and threads, never of data.

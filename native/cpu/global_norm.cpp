@@ -45,15 +45,13 @@ static double sum_of_squares(const float* g, int64_t n) {
 
 static void run(Call& call) {
     double* sums = static_cast<double*>(call.workspace);
-    double* of_tensor = sums;
-#pragma omp parallel num_threads(call.threads) firstprivate(of_tensor)
-    for (const Tensor& g : call.in) {
-        const int64_t n = g.elements(), blocks = ceil_div(n, BLOCK);
-#pragma omp for schedule(static) nowait
-        for (int64_t b = 0; b < blocks; b++)
-            of_tensor[b] = sum_of_squares(g.as<float>() + b * BLOCK, std::min(BLOCK, n - b * BLOCK));
-        of_tensor += blocks;
-    }
+    std::vector<int64_t> ends; // of each tensor's blocks, counted over all
+    for (const Tensor& g : call.in) ends.push_back((ends.empty() ? 0 : ends.back()) + ceil_div(g.elements(), BLOCK));
+    parallel_for(call.threads, ends.back(), [&](int64_t block) {
+        const size_t i = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), block) - ends.begin());
+        const int64_t from = (block - (i > 0 ? ends[i - 1] : 0)) * BLOCK;
+        sums[block] = sum_of_squares(call.in[i].as<float>() + from, std::min(BLOCK, call.in[i].elements() - from));
+    });
 
     double total = 0;
     for (size_t i = 0; i < call.in.size(); i++) {

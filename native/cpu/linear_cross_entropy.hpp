@@ -13,7 +13,7 @@ struct LinearHead {
     int64_t T, D, V, chunk_rows;
     int64_t ld; // floats from one row of logits to the next
     Compute compute;
-    int threads;
+    Threads threads;
 
     explicit LinearHead(const Call& call)
         : x(call.in[0]), w(call.in[1]), T(x.shape[0]), D(x.shape[1]), V(w.shape[0]),

@@ -32,18 +32,18 @@ inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 constexpr int64_t ELEMENTS_WORTH_A_TEAM = 32768;
 
 // The threads to give an op that treats `elements` elements, a few operations each.
-inline int threads_for(int threads, int64_t elements) { return elements < ELEMENTS_WORTH_A_TEAM ? 1 : threads; }
-inline int threads_for(const Call& call) { return threads_for(call.threads, call.out[0].elements()); }
+inline Threads threads_for(Threads threads, int64_t elements) {
+    return elements < ELEMENTS_WORTH_A_TEAM ? Threads{} : threads;
+}
+inline Threads threads_for(const Call& call) { return threads_for(call.threads, call.out[0].elements()); }
 
 // f(task) for each of `tasks` tasks. Tasks write disjoint memory, so results do not depend on who runs them.
-template <class F> void parallel_for(int threads, int64_t tasks, F&& f) {
-    const int team = static_cast<int>(std::min<int64_t>(threads, tasks));
-    if (team <= 1) {
-        for (int64_t i = 0; i < tasks; i++) f(i);
-        return;
-    }
-#pragma omp parallel for schedule(static) num_threads(team)
-    for (int64_t i = 0; i < tasks; i++) f(i);
+template <class F> void parallel_for(Threads threads, int64_t tasks, F&& f) {
+    constexpr int64_t CHUNKS_PER_THREAD = 16; // what others take over of a thread that is late, a part at a time
+    const int64_t chunks = std::min(tasks, CHUNKS_PER_THREAD * threads.count);
+    threads.run(chunks, [&](int64_t chunk, int) {
+        for (int64_t i = tasks * chunk / chunks; i < tasks * (chunk + 1) / chunks; i++) f(i);
+    });
 }
 
 // f(i, lanes) for each vector of [begin, end): lanes is Whole{}, and Part{n} for the tail.
@@ -55,7 +55,7 @@ template <class F> inline void each_vector(int64_t begin, int64_t end, F&& f) {
 
 // The same over n elements and all threads, for ops that treat each element alone. Tasks are multiples of VL, so
 // that lanes never depend on the number of threads, and large enough to be worth a thread.
-template <class F> void each_vector_parallel(int threads, int64_t n, F&& f) {
+template <class F> void each_vector_parallel(Threads threads, int64_t n, F&& f) {
     constexpr int64_t TASK = 8192;
     parallel_for(threads_for(threads, n), ceil_div(n, TASK),
                  [&](int64_t task) { each_vector(task * TASK, std::min(n, (task + 1) * TASK), f); });

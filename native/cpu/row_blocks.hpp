@@ -14,7 +14,7 @@ struct RowBlocks {
 };
 
 // y (+)= Σ of the `count` rows of partials [count, N].
-inline void sum_partials(int threads, const float* partials, int64_t count, int64_t N, float* y, bool accumulate) {
+inline void sum_partials(Threads threads, const float* partials, int64_t count, int64_t N, float* y, bool accumulate) {
     constexpr int64_t WIDTH = 128;
     parallel_for(threads, ceil_div(N, WIDTH), [=](int64_t block) {
         each_vector(block * WIDTH, std::min(N, (block + 1) * WIDTH), [=](int64_t i, auto lanes) {

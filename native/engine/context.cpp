@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <omp.h>
 #include <pthread.h>
 
 namespace temper {
@@ -14,20 +13,18 @@ using Clock = std::chrono::steady_clock;
 constexpr int POISON = 0xff; // every float of 0xff bytes is a NaN, in each dtype
 
 // Copies on all threads: one core does not fill the memory bus.
-void parallel_copy(void* to, const void* from, size_t bytes, int threads) {
+void parallel_copy(void* to, const void* from, size_t bytes, Threads threads) {
     constexpr size_t PIECE = size_t{4} << 20;
     const auto pieces = static_cast<int64_t>((bytes + PIECE - 1) / PIECE);
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < pieces; i++) {
+    threads.run(pieces, [=](int64_t i, int) {
         const size_t at = static_cast<size_t>(i) * PIECE;
         std::memcpy(static_cast<char*>(to) + at, static_cast<const char*>(from) + at, std::min(PIECE, bytes - at));
-    }
+    });
 }
 
 } // namespace
 
-Context::Context(int threads, std::string isa) : threads_(threads), isa_(std::move(isa)) {
-    if (threads < 1) throw std::invalid_argument("a context needs at least one thread");
+Context::Context(int threads, std::string isa) : pool_(threads), isa_(std::move(isa)) {
     const std::vector<std::string> isas = available_isas();
     if (std::find(isas.begin(), isas.end(), isa_) == isas.end())
         throw std::invalid_argument("this CPU does not run the kernel set '" + isa_ + "'");
@@ -122,7 +119,7 @@ Context::Loaded Context::load(std::string_view plan_json) {
     Plan plan = parse_plan(plan_json);
     std::lock_guard lock(mutex_);
     require_open();
-    auto loaded = std::make_shared<LoadedPlan>(std::move(plan), isa_, threads_, [this](const std::string& name) {
+    auto loaded = std::make_shared<LoadedPlan>(std::move(plan), isa_, pool_.threads(), [this](const std::string& name) {
         const auto found = tensors_.find(name);
         return found == tensors_.end() ? nullptr : found->second;
     });
@@ -235,8 +232,6 @@ void Context::engine_loop() {
 #if defined(__linux__)
     pthread_setname_np(pthread_self(), "temper-engine");
 #endif
-    omp_set_dynamic(0);
-    omp_set_num_threads(threads_);
     for (;;) {
         std::shared_ptr<Job> job;
         {
@@ -269,8 +264,8 @@ void Context::execute(Job& job) {
     if (epoch_ != job.epoch) throw std::runtime_error("aborted");
     if (job.prepares) {
         reserve();
-        arena_.touch();
-        workspace_.touch();
+        arena_.touch(pool_.threads());
+        workspace_.touch(pool_.threads());
         return;
     }
     if (!job.plan) return copy_tensors(job);
@@ -281,7 +276,7 @@ void Context::execute(Job& job) {
 void Context::copy_tensors(const Job& job) {
     for (size_t i = 0; i < job.tensors.size(); i++) {
         const Tensor& tensor = job.tensors[i]->tensor;
-        parallel_copy(job.destinations[i], tensor.data, tensor.bytes(), threads_);
+        parallel_copy(job.destinations[i], tensor.data, tensor.bytes(), pool_.threads());
         if (epoch_ != job.epoch) throw std::runtime_error("aborted");
     }
 }

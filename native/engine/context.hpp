@@ -1,7 +1,8 @@
-// A context: named tensors, loaded plans, and one engine thread that runs what is queued, in order. The OpenMP pool
-// belongs to that thread. Every method may be called from any other thread.
+// A context: named tensors, loaded plans, and one engine thread that runs what is queued, in order, on the context's
+// pool. Every method may be called from any other thread.
 #pragma once
 #include "loaded_plan.hpp"
+#include "thread_pool.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -100,7 +101,7 @@ private:
     void reserve(); // arena and workspace for the loaded plans
     void run_record(Job& job, size_t record);
 
-    const int threads_;
+    ThreadPool pool_; // the engine thread's
     const std::string isa_;
 
     std::mutex mutex_; // guards the next six

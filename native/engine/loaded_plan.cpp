@@ -15,7 +15,7 @@ std::string join(const std::vector<std::string>& names) {
 
 } // namespace
 
-LoadedPlan::LoadedPlan(Plan plan, const std::string& isa, int threads, const FindTensor& find_tensor)
+LoadedPlan::LoadedPlan(Plan plan, const std::string& isa, Threads threads, const FindTensor& find_tensor)
     : plan_(std::move(plan)) {
     find_tensors(find_tensor);
     for (size_t i = 0; i < plan_.records.size(); i++) prepare(i, isa, threads);
@@ -37,7 +37,7 @@ void LoadedPlan::find_tensors(const FindTensor& find_tensor) {
     }
 }
 
-void LoadedPlan::prepare(size_t index, const std::string& isa, int threads) {
+void LoadedPlan::prepare(size_t index, const std::string& isa, Threads threads) {
     const Record& record = plan_.records[index];
     const std::string where = "plan '" + plan_.name + "' record " + std::to_string(index) + " (" + record.op + "): ";
     const Op* op = find_op(isa, record.op);

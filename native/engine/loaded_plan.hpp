@@ -28,7 +28,7 @@ public:
     using FindTensor = std::function<std::shared_ptr<NamedTensor>(const std::string&)>;
 
     // Throws std::invalid_argument when an op is unknown or refuses its record, or a tensor is missing or differs.
-    LoadedPlan(Plan plan, const std::string& isa, int threads, const FindTensor& find_tensor);
+    LoadedPlan(Plan plan, const std::string& isa, Threads threads, const FindTensor& find_tensor);
 
     const std::string& name() const { return plan_.name; }
     size_t arena_bytes() const { return plan_.arena_bytes; }
@@ -59,7 +59,7 @@ private:
     };
 
     void find_tensors(const FindTensor& find_tensor);
-    void prepare(size_t record, const std::string& isa, int threads);
+    void prepare(size_t record, const std::string& isa, Threads threads);
     void lay_out_slots();
     void collect_programs();
 

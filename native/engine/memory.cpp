@@ -1,5 +1,4 @@
 #include "memory.hpp"
-#include "parallel.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -47,12 +46,13 @@ Pages Pages::mapped(int file, size_t offset, size_t bytes, const std::string& wh
     return pages;
 }
 
-void Pages::touch() const {
+void Pages::touch(Threads threads) const {
     constexpr size_t PIECE = 4 * HUGE_PAGE;
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
     volatile char* const from = static_cast<char*>(data());
-    for_each_piece((bytes_ + PIECE - 1) / PIECE, [&](size_t piece) {
-        for (size_t at = piece * PIECE; at < std::min(bytes_, (piece + 1) * PIECE); at += page) from[at] = from[at];
+    threads.run(static_cast<int64_t>((bytes_ + PIECE - 1) / PIECE), [&](int64_t piece, int) {
+        const size_t begin = static_cast<size_t>(piece) * PIECE;
+        for (size_t at = begin; at < std::min(bytes_, begin + PIECE); at += page) from[at] = from[at];
     });
 }
 

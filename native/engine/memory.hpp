@@ -27,8 +27,8 @@ public:
 
     void* data() const { return static_cast<char*>(base_) + lead_; }
     size_t bytes() const { return bytes_; }
-    // Has the system commit every page of a writable range, on all cores; what it holds stays.
-    void touch() const;
+    // Has the system commit every page of a writable range; what it holds stays.
+    void touch(Threads threads) const;
 
 private:
     void* base_ = nullptr;

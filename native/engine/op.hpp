@@ -1,6 +1,8 @@
 // What an op is to the executor: a name, a check, its scratch, and its function. docs/plan-format.md gives the
 // meaning of each op; the files of native/cpu implement them, one op a file.
 #pragma once
+#include "threads.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -58,7 +60,7 @@ struct Call {
     std::vector<Tensor> in;
     std::vector<Tensor> out;
     Attrs attrs;
-    int threads = 1;
+    Threads threads = {};
     void* workspace = nullptr; // at least what the op's workspace() said, 64-byte aligned
     bool first = false;        // the run's `first` option
 
@@ -73,7 +75,7 @@ struct Op {
     const char* name;
     // Throws std::invalid_argument when counts, dtypes, shapes or attributes are not the op's.
     void (*check)(const Call&);
-    // Bytes of scratch for this call on call.threads threads.
+    // Bytes of scratch for this call on call.threads.count threads.
     size_t (*workspace)(const Call&);
     void (*run)(Call&);
 };

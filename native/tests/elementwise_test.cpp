@@ -61,10 +61,11 @@ TEST(cast_keeps_infinity_nan_and_ties) {
 TEST(cast_reads_every_half) {
     // All 65536 bit patterns against the definition: (−1)^s · 2^(e−25) · (m + 1024), subnormals without the 1024.
     constexpr int n = 65536;
+    ThreadPool pool(2);
     for (const std::string& isa : available_isas()) {
         Memory from(2 * n), to(4 * n);
         for (int i = 0; i < n; i++) static_cast<uint16_t*>(from.get())[i] = static_cast<uint16_t>(i);
-        Call call{{{DType::f16, {n}, from.get()}}, {{DType::f32, {n}, to.get()}}, {"cast", {}}, 2, nullptr, false};
+        Call call{{{DType::f16, {n}, from.get()}}, {{DType::f32, {n}, to.get()}}, {"cast", {}}, pool.threads(), nullptr, false};
         find_op(isa, "cast")->run(call);
         for (int i = 0; i < n; i++) {
             const int exponent = i >> 10 & 31, mantissa = i & 1023;

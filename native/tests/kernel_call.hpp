@@ -1,6 +1,7 @@
 // Calls of ops on random tensors, in every kernel set this CPU can run, for the tests of native/cpu.
 #pragma once
 #include "../engine/op.hpp"
+#include "../engine/thread_pool.hpp"
 #include "check.hpp"
 
 #include <cstdlib>
@@ -111,7 +112,8 @@ struct Invocation {
         const Op* found = find_op(isa, op);
         if (!found) throw std::runtime_error("no op " + op + " in " + isa);
         std::vector<Memory> memory;
-        Call call{{}, {}, {op, attrs}, threads, nullptr, first};
+        ThreadPool pool(threads);
+        Call call{{}, {}, {op, attrs}, pool.threads(), nullptr, first};
         for (const auto* side : {&in, &out})
             for (const Values& v : *side) {
                 Tensor tensor{v.dtype, v.shape, nullptr};
