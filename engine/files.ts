@@ -1,8 +1,9 @@
-/** The engine's work on files, off the event loop: dequantisation, the search for NaN, checksums. */
+/** The engine's work on files: dequantisation and the search for NaN, off the event loop, and checksums. */
 import type { DType } from '../graph/plan.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
 import { native, nativeAsync } from './errors.js';
+import { defaultThreads } from './threads.js';
 
 /** Tensor types of GGUF files that the engine unpacks, by ggml's number. */
 export const ggmlTypes = {
@@ -31,19 +32,23 @@ export interface DequantizeOptions {
 }
 
 /**
- * Converts a tensor of a GGUF file to dense values in `output`, on all cores. The values are those of ggml's
+ * Converts a tensor of a GGUF file to dense values in `output`, on as many threads as a context gets. The values are those of ggml's
  * `dequantize_row_*`, bit by bit; bf16 is rounded to nearest even from them. Throws EngineError on an unknown type,
  * a range outside the file, and when reading or writing fails.
  */
 export async function dequantize(options: DequantizeOptions): Promise<void> {
   const { file, byteOffset, type, elements, output, outputOffset, dtype } = options;
   requireCounts(file, { byteOffset, type, elements, outputOffset });
+  const threads = defaultThreads();
   await nativeAsync(async () =>
-    addon().dequantize(file, byteOffset, type, elements, output, outputOffset, dtype),
+    addon().dequantize(file, byteOffset, type, elements, output, outputOffset, dtype, threads),
   );
 }
 
-/** Index of the first NaN or infinity among `elements` values at `byteOffset` of a file, or -1. */
+/**
+ * Index of the first NaN or infinity among `elements` values at `byteOffset` of a file, or -1; on as many threads as a
+ * context gets.
+ */
 export async function firstNonFinite(
   file: string,
   byteOffset: number,
@@ -51,7 +56,8 @@ export async function firstNonFinite(
   elements: number,
 ): Promise<number> {
   requireCounts(file, { byteOffset, elements });
-  return nativeAsync(async () => addon().firstNonFinite(file, byteOffset, dtype, elements));
+  const threads = defaultThreads();
+  return nativeAsync(async () => addon().firstNonFinite(file, byteOffset, dtype, elements, threads));
 }
 
 /**

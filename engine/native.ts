@@ -9,8 +9,6 @@ export interface NativeCapabilities {
   /** Kernel sets this CPU can run, best first: `avx512_bf16`, `avx512`, `avx2`, `portable`. */
   isas: string[];
   cpu: string;
-  /** Cores this process may use. */
-  cores: number;
   /** What the numbers depend on beside our own source: compiler, C library. */
   libraries: Record<string, string>;
 }
@@ -91,7 +89,8 @@ export interface NativeModule {
   createContext(options: NativeContextOptions): NativeContext;
   /**
    * Converts `elements` values of ggml type `type` at `byteOffset` of `file` and writes them as `dtype` at
-   * `outputOffset` of `output` (created if absent, otherwise extended). Resolves when written.
+   * `outputOffset` of `output` (created if absent, otherwise extended), on at most `threads` threads. Resolves when
+   * written.
    */
   dequantize(
     file: string,
@@ -101,9 +100,16 @@ export interface NativeModule {
     output: string,
     outputOffset: number,
     dtype: DType,
+    threads: number,
   ): Promise<void>;
-  /** Index of the first NaN or infinity in a range of a file, or -1. */
-  firstNonFinite(file: string, byteOffset: number, dtype: DType, elements: number): Promise<number>;
+  /** Index of the first NaN or infinity in a range of a file, or -1; on at most `threads` threads. */
+  firstNonFinite(
+    file: string,
+    byteOffset: number,
+    dtype: DType,
+    elements: number,
+    threads: number,
+  ): Promise<number>;
   /** CRC-32C (Castagnoli) of a buffer, continuing from `crc`. */
   crc32c(data: Uint8Array, crc: number): number;
 }

@@ -1,4 +1,4 @@
-/** How many threads an engine gets when nobody says: the physical cores that this process may really use. */
+/** How many threads a context, or a job on files, gets when nobody says: the physical cores that this process may really use. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';

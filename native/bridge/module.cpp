@@ -4,7 +4,6 @@
 
 #include "../engine/crc32c.hpp"
 #include "../engine/non_finite.hpp"
-#include "../engine/parallel.hpp"
 #include "../gguf/dequantize.hpp"
 #include "arguments.hpp"
 
@@ -48,7 +47,6 @@ Napi::Value capabilities(const Napi::CallbackInfo& info) {
     result.Set("version", TEMPER_VERSION);
     result.Set("isas", isas);
     result.Set("cpu", cpu_name());
-    result.Set("cores", usable_cores());
     result.Set("libraries", libraries(info.Env()));
     return result;
 }
@@ -87,8 +85,9 @@ Napi::Value dequantize_file(const Napi::CallbackInfo& info) {
     return FileWork::start(
         info.Env(),
         [file = to_text(info[0]), offset = to_size(info[1]), type = to_size(info[2]), elements = to_size(info[3]),
-         output = to_text(info[4]), output_offset = to_size(info[5]), dtype = dtype_of(to_text(info[6]))] {
-            dequantize(file, offset, static_cast<int>(type), elements, output, output_offset, dtype);
+         output = to_text(info[4]), output_offset = to_size(info[5]), dtype = dtype_of(to_text(info[6])),
+         threads = static_cast<int>(to_size(info[7]))] {
+            dequantize(file, offset, static_cast<int>(type), elements, output, output_offset, dtype, threads);
             return int64_t{0};
         },
         false);
@@ -98,7 +97,8 @@ Napi::Value first_non_finite_in_file(const Napi::CallbackInfo& info) {
     return FileWork::start(
         info.Env(),
         [file = to_text(info[0]), offset = to_size(info[1]), dtype = dtype_of(to_text(info[2])),
-         elements = to_size(info[3])] { return first_non_finite(file, offset, dtype, elements); },
+         elements = to_size(info[3]),
+         threads = static_cast<int>(to_size(info[4]))] { return first_non_finite(file, offset, dtype, elements, threads); },
         true);
 }
 

@@ -33,14 +33,14 @@ size_t find(const std::vector<uint32_t>& buffer, size_t n, DType dtype) {
 
 } // namespace
 
-int64_t first_non_finite(const std::string& file, size_t offset, DType dtype, size_t elements) {
+int64_t first_non_finite(const std::string& file, size_t offset, DType dtype, size_t elements, int threads) {
     if (dtype == DType::i32) throw std::invalid_argument("i32 values are always finite");
     const InputFile input(file);
     size_t bytes;
     if (__builtin_mul_overflow(elements, bytes_of(dtype), &bytes)) bytes = SIZE_MAX;
     input.require(offset, bytes, "the search");
     std::atomic<size_t> first{elements};
-    for_each_piece((elements + PIECE - 1) / PIECE, [&](size_t piece) {
+    for_each_piece(threads, (elements + PIECE - 1) / PIECE, [&](size_t piece) {
         const size_t from = piece * PIECE, n = std::min(PIECE, elements - from);
         if (from > first) return;
         std::vector<uint32_t> buffer((n * bytes_of(dtype) + 3) / 4);

@@ -8,6 +8,6 @@ namespace temper {
 
 // Index of the first NaN or infinity among `elements` values at `offset` of a file, or -1. Throws when the file is
 // shorter, or the dtype has no such values.
-int64_t first_non_finite(const std::string& file, size_t offset, DType dtype, size_t elements);
+int64_t first_non_finite(const std::string& file, size_t offset, DType dtype, size_t elements, int threads);
 
 } // namespace temper

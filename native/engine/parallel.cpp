@@ -1,44 +1,17 @@
 #include "parallel.hpp"
 
-#include <algorithm>
-#include <atomic>
-#include <exception>
+#include "thread_pool.hpp"
+
 #include <mutex>
-#include <thread>
-#include <vector>
-#if defined(__linux__)
-#include <sched.h>
-#endif
 
 namespace temper {
 
-int usable_cores() {
-#if defined(__linux__)
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-    return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
-
-void for_each_piece(size_t pieces, const std::function<void(size_t)>& body) {
-    std::atomic<size_t> next{0};
-    std::exception_ptr error;
-    std::mutex error_mutex;
-    auto work = [&] {
-        try {
-            for (size_t i = next++; i < pieces; i = next++) body(i);
-        } catch (...) {
-            next = pieces;
-            std::lock_guard lock(error_mutex);
-            if (!error) error = std::current_exception();
-        }
-    };
-    std::vector<std::thread> threads;
-    const size_t wanted = std::min(pieces, static_cast<size_t>(usable_cores()));
-    for (size_t i = 1; i < wanted; i++) threads.emplace_back(work);
-    work();
-    for (std::thread& thread : threads) thread.join();
-    if (error) std::rethrow_exception(error);
+void for_each_piece(int threads, size_t pieces, const std::function<void(size_t)>& body) {
+    static std::mutex one_team_at_a_time;
+    const std::unique_lock lock(one_team_at_a_time, std::try_to_lock);
+    const size_t team = lock.owns_lock() ? std::min(pieces, static_cast<size_t>(threads)) : 1;
+    ThreadPool pool(static_cast<int>(std::max<size_t>(1, team)));
+    pool.threads().run(static_cast<int64_t>(pieces), [&](int64_t piece, int) { body(static_cast<size_t>(piece)); });
 }
 
 } // namespace temper

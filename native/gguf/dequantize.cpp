@@ -176,7 +176,7 @@ const GgmlType& ggml_type(int id) {
 }
 
 void dequantize(const std::string& file, size_t offset, int type_id, size_t elements, const std::string& output,
-                size_t output_offset, DType dtype) {
+                size_t output_offset, DType dtype, int threads) {
     constexpr size_t PIECE = size_t{1} << 18; // elements; a multiple of every block
     const GgmlType& type = ggml_type(type_id);
     if (dtype != DType::f32 && dtype != DType::bf16)
@@ -193,7 +193,7 @@ void dequantize(const std::string& file, size_t offset, int type_id, size_t elem
         throw std::invalid_argument("the output would end past any file's end");
 
     const OutputFile out(output);
-    for_each_piece((elements + PIECE - 1) / PIECE, [&](size_t piece) {
+    for_each_piece(threads, (elements + PIECE - 1) / PIECE, [&](size_t piece) {
         const size_t from = piece * PIECE, n = std::min(PIECE, elements - from), blocks = n / type.elements;
         std::vector<uint8_t> packed(blocks * type.bytes);
         std::vector<float> values(n);

@@ -19,8 +19,8 @@ struct GgmlType {
 const GgmlType& ggml_type(int id); // throws std::invalid_argument listing the known ones
 
 // Converts `elements` values at `offset` of `file` and writes them as f32 or bf16 (round to nearest even) at
-// `output_offset` of `output`, which is created if absent and otherwise extended. Uses all cores.
+// `output_offset` of `output`, which is created if absent and otherwise extended.
 void dequantize(const std::string& file, size_t offset, int type, size_t elements, const std::string& output,
-                size_t output_offset, DType dtype);
+                size_t output_offset, DType dtype, int threads);
 
 } // namespace temper

@@ -1,7 +1,8 @@
-// Files: mapped tensors, dequantisation, the search for NaN, checksums.
+// Files: mapped tensors, dequantisation, the search for NaN, checksums, and the threads that work on them.
 #include "../engine/context.hpp"
 #include "../engine/crc32c.hpp"
 #include "../engine/non_finite.hpp"
+#include "../engine/parallel.hpp"
 #include "../gguf/dequantize.hpp"
 
 #include "check.hpp"
@@ -9,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <set>
 #include <unistd.h>
 
 using namespace temper;
@@ -78,7 +80,7 @@ TEST(half_precision_is_exact_for_every_value) {
     std::vector<uint16_t> halves(65536);
     for (size_t i = 0; i < halves.size(); i++) halves[i] = static_cast<uint16_t>(i);
     const std::string file = folder.write("h", halves.data(), halves.size() * 2);
-    dequantize(file, 0, 1, halves.size(), folder.file("f"), 0, DType::f32);
+    dequantize(file, 0, 1, halves.size(), folder.file("f"), 0, DType::f32, 2);
     const auto floats = contents<float>(folder.file("f"));
     CHECK_EQ(floats.size(), halves.size());
     for (size_t h = 0; h < floats.size(); h++) {
@@ -97,7 +99,7 @@ TEST(bf16_is_rounded_to_nearest_even) {
     const Folder folder;
     const std::vector<uint32_t> bits = {0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0x7fc00001, 0x7f800001, 0xff800000};
     const std::string file = folder.write("f", bits.data(), bits.size() * 4);
-    dequantize(file, 0, 0, bits.size(), folder.file("b"), 2, DType::bf16);
+    dequantize(file, 0, 0, bits.size(), folder.file("b"), 2, DType::bf16, 2);
     const auto rounded = contents<uint16_t>(folder.file("b"));
     const std::vector<uint16_t> expected = {0, 0x3f80, 0x3f80, 0x3f82, 0x3f81, 0x7f80, 0x7fc0, 0x7fc0, 0xff80};
     CHECK(rounded == expected);
@@ -112,7 +114,7 @@ TEST(large_tensors_are_converted_piece_by_piece) {
         for (size_t i = 0; i < 32; i++) blocks[b * 34 + 2 + i] = static_cast<uint8_t>(b + i);
     }
     const std::string file = folder.write("q", blocks.data(), blocks.size());
-    dequantize(file, 0, 8, N, folder.file("f"), 0, DType::f32);
+    dequantize(file, 0, 8, N, folder.file("f"), 0, DType::f32, 2);
     const auto values = contents<float>(folder.file("f"));
     CHECK_EQ(values.size(), N);
     for (size_t i = 0; i < N; i++) CHECK_EQ(values[i], static_cast<float>(static_cast<int8_t>(i / 32 + i % 32)));
@@ -121,21 +123,21 @@ TEST(large_tensors_are_converted_piece_by_piece) {
 TEST(dequantize_refuses_what_it_cannot_do) {
     const Folder folder;
     const std::string file = folder.write("q", std::string(34, 'x').data(), 34), out = folder.file("o");
-    CHECK_THROWS(dequantize(file, 0, 99, 32, out, 0, DType::f32), "unknown ggml type 99; known are F32 (0), F16 (1)");
-    CHECK_THROWS(dequantize(file, 0, 8, 31, out, 0, DType::f32), "are not whole blocks of 32, as Q8_0 has them");
-    CHECK_THROWS(dequantize(file, 0, 8, 64, out, 0, DType::f32), "has 34 bytes, but the Q8_0 data needs 68 bytes from offset 0");
-    CHECK_THROWS(dequantize(file, 1, 8, 32, out, 0, DType::f32), "from offset 1");
-    CHECK_THROWS(dequantize(file, 0, 0, SIZE_MAX / 2, out, 0, DType::f32), "has 34 bytes");
-    CHECK_THROWS(dequantize(file, 0, 8, 32, out, SIZE_MAX - 8, DType::f32), "past any file's end");
-    CHECK_THROWS(dequantize(file, 0, 8, 32, out, 0, DType::i32), "cannot dequantize to i32");
-    CHECK_THROWS(dequantize(file, 0, 8, 32, folder.file("no/folder"), 0, DType::f32), "cannot open");
+    CHECK_THROWS(dequantize(file, 0, 99, 32, out, 0, DType::f32, 2), "unknown ggml type 99; known are F32 (0), F16 (1)");
+    CHECK_THROWS(dequantize(file, 0, 8, 31, out, 0, DType::f32, 2), "are not whole blocks of 32, as Q8_0 has them");
+    CHECK_THROWS(dequantize(file, 0, 8, 64, out, 0, DType::f32, 2), "has 34 bytes, but the Q8_0 data needs 68 bytes from offset 0");
+    CHECK_THROWS(dequantize(file, 1, 8, 32, out, 0, DType::f32, 2), "from offset 1");
+    CHECK_THROWS(dequantize(file, 0, 0, SIZE_MAX / 2, out, 0, DType::f32, 2), "has 34 bytes");
+    CHECK_THROWS(dequantize(file, 0, 8, 32, out, SIZE_MAX - 8, DType::f32, 2), "past any file's end");
+    CHECK_THROWS(dequantize(file, 0, 8, 32, out, 0, DType::i32, 2), "cannot dequantize to i32");
+    CHECK_THROWS(dequantize(file, 0, 8, 32, folder.file("no/folder"), 0, DType::f32, 2), "cannot open");
     CHECK(!std::filesystem::exists(out));
 }
 
 TEST(finds_the_first_value_that_is_not_finite) {
     const Folder folder;
     std::vector<float> values((size_t{1} << 21) + 77, 1.0f);
-    auto search = [&] { return first_non_finite(folder.write("v", values.data(), values.size() * 4), 4, DType::f32, values.size() - 1); };
+    auto search = [&] { return first_non_finite(folder.write("v", values.data(), values.size() * 4), 4, DType::f32, values.size() - 1, 2); };
     CHECK_EQ(search(), -1);
     values.back() = std::numeric_limits<float>::infinity();
     CHECK_EQ(search(), static_cast<int64_t>(values.size()) - 2);
@@ -149,9 +151,9 @@ TEST(finds_infinities_of_16_bits) {
     const Folder folder;
     const std::vector<uint16_t> values = {0x3f80, 0x7c00, 0xff80};
     const std::string file = folder.write("v", values.data(), 6);
-    CHECK_EQ(first_non_finite(file, 0, DType::bf16, 3), 2);
-    CHECK_EQ(first_non_finite(file, 0, DType::f16, 3), 1);
-    CHECK_THROWS(first_non_finite(file, 0, DType::f16, 4), "has 6 bytes");
+    CHECK_EQ(first_non_finite(file, 0, DType::bf16, 3, 2), 2);
+    CHECK_EQ(first_non_finite(file, 0, DType::f16, 3, 2), 1);
+    CHECK_THROWS(first_non_finite(file, 0, DType::f16, 4, 2), "has 6 bytes");
 }
 
 // RFC 3720, B.4, and the "123456789" of every CRC catalogue.
@@ -177,4 +179,37 @@ TEST(crc32c_continues_at_any_byte) {
         const uint32_t head = crc32c(bytes.data(), cut, 0);
         CHECK_EQ(crc32c(bytes.data() + cut, bytes.size() - cut, head), whole);
     }
+}
+
+TEST(work_on_files_uses_the_threads_it_is_given) {
+    for (int threads : {1, 2, 3}) {
+        std::mutex mutex;
+        std::set<std::thread::id> used;
+        std::atomic<int> pieces{0};
+        for_each_piece(threads, 64, [&](size_t) {
+            pieces++;
+            std::lock_guard lock(mutex);
+            used.insert(std::this_thread::get_id());
+        });
+        CHECK_EQ(pieces.load(), 64);
+        CHECK(used.size() <= static_cast<size_t>(threads));
+    }
+    CHECK_THROWS((for_each_piece(2, 8, [](size_t piece) { if (piece == 5) throw std::runtime_error("piece 5"); }), 0), "piece 5");
+}
+
+TEST(work_on_files_beside_other_such_work_uses_its_own_thread_alone) {
+    const std::thread::id here = std::this_thread::get_id();
+    std::atomic<bool> begun{false}, over{false};
+    std::thread other([&] {
+        for_each_piece(2, 1, [&](size_t) {
+            begun = true;
+            while (!over) std::this_thread::yield();
+        });
+    });
+    while (!begun) std::this_thread::yield();
+    int elsewhere = 0;
+    for_each_piece(4, 256, [&](size_t) { elsewhere += std::this_thread::get_id() != here; });
+    over = true;
+    other.join();
+    CHECK_EQ(elsewhere, 0);
 }

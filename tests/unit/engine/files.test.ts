@@ -91,6 +91,22 @@ test('the first value that is not finite is found', async () => {
   await expect(firstNonFinite(file, 4, 'f32', 100)).rejects.toThrow('has 400 bytes');
 });
 
+test('TEMPER_THREADS decides on how many threads files are worked on', async () => {
+  const file = path.join(folder, 'weights');
+  await writeFile(file, Float32Array.of(1, 2, 3, 4));
+  const before = process.env.TEMPER_THREADS;
+  try {
+    process.env.TEMPER_THREADS = 'all';
+    const refusal = "TEMPER_THREADS is 'all', not a number from 1";
+    await expect(firstNonFinite(file, 0, 'f32', 4)).rejects.toThrow(refusal);
+    const options = { file, byteOffset: 0, type: 0, elements: 4, output: path.join(folder, 'out') } as const;
+    await expect(dequantize({ ...options, outputOffset: 0, dtype: 'f32' })).rejects.toThrow(refusal);
+  } finally {
+    if (before === undefined) delete process.env.TEMPER_THREADS;
+    else process.env.TEMPER_THREADS = before;
+  }
+});
+
 test('a tensor is mapped from a file, even where it is not aligned', async () => {
   const file = path.join(folder, 'weights');
   await writeFile(file, Buffer.concat([Buffer.from('x'), Buffer.from(Float32Array.of(1, 2, 3, 4).buffer)]));
