@@ -1,5 +1,6 @@
 // One vector type for every kernel set. A file of native/cpu/ is compiled once per set, with that set's flags and
-// with TEMPER_ISA naming its namespace, so that no inline function of one set is ever linked into another.
+// with TEMPER_ISA naming its namespace; CMakeLists.txt keeps what else it emits, the inline functions it shares with
+// the rest, from being linked into anything but the set.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -1,0 +1,12 @@
+# Fails when OBJECT offers the linker another symbol than ops: cmake -DNM=… -DOBJECT=… -P only_ops_are_global.cmake
+execute_process(COMMAND ${NM} --defined-only --extern-only ${OBJECT} OUTPUT_VARIABLE symbols RESULT_VARIABLE status)
+string(REGEX MATCHALL "[^\n]+" symbols "${symbols}")
+list(LENGTH symbols count)
+if(NOT status EQUAL 0 OR count EQUAL 0)
+  message(FATAL_ERROR "${NM} finds no op in ${OBJECT}")
+endif()
+list(FILTER symbols EXCLUDE REGEX " _ZN6temper[a-z0-9_]+_opE$")
+if(symbols)
+  string(REPLACE ";" "\n  " symbols "${symbols}")
+  message(FATAL_ERROR "${OBJECT} offers more than its ops:\n  ${symbols}")
+endif()
