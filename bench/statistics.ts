@@ -8,3 +8,17 @@ export function median(values: readonly number[]): number {
 export function spread(values: readonly number[], digits: number): string {
   return `${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)}`;
 }
+
+/**
+ * The 95 % bootstrap interval of the median (Efron 1979, percentile method): between which values the medians of 10,000
+ * samples lie that are drawn from `values` with replacement. The draws are the same every time.
+ */
+export function medianInterval(values: readonly number[]): [low: number, high: number] {
+  let state = 1;
+  const draw = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return values[Math.floor((state / 2 ** 32) * values.length)]!;
+  };
+  const medians = Array.from({ length: 10_000 }, () => median(values.map(draw))).sort((a, b) => a - b);
+  return [medians[250]!, medians[9749]!];
+}

@@ -1,0 +1,139 @@
+/**
+ * Training steps of this checkout and of another build of it, or of it under other circumstances, in alternating pairs:
+ * two processes on the same weights and tokens take turns step by step, each going first in every second pair. What the
+ * machine does meanwhile hits both alike, so the ratio of a pair means more than either time.
+ *
+ *     npm run bench:pairs -- --against ../main --mode lora        is this build slower than that one?
+ *     npm run bench:pairs -- --against-threads 1 --beside 2       are two threads slower than one on a crowded machine?
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { resolveModel } from '../components/models/index.js';
+import { defaultThreads } from '../engine/index.js';
+import { Side } from './side.js';
+import { median, medianInterval } from './statistics.js';
+import type { StepOptions, StepResult } from './step.js';
+import { quickstartWeights, randomDocuments } from './workload.js';
+
+const usage = `usage: npm run bench:pairs -- [options]
+  --against FOLDER           a built checkout                          (this one)
+  --threads N                                                          (physical cores)
+  --against-threads N        of the other side                         (as --threads)
+  --beside N                 processes that spin meanwhile             (0)
+  --mode lora|full           what is trained                           (lora)
+  --precision bf16|fp32      of products and activations               (bf16)
+  --model FOLDER|FILE.gguf   weights                                   (SmolLM2-135M-Instruct)
+  --batch N --seq N          documents of a step, and their length     (2 × 512)
+  --rank N                   of LoRA on all linear modules             (16)
+  --pairs N                  timed pairs                               (15)
+  --steps N                  steps of each side in a pair              (1)`;
+
+const { values: flags } = parseArgs({
+  options: {
+    against: { type: 'string', default: '.' },
+    threads: { type: 'string' },
+    'against-threads': { type: 'string' },
+    beside: { type: 'string', default: '0' },
+    mode: { type: 'string', default: 'lora' },
+    precision: { type: 'string', default: 'bf16' },
+    model: { type: 'string' },
+    batch: { type: 'string', default: '2' },
+    seq: { type: 'string', default: '512' },
+    rank: { type: 'string', default: '16' },
+    pairs: { type: 'string', default: '15' },
+    steps: { type: 'string', default: '1' },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+const wrong = !['lora', 'full'].includes(flags.mode) || !['bf16', 'fp32'].includes(flags.precision);
+if (flags.help || wrong) {
+  process.stdout.write(`${usage}\n`);
+  process.exitCode = wrong ? 2 : 0;
+} else await bench();
+
+async function bench(): Promise<void> {
+  const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
+  const threads = flags.threads === undefined ? defaultThreads() : Number(flags.threads);
+  const options: StepOptions = {
+    model: folder,
+    mode: flags.mode as StepOptions['mode'],
+    precision: flags.precision as StepOptions['precision'],
+    rank: Number(flags.rank),
+    tokens: randomDocuments(Number(flags.batch), Number(flags.seq), model.vocabSize),
+    learningRate: 1e-4,
+    threads,
+    compile: false,
+    profile: false,
+  };
+  const ours = await start(path.resolve(import.meta.dirname, '../..'), options);
+  const theirs = await start(path.resolve(flags.against), {
+    ...options,
+    threads: Number(flags['against-threads'] ?? threads),
+  });
+  const others = Array.from({ length: Number(flags.beside) }, spinningProcess);
+  try {
+    report(await takeTurns(ours, theirs));
+  } finally {
+    for (const other of others) other.kill('SIGKILL');
+    ours.stop();
+    theirs.stop();
+  }
+}
+
+function start(checkout: string, options: StepOptions): Promise<Side<StepResult>> {
+  return Side.start<StepResult>(process.execPath, [path.join(checkout, 'dist/bench/step.js')], options);
+}
+
+interface Pair {
+  ours: StepResult[];
+  theirs: StepResult[];
+}
+
+/** The first two steps of each load and warm up; the others are returned. */
+async function takeTurns(ours: Side<StepResult>, theirs: Side<StepResult>): Promise<Pair[]> {
+  for (let step = 0; step < 2; step += 1) {
+    await ours.step();
+    await theirs.step();
+  }
+  const several = async (side: Side<StepResult>): Promise<StepResult[]> => {
+    const results: StepResult[] = [];
+    while (results.length < Number(flags.steps)) results.push(await side.step());
+    return results;
+  };
+  const pairs: Pair[] = [];
+  while (pairs.length < Number(flags.pairs)) {
+    if (pairs.length % 2 === 0) pairs.push({ ours: await several(ours), theirs: await several(theirs) });
+    else {
+      const before = await several(theirs);
+      pairs.push({ ours: await several(ours), theirs: before });
+    }
+  }
+  return pairs;
+}
+
+function report(pairs: readonly Pair[]): void {
+  const seconds = (results: readonly StepResult[]) =>
+    results.reduce((sum, result) => sum + result.seconds, 0) / results.length;
+  const ratios = pairs.map(({ ours, theirs }) => seconds(theirs) / seconds(ours));
+  const [low, high] = medianInterval(ratios);
+  const same = pairs.every(({ ours, theirs }) =>
+    ours.every(({ loss, norm }, step) => loss === theirs[step]!.loss && norm === theirs[step]!.norm),
+  );
+  const times = (['ours', 'theirs'] as const).map((side) =>
+    (median(pairs.map((pair) => seconds(pair[side]))) * 1000).toFixed(1),
+  );
+  process.stdout.write(
+    `${flags.mode} ${flags.precision}, ${flags.batch} × ${flags.seq} tokens, ${pairs.length} pairs beside ${flags.beside} spinning processes\n` +
+      `  this ${times[0]} ms   the other ${times[1]} ms   the other ÷ this: median ${median(ratios).toFixed(3)}, ` +
+      `95 % interval ${low.toFixed(3)}–${high.toFixed(3)}\n` +
+      `  losses and norms ${same ? 'are equal bit by bit' : 'DIFFER'}\n`,
+  );
+}
+
+function spinningProcess(): ChildProcess {
+  const spin =
+    'setInterval(() => process.ppid === 1 && process.exit(), 1000); (function spin() { for (let i = 0; i < 1e7; i++); setImmediate(spin); })()';
+  return spawn(process.execPath, ['-e', spin], { stdio: 'ignore' });
+}
