@@ -3,82 +3,108 @@ import path from 'node:path';
 import { merge, type Place } from './merge.js';
 import { decodeRecipe, parseRecipe } from './parse.js';
 import type { Problems } from './problems.js';
-import type { MapNode, TreeNode } from './tree.js';
+import { type Roots, readFailure, readRecipeFile } from './read_file.js';
+import type { MapNode, Origin, TreeNode } from './tree.js';
 
-export type ReadFile = (file: string) => Promise<Uint8Array>;
+/** Most templates that a recipe and its templates may name together: more come from a mistake, or from malice. */
+const maxTemplates = 256;
 
-/** Replaces `extends` by what it names, template under recipe, first template lowest. `chain` holds the files on the way here. */
+/**
+ * Replaces `extends` by what it names, template under recipe, first template lowest. Each file is read once, however
+ * often it is named.
+ *
+ * @param chain the files on the way to `root`, itself included
+ */
 export async function applyTemplates(
   root: TreeNode,
   chain: readonly string[],
-  read: ReadFile,
+  roots: Roots,
   problems: Problems,
   place: Place,
 ): Promise<TreeNode> {
-  if (root.kind !== 'map') return root;
-  const entry = root.entries.get('extends');
-  if (entry === undefined) return root;
-  const entries = new Map(root.entries);
-  entries.delete('extends');
-  const own: MapNode = { ...root, entries };
+  return new TemplateLoader(roots, problems, place).apply(root, chain);
+}
 
-  let under: TreeNode | null = null;
-  for (const node of entry.value.kind === 'list' ? entry.value.items : [entry.value]) {
+class TemplateLoader {
+  readonly #roots: Roots;
+  readonly #problems: Problems;
+  readonly #place: Place;
+  /** By file, with their own templates under them; null for those that cannot be read. */
+  readonly #loaded = new Map<string, TreeNode | null>();
+  #named = 0;
+
+  constructor(roots: Roots, problems: Problems, place: Place) {
+    this.#roots = roots;
+    this.#problems = problems;
+    this.#place = place;
+  }
+
+  async apply(root: TreeNode, chain: readonly string[]): Promise<TreeNode> {
+    if (root.kind !== 'map') return root;
+    const entry = root.entries.get('extends');
+    if (entry === undefined) return root;
+    const entries = new Map(root.entries);
+    entries.delete('extends');
+    const own: MapNode = { ...root, entries };
+
+    let under: TreeNode | null = null;
+    for (const node of entry.value.kind === 'list' ? entry.value.items : [entry.value]) {
+      const template = await this.#template(node, chain);
+      if (template === null) continue;
+      under = under === null ? template : merge(under, template, this.#place);
+    }
+    return under === null ? own : merge(under, own, this.#place);
+  }
+
+  async #template(node: TreeNode, chain: readonly string[]): Promise<TreeNode | null> {
     if (node.kind !== 'scalar' || typeof node.value !== 'string' || node.value === '') {
-      problems.add(['extends'], 'expected the path of a recipe file, or a list of them', node.origin);
-      continue;
+      this.#problems.add(['extends'], 'expected the path of a recipe file, or a list of them', node.origin);
+      return null;
+    }
+    this.#named += 1;
+    if (this.#named > maxTemplates) {
+      if (this.#named === maxTemplates + 1)
+        this.#problems.add(['extends'], `more than ${maxTemplates} templates are named`, node.origin);
+      return null;
     }
     const file = path.resolve(node.origin.base ?? '.', node.value);
     if (chain.includes(file)) {
       const circle = [...chain.slice(chain.indexOf(file)), file].map((name) => path.basename(name));
-      problems.add(
+      this.#problems.add(
         ['extends'],
         `templates extend each other in a circle: ${circle.join(' → ')}`,
         node.origin,
       );
-      continue;
+      return null;
     }
-    const template = await readTemplate(file, node.value, read, problems, () => node.origin);
-    if (template === null) continue;
-    const whole = await applyTemplates(template, [...chain, file], read, problems, place);
-    under = under === null ? whole : merge(under, whole, place);
+    let loaded = this.#loaded.get(file);
+    if (loaded === undefined) {
+      const template = await this.#read(file, node.value, node.origin);
+      loaded = template === null ? null : await this.apply(template, [...chain, file]);
+      this.#loaded.set(file, loaded);
+    }
+    return loaded;
   }
-  return under === null ? own : merge(under, own, place);
-}
 
-async function readTemplate(
-  file: string,
-  shown: string,
-  read: ReadFile,
-  problems: Problems,
-  origin: () => TreeNode['origin'],
-): Promise<TreeNode | null> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await read(file);
-  } catch (error) {
-    problems.add(
-      ['extends'],
-      `cannot read the template '${shown}' (${file}): ${readFailure(error)}`,
-      origin(),
-    );
-    return null;
+  async #read(file: string, shown: string, origin: Origin): Promise<TreeNode | null> {
+    let bytes: Uint8Array;
+    try {
+      bytes = await readRecipeFile(file, this.#roots);
+    } catch (error) {
+      this.#problems.add(
+        ['extends'],
+        `cannot read the template '${shown}' (${file}): ${readFailure(error)}`,
+        origin,
+      );
+      return null;
+    }
+    const text = decodeRecipe(bytes, file, this.#problems);
+    if (text === null) return null;
+    const tree = parseRecipe({ text, file, base: path.dirname(file) }, this.#problems);
+    if (tree !== null && tree.kind !== 'map') {
+      this.#problems.add([], 'a recipe is a map of keys', tree.origin);
+      return null;
+    }
+    return tree;
   }
-  const text = decodeRecipe(bytes, file, problems);
-  if (text === null) return null;
-  const tree = parseRecipe({ text, file, base: path.dirname(file) }, problems);
-  if (tree !== null && tree.kind !== 'map') {
-    problems.add([], 'a recipe is a map of keys', tree.origin);
-    return null;
-  }
-  return tree;
-}
-
-/** Why a file could not be read, in plain words. */
-export function readFailure(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'ENOENT') return 'there is no such file';
-  if (code === 'EISDIR') return 'it is a folder';
-  if (code === 'EACCES') return 'reading it is not permitted';
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,5 +1,4 @@
 export { changedKeys } from './compare.js';
-export type { ReadFile } from './extends.js';
 export { type JsonSchema, pathKeyword, recipeJsonSchema } from './json_schema.js';
 export {
   type ComposedRecipe,
@@ -11,5 +10,6 @@ export {
   type RecipeSource,
 } from './load.js';
 export type { Override } from './overrides.js';
+export { maxRecipeBytes } from './parse.js';
 export type { Environment } from './references.js';
 export { printRecipe, redact } from './secrets.js';

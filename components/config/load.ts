@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import type { z } from 'zod';
 import { canonicalJson, sha256 } from '../../shared/digest.js';
-import { applyTemplates, type ReadFile, readFailure } from './extends.js';
+import { applyTemplates } from './extends.js';
 import { type JsonSchema, pathsIn, recipeJsonSchema } from './json_schema.js';
 import { merge, placeOfRecipe } from './merge.js';
 import { applyOverrides, type Override } from './overrides.js';
 import { decodeRecipe, parseRecipe, treeOf } from './parse.js';
 import { Problems } from './problems.js';
+import { type Roots, readFailure, readRecipeFile, refuseOutsideRoots } from './read_file.js';
 import { type Environment, resolveEnvironment, resolveReferences } from './references.js';
 import { refuseSecrets } from './secrets.js';
 import { mapScalars, nodeAt, type Path, plain, scalars, type TreeNode } from './tree.js';
@@ -32,8 +32,11 @@ export interface ComposeOptions {
   run?: string;
   /** Laid under everything: defaults that refer to other keys, such as `output_dir: runs/${name}`. */
   defaults?: Readonly<Record<string, unknown>>;
-  /** How files are read; a worker gives one that stays within its storage roots. */
-  read?: ReadFile;
+  /**
+   * A worker's storage roots: templates are read there, and a recipe loaded whole names no path outside them. Default
+   * null: whatever this process's user may read.
+   */
+  roots?: Roots;
 }
 
 export interface LoadOptions<S extends z.ZodType> extends ComposeOptions {
@@ -84,6 +87,9 @@ export async function loadRecipe<S extends z.ZodType>(
     options.env ?? process.env,
     problems,
   );
+  if (options.roots != null)
+    await refuseOutsideRoots(value, tree, composition.jsonSchema, options.roots, problems);
+  problems.throwIfAny();
   const shown = structuredClone(value) as unknown;
   for (const { path: at, node } of scalars(tree)) {
     if (node.placeholder !== null) replaceAt(shown, at, node.placeholder);
@@ -120,8 +126,8 @@ async function compose(
   problems: Problems,
 ): Promise<Composition> {
   const cwd = path.resolve(options.cwd ?? '.');
-  const read = options.read ?? readFile;
-  const { tree, base, chain } = await readSource(source, cwd, options.base, read, problems);
+  const roots = options.roots ?? null;
+  const { tree, base, chain } = await readSource(source, cwd, options.base, roots, problems);
   problems.throwIfAny();
   if (tree?.kind !== 'map') {
     problems.add([], 'a recipe is a map of keys, such as `model:` and `data:`', tree?.origin ?? null);
@@ -129,7 +135,7 @@ async function compose(
   }
   const jsonSchema = recipeJsonSchema(options.schema);
   const place = placeOfRecipe(jsonSchema);
-  let whole = await applyTemplates(tree!, chain, read, problems, place);
+  let whole = await applyTemplates(tree!, chain, roots, problems, place);
   if (options.defaults !== undefined) whole = merge(treeOf(options.defaults, base, problems), whole, place);
   whole = applyOverrides(whole, options.overrides ?? [], cwd, problems, place);
   refuseSecrets(whole, problems);
@@ -141,7 +147,7 @@ async function readSource(
   source: RecipeSource,
   cwd: string,
   givenBase: string | undefined,
-  read: ReadFile,
+  roots: Roots,
   problems: Problems,
 ): Promise<{ tree: TreeNode | null; base: string; chain: string[] }> {
   if ('recipe' in source) {
@@ -156,7 +162,7 @@ async function readSource(
   const base = path.dirname(absolute);
   let bytes: Uint8Array;
   try {
-    bytes = await read(absolute);
+    bytes = await readRecipeFile(absolute, roots);
   } catch (error) {
     problems.add([], `cannot read the recipe '${source.file}': ${readFailure(error)}`, null);
     return { tree: null, base, chain: [] };

@@ -5,6 +5,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { digestFile, sha256 } from '../../shared/digest.js';
 import { ModelError } from '../../shared/errors.js';
+import { readableFolder, readablePath } from '../../shared/storage/index.js';
 import type { Model } from './family.js';
 import { converterVersion, convertGguf, type DequantizedDType } from './gguf/convert.js';
 import type { HubOptions } from './hub/client.js';
@@ -51,7 +52,7 @@ export function defaultCache(): string {
 
 /**
  * Resolves a folder, a .gguf file or a Hugging Face id, in this order. Throws ModelError when it is none of them, when
- * config or weights are wrong, and ServiceUnavailable when the hub is needed and cannot be reached.
+ * config or weights are wrong, StorageError outside the process's storage roots, and ServiceUnavailable when the hub is needed and cannot be reached.
  */
 export async function resolveModel(name: string, options: ResolveOptions = {}): Promise<ResolvedModel> {
   const cache = options.cache ?? defaultCache();
@@ -67,12 +68,12 @@ async function locate(
 ): Promise<{ folder: string; source: ModelSource }> {
   const local = await stat(name).catch(() => null);
   if (local?.isDirectory()) {
-    const folder = path.resolve(name);
+    const folder = await readableFolder(name, 'model');
     return { folder, source: { kind: 'folder', folder } };
   }
   if (name.endsWith('.gguf')) {
     if (!local?.isFile()) throw new ModelError(`${name}: no such file`);
-    return fromGguf(path.resolve(name), cache, options);
+    return fromGguf(await readablePath(name, 'model'), cache, options);
   }
   if (local !== null) throw new ModelError(`${name}: neither a model folder nor a .gguf file`);
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(name)?.[1];

@@ -10,6 +10,7 @@ import {
   type SafetensorsSource,
   writeSafetensors,
 } from '../../shared/safetensors.js';
+import { readableFolder } from '../../shared/storage/index.js';
 import { adapterParameters, type LinearModule } from './parameters.js';
 import type { PeftOptions } from './schema.js';
 
@@ -61,7 +62,8 @@ export interface Adapter {
 }
 
 /** Reads a folder and checks it against the model's linear modules, all problems at once. Throws ModelError. */
-export async function readAdapter(folder: string, linears: readonly LinearModule[]): Promise<Adapter> {
+export async function readAdapter(location: string, linears: readonly LinearModule[]): Promise<Adapter> {
+  const folder = await readableFolder(location, 'adapter');
   const config = await readConfig(path.join(folder, configFile));
   const file = path.resolve(folder, weightsFile);
   const header = await readSafetensorsHeader(file);

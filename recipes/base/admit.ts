@@ -1,7 +1,7 @@
 /** Before everything else: is the input a recipe, whose run is it, and is there anything left to do? */
 import path from 'node:path';
 import { claimRun, readRunDocument } from '../../components/checkpoint/index.js';
-import { type LoadedRecipe, loadRecipe } from '../../components/config/index.js';
+import { type LoadedRecipe, loadRecipe, maxRecipeBytes } from '../../components/config/index.js';
 import {
   type Admitted,
   type RunReference,
@@ -77,7 +77,7 @@ async function readInput(
     );
   }
   const base = info.roots?.[0] ?? process.cwd();
-  const options = { schema: recipeSchema, base, run: info.workflowId };
+  const options = { schema: recipeSchema, base, run: info.workflowId, roots: info.roots };
   const submission = submissionSchema.safeParse(input);
   if (submission.success) {
     const { recipe, fresh, pool } = submission.data;
@@ -102,6 +102,9 @@ async function readInput(
 
 async function readText(storage: Storage, key: string): Promise<string> {
   try {
+    const size = (await storage.size(key)) ?? 0;
+    if (size > maxRecipeBytes)
+      throw invalid(`${storage.uri}/${key} has ${size} bytes, and a recipe may have ${maxRecipeBytes}`);
     return (await storage.read(key)).toString('utf8');
   } catch (error) {
     if (error instanceof StorageError) throw invalid(`the recipe cannot be read: ${error.message}`);

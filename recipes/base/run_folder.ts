@@ -33,6 +33,8 @@ export async function openRun(run: RunReference): Promise<OpenRun> {
         `instead of ${run.recipeDigest.slice(0, 12)}): another run took the folder; give this one an output_dir of its own`,
     );
   }
-  const { value } = await loadRecipe({ recipe: stored.recipe }, { schema: recipeSchema, base: stored.base });
-  return { run, recipe: value, document: stored.recipe, storage, cache: resolveRoots(null).cache };
+  const { roots, cache } = resolveRoots(null);
+  const options = { schema: recipeSchema, base: stored.base, roots };
+  const { value } = await loadRecipe({ recipe: stored.recipe }, options);
+  return { run, recipe: value, document: stored.recipe, storage, cache };
 }

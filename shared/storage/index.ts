@@ -1,4 +1,5 @@
 /** Storage over folders and S3, and where a worker may use it. */
 export { type OpenStorageOptions, openStorage } from './open.js';
+export { readableFolder, readablePath } from './readable.js';
 export { canonicalUri, isS3, isWithin, resolveRoots, type StorageRoots } from './roots.js';
 export type { Storage, StoredObject } from './storage.js';

@@ -230,6 +230,29 @@ describe('templates', () => {
     expect(problem!.message).toContain('b.yaml → a.yaml → b.yaml');
   });
 
+  test.each([
+    ['/dev/zero', 'it is a device or a pipe, not a file'],
+    ['large.yaml', 'it has 1048577 bytes, and a recipe may have 1048576'],
+  ])('%s is refused before it is read', async (name, reason) => {
+    await write('large.yaml', Buffer.alloc((1 << 20) + 1, 'a'));
+    const [problem] = await problemsOf(load(`name: a\nextends: ${name}`));
+    expect(problem).toMatchObject({ key: 'extends', line: 2 });
+    expect(problem!.message).toContain(reason);
+  });
+
+  test('that name the next one twice each are read once each', async () => {
+    const depth = 40;
+    for (let level = 0; level < depth; level += 1)
+      await write(`twice${level}.yaml`, `extends: [twice${level + 1}.yaml, twice${level + 1}.yaml]`);
+    await write(`twice${depth}.yaml`, 'name: a\nseed: 3');
+    expect((await load('extends: twice0.yaml')).value).toMatchObject({ name: 'a', seed: 3 });
+  });
+
+  test('are limited in number', async () => {
+    const [problem] = await problemsOf(load(`extends: [${'chat.yaml, '.repeat(300)}]`));
+    expect(problem!.message).toContain('more than 256 templates are named');
+  });
+
   test('a problem within a template has the place in the template', async () => {
     const template = await write('faulty.yaml', 'name: t\nseeed: 4');
     const file = await write('user.yaml', 'extends: faulty.yaml');

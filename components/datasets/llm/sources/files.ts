@@ -1,8 +1,10 @@
 /** From a recipe's `path` to files, and from a file to its format. */
+import type { Stats } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import picomatch from 'picomatch';
 import { DataError } from '../../../../shared/errors.js';
+import { readablePath } from '../../../../shared/storage/index.js';
 
 export const fileFormats = ['json', 'jsonl', 'csv', 'tsv', 'parquet', 'text'] as const;
 export type FileFormat = (typeof fileFormats)[number];
@@ -24,15 +26,20 @@ const formatOfExtension: Record<string, FileFormat> = {
   '.md': 'text',
 };
 
-/** The files that paths, globs and folders name, in the order given and by name within a folder. Each is one of local storage. */
+/**
+ * Returns the files that paths, globs and folders name, in the order given and by name within a folder. Links within
+ * folders are passed over.
+ *
+ * @throws DataError for what is not there; StorageError outside the process's storage roots
+ */
 export async function resolveFiles(paths: string | readonly string[]): Promise<DataFile[]> {
   const files: DataFile[] = [];
   for (const given of typeof paths === 'string' ? [paths] : paths) {
     if (/^[a-z][a-z0-9+.-]*:\/\//i.test(given) && !given.startsWith('file://')) {
       throw new DataError(`${given}: data is read from local files; copy it to the worker and give its path`);
     }
-    const local = given.replace(/^file:\/\//, '');
-    const info = await stat(local).catch(() => null);
+    const local = await readablePath(given, 'path');
+    const info = await statOf(local);
     if (info?.isFile()) {
       files.push({ path: local, bytes: info.size });
     } else if (info?.isDirectory()) {
@@ -43,7 +50,8 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
     } else if (info === null && /[*?[{]/.test(local)) {
       const { base } = picomatch.scan(local);
       const matches = picomatch(local);
-      const found = await filesUnder(base || '.', (_, whole) => matches(whole)).catch(() => []);
+      const exists = (await statOf(base || '.')) !== null;
+      const found = exists ? await filesUnder(base || '.', (_, whole) => matches(whole)) : [];
       if (found.length === 0) throw new DataError(`${local}: no file matches this pattern`);
       files.push(...found);
     } else {
@@ -53,11 +61,32 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
   return files;
 }
 
+/** What is there; null where nothing is. */
+async function statOf(file: string): Promise<Stats | null> {
+  try {
+    return await stat(file);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw unreadable(file, error);
+  }
+}
+
+/** The error for a file or folder that is there and cannot be read; keeps what the system says. */
+function unreadable(file: string, cause: unknown): DataError {
+  return new DataError(
+    `${file}: cannot be read: ${(cause as Error).message}; let the worker's user read it`,
+    { cause },
+  );
+}
+
 async function filesUnder(
   folder: string,
   wanted: (name: string, whole: string) => boolean,
 ): Promise<DataFile[]> {
-  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch((error: unknown) => {
+    throw unreadable(folder, error);
+  });
   const found: DataFile[] = [];
   for (const entry of entries) {
     const whole = path.join(entry.parentPath, entry.name);
