@@ -15,7 +15,7 @@ at the top of the file.
 
 - \`--any.key=value\` on the command line replaces a key.
 - \`\${key}\` stands for another key of the recipe, \`\${env:X}\` and \`\${env:X:-default}\` for a variable of the worker's
-  environment. Credentials belong there; a recipe that holds one is refused.
+  environment that its \`TEMPER_RECIPE_ENV\` lists. A recipe that holds a credential is refused.
 - \`extends: base.yaml\` takes another file's keys where this one says nothing.
 - Relative paths start at the folder of the file they are written in.
 `;

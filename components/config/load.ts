@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { z } from 'zod';
 import { canonicalJson, sha256 } from '../../shared/digest.js';
+import { listedVariables } from './environment.js';
 import { applyTemplates } from './extends.js';
 import { type JsonSchema, pathsIn, recipeJsonSchema } from './json_schema.js';
 import { merge, placeOfRecipe } from './merge.js';
@@ -43,6 +44,8 @@ export interface LoadOptions<S extends z.ZodType> extends ComposeOptions {
   schema: S;
   /** Default: this process's. */
   env?: Environment;
+  /** Names (and patterns, `NAME_*`) of the variables that recipes may read. Default: what `TEMPER_RECIPE_ENV` lists. */
+  recipeEnvironment?: readonly string[];
 }
 
 /** A recipe whose templates, overrides and references are in place; the environment is not. */
@@ -60,6 +63,12 @@ export interface LoadedRecipe<T> extends ComposedRecipe {
   canonical: string;
   /** sha256 of `canonical`. */
   digest: string;
+}
+
+/** The environment, null where it is not judged, and what of it may be read. */
+interface Variables {
+  env: Environment | null;
+  listed: readonly string[];
 }
 
 interface Composition {
@@ -84,7 +93,7 @@ export async function loadRecipe<S extends z.ZodType>(
   const { value, tree, document } = validate(
     composition,
     options.schema,
-    options.env ?? process.env,
+    { env: options.env ?? process.env, listed: options.recipeEnvironment ?? listedVariables() },
     problems,
   );
   if (options.roots != null)
@@ -116,7 +125,7 @@ export async function composeRecipe(
 ): Promise<ComposedRecipe> {
   const problems = new Problems();
   const composition = await compose(source, options, problems);
-  const { document } = validate(composition, options.schema, null, problems);
+  const { document } = validate(composition, options.schema, { env: null, listed: [] }, problems);
   return { document, base: composition.base };
 }
 
@@ -172,19 +181,20 @@ async function readSource(
   return { tree, base, chain: [absolute] };
 }
 
-/** Validates, and makes paths absolute. With `env` null, what stands for the environment is not judged. */
+/** Validates, and makes paths absolute. Without an environment, what stands for it is not judged. */
 function validate(
   { tree: composed, base, jsonSchema }: Composition,
   schema: z.ZodType,
-  env: Environment | null,
+  variables: Variables,
   problems: Problems,
 ): { value: unknown; tree: TreeNode; document: Record<string, unknown> } {
-  let tree = resolveEnvironment(composed, env, problems);
+  const { env, listed } = variables;
+  let tree = resolveEnvironment(composed, env, listed, problems);
   let result = schema.safeParse(plain(tree, false));
   if (!result.success && env !== null) {
     // A variable such as `007` may have been read as a number where the schema wants text.
     const failed = new Set(result.error.issues.map((issue) => JSON.stringify(issue.path)));
-    const raw = resolveAsText(composed, tree, env, failed);
+    const raw = resolveAsText(composed, tree, variables, failed);
     const again = schema.safeParse(plain(raw, false));
     if (again.success || again.error.issues.length < result.error.issues.length) {
       tree = raw;
@@ -223,7 +233,7 @@ function validate(
 function resolveAsText(
   composed: TreeNode,
   resolved: TreeNode,
-  env: Environment,
+  { env, listed }: Variables,
   failed: ReadonlySet<string>,
 ): TreeNode {
   return mapScalars(resolved, (node, at) => {
@@ -232,7 +242,7 @@ function resolveAsText(
     const source = nodeAt(composed, at);
     const padded = source?.kind === 'scalar' ? { ...source, value: `${String(source.value)} ` } : node;
     // With a space behind it, the reference is no longer the whole value, and stays text.
-    const text = resolveEnvironment(padded, env, new Problems());
+    const text = resolveEnvironment(padded, env, listed, new Problems());
     return text.kind === 'scalar' ? { ...node, value: String(text.value).slice(0, -1) } : node;
   });
 }

@@ -1,8 +1,9 @@
 /**
- * `${a.b}` stands for another value of the recipe, `${run}` for the id of the run, `${env:X}` and `${env:X:-default}` for the worker's environment;
- * `$${` is a literal `${`. A reference that is the whole value keeps its type, and may stand for a map or a list.
+ * `${a.b}` stands for another value of the recipe, `${run}` for the id of the run, `${env:X}` and `${env:X:-default}` for those
+ * variables of the worker's environment that its operator lists; `$${` is a literal `${`. A reference that is the whole value keeps its type, and may stand for a map or a list.
  */
 import { parseDocument } from 'yaml';
+import { variableProblem } from './environment.js';
 import { maxRecipeBytes } from './parse.js';
 import type { Problems } from './problems.js';
 import { didYouMean } from './suggest.js';
@@ -117,8 +118,15 @@ class ReferenceResolver {
 /**
  * Replaces references to the environment. A value that is one reference takes its type as YAML would read it (`8` is
  * a number). With `env` null they stay as they stand.
+ *
+ * @param listed the variables that may be read (`listedVariables`)
  */
-export function resolveEnvironment(root: TreeNode, env: Environment | null, problems: Problems): TreeNode {
+export function resolveEnvironment(
+  root: TreeNode,
+  env: Environment | null,
+  listed: readonly string[],
+  problems: Problems,
+): TreeNode {
   return mapScalars(root, (node, path) => {
     if (typeof node.value !== 'string' || !node.value.includes('${')) return node;
     const placeholder = node.value;
@@ -138,6 +146,11 @@ export function resolveEnvironment(root: TreeNode, env: Environment | null, prob
       }
       if (env === null) return written;
       const [, name, fallback] = parsed;
+      const refusal = variableProblem(name!, listed);
+      if (refusal !== null) {
+        problems.add(path, refusal, node.origin);
+        return written;
+      }
       // As in a shell, `:-` also replaces an empty value.
       const set = env[name!];
       const value = fallback === undefined ? set : set || fallback;

@@ -40,8 +40,8 @@ export function refuseSecrets(root: TreeNode, problems: Problems): void {
     const key = String(path.findLast((step) => typeof step === 'string') ?? '');
     const form = secretForm(key, node.value);
     if (form === null) continue;
-    const variable = key.toUpperCase().replace(/[^A-Z0-9]/g, '_') || 'SECRET';
-    const remedy = `keep it in the worker's environment and write \${env:${variable}}`;
+    const remedy =
+      "keep it in the worker's environment, where the tools that need it look for it (HF_TOKEN, AWS_…)";
     problems.add(path, `this is ${form}, and a recipe is stored and shown; ${remedy}`, node.origin);
   }
 }

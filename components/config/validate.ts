@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { type JsonSchema, knownKeys } from './json_schema.js';
 import type { Problems } from './problems.js';
 import { didYouMean, suggestion } from './suggest.js';
-import { nodeAt, originAt, type Path, type TreeNode } from './tree.js';
+import { nodeAt, originAt, type Path, scalars, type TreeNode } from './tree.js';
 
 type Issue = z.core.$ZodIssue;
 
@@ -44,11 +44,22 @@ export function reportIssues(issues: readonly Issue[], context: ValidationContex
       );
     } else {
       const shown = fromEnvironment
-        ? `${message(issue, undefined)} (the value comes from the environment)`
-        : message(issue, node);
+        ? `${hideValues(message(issue, undefined), issue, context.root)} (the value comes from the environment)`
+        : hideValues(message(issue, node), issue, context.root);
       context.problems.add(path, shown, originAt(context.root, path, 'value'));
     }
   }
+}
+
+/** Puts `${env:X}` for its value in a message that a schema made of the values it was given. */
+function hideValues(text: string, issue: Issue, root: TreeNode): string {
+  if (issue.code !== 'custom') return text;
+  let hidden = text;
+  for (const { node } of scalars(root)) {
+    const value = String(node.value);
+    if (node.placeholder !== null && value !== '') hidden = hidden.replaceAll(value, () => node.placeholder!);
+  }
+  return hidden;
 }
 
 /** Of a union's members, the one the author most likely meant: it failed deepest, and then in the fewest places. */

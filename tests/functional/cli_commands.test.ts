@@ -75,7 +75,10 @@ test.each([
 
 test('validate prints the whole recipe, with what comes from the environment as it was written', async () => {
   const file = recipe('good.yaml', `name: good\nmodel: {name: "\${env:TINY}"}\n${mock}`);
-  const { code, stdout } = await temper(['validate', file, '--training.num_epochs=7'], { TINY: './model' });
+  const { code, stdout } = await temper(['validate', file, '--training.num_epochs=7'], {
+    TINY: './model',
+    TEMPER_RECIPE_ENV: 'TINY',
+  });
   expect(code).toBe(0);
   expect(stdout).toContain('name: ${env:TINY}');
   expect(stdout).toContain('num_epochs: 7');

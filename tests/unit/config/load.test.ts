@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
+import { listedVariables } from '../../../components/config/environment.js';
 import {
   composeRecipe,
   type LoadOptions,
@@ -37,7 +38,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 const load = (text: string, options: Partial<LoadOptions<typeof schema>> = {}) =>
-  loadRecipe({ text }, { schema, env: {}, cwd: folder, ...options });
+  loadRecipe({ text }, { schema, env: {}, recipeEnvironment: ['N', 'S', 'C', 'P'], cwd: folder, ...options });
 
 async function problemsOf(promise: Promise<unknown>): Promise<readonly RecipeProblem[]> {
   const error = await promise.then(
@@ -323,8 +324,56 @@ describe('environment', () => {
     expect((await load('name: ${env:N}', { env: { N: '007' } })).value.name).toBe('007');
   });
 
+  test.each(['MY_SECRET', 'HOME', 'N_TOKEN'])('%s is refused where nobody lists it', async (name) => {
+    const [problem] = await problemsOf(
+      load(`name: a-\${env:${name}:-b}`, { env: { [name]: 'hidden' }, recipeEnvironment: ['N'] }),
+    );
+    expect(problem).toMatchObject({ key: 'name', line: 1 });
+    expect(problem!.message).toContain(`the environment variable ${name} is not listed for recipes`);
+    expect(problem!.message).toContain(`TEMPER_RECIPE_ENV=${name}`);
+    expect(problem!.message).not.toContain('hidden');
+  });
+
+  test('patterns list variables, but none that is called like a credential', async () => {
+    const env = { RUN_NAME: 'r', RUN_TOKEN: 'hidden' };
+    const value = (text: string, ...recipeEnvironment: string[]) => load(text, { env, recipeEnvironment });
+    expect((await value('name: ${env:RUN_NAME}', 'RUN_*')).value.name).toBe('r');
+    const [problem] = await problemsOf(value('name: ${env:RUN_TOKEN}', 'RUN_*'));
+    expect(problem!.message).toContain('is called like a credential');
+    expect((await value('name: ${env:RUN_TOKEN}', 'RUN_*', 'RUN_TOKEN')).value.name).toBe('hidden');
+  });
+
+  test('TEMPER_RECIPE_ENV of the process is the list unless another is given', async () => {
+    const before = process.env.TEMPER_RECIPE_ENV;
+    process.env.TEMPER_RECIPE_ENV = 'A, B_*,';
+    try {
+      expect(listedVariables()).toEqual(['A', 'B_*']);
+      const loaded = await loadRecipe(
+        { text: 'name: ${env:A}${env:B_C}' },
+        { schema, env: { A: 'x', B_C: 'y' } },
+      );
+      expect(loaded.value.name).toBe('xy');
+    } finally {
+      if (before === undefined) delete process.env.TEMPER_RECIPE_ENV;
+      else process.env.TEMPER_RECIPE_ENV = before;
+    }
+  });
+
+  test('values stay out of messages that a schema makes of them', async () => {
+    const custom = z.looseObject({ name: z.string() }).superRefine(({ name }, context) => {
+      context.addIssue({ code: 'custom', path: ['other'], message: `there is no '${name}'` });
+      context.addIssue({ code: 'custom', path: ['name'], message: `'${name}' is not here` });
+    });
+    const error = await loadRecipe(
+      { text: 'name: ${env:N}\nother: 1' },
+      { schema: custom, env: { N: 'hidden' }, recipeEnvironment: ['N'] },
+    ).catch((reason: Error) => reason);
+    expect(String(error)).toContain("there is no '${env:N}'");
+    expect(String(error)).not.toContain('hidden');
+  });
+
   test('a missing variable is named', async () => {
-    const [problem] = await problemsOf(load('name: ${env:NOT_THERE}'));
+    const [problem] = await problemsOf(load('name: ${env:NOT_THERE}', { recipeEnvironment: ['NOT_THERE'] }));
     expect(problem).toMatchObject({ key: 'name', line: 1 });
     expect(problem!.message).toContain('NOT_THERE');
   });

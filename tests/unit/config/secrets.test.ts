@@ -3,7 +3,8 @@ import { changedKeys, loadRecipe, printRecipe, recipeJsonSchema } from '../../..
 import { editDistance, suggestion } from '../../../components/config/suggest.js';
 
 const anything = z.record(z.string(), z.unknown());
-const load = (text: string) => loadRecipe({ text }, { schema: anything, env: { X: 'v' } });
+const load = (text: string) =>
+  loadRecipe({ text }, { schema: anything, env: { X: 'v' }, recipeEnvironment: ['X'] });
 
 describe('secrets', () => {
   test.each([

@@ -1,0 +1,25 @@
+/** The variables of a process's environment that a recipe may name: those that its operator lists, and no others. */
+import type { Environment } from './references.js';
+
+/** Names of credentials: no pattern stands for them. */
+const secretName = /TOKEN|KEY|SECRET|PASSW|CREDENTIAL/i;
+
+/** What the examples name; the quickstart sets it to the model that it has fetched. */
+const exampleVariable = 'TEMPER_QUICKSTART_MODEL';
+
+/** Returns the entries of `TEMPER_RECIPE_ENV`: names separated by commas, of which one that ends in `*` stands for all that begin so. */
+export function listedVariables(env: Environment = process.env): string[] {
+  return (env.TEMPER_RECIPE_ENV ?? '').split(',').flatMap((name) => name.trim() || []);
+}
+
+/** Returns why a recipe may not read a variable; null where it may. */
+export function variableProblem(name: string, listed: readonly string[]): string | null {
+  if (listed.includes(name) || name === exampleVariable) return null;
+  const matching = listed.some(
+    (entry) => entry.length > 1 && entry.endsWith('*') && name.startsWith(entry.slice(0, -1)),
+  );
+  const remedy = `set TEMPER_RECIPE_ENV=${name} where the worker runs, unless it is a secret: whoever writes a recipe can read it`;
+  if (!matching) return `the environment variable ${name} is not listed for recipes; ${remedy}`;
+  if (!secretName.test(name)) return null;
+  return `the environment variable ${name} is called like a credential, and no pattern lists those for recipes; ${remedy}`;
+}
