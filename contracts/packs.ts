@@ -6,7 +6,6 @@ import { sha256Schema, version } from './version.js';
 export const packShardSchema = z.strictObject({
   file: z.string(),
   bytes: z.int(),
-  sha256: sha256Schema,
   /** Number of the shard's first pack, and how many it has. */
   firstPack: z.int().min(0),
   packs: z.int().min(1),

@@ -2,19 +2,21 @@
  * Packs on disk. A shard is a row of records of one size, little-endian int32, so that pack n is found by arithmetic and
  * a shard can be memory-mapped:
  *
- *     tokens, documents, supervised, 0      header
+ *     tokens, documents, supervised, crc32  header; the checksum is of the rest of the record
  *     ids      [S]
  *     labels   [S]                          aligned with ids, −100 where not trained on
  *     starts   [⌈S/32⌉]                     bit t: a document starts at token t
  */
-import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
+import { crc32 } from 'node:zlib';
 import type { PackIndex } from '../../../contracts/index.js';
 import { DataError } from '../../../shared/errors.js';
 import type { Pack } from './packing.js';
 
 const headerWords = 4;
+/** Place of the checksum within the header. */
+const checksumWord = 3;
 const shardBytes = 64 << 20;
 
 /** int32 words of one pack's record. */
@@ -27,11 +29,19 @@ export function encodePack(pack: Pack, size: number): Int32Array {
   record.set(pack.labels, headerWords + size);
   const starts = headerWords + 2 * size;
   for (const start of pack.starts) record[starts + (start >> 5)]! |= 1 << (start & 31);
+  record[checksumWord] = checksum(record);
   return record;
 }
 
-/** The inverse of `encodePack`; `place` names the record in errors. */
+function checksum(record: Int32Array): number {
+  const bytes = new Uint8Array(record.buffer, record.byteOffset, record.byteLength);
+  return crc32(bytes.subarray((checksumWord + 1) * 4), crc32(bytes.subarray(0, checksumWord * 4))) | 0;
+}
+
+/** Returns the pack of a record. Throws DataError naming `place` where a bit of it has changed. */
 export function decodePack(record: Int32Array, size: number, place: string): Pack {
+  const damaged = () => new DataError(`${place} is damaged: delete the folder and prepare the data again`);
+  if (record[checksumWord] !== checksum(record)) throw damaged();
   const [tokens, documents, supervised] = record as unknown as [number, number, number];
   const ids = record.subarray(headerWords, headerWords + size);
   const labels = record.subarray(headerWords + size, headerWords + 2 * size);
@@ -49,7 +59,7 @@ export function decodePack(record: Int32Array, size: number, place: string): Pac
     starts[0] !== 0 ||
     starts.at(-1)! >= tokens
   ) {
-    throw new DataError(`${place} is damaged: delete the folder and prepare the data again`);
+    throw damaged();
   }
   return { ids, labels, starts, tokens, supervised };
 }
@@ -63,7 +73,6 @@ export class ShardWriter {
   readonly tokens: number[] = [];
   private readonly packsPerShard: number;
   private file: FileHandle | null = null;
-  private hash = createHash('sha256');
   private buffered: Uint8Array[] = [];
   private bufferedBytes = 0;
 
@@ -79,7 +88,6 @@ export class ShardWriter {
     const shard = this.shards.at(-1)!;
     const record = encodePack(pack, this.size);
     const bytes = new Uint8Array(record.buffer);
-    this.hash.update(bytes);
     this.buffered.push(bytes);
     this.bufferedBytes += bytes.length;
     shard.bytes += bytes.length;
@@ -94,7 +102,6 @@ export class ShardWriter {
     await this.flush();
     await this.file.sync();
     await this.file.close();
-    this.shards.at(-1)!.sha256 = this.hash.digest('hex');
     this.file = null;
   }
 
@@ -102,8 +109,7 @@ export class ShardWriter {
     await this.close();
     const file = `shard-${String(this.shards.length).padStart(5, '0')}.packs`;
     this.file = await open(path.join(this.folder, file), 'w');
-    this.hash = createHash('sha256');
-    this.shards.push({ file, bytes: 0, sha256: '', firstPack: this.tokens.length, packs: 0 });
+    this.shards.push({ file, bytes: 0, firstPack: this.tokens.length, packs: 0 });
   }
 
   private async flush(): Promise<void> {

@@ -17,7 +17,7 @@ import { type ChunkTask, tokeniseAll } from './tokenise_pool.js';
 import type { TokenizerSource } from './tokenizer.js';
 
 /** Raised when the same input would give other packs: old ones are then not found, and made anew. */
-const formatVersion = 1;
+const formatVersion = 2;
 
 export interface PrepareProgress {
   /** From 0 to 1. */

@@ -2,8 +2,8 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type PackIndex, packIndexSchema } from '../../../contracts/index.js';
-import { sha256 } from '../../../shared/digest.js';
-import { DataError } from '../../../shared/errors.js';
+import { DataError, TemperError } from '../../../shared/errors.js';
+import { ignored } from './document.js';
 import { decodePack, recordWords } from './pack_file.js';
 import type { Pack } from './packing.js';
 
@@ -81,6 +81,9 @@ export class PackReader {
       const issue = parsed.error.issues[0]!;
       throw new DataError(`${name}: ${issue.path.join('.')}: ${issue.message}`);
     }
+    const problem = indexProblem(parsed.data);
+    if (problem !== null)
+      throw new DataError(`${name}: ${problem}: delete the folder and prepare the data again`);
     return new PackReader(parsed.data, folder);
   }
 
@@ -98,7 +101,11 @@ export class PackReader {
     return numbers.reduce((sum, number) => sum + (this.index.tokens[number] ?? 0), 0);
   }
 
-  /** The packs of these numbers, in this order. */
+  /**
+   * Returns the packs of these numbers, in this order, each verified by its checksum.
+   *
+   * @throws DataError naming file and pack where either is damaged or missing
+   */
   read(numbers: readonly number[]): Promise<NumberedPack[]> {
     return Promise.all(numbers.map((number) => this.readOne(number)));
   }
@@ -110,30 +117,74 @@ export class PackReader {
     );
     if (shard === undefined)
       throw new RangeError(`there is no pack ${number}: the index has ${this.index.packs}`);
-    const bytes = recordWords(size) * 4;
+    const bytes = recordBytes(size);
     const start = (number - shard.firstPack) * bytes;
     const place = `pack ${number} in ${this.folder.uri}/${shard.file}`;
-    const buffer = await this.folder.readRange(shard.file, start, start + bytes);
+    const buffer = await this.folder.readRange(shard.file, start, start + bytes).catch((error: unknown) => {
+      throw unreadableShard(`${this.folder.uri}/${shard.file}`, error);
+    });
     if (buffer.length !== bytes)
       throw new DataError(`${place} is cut short: delete the folder and prepare the data again`);
     const aligned = new Int32Array(bytes / 4);
     new Uint8Array(aligned.buffer).set(buffer);
-    return { ...decodePack(aligned, size, place), number };
+    const pack = decodePack(aligned, size, place);
+    this.check(pack, number, place);
+    return { ...pack, number };
   }
 
-  /** Reads every shard and compares its length and sha256 with the index. Throws DataError naming the first that differs. */
-  async verify(): Promise<void> {
-    for (const shard of this.index.shards) {
-      const data = await this.folder.read(shard.file);
-      if (data.length !== shard.bytes || sha256(data) !== shard.sha256) {
-        throw new DataError(
-          `${this.folder.uri}/${shard.file} is not what its index says: delete the folder and prepare again`,
-        );
-      }
-    }
+  /** Compares a pack with what the index says of it. Throws DataError. */
+  private check(pack: Pack, number: number, place: string): void {
+    const { supervised, tokens, vocabularySize } = this.index;
+    if (pack.supervised !== supervised[number] || pack.tokens !== tokens[number])
+      throw new DataError(
+        `${place} is not what index.json says: delete the folder and prepare the data again`,
+      );
+    const limit = vocabularySize ?? 0x7fff_ffff;
+    const foreign = foreignId(pack, limit);
+    if (foreign === null) return;
+    throw new DataError(
+      `${place} has the id ${foreign}, and the vocabulary has ${limit} entries: delete the folder and prepare the data again`,
+    );
   }
 
   async close(): Promise<void> {
     if (this.folder instanceof LocalPackFolder) await this.folder.close();
   }
+}
+
+const recordBytes = (size: number): number => recordWords(size) * 4;
+
+/** Returns the first id or label outside [0, limit); null where all lie within. Each step's packs pass through here. */
+function foreignId({ ids, labels }: Pack, limit: number): number | null {
+  for (let token = 0; token < ids.length; token += 1) {
+    const id = ids[token]!;
+    if (id < 0 || id >= limit) return id;
+    const label = labels[token]!;
+    if (label !== ignored && (label < 0 || label >= limit)) return label;
+  }
+  return null;
+}
+
+/** Returns what of an index contradicts itself; null where nothing does. */
+function indexProblem({ packs, packedSequenceSize, shards, supervised, tokens }: PackIndex): string | null {
+  let next = 0;
+  for (const { file, firstPack, packs: count, bytes } of shards) {
+    if (firstPack !== next || bytes !== count * recordBytes(packedSequenceSize))
+      return `shards: ${file} cannot have ${bytes} bytes and the packs from ${firstPack} to ${firstPack + count - 1}`;
+    if (path.basename(file) !== file) return `shards: ${JSON.stringify(file)} is no file of this folder`;
+    next += count;
+  }
+  if (next !== packs) return `shards: they have ${next} packs, and 'packs' is ${packs}`;
+  if (supervised.length !== packs || tokens.length !== packs)
+    return `supervised, tokens: not one entry for each of ${packs} packs`;
+  return null;
+}
+
+/** Names the shard and keeps what the system says. */
+function unreadableShard(file: string, cause: unknown): Error {
+  if (cause instanceof TemperError) return cause;
+  const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+  const reason = missing ? 'is missing' : `cannot be read: ${(cause as Error).message}`;
+  const remedy = missing ? 'delete the folder and prepare the data again' : 'see to the disk, and run again';
+  return new DataError(`${file} ${reason}: ${remedy}`, { cause });
 }

@@ -10,6 +10,7 @@ import {
   prepareData,
   validationSets,
 } from '../../../components/datasets/llm/index.js';
+import { DataError } from '../../../shared/errors.js';
 import './support/repeated_dataset.js';
 
 const support = path.resolve('dist/tests/unit/datasets/support/byte_tokenizer.js');
@@ -73,8 +74,67 @@ describe('pretokenized', () => {
     expect([...pack!.ids.subarray(0, 6)]).toEqual([1, 2, 3, 4, 5, 0]);
     expect([...pack!.labels.subarray(0, 6)]).toEqual([-100, 2, 3, 4, 5, -100]);
     expect(index).toMatchObject({ packs: 1, supervised: [3], tokens: [5] });
-    await reader.verify();
     await reader.close();
+  });
+});
+
+describe('packs that were damaged', () => {
+  const prepared = async () => {
+    const { folder: packs, index } = await prepare({ dataset_type: 'mock', documents: 200 });
+    return { packs, index, shard: path.join(packs, index.shards[0]!.file) };
+  };
+  const readPack = async (packs: string, number: number) => {
+    const reader = await PackReader.open(packs);
+    try {
+      return await reader.read([0, number]);
+    } finally {
+      await reader.close();
+    }
+  };
+
+  test('by a single bit anywhere in a record are named, and so is the pack', async () => {
+    const { packs, index, shard } = await prepared();
+    const sound = await readFile(shard);
+    const record = index.shards[0]!.bytes / index.shards[0]!.packs;
+    for (let at = 0; at < record; at += 1) {
+      const damaged = Buffer.from(sound);
+      damaged[3 * record + at]! ^= 1 << (at % 8);
+      await writeFile(shard, damaged);
+      await expect(readPack(packs, 3)).rejects.toThrow(`pack 3 in ${shard} is damaged`);
+    }
+    await writeFile(shard, sound);
+    expect(await readPack(packs, 3)).toHaveLength(2);
+  });
+
+  test('by the loss of a shard name the file', async () => {
+    const { packs, shard } = await prepared();
+    await rm(shard);
+    const failure = await readPack(packs, 1).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(DataError);
+    expect((failure as Error).message).toContain(`${shard} is missing`);
+  });
+
+  test.each([
+    ['a shard of packs that are not there', { packs: 5000 }, 'shards'],
+    ['a pack that is in no shard', { firstPack: 7 }, 'shards'],
+  ])('by an index that names %s are refused when they are opened', async (_, change, key) => {
+    const { packs, index } = await prepared();
+    const changed = { ...index, shards: [{ ...index.shards[0]!, ...change }] };
+    await writeFile(path.join(packs, 'index.json'), JSON.stringify(changed));
+    await expect(PackReader.open(packs)).rejects.toThrow(`${packs}/index.json: ${key}`);
+  });
+
+  test('by an index that counts other tokens are named with their pack', async () => {
+    const { packs, index } = await prepared();
+    const supervised = index.supervised.with(3, index.supervised[3]! - 1);
+    await writeFile(path.join(packs, 'index.json'), JSON.stringify({ ...index, supervised }));
+    await expect(readPack(packs, 3)).rejects.toThrow('pack 3 in');
+  });
+
+  test('so that an id lies outside the vocabulary are named with their pack', async () => {
+    const { packs, index } = await prepared();
+    await writeFile(path.join(packs, 'index.json'), JSON.stringify({ ...index, vocabularySize: 2 }));
+    await expect(readPack(packs, 1)).rejects.toThrow(/pack [01] in .* has the id \d+, .* vocabulary has 2/);
   });
 });
 
