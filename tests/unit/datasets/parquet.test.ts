@@ -1,10 +1,16 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { parquetMetadata } from 'hyparquet';
 import { dataSchema, type SingleDataset } from '../../../components/datasets/llm/index.js';
 import { chunksOf, planSource } from '../../../components/datasets/llm/plan_chunks.js';
 import { renderDocument } from '../../../components/datasets/llm/preview.js';
+import { footerProblem } from '../../../components/datasets/llm/sources/parquet_footer.js';
 import { tokeniseChunk } from '../../../components/datasets/llm/tokenise.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
 import { byteTokenizer } from './support/byte_tokenizer.js';
 
 const golden = (name: string): string => path.resolve('tests/unit/datasets/goldens', name);
@@ -62,4 +68,63 @@ test('a file that is cut short is named', async () => {
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+describe('a damaged file', () => {
+  const folder = temporaryFolder();
+  /** Reads a file's rows in a process of its own, which an unhandled rejection ends. */
+  const read = async (bytes: Buffer) => {
+    const file = path.join(folder, 'damaged.parquet');
+    await writeFile(file, bytes);
+    const index = pathToFileURL(path.resolve('dist/components/datasets/llm/index.js')).href;
+    const script = `
+      import { readFileRows } from '${index}';
+      try {
+        for await (const row of readFileRows('${file}', 'line')) void row;
+      } catch (error) {
+        console.log(error.name + ': ' + error.message);
+      }`;
+    const run = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+    return run.then(
+      ({ stdout }) => stdout,
+      ({ stderr }: { stderr: string }) => `ended with ${stderr}`,
+    );
+  };
+  const whole = () => readFile(golden('rows_zstd.parquet'));
+
+  test('of several broken columns is one typed error, and ends no process', async () => {
+    const bytes = await whole();
+    bytes.fill(0xff, 4, 600);
+    const schema = bytes.lastIndexOf('schema');
+    const column = bytes.indexOf('input_ids', bytes.indexOf('input_ids', schema) + 1);
+    bytes.write('input_idz', column);
+    expect(await read(bytes)).toMatch(
+      /^DataError: .*damaged\.parquet: cannot be read as Parquet: row group 1: its columns are not those of the schema/,
+    );
+  });
+
+  test('whose pages are broken names file and rows', async () => {
+    const bytes = await whole();
+    bytes.fill(0xff, 4, 600);
+    expect(await read(bytes)).toMatch(
+      /^DataError: .*damaged\.parquet: rows 1 to 3: cannot be read as Parquet/,
+    );
+  });
+
+  test.each([
+    [36_000_000_000_000_000n, 'row group 1: 36000000000000000 rows'],
+    [-5n, 'row group 1: -5 rows'],
+    [1000n, 'row group 1: column question: 3 values in 1000 rows'],
+  ])('that claims %d rows is refused before anything is read', async (rows, message) => {
+    const metadata = parquetMetadata(new Uint8Array(await whole()).buffer);
+    metadata.row_groups[0]!.num_rows = rows;
+    expect(footerProblem(metadata, (await whole()).length)).toContain(message);
+  });
+
+  test('whose columns lie outside it is refused', async () => {
+    const bytes = await whole();
+    const metadata = parquetMetadata(new Uint8Array(bytes).buffer);
+    expect(footerProblem(metadata, bytes.length)).toBeNull();
+    expect(footerProblem(metadata, 300)).toMatch(/column .*: it lies at bytes \d+ to \d+ of 300/);
+  });
 });

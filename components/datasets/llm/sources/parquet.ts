@@ -1,7 +1,9 @@
 /** Parquet through hyparquet, loaded when the first such file is met. */
 import { open } from 'node:fs/promises';
+import type { Compressors, FileMetaData } from 'hyparquet';
 import { DataError } from '../../../../shared/errors.js';
-import type { Chunk, Row } from './chunk.js';
+import { type Chunk, maxRowBytes, type Row } from './chunk.js';
+import { footerProblem } from './parquet_footer.js';
 
 /** Rows of one chunk: a row group is cut into parts of this many. */
 const chunkRows = 20_000;
@@ -9,6 +11,17 @@ const chunkRows = 20_000;
 interface OpenParquet {
   file: { byteLength: number; slice(start: number, end?: number): Promise<ArrayBuffer> };
   close(): Promise<void>;
+}
+
+/** Returns the footer, its claims compared with the file. Throws DataError. */
+async function readFooter(file: string, opened: OpenParquet): Promise<FileMetaData> {
+  const { parquetMetadataAsync } = await import('hyparquet');
+  const metadata = await parquetMetadataAsync(opened.file).catch((error: unknown) => {
+    throw failure(file, error);
+  });
+  const problem = footerProblem(metadata, opened.file.byteLength);
+  if (problem !== null) throw failure(file, problem);
+  return metadata;
 }
 
 async function openParquet(file: string): Promise<OpenParquet> {
@@ -27,19 +40,30 @@ async function openParquet(file: string): Promise<OpenParquet> {
   };
 }
 
-const failure = (file: string, error: unknown): DataError =>
+const failure = (place: string, error: unknown): DataError =>
   new DataError(
-    `${file}: cannot be read as Parquet: ${error instanceof Error ? error.message : String(error)}`,
+    `${place}: cannot be read as Parquet: ${error instanceof Error ? error.message : String(error)}; write the file again`,
     { cause: error },
   );
 
+/** The codecs, none of which sets aside more for a page than a row may have: its length stands in the file. */
+async function boundedCompressors(): Promise<Compressors> {
+  const { compressors } = await import('hyparquet-compressors');
+  return Object.fromEntries(
+    Object.entries(compressors as Compressors).map(([codec, decompress]) => [
+      codec,
+      (input: Uint8Array, length: number) => {
+        if (!(length >= 0 && length <= maxRowBytes)) throw new Error(`a page of ${length} bytes`);
+        return decompress!(input, length);
+      },
+    ]),
+  );
+}
+
 export async function* splitParquet(file: string, firstRow: number): AsyncGenerator<Chunk> {
-  const { parquetMetadataAsync } = await import('hyparquet');
   const opened = await openParquet(file);
   try {
-    const metadata = await parquetMetadataAsync(opened.file).catch((error: unknown) => {
-      throw failure(file, error);
-    });
+    const metadata = await readFooter(file, opened);
     let row = 0;
     for (const group of metadata.row_groups) {
       const groupEnd = row + Number(group.num_rows);
@@ -67,15 +91,14 @@ export async function* splitParquet(file: string, firstRow: number): AsyncGenera
 /** Rows [start, end) of the file, 64-bit integers as numbers. */
 export async function readParquetRows(chunk: Chunk): Promise<Row[]> {
   const file = chunk.file!;
-  const [{ parquetReadObjects }, { compressors }] = await Promise.all([
-    import('hyparquet'),
-    import('hyparquet-compressors'),
-  ]);
+  const { parquetReadObjects } = await import('hyparquet');
   const opened = await openParquet(file);
   try {
+    const metadata = await readFooter(file, opened);
     const values = await parquetReadObjects({
       file: opened.file,
-      compressors,
+      metadata,
+      compressors: await boundedCompressors(),
       rowStart: chunk.start,
       rowEnd: chunk.end,
     });
@@ -87,7 +110,8 @@ export async function readParquetRows(chunk: Chunk): Promise<Row[]> {
       ends: true,
     }));
   } catch (error) {
-    throw failure(file, error);
+    if (error instanceof DataError) throw error;
+    throw failure(`${file}: rows ${chunk.start + 1} to ${chunk.end}`, error);
   } finally {
     await opened.close();
   }
