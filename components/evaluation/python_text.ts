@@ -3,14 +3,19 @@
 /** What `str.isspace` is true of, and `\s` matches. */
 const space = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const leading = new RegExp(`^[${space}]+`);
-const trailing = new RegExp(`[${space}]+$`);
+const oneSpace = new RegExp(`[${space}]`);
 const runs = new RegExp(`[${space}]+`);
 
 /** `str.strip()` */
-export const strip = (text: string): string => text.replace(leading, '').replace(trailing, '');
+export const strip = (text: string): string => rstrip(text).replace(leading, '');
 
 /** `str.rstrip()` */
-export const rstrip = (text: string): string => text.replace(trailing, '');
+export function rstrip(text: string): string {
+  // A regular expression that ends with $ would try each run of spaces from each of its places.
+  let end = text.length;
+  while (end > 0 && oneSpace.test(text[end - 1]!)) end -= 1;
+  return text.slice(0, end);
+}
 
 /** `str.split()` */
 export const split = (text: string): string[] => text.split(runs).filter((word) => word !== '');

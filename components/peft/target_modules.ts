@@ -1,11 +1,15 @@
 /** Which linear modules an adapter goes to. */
-import picomatch from 'picomatch';
 import { ModelError } from '../../shared/errors.js';
+import { compileGlob } from '../../shared/patterns/glob.js';
+import { compileRegex } from '../../shared/patterns/regex.js';
+
+const key = 'peft.target_modules';
 
 /**
  * The modules of `modules` (paths such as `model.layers.0.self_attn.q_proj`) that `targets` name, in their order. As in
  * peft, a name matches the end of a path at a dot, `/…/` is a regular expression for the whole path and `all-linear`
- * takes all of them; globs match like names. Throws ModelError naming each target that matches nothing.
+ * takes all of them; globs match like names. Throws ModelError naming each target that matches nothing, UsageError for
+ * patterns that are not understood.
  */
 export function matchTargetModules(
   targets: string | readonly string[],
@@ -27,22 +31,10 @@ function matcher(target: string): (module: string) => boolean {
   if (target.toLowerCase() === 'all-linear') return () => true;
   const regex = /^\/(.*)\/$/s.exec(target);
   if (regex !== null) {
-    const whole = compile(regex[1]!, target);
-    return (module) => whole.test(module);
+    return compileRegex(regex[1]!, key);
   }
-  const glob = picomatch(target, { dot: true });
+  const glob = compileGlob(target, key, { dot: true });
   return (module) => suffixes(module).some((suffix) => glob(suffix));
-}
-
-function compile(source: string, target: string): RegExp {
-  try {
-    return new RegExp(`^(?:${source})$`, 'u');
-  } catch (cause) {
-    throw new ModelError(
-      `peft.target_modules: ${target} is not a regular expression: ${(cause as Error).message}`,
-      { cause },
-    );
-  }
 }
 
 /** `a.b.c` → `a.b.c`, `b.c`, `c`. */

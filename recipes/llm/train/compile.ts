@@ -1,5 +1,4 @@
 /** From a recipe and a model to the plans of its run, before anything is allocated. */
-import picomatch from 'picomatch';
 import { type Model, type Weights, weightDTypes } from '../../../components/models/index.js';
 import type { Optimizer } from '../../../components/optim/index.js';
 import { type LinearModule, matchTargetModules, type PeftOptions } from '../../../components/peft/index.js';
@@ -14,6 +13,7 @@ import {
   type OptimizerSpec,
 } from '../../../graph/index.js';
 import { OutOfMemoryError } from '../../../shared/errors.js';
+import { compileGlob } from '../../../shared/patterns/glob.js';
 import type { Recipe } from '../recipe.js';
 import { arenaDoesNotFit } from './memory.js';
 
@@ -123,7 +123,10 @@ export function loraOptions(peft: PeftOptions, adapted: readonly LinearModule[])
 }
 
 function optimizerSpec(optimizer: Optimizer): OptimizerSpec {
-  const excluded = optimizer.no_decay.length === 0 ? () => false : picomatch([...optimizer.no_decay]);
+  const globs = optimizer.no_decay.map((glob) =>
+    compileGlob(glob, 'training.optimizer.no_decay', { dot: true }),
+  );
+  const excluded = (parameter: string) => globs.some((matches) => matches(parameter));
   const weightDecay = (parameter: string) => (excluded(parameter) ? 0 : optimizer.weight_decay);
   if (optimizer.name === 'sgd') return { name: 'sgd', momentum: optimizer.momentum > 0, weightDecay };
   return { name: 'adamw', weightDecay };

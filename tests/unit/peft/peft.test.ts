@@ -65,8 +65,18 @@ describe('target modules', () => {
   });
 
   test('a broken regular expression is named', () => {
-    expect(() => matchTargetModules(['/(/'], names)).toThrow(/\/\(\/ is not a regular expression/);
+    expect(() => matchTargetModules(['/(/'], names)).toThrow(
+      "peft.target_modules: ( is not a regular expression: '(' is not closed",
+    );
   });
+
+  test.each(['/([a-z_.0-9]+)+X/', '/(a|aa|[a-z.])*\\d*\\d*\\d*X/', '+(*+(*))X', '*a*e*o*r*s*_*p*j*X'])(
+    '%s is answered at once, though no module matches',
+    (target) => {
+      const long = `model.layers.0.${'self_attn_'.repeat(40)}q_proj`;
+      expect(() => matchTargetModules([target], [...names, long])).toThrow(/matches no linear module/);
+    },
+  );
 });
 
 describe('parameters', () => {

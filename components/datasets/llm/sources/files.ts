@@ -2,8 +2,8 @@
 import type { Stats } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import picomatch from 'picomatch';
 import { DataError } from '../../../../shared/errors.js';
+import { compileGlob, globBase, isGlob } from '../../../../shared/patterns/glob.js';
 import { readablePath } from '../../../../shared/storage/index.js';
 
 export const fileFormats = ['json', 'jsonl', 'csv', 'tsv', 'parquet', 'text'] as const;
@@ -47,11 +47,11 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
       if (found.length === 0)
         throw new DataError(`${local}: the folder has no file of a known kind (${knownExtensions()})`);
       files.push(...found);
-    } else if (info === null && /[*?[{]/.test(local)) {
-      const { base } = picomatch.scan(local);
-      const matches = picomatch(local);
-      const exists = (await statOf(base || '.')) !== null;
-      const found = exists ? await filesUnder(base || '.', (_, whole) => matches(whole)) : [];
+    } else if (info === null && isGlob(local)) {
+      const base = globBase(local);
+      const matches = compileGlob(local, 'path', { dot: false });
+      const exists = (await statOf(base)) !== null;
+      const found = exists ? await filesUnder(base, (_, whole) => matches(whole)) : [];
       if (found.length === 0) throw new DataError(`${local}: no file matches this pattern`);
       files.push(...found);
     } else {
