@@ -1,7 +1,6 @@
 /** Reads the files of recipes and their templates, and keeps what recipes name within a worker's roots. */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { StorageError } from '../../shared/errors.js';
+import { readRegularFile } from '../../shared/regular_file.js';
 import { readablePath } from '../../shared/storage/index.js';
 import { outsideRoots } from '../../shared/storage/roots.js';
 import { type JsonSchema, pathsIn } from './json_schema.js';
@@ -12,29 +11,9 @@ import { nodeAt, type TreeNode } from './tree.js';
 /** Null where the permissions of the process's user are the only bound. */
 export type Roots = readonly string[] | null;
 
-/** What made a recipe file unreadable; the caller says which. */
-class UnreadableRecipe extends Error {}
-
 /** Returns a recipe's bytes: a regular file within the roots, no longer than a recipe may be. */
 export async function readRecipeFile(file: string, roots: Roots): Promise<Uint8Array> {
-  const place = await readablePath(file, null, roots);
-  // A pipe that nobody writes to would block here for ever.
-  const handle = await open(place, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const info = await handle.stat();
-    if (info.isDirectory()) throw new UnreadableRecipe('it is a folder');
-    if (!info.isFile()) throw new UnreadableRecipe('it is a device or a pipe, not a file');
-    if (info.size > maxRecipeBytes) {
-      throw new UnreadableRecipe(
-        `it has ${info.size} bytes, and a recipe may have ${maxRecipeBytes}; is it the right file?`,
-      );
-    }
-    const bytes = Buffer.alloc(info.size);
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
-    return bytes.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
+  return readRegularFile(await readablePath(file, null, roots), maxRecipeBytes);
 }
 
 /** Says why a file could not be read, in plain words. */

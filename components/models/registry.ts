@@ -1,7 +1,7 @@
 /** Model families by `architectures[0]` of config.json. Operators register their own in temporal.config.ts. */
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ModelError } from '../../shared/errors.js';
+import { readModelJson } from '../../shared/model_files.js';
 import type { Model, ModelFamily } from './family.js';
 import { llama } from './llama/model.js';
 
@@ -49,18 +49,7 @@ export function modelFromConfig(config: unknown, place: string): Model {
 /** Reads `config.json` of a model folder; `overrides` replace its keys (`model.config_overrides` of a recipe). */
 export async function openModel(folder: string, overrides: Record<string, unknown> = {}): Promise<Model> {
   const file = path.join(folder, 'config.json');
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(await readFile(file, 'utf8'));
-  } catch (cause) {
-    const absent = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new ModelError(
-      absent
-        ? `${folder}: not a model folder, it has no config.json`
-        : `${file}: not valid JSON: ${(cause as Error).message}`,
-      { cause },
-    );
-  }
-  const config = typeof parsed === 'object' && parsed !== null ? { ...parsed, ...overrides } : parsed;
-  return modelFromConfig(config, file);
+  const config = await readModelJson(file);
+  if (config === null) throw new ModelError(`${folder}: not a model folder, it has no config.json`);
+  return modelFromConfig({ ...config, ...overrides }, file);
 }

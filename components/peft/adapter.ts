@@ -1,9 +1,10 @@
 /** Adapter folders as Hugging Face peft writes and reads them: adapter_model.safetensors and adapter_config.json. */
-import { open, readFile, writeFile } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { ModelError } from '../../shared/errors.js';
 import { toFloat32 } from '../../shared/floats.js';
+import { readModelJson } from '../../shared/model_files.js';
 import {
   readSafetensorsHeader,
   type SafetensorsEntry,
@@ -113,12 +114,9 @@ export async function readAdapter(location: string, linears: readonly LinearModu
 }
 
 async function readConfig(file: string): Promise<z.infer<typeof configSchema>> {
-  let json: unknown;
-  try {
-    json = JSON.parse(await readFile(file, 'utf8'));
-  } catch (cause) {
-    throw new ModelError(`${file}: ${(cause as Error).message}`, { cause });
-  }
+  const json = await readModelJson(file);
+  if (json === null)
+    throw new ModelError(`${file}: there is no such file; is this the folder of an adapter?`);
   const parsed = configSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);

@@ -5,15 +5,18 @@ import { type Rope, ropeSchema } from '../rope.js';
 
 export const architecture = 'LlamaForCausalLM';
 
-const size = z.int().positive();
-const tokenId = z.int().min(0).nullish();
+/** The engine counts in 32 bits. */
+const size = z.int().positive().max(0x7fff_ffff);
+/** Several times what any model has: each layer's tensors are listed before the weights are looked at. */
+const layerCount = z.int().positive().max(4096);
+const tokenId = z.int().min(0).max(0x7fff_ffff).nullish();
 
 /** Only what decides the numbers; a config.json carries much else. Defaults are transformers' LlamaConfig's. */
 const fileSchema = z.object({
   vocab_size: size.default(32000),
   hidden_size: size.default(4096),
   intermediate_size: size.default(11008),
-  num_hidden_layers: size.default(32),
+  num_hidden_layers: layerCount.default(32),
   num_attention_heads: size.default(32),
   num_key_value_heads: size.nullish(),
   head_dim: size.nullish(),

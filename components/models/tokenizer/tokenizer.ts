@@ -1,9 +1,9 @@
 /** A model's tokenizer, from the `tokenizer.json` and `tokenizer_config.json` of its folder. */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { ModelError } from '../../../shared/errors.js';
+import { readModelJson, readModelText } from '../../../shared/model_files.js';
 import { ChatTemplate, type ChatTemplateOptions } from './chat_template.js';
 import { compatiblePreTokenizer, correctByteFallback, type PreTokenizer } from './compatible.js';
 import { type AddedTokenRule, alignTokens, type Offset, type OffsetScheme } from './offsets.js';
@@ -156,14 +156,14 @@ function digestOfFiles({ tokenizer, config, chatTemplate }: TokenizerFiles): str
 }
 
 async function readFiles(folder: string): Promise<TokenizerFiles> {
-  const tokenizer = await readJson(path.join(folder, 'tokenizer.json'));
+  const tokenizer = await readModelJson(path.join(folder, 'tokenizer.json'));
   if (tokenizer === null) {
     throw new ModelError(
       `${folder}: has no tokenizer.json; save the tokenizer with a current transformers (save_pretrained)`,
     );
   }
-  const config = (await readJson(path.join(folder, 'tokenizer_config.json'))) ?? {};
-  const chatTemplate = await readFile(path.join(folder, 'chat_template.jinja'), 'utf8').catch(() => null);
+  const config = (await readModelJson(path.join(folder, 'tokenizer_config.json'))) ?? {};
+  const chatTemplate = await readModelText(path.join(folder, 'chat_template.jinja'));
   return { tokenizer, config, chatTemplate };
 }
 
@@ -248,19 +248,4 @@ function specialTokenTexts(config: Record<string, unknown>): Record<string, stri
     if (text !== null) texts[key] = text;
   }
   return texts;
-}
-
-async function readJson(file: string): Promise<Record<string, unknown> | null> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new ModelError(`${file}: cannot be read: ${(cause as Error).message}`, { cause });
-  }
-  try {
-    return JSON.parse(text) as Record<string, unknown>;
-  } catch (cause) {
-    throw new ModelError(`${file}: not valid JSON: ${(cause as Error).message}`, { cause });
-  }
 }

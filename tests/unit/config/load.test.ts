@@ -233,7 +233,7 @@ describe('templates', () => {
 
   test.each([
     ['/dev/zero', 'it is a device or a pipe, not a file'],
-    ['large.yaml', 'it has 1048577 bytes, and a recipe may have 1048576'],
+    ['large.yaml', 'it has 1048577 bytes, and may have 1048576'],
   ])('%s is refused before it is read', async (name, reason) => {
     await write('large.yaml', Buffer.alloc((1 << 20) + 1, 'a'));
     const [problem] = await problemsOf(load(`name: a\nextends: ${name}`));

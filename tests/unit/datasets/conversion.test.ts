@@ -124,6 +124,11 @@ describe('column_mapped', () => {
 
   test.each([
     ['a malformed line', '{"q":"a","a":"b"}\n{"q":', 'a.jsonl: line 2: malformed JSON'],
+    [
+      'a line longer than a row may be',
+      `{"q":"a","a":"b"}\n{"q":"${'x'.repeat(17 << 20)}"}\n`,
+      'a.jsonl: line 2 is longer than 16 MiB',
+    ],
     ['bytes that are no UTF-8', Buffer.from('7b7d0aff0a', 'hex'), 'a.jsonl: line 2: not valid UTF-8'],
   ])('%s is named', async (_, text, message) => {
     const path = await write('a.jsonl', text);

@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import {
   knownArchitectures,
   modelFromConfig,
@@ -6,6 +9,7 @@ import {
 } from '../../../components/models/index.js';
 import { parseLlamaConfig } from '../../../components/models/llama/config.js';
 import { golden, goldenModels } from '../../support/goldens.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
 
 const base = {
   architectures: ['LlamaForCausalLM'],
@@ -77,6 +81,9 @@ test.each<[string, object, RegExp]>([
   ['a width without a head size', { hidden_size: 66 }, /66 is not a multiple of num_attention_heads, 4/],
   ['an odd head size', { head_dim: 5 }, /must be even, not 5/],
   ['a negative size', { intermediate_size: -1 }, /intermediate_size/],
+  ['more layers than memory', { num_hidden_layers: 50_000_000 }, /num_hidden_layers: .*4096/],
+  ['more layers than a list may have', { num_hidden_layers: 4_294_967_296 }, /num_hidden_layers: .*4096/],
+  ['a size beyond 32 bits', { vocab_size: 2 ** 31 }, /vocab_size: .*2147483647/],
 ])('%s is refused by key', (_, change, message) => {
   expect(() => parseLlamaConfig({ ...base, ...change }, 'folder/config.json')).toThrow(message);
 });
@@ -110,6 +117,16 @@ test('a registered family is found by its architecture', () => {
 test('overrides replace keys of config.json', async () => {
   const model = await openModel(golden('models', 'gqa_tied_bf16'), { max_position_embeddings: 4096 });
   expect(model.maxPositions).toBe(4096);
+});
+
+const folder = temporaryFolder();
+
+test('a config.json that is a pipe or a list is named', async () => {
+  execFileSync('mkfifo', [path.join(folder, 'config.json')]);
+  await expect(openModel(folder)).rejects.toThrow(/config\.json: cannot be read: it is a device or a pipe/);
+  rmSync(path.join(folder, 'config.json'));
+  writeFileSync(path.join(folder, 'config.json'), '[]');
+  await expect(openModel(folder)).rejects.toThrow(/config\.json: not a JSON object/);
 });
 
 test('a folder without config.json is no model folder', async () => {

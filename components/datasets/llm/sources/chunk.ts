@@ -33,5 +33,8 @@ export interface Row {
 /** Bytes of one chunk: about a second of tokenising, which is also what a kill costs. */
 export const chunkBytes = 1 << 19;
 
-/** A longer row is no row: the file is of another format than it claims. */
-export const maxRowBytes = 256 << 20;
+/** A longer row is no row: the file is of another format than it claims. A thread holds several copies of one. */
+export const maxRowBytes = 16 << 20;
+
+/** A text that is one document, and is read whole by whoever makes no documents of it. */
+export const maxTextBytes = 256 << 20;

@@ -2,11 +2,14 @@
 import { open } from 'node:fs/promises';
 import type { Compressors, FileMetaData } from 'hyparquet';
 import { DataError } from '../../../../shared/errors.js';
-import { type Chunk, maxRowBytes, type Row } from './chunk.js';
+import type { Chunk, Row } from './chunk.js';
 import { footerProblem } from './parquet_footer.js';
 
 /** Rows of one chunk: a row group is cut into parts of this many. */
 const chunkRows = 20_000;
+
+/** Bytes of a page, unpacked. Writers make them of about one MiB. */
+const maxPageBytes = 256 << 20;
 
 interface OpenParquet {
   file: { byteLength: number; slice(start: number, end?: number): Promise<ArrayBuffer> };
@@ -46,14 +49,14 @@ const failure = (place: string, error: unknown): DataError =>
     { cause: error },
   );
 
-/** The codecs, none of which sets aside more for a page than a row may have: its length stands in the file. */
+/** The codecs, none of which sets aside more for a page than one may have: its length stands in the file. */
 async function boundedCompressors(): Promise<Compressors> {
   const { compressors } = await import('hyparquet-compressors');
   return Object.fromEntries(
     Object.entries(compressors as Compressors).map(([codec, decompress]) => [
       codec,
       (input: Uint8Array, length: number) => {
-        if (!(length >= 0 && length <= maxRowBytes)) throw new Error(`a page of ${length} bytes`);
+        if (!(length >= 0 && length <= maxPageBytes)) throw new Error(`a page of ${length} bytes`);
         return decompress!(input, length);
       },
     ]),

@@ -1,5 +1,6 @@
 /** Rows of files as they stand, one after the other: for readers that make no documents of them. */
-import type { Row } from './chunk.js';
+import { DataError } from '../../../../shared/errors.js';
+import { maxTextBytes, type Row } from './chunk.js';
 import { formatOf, resolveFiles } from './files.js';
 import { splitParquet } from './parquet.js';
 import { readRows } from './rows.js';
@@ -24,6 +25,10 @@ export async function* readFileRows(
       for (const row of await readRows(chunk, textUnit)) {
         const whole = row.begins && row.ends;
         if (!whole) pieces += row.value as string;
+        if (pieces.length > maxTextBytes)
+          throw new DataError(
+            `${file}: a text of more than ${maxTextBytes >> 20} MiB; cut it into several files`,
+          );
         if (whole) yield row;
         else if (row.ends) yield { ...row, value: pieces, begins: true };
       }

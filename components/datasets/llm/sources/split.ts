@@ -141,6 +141,11 @@ class JsonArrayScanner implements RowScanner {
   }
 }
 
+const longRow = (place: string): DataError =>
+  new DataError(
+    `${place} is longer than ${maxRowBytes >> 20} MiB, the most that a row may have; is the file's format right, and are its quotes closed?`,
+  );
+
 /** What a text file's documents are. */
 export type TextUnit = 'file' | 'line' | 'paragraph';
 
@@ -170,9 +175,7 @@ export async function* splitFile(
   const ready: Chunk[] = [];
   const rowEnds = (start: number, end: number): void => {
     if (end - start > maxRowBytes) {
-      throw new DataError(
-        `${file}: row ${rows + 1} is longer than ${maxRowBytes >> 20} MiB; is the file's format right?`,
-      );
+      throw longRow(`${file}: ${scanner instanceof LineScanner ? 'line' : 'row'} ${rows + 1}`);
     }
     if (headerEnd < 0) {
       headerEnd = end;
@@ -225,7 +228,7 @@ async function* splitWholeText(file: string, firstRow: number): AsyncGenerator<C
     const size = (await handle.stat()).size;
     let start = 0;
     while (start < size) {
-      const end = await lineEndAfter(handle, Math.min(size, start + chunkBytes), size);
+      const end = await lineEndAfter(file, handle, Math.min(size, start + chunkBytes), size);
       yield {
         file,
         format: 'text',
@@ -245,13 +248,13 @@ async function* splitWholeText(file: string, firstRow: number): AsyncGenerator<C
   }
 }
 
-async function lineEndAfter(handle: FileHandle, from: number, size: number): Promise<number> {
+async function lineEndAfter(file: string, handle: FileHandle, from: number, size: number): Promise<number> {
   const block = Buffer.alloc(1 << 16);
   for (let offset = from; offset < size; offset += block.length) {
     const { bytesRead } = await handle.read(block, 0, block.length, offset);
     const at = block.subarray(0, bytesRead).indexOf(newline);
     if (at >= 0) return offset + at + 1;
-    if (offset - from > maxRowBytes) throw new DataError('a line of the text is longer than 256 MiB');
+    if (offset - from > maxRowBytes) throw longRow(`${file}: the line at byte ${from}`);
   }
   return size;
 }
