@@ -200,7 +200,7 @@ function sentencePiece(gguf: GgufFile, tokens: string[], special: Record<string,
       byte_fallback: true,
       ignore_merges: false,
       vocab: vocabulary(tokens),
-      merges: listed?.map((merge) => splitMerge(merge, gguf)) ?? mergesFromScores(tokens, scores!),
+      merges: listed?.map((merge) => splitMerge(merge, gguf)) ?? mergesFromScores(tokens, scores!, gguf),
     },
   };
 }
@@ -218,12 +218,20 @@ function splitMerge(merge: string, gguf: GgufFile): [string, string] {
   return parts as [string, string];
 }
 
+/** sentencepiece's default is 16, and its longest runs of spaces have 64. */
+const maxTokenLetters = 1024;
+
 /** Every way to make a token of two others, best score first: transformers' `generate_merges`. */
-function mergesFromScores(tokens: string[], scores: number[]): [string, string][] {
+function mergesFromScores(tokens: string[], scores: number[], gguf: GgufFile): [string, string][] {
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const merges: { pair: [string, string]; score: number; lengths: [number, number] }[] = [];
   for (const [id, token] of tokens.entries()) {
     const letters = Array.from(token);
+    // Every cut of every token is tried, and copied.
+    if (letters.length > maxTokenLetters)
+      throw new ModelError(
+        `${gguf.file}: metadata tokenizer.ggml.tokens: token ${id} has ${letters.length} characters, and may have ${maxTokenLetters}`,
+      );
     const local: typeof merges = [];
     for (let cut = 1; cut < letters.length; cut++) {
       const pair: [string, string] = [letters.slice(0, cut).join(''), letters.slice(cut).join('')];

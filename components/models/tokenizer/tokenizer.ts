@@ -2,9 +2,11 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
-import { ModelError } from '../../../shared/errors.js';
+import { ModelError, TemperError } from '../../../shared/errors.js';
 import { readModelJson, readModelText } from '../../../shared/model_files.js';
 import { ChatTemplate, type ChatTemplateOptions } from './chat_template.js';
+import { checkTokenIds } from './check_ids.js';
+import { checkPatterns } from './check_patterns.js';
 import { compatiblePreTokenizer, correctByteFallback, type PreTokenizer } from './compatible.js';
 import { type AddedTokenRule, alignTokens, type Offset, type OffsetScheme } from './offsets.js';
 
@@ -52,6 +54,8 @@ export class ModelTokenizer {
     private readonly place: string,
   ) {
     const { tokenizer, config } = files;
+    checkTokenIds(tokenizer, place);
+    checkPatterns(tokenizer, place);
     this.library = buildLibrary(tokenizer, config, place);
     this.scheme = offsetScheme(tokenizer, this.library);
     this.vocabularySize = this.library.get_vocab().size;
@@ -78,7 +82,7 @@ export class ModelTokenizer {
   /** Tokens of a text. Unpaired surrogates become U+FFFD. */
   encode(text: string, options: EncodeOptions): Encoding {
     const wellFormed = text.replace(/\p{Surrogate}/gu, '\ufffd');
-    const encoded = this.library.encode(wellFormed, { add_special_tokens: false });
+    const encoded = this.encodeBare(wellFormed, false);
     const ids: number[] = encoded.ids;
     const offsets = options.offsets === false ? [] : alignTokens(wellFormed, encoded.tokens, this.scheme);
     if (!options.addSpecial) return { ids, offsets };
@@ -119,6 +123,15 @@ export class ModelTokenizer {
     return this.chatTemplate.render(messages, options);
   }
 
+  /** The library's encoding. It trusts tokenizer.json, whose faults show only when a text goes through it. */
+  private encodeBare(text: string, addSpecial: boolean): { ids: number[]; tokens: string[] } {
+    try {
+      return this.library.encode(text, { add_special_tokens: addSpecial });
+    } catch (cause) {
+      throw unusable(this.place, cause);
+    }
+  }
+
   private idOf(config: Record<string, unknown>, key: string): number | null {
     const text = tokenText(config[key]);
     return text === null ? null : this.tokenToId(text);
@@ -126,8 +139,8 @@ export class ModelTokenizer {
 
   /** What the post-processor puts before and after any text. */
   private surroundings(): [prefix: number[], suffix: number[]] {
-    const bare: number[] = this.library.encode('a', { add_special_tokens: false }).ids;
-    const full: number[] = this.library.encode('a', { add_special_tokens: true }).ids;
+    const bare: number[] = this.encodeBare('a', false).ids;
+    const full: number[] = this.encodeBare('a', true).ids;
     for (let start = 0; start + bare.length <= full.length; start++) {
       if (bare.every((id, i) => full[start + i] === id))
         return [full.slice(0, start), full.slice(start + bare.length)];
@@ -190,10 +203,16 @@ function buildLibrary(
     correctByteFallback(library.decoder);
     return library;
   } catch (cause) {
-    throw new ModelError(`${place}: its tokenizer.json cannot be used: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw unusable(place, cause);
   }
+}
+
+function unusable(place: string, cause: unknown): Error {
+  if (cause instanceof TemperError) return cause;
+  return new ModelError(
+    `${place}: its tokenizer.json cannot be used: ${(cause as Error).message}; save the tokenizer again (save_pretrained)`,
+    { cause },
+  );
 }
 
 function offsetScheme(tokenizer: Record<string, unknown>, library: Library): OffsetScheme {
@@ -218,7 +237,8 @@ function offsetScheme(tokenizer: Record<string, unknown>, library: Library): Off
 function onlySpaces(normalizer: unknown): boolean {
   const config = normalizer as { type?: string; normalizers?: unknown[] } | null | undefined;
   if (config == null) return true;
-  if (config.type === 'Sequence') return (config.normalizers ?? []).every(onlySpaces);
+  if (config.type === 'Sequence')
+    return Array.isArray(config.normalizers) && config.normalizers.every(onlySpaces);
   return (
     config.type === 'Prepend' ||
     (config.type === 'Replace' && JSON.stringify(config).includes('"content":"▁"'))

@@ -8,6 +8,7 @@ import {
   tokenizerDigest,
   tokenizerFromGguf,
 } from '../../../components/models/index.js';
+import { ModelError } from '../../../shared/errors.js';
 import { golden, readGolden } from '../../support/goldens.js';
 
 interface Case {
@@ -98,6 +99,66 @@ test('a token id beyond the vocabulary has no text, as in the Rust tokenizer', (
   const { ids } = tokenizer.encode('The capital', { addSpecial: false });
   expect(tokenizer.decode([...ids, 1_000_000])).toBe('The capital');
   expect(tokenizer.decode([1_000_000])).toBe('');
+});
+
+describe('a hostile tokenizer.json', () => {
+  const changed = (change: (tokenizer: Record<string, unknown>) => void) => {
+    const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
+    const copy = structuredClone(tokenizer);
+    change(copy);
+    return () => new ModelTokenizer({ tokenizer: copy, config, chatTemplate: null }, 'model');
+  };
+  const split = (fields: object) =>
+    changed((tokenizer) => {
+      tokenizer.pre_tokenizer = {
+        type: 'Split',
+        pattern: { Regex: 'a' },
+        behavior: 'Isolated',
+        invert: false,
+        ...fields,
+      };
+    });
+
+  test.each([2 ** 31, 2 ** 22, -1, 1.5, '7'])('with an added token of id %p names file and token', (id) => {
+    const build = changed((tokenizer) =>
+      (tokenizer.added_tokens as unknown[]).push({ id, content: '<far>' }),
+    );
+    expect(build).toThrow(ModelError);
+    expect(build).toThrow(`model/tokenizer.json: the token "<far>" has the id ${JSON.stringify(id)}`);
+  });
+
+  test('with a vocabulary entry of such an id names it too', () => {
+    const build = changed(({ model }) => {
+      (model as { vocab: Record<string, number> }).vocab.far = 2 ** 31;
+    });
+    expect(build).toThrow('the token "far" has the id 2147483648');
+  });
+
+  test.each(['(a+)+b', '(?:a|a)*b', '((a)*|b){2,}', '(?:[ab]*c)+'])(
+    'with the pattern %s is refused',
+    (Regex) => {
+      expect(split({ pattern: { Regex } })).toThrow(
+        /the pattern .* repeats a group that repeats or chooses within/,
+      );
+    },
+  );
+
+  test.each([{ behavior: 5 }, { pattern: 5 }, { pattern: null }, { type: 7 }, { pattern: { Regex: '(' } }])(
+    'with %j in its pre-tokenizer is a ModelError',
+    (fields) => {
+      expect(split(fields)).toThrow(ModelError);
+    },
+  );
+
+  test.each(['model', 'added_tokens', 'post_processor', 'normalizer', 'decoder'])(
+    'with a number as %s is a ModelError',
+    (key) => {
+      const build = changed((tokenizer) => {
+        tokenizer[key] = 5;
+      });
+      expect(build).toThrow(ModelError);
+    },
+  );
 });
 
 describe('a folder', () => {
