@@ -19,6 +19,10 @@ export const maxRecipeBytes = 1 << 20;
 /** Bounds aliases, which can make a short text an enormous tree. */
 const maxNodes = 20_000;
 
+/** Maps and lists within each other: everything that walks a tree recurses. */
+const maxDepth = 200;
+const tooDeep = 'the recipe is nested too deeply';
+
 export interface RecipeText {
   text: string;
   /** Shown in problems; null for text that came from no file. */
@@ -81,10 +85,15 @@ export function parseRecipe({ text, file, base }: RecipeText, problems: Problems
   }
   let document: Document.Parsed;
   try {
-    document = parseDocument(text, { lineCounter: counter, prettyErrors: false });
+    document = parseDocument(text, {
+      lineCounter: counter,
+      prettyErrors: false,
+      // The library compares every key of a map with every other; the tree's own maps know them.
+      uniqueKeys: false,
+    });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    problems.add([], 'the recipe is nested too deeply', at(undefined));
+    problems.add([], tooDeep, at(undefined));
     return null;
   }
   // A tab makes the parser misread what follows it; its own place says all that is needed.
@@ -100,11 +109,7 @@ export function parseRecipe({ text, file, base }: RecipeText, problems: Problems
     return new TreeBuilder(at, problems).build(document.contents, []);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    problems.add(
-      [],
-      error.message.includes('Maximum call stack') ? 'the recipe is nested too deeply' : error.message,
-      at(undefined),
-    );
+    problems.add([], error.message.includes('Maximum call stack') ? tooDeep : error.message, at(undefined));
     return null;
   }
 }
@@ -112,8 +117,6 @@ export function parseRecipe({ text, file, base }: RecipeText, problems: Problems
 /** The library's messages, in a recipe author's words where those differ. */
 function explain(error: YAMLError): string {
   switch (error.code) {
-    case 'DUPLICATE_KEY':
-      return 'this key stands twice in the same map; remove one';
     case 'TAB_AS_INDENT':
       return 'YAML does not allow tabs as indentation; use spaces';
     case 'MULTIPLE_DOCS':
@@ -138,6 +141,7 @@ class TreeBuilder {
     this.nodes += 1;
     if (this.nodes > maxNodes)
       throw new RangeError(`the recipe has more than ${maxNodes} values; are its aliases meant?`);
+    if (path.length > maxDepth) throw new RangeError(tooDeep);
     const origin = node?.range ? this.at(node.range[0]) : (place ?? this.at(undefined));
     if (isAlias(node)) {
       const target = this.anchors.get(node.source);
@@ -166,6 +170,10 @@ class TreeBuilder {
           this.problems.add(path, "'__proto__' cannot be a key", keyOrigin);
           continue;
         }
+        if (entries.has(key)) {
+          this.problems.add([], 'this key stands twice in the same map; remove one', keyOrigin);
+          continue;
+        }
         entries.set(key, {
           origin: keyOrigin,
           value: this.build(pair.value as Node | null, [...path, key], keyOrigin),
@@ -189,28 +197,30 @@ class TreeBuilder {
   }
 }
 
-/** A recipe that is already an object: a tree without places. */
-export function treeOf(value: unknown, base: string | null, problems: Problems, path: Path = []): TreeNode {
+/** Returns a recipe that is already an object as a tree without places. */
+export function treeOf(value: unknown, base: string | null, problems: Problems): TreeNode {
   const origin: Origin = { file: null, line: null, column: null, base, override: null };
-  if (Array.isArray(value)) {
-    return {
-      kind: 'list',
-      items: value.map((item, index) => treeOf(item, base, problems, [...path, index])),
-      origin,
-    };
-  }
-  if (typeof value === 'object' && value !== null) {
-    const entries = new Map<string, MapEntry>();
-    for (const [key, entry] of Object.entries(value)) {
-      if (entry === undefined) continue;
-      if (key === '__proto__') problems.add(path, "'__proto__' cannot be a key", origin);
-      else entries.set(key, { origin, value: treeOf(entry, base, problems, [...path, key]) });
+  let nodes = 0;
+  const build = (part: unknown, path: Path): TreeNode => {
+    nodes += 1;
+    if (nodes === maxNodes + 1) problems.add([], `the recipe has more than ${maxNodes} values`, origin);
+    if (path.length > maxDepth) problems.add([], tooDeep, origin);
+    if (nodes > maxNodes || path.length > maxDepth) return scalar(null, origin);
+    if (Array.isArray(part))
+      return { kind: 'list', items: part.map((item, index) => build(item, [...path, index])), origin };
+    if (typeof part === 'object' && part !== null) {
+      const entries = new Map<string, MapEntry>();
+      for (const [key, entry] of Object.entries(part)) {
+        if (entry === undefined) continue;
+        if (key === '__proto__') problems.add(path, "'__proto__' cannot be a key", origin);
+        else entries.set(key, { origin, value: build(entry, [...path, key]) });
+      }
+      return { kind: 'map', entries, origin };
     }
-    return { kind: 'map', entries, origin };
-  }
-  if (value === null || typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)) {
-    return scalar(value as Scalar, origin);
-  }
-  problems.add(path, `a ${typeof value} cannot stand in a recipe`, origin);
-  return scalar(null, origin);
+    if (part === null || typeof part === 'string' || typeof part === 'boolean' || Number.isFinite(part))
+      return scalar(part as Scalar, origin);
+    problems.add(path, `a ${typeof part} cannot stand in a recipe`, origin);
+    return scalar(null, origin);
+  };
+  return build(value, []);
 }

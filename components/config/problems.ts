@@ -1,6 +1,9 @@
 import { InvalidRecipe, type RecipeProblem } from '../../shared/errors.js';
 import { dotted, type Origin, type Path } from './tree.js';
 
+/** More are counted: a failure travels through a history, which takes 2 MiB. */
+const maxListed = 200;
+
 /** Collects problems, so that a recipe's author sees all of them at once. */
 export class Problems {
   readonly found: RecipeProblem[] = [];
@@ -24,11 +27,12 @@ export class Problems {
       const identity = JSON.stringify(problem);
       return !seen.has(identity) && seen.add(identity);
     });
-    throw new InvalidRecipe(
-      unique.sort((a, b) => {
-        if (a.file !== b.file) return 0;
-        return (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0);
-      }),
-    );
+    const sorted = unique.sort((a, b) => {
+      if (a.file !== b.file) return 0;
+      return (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0);
+    });
+    const rest = sorted.length - maxListed;
+    const more = { key: '', message: `and ${rest} more`, file: null, line: null, column: null };
+    throw new InvalidRecipe(rest > 0 ? [...sorted.slice(0, maxListed), more] : sorted);
   }
 }

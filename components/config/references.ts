@@ -38,6 +38,8 @@ export function resolveReferences(root: TreeNode, run: string | null, problems: 
 class ReferenceResolver {
   private readonly open: string[] = [];
   private steps = 0;
+  /** Keys to suggest, listed once: there may be as many faulty references as keys. */
+  private suggested: string[] | null = null;
 
   constructor(
     private readonly root: TreeNode,
@@ -89,11 +91,8 @@ class ReferenceResolver {
     const steps = isRun ? ['name'] : key.trim().split('.');
     const found = nodeAt(this.root, steps);
     if (found === undefined) {
-      const known = [...scalars(this.root)].map((leaf) => dotted(leaf.path));
-      const hint = didYouMean(
-        key,
-        known.length > 12 ? known.filter((name) => name.length < 24).slice(0, 12) : known,
-      );
+      this.suggested ??= suggestedKeys(this.root);
+      const hint = didYouMean(key, this.suggested);
       this.problems.add(
         path,
         `\${${key}} names no key of this recipe${hint} (the environment is \${env:${key}})`,
@@ -113,6 +112,11 @@ class ReferenceResolver {
     this.open.pop();
     return resolved;
   }
+}
+
+function suggestedKeys(root: TreeNode): string[] {
+  const known = [...scalars(root)].map((leaf) => dotted(leaf.path));
+  return known.length > 12 ? known.filter((name) => name.length < 24).slice(0, 12) : known;
 }
 
 /**

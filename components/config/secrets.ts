@@ -19,8 +19,9 @@ const knownForms: readonly [RegExp, string][] = [
   [/\bglpat-[A-Za-z0-9_-]{20,}/, 'a GitLab token'],
   [/\bxox[abprs]-[A-Za-z0-9-]{10,}/, 'a Slack token'],
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----/, 'a private key'],
-  [/\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\./, 'a signed token (JWT)'],
-  [/[a-z][a-z0-9+.-]*:\/\/[^\s/:@]+:[^\s/@]+@/i, 'a URL with a password'],
+  // Bounded, and looking backwards from what is rare: a text of one long word is otherwise tried from each of its letters.
+  [/\beyJ[A-Za-z0-9_-]{10,512}\.eyJ[A-Za-z0-9_-]{10,}\./, 'a signed token (JWT)'],
+  [/(?<=[a-z][a-z0-9+.-]{0,63}):\/\/[^\s/:@]+:[^\s/@]+@/i, 'a URL with a password'],
 ];
 
 const withoutPlaceholders = (text: string): string => text.replace(/\$\{[^{}]*\}/g, '');

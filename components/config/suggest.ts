@@ -28,6 +28,8 @@ export function suggestion(word: string, known: readonly string[]): string | nul
   let best: string | null = null;
   let least = Math.max(1, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of known) {
+    // Each letter that one has more costs an insertion.
+    if (Math.abs(normal(candidate).length - wanted.length) >= least) continue;
     const distance = editDistance(wanted, normal(candidate));
     if (distance < least) {
       least = distance;

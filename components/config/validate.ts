@@ -155,7 +155,8 @@ function choice(values: readonly unknown[], written: unknown): string {
   const known = values.map(String);
   if (typeof written !== 'string') return `expected one of ${known.join(', ')}`;
   const hint = didYouMean(written, known);
-  return `'${written}' is not known here${hint.startsWith('; did') ? `${hint} The choices are ${known.join(', ')}` : `; the choices are ${known.join(', ')}`}`;
+  const shown = written.length > 80 ? `${written.slice(0, 80)}…` : written;
+  return `'${shown}' is not known here${hint.startsWith('; did') ? `${hint} The choices are ${known.join(', ')}` : `; the choices are ${known.join(', ')}`}`;
 }
 
 function bounds(issue: Extract<Issue, { code: 'too_small' | 'too_big' }>): string {

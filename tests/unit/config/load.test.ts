@@ -176,6 +176,33 @@ describe('problems', () => {
     expect((await problemsOf(loadRecipe({ file }, { schema })))[0]!.message).toContain('bytes');
   });
 
+  test.each([
+    ['an object of 60,000 keys', 'recipe'],
+    ['a text of 60,000 keys', 'text'],
+  ])('%s is refused at once', async (_, form) => {
+    const keys = Array.from({ length: 60_000 }, (_each, index) => [`key_${index}`, 1] as const);
+    const source =
+      form === 'recipe'
+        ? { recipe: Object.fromEntries(keys) }
+        : { text: keys.map(([key, value]) => `${key}: ${value}\n`).join('') };
+    const [problem] = await problemsOf(loadRecipe(source, { schema }));
+    expect(problem!.message).toContain('the recipe has more than 20000 values');
+  });
+
+  test('an object nested deeper than any recipe is refused', async () => {
+    let recipe: Record<string, unknown> = {};
+    for (let depth = 0; depth < 5000; depth += 1) recipe = { a: recipe };
+    const [problem] = await problemsOf(loadRecipe({ recipe }, { schema }));
+    expect(problem!.message).toContain('nested too deeply');
+  });
+
+  test('of 15,000 unknown keys the first ones are listed and the others counted', async () => {
+    const text = Array.from({ length: 15_000 }, (_, index) => `kex_${index}: 1\n`).join('');
+    const problems = await problemsOf(load(`name: a\n${text}`));
+    expect(problems).toHaveLength(201);
+    expect(problems.at(-1)!.message).toBe('and 14800 more');
+  });
+
   test('a missing file is named', async () => {
     const [problem] = await problemsOf(loadRecipe({ file: 'none.yaml' }, { schema, cwd: folder }));
     expect(problem!.message).toBe("cannot read the recipe 'none.yaml': there is no such file");

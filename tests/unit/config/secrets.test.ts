@@ -29,6 +29,15 @@ describe('secrets', () => {
     },
   );
 
+  test.each([
+    ['one long word', 'a'.repeat(900_000)],
+    ['words that begin like a signed token', 'eyJ-'.repeat(225_000)],
+    ['addresses that do not end', 'http://a:b'.repeat(90_000)],
+    ['placeholders that do not close', '${a'.repeat(300_000)],
+  ])('are looked for in %s in time that grows with its length', async (_, text) => {
+    await expect(loadRecipe({ recipe: { note: text } }, { schema: anything })).resolves.toBeDefined();
+  });
+
   test('are redacted when a recipe is printed', () => {
     const printed = printRecipe({ name: 'a', hub: { token: 'abc', url: '${env:URL}' } });
     expect(printed).toBe('name: a\nhub:\n  token: "[redacted]"\n  url: ${env:URL}\n');
