@@ -1,0 +1,155 @@
+/**
+ * A process that has one reader read damaged inputs: `read_damaged.js READER SEED COUNT FOLDER`. Prints a line of JSON for
+ * each that ends otherwise than in success or a typed error, and `done` at the end.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { loadRecipe } from '../../../components/config/index.js';
+import { PackReader, prepareData, readFileRows } from '../../../components/datasets/llm/index.js';
+import {
+  ModelTokenizer,
+  modelFromConfig,
+  parseGguf,
+  tokenizerFromGguf,
+} from '../../../components/models/index.js';
+import { recipeSchema } from '../../../recipes/llm/recipe.js';
+import { TemperError } from '../../../shared/errors.js';
+import { readSafetensorsHeader } from '../../../shared/safetensors.js';
+import { golden } from '../../support/goldens.js';
+import { damageBytes, damageJson, type Random, randomFrom } from './mutations.js';
+
+const [reader, seed, count, folder] = process.argv.slice(2) as [string, string, string, string];
+/** Seconds that any one input may take. */
+const patience = 5;
+
+type Attempt = (random: Random) => Promise<unknown>;
+
+const scratch = (name: string, bytes: string | Uint8Array): string => {
+  const file = path.join(folder, name);
+  writeFileSync(file, bytes);
+  return file;
+};
+
+async function drain(rows: AsyncIterable<unknown>): Promise<void> {
+  for await (const row of rows) void row;
+}
+
+const sources: Record<string, string> = {
+  'rows.csv': 'q,a\n"x, y",z\n"line\nbreak",2\n',
+  'rows.tsv': 'q\ta\nx\ty\n"a ""b"""\tc\n',
+  'rows.json': '{"version": 1, "data": [{"q": "x", "a": [1, {"b": null}]}, {"q": "\\u00e9"}]}',
+  'rows.jsonl': '{"q": "x", "a": 1}\n\n{"q": "y", "a": {"b": [1, 2]}}\n',
+  'rows.txt': 'one paragraph\nof lines\n\nand another\n',
+};
+
+const recipe = `# a recipe
+extends: base.yaml
+name: fuzzed-\${seed}
+model: {name: owner/model, config_overrides: {rope_theta: 10000.0}}
+peft: &lora {type: lora, rank: 8, target_modules: ['*_proj', '/.*mlp.*/']}
+data:
+  train: {dataset_type: column_mapped, path: a.jsonl, columns: {question: q, answer: a}}
+  validation: {first: {dataset_type: text, path: [a.txt, b.txt]}}
+training: {num_epochs: 2, learning_rate: 1.0e-4, optimizer: {name: adamw, betas: [0.9, 0.95]}}
+output_dir: runs/\${name}
+`;
+
+function tokenizerParts() {
+  return tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
+}
+
+async function packsAttempt(): Promise<Attempt> {
+  const { folder: packs, index } = await prepareData({
+    dataset: {
+      dataset_type: 'mock',
+      documents: 40,
+      lengths: { min: 2, max: 30 },
+      seed: 0,
+      vocabulary_size: null,
+    },
+    packedSequenceSize: 32,
+    tokenizer: null,
+    vocabularySize: 64,
+    cache: folder,
+  });
+  const shard = index.shards[0]!.file;
+  const sound = readFileSync(path.join(packs, shard));
+  const damaged = path.join(folder, 'damaged');
+  mkdirSync(damaged, { recursive: true });
+  return async (random) => {
+    const both = random(3);
+    const text = JSON.stringify(both === 0 ? index : damageJson(index, random));
+    writeFileSync(
+      path.join(damaged, 'index.json'),
+      random(4) === 0 ? damageBytes(Buffer.from(text), random) : text,
+    );
+    writeFileSync(path.join(damaged, shard), both === 1 ? sound : damageBytes(sound, random));
+    const opened = await PackReader.open(damaged);
+    try {
+      for (let pack = 0; pack < opened.packs; pack += 1) await opened.read([pack]);
+    } finally {
+      await opened.close();
+    }
+  };
+}
+
+const readers: Record<string, () => Attempt | Promise<Attempt>> = {
+  safetensors: () => {
+    const sound = readFileSync(golden('tokenizers', 'smollm.safetensors'));
+    return (random) => readSafetensorsHeader(scratch('model.safetensors', damageBytes(sound, random)));
+  },
+  gguf: () => {
+    const sound = readFileSync(golden('tokenizers', 'llama.gguf'));
+    return async (random) => tokenizerFromGguf(parseGguf(scratch('model.gguf', damageBytes(sound, random))));
+  },
+  recipe: () => {
+    scratch('base.yaml', 'seed: 7\n');
+    const options = { schema: recipeSchema, cwd: folder };
+    return (random) => loadRecipe({ text: damageBytes(Buffer.from(recipe), random).toString() }, options);
+  },
+  rows: () => (random) => {
+    const [name, text] = Object.entries(sources)[random(Object.keys(sources).length)]!;
+    const unit = (['file', 'line', 'paragraph'] as const)[random(3)]!;
+    return drain(readFileRows(scratch(name, damageBytes(Buffer.from(text), random)), unit));
+  },
+  parquet: () => {
+    const names = ['rows_zstd', 'rows_snappy'];
+    const files = names.map((name) =>
+      readFileSync(path.resolve('tests/unit/datasets/goldens', `${name}.parquet`)),
+    );
+    return (random) =>
+      drain(readFileRows(scratch('rows.parquet', damageBytes(files[random(2)]!, random)), 'line'));
+  },
+  tokenizer: () => {
+    const { tokenizer, config } = tokenizerParts();
+    return async (random) => {
+      const damaged = damageJson(tokenizer, random) as Record<string, unknown>;
+      const built = new ModelTokenizer({ tokenizer: damaged, config, chatTemplate: null }, 'model');
+      const { ids } = built.encode('Some text, 12 words\nlong.', { addSpecial: true, offsets: false });
+      built.decode(ids);
+    };
+  },
+  config: () => {
+    const sound: unknown = JSON.parse(readFileSync(golden('models', 'rope_yarn', 'config.json'), 'utf8'));
+    return async (random) => modelFromConfig(damageJson(sound, random), 'config.json');
+  },
+  packs: packsAttempt,
+};
+
+mkdirSync(folder, { recursive: true });
+const attempt = await readers[reader]!();
+for (let number = 0; number < Number(count); number += 1) {
+  const began = performance.now();
+  const report = (outcome: string) =>
+    console.log(JSON.stringify({ reader, seed: Number(seed), number, outcome }));
+  try {
+    await attempt(randomFrom(Number(seed) * 100_003 + number));
+  } catch (error) {
+    if (!(error instanceof TemperError)) report((error as Error).stack ?? String(error));
+  }
+  // Rejections that nobody awaits end the process here.
+  await new Promise((resolve) => setImmediate(resolve));
+  const seconds = (performance.now() - began) / 1000;
+  if (seconds > patience) report(`took ${seconds.toFixed(1)} s`);
+}
+console.log('done');
