@@ -1,5 +1,5 @@
 /** Evaluation: tasks by name, their scores, and text from a model. */
-export { rstrip } from './python_text.js';
+export { rstrip } from '../../shared/python_text.js';
 export { registerTask, taskDefinition, taskDefinitions } from './registry.js';
 export {
   directionOf,

@@ -1,5 +1,5 @@
 /** Multiple choice by log-likelihood: what HellaSwag, ARC and their like have in common. */
-import { length } from '../python_text.js';
+import { length } from '../../../shared/python_text.js';
 import { meansOfScores } from '../statistics.js';
 import type { Direction, EvaluatedModel, ExampleResult } from '../task.js';
 

@@ -1,31 +1,18 @@
 /** Rows as objects with columns. */
+import { asRecord, columnAt, lacksColumns, noRecord, type Row } from '../../../shared/rows.js';
 import { rowError, type TaskRow } from '../task.js';
 
-export type Row = Readonly<Record<string, unknown>>;
-
-/** The row as an object. Throws DataError. */
+/** Returns the row as an object. Throws DataError. */
 export function recordOf(row: TaskRow, path: string | readonly string[]): Row {
-  const { value } = row;
-  if (typeof value === 'object' && value !== null && !Array.isArray(value))
-    return value as Record<string, unknown>;
-  throw rowError(
-    path,
-    row,
-    `expected an object with columns, found ${Array.isArray(value) ? 'a list' : typeof value}`,
-  );
+  const record = asRecord(row.value);
+  if (record === null) throw rowError(path, row, noRecord(row.value));
+  return record;
 }
 
-/** A column by name, or by dotted path into nested ones. Throws DataError where it is absent or null. */
+/** Returns a column that must be there, by name or dotted path. Throws DataError. */
 export function columnOf(record: Row, name: string, row: TaskRow, path: string | readonly string[]): unknown {
-  let value: unknown = record[name];
-  if (!(name in record)) {
-    value = record;
-    for (const step of name.split('.'))
-      value =
-        typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[step] : undefined;
-  }
-  if (value === undefined || value === null)
-    throw rowError(path, row, `lacks the column '${name}' (it has ${Object.keys(record).join(', ')})`);
+  const value = columnAt(record, name);
+  if (value === undefined) throw rowError(path, row, lacksColumns(record, [name]));
   return value;
 }
 

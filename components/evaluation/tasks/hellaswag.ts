@@ -1,6 +1,7 @@
 /** HellaSwag (Zellers et al. 2019): which of four endings goes on from here? As lm-evaluation-harness' `hellaswag`. */
 import { z } from 'zod';
-import { capitalize, strip } from '../python_text.js';
+import { cleanHellaswag } from '../../../shared/hellaswag_text.js';
+import { capitalize } from '../../../shared/python_text.js';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
 import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
 import { allRows, columnOf, recordOf, textColumn, textsColumn } from './columns.js';
@@ -14,22 +15,15 @@ const schema = z
 type Options = z.output<typeof schema>;
 type Question = Omit<ChoiceExample, 'fewShot'>;
 
-/** Brackets are artifacts of WikiHow, from which a part of the data comes. */
-const preprocess = (text: string): string =>
-  strip(text)
-    .replaceAll(' [title]', '. ')
-    .replace(/\[[^\n]*?\]/g, '')
-    .replaceAll('  ', ' ');
-
 function exampleOf(row: TaskRow, path: string | readonly string[]): Question {
   const record = recordOf(row, path);
   const text = (name: string) => textColumn(record, name, row, path);
   const gold = Number(columnOf(record, 'label', row, path));
-  const choices = textsColumn(record, 'endings', row, path).map(preprocess);
+  const choices = textsColumn(record, 'endings', row, path).map(cleanHellaswag);
   if (!(gold in choices)) throw rowError(path, row, `'label' is ${gold}, which names none of 'endings'`);
   return {
     id: String(record.ind ?? row.place),
-    context: preprocess(`${text('activity_label')}: ${text('ctx_a')} ${capitalize(text('ctx_b'))}`),
+    context: cleanHellaswag(`${text('activity_label')}: ${text('ctx_a')} ${capitalize(text('ctx_b'))}`),
     choices,
     gold,
   };

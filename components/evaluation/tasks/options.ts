@@ -1,11 +1,9 @@
 /** Options that several tasks share. */
 import { z } from 'zod';
-
-/** Marks paths for the recipe loader, which makes them start from the recipe's folder. */
-const filePath = z.string().min(1).meta({ 'x-temper-path': 'file' });
+import { filePath, filePaths } from '../../../shared/schema_keys.js';
 
 export const fileOptions = {
-  path: z.union([filePath, z.array(filePath).min(1)]).describe('a file, a folder, a glob, or a list of them'),
+  path: filePaths,
   limit: z.int().min(1).nullable().default(null).describe('take at most this many examples'),
 };
 

@@ -1,6 +1,6 @@
 /** Perplexity of texts by token, word and byte, as lm-evaluation-harness' `wikitext`. */
 import { z } from 'zod';
-import { splitAtSpace } from '../python_text.js';
+import { splitAtSpace } from '../../../shared/python_text.js';
 import { ratioEstimate } from '../statistics.js';
 import type { Estimate, ExampleResult, TaskDefinition } from '../task.js';
 import { columnOf, recordOf } from './columns.js';

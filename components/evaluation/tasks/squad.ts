@@ -3,7 +3,7 @@
  * The plain prompt is lm-evaluation-harness' of `squadv2`.
  */
 import { z } from 'zod';
-import { split } from '../python_text.js';
+import { split } from '../../../shared/python_text.js';
 import { meansOfScores } from '../statistics.js';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
 import { allRows, columnOf, recordOf, textColumn } from './columns.js';

@@ -6,6 +6,7 @@ import { chunksOf, planSource } from '../../../components/datasets/llm/plan_chun
 import { renderDocument } from '../../../components/datasets/llm/preview.js';
 import { tokeniseChunk } from '../../../components/datasets/llm/tokenise.js';
 import { encodeCompletion, encodeConversation } from '../../../components/datasets/llm/types/completion.js';
+import { cleanHellaswag } from '../../../shared/hellaswag_text.js';
 import { byteTokenizer } from './support/byte_tokenizer.js';
 
 let folder: string;
@@ -304,6 +305,20 @@ describe('squad', () => {
 });
 
 describe('hellaswag', () => {
+  test('is cleaned by the rule of its evaluation, which is Python’s', async () => {
+    const ctx = '\u0085Header [title] then\u2028[a\u2028b] go  on [not\nclosed]\u001c';
+    const file = await write('h.jsonl', jsonl([{ ctx, endings: ['x', '[step]y[z'], label: 1 }]));
+    expect(cleanHellaswag(ctx)).toBe('Header. then\u2028 go on [not\nclosed]');
+    expect(await documents({ dataset_type: 'hellaswag', path: file })).toEqual([
+      '<s>Header. then\u2028 go on [not\nclosed]⟦ y[z<|im_end|>⟧',
+    ]);
+  });
+
+  test('is cleaned in time that grows with its length', () => {
+    expect(cleanHellaswag('['.repeat(400_000))).toHaveLength(400_000);
+    expect(cleanHellaswag('[\n'.repeat(200_000))).toHaveLength(399_999);
+  });
+
   test('is the context with its right ending', async () => {
     const row = { ctx: 'She runs [substeps] and', endings: ['sits.', 'jumps.'], label: 1 };
     const file = await write('h.jsonl', jsonl([row, { ...row, label: '0' }]));

@@ -1,9 +1,10 @@
 /** Conversations: OpenAI's `messages`, or ShareGPT's `conversations`, through the model's own chat template. */
 import { z } from 'zod';
+import { columnAt, lacksColumns } from '../../../../shared/rows.js';
 import type { Document } from '../document.js';
 import type { Message } from '../tokenizer.js';
 import { encodeConversation } from './completion.js';
-import { columnOf, type DatasetDefinition, fileKeys, RowError, recordOf, tokenizerOf } from './definition.js';
+import { type DatasetDefinition, fileKeys, RowError, recordOf, tokenizerOf } from './definition.js';
 
 const schema = z
   .strictObject({
@@ -51,7 +52,7 @@ export const chat: DatasetDefinition<Options> = {
     if (!tokenizer.hasChatTemplate)
       throw new RowError('chat data needs a chat template, and the model has none');
     const record = recordOf(row);
-    const tools = columnOf(record, options.tools_column);
+    const tools = columnAt(record, options.tools_column);
     return [
       encodeConversation(
         messagesOf(record, options.messages_column),
@@ -65,11 +66,9 @@ export const chat: DatasetDefinition<Options> = {
 
 function messagesOf(record: Readonly<Record<string, unknown>>, column: string | null): Message[] {
   const names = column === null ? ['messages', 'conversations'] : [column];
-  const list = names.map((name) => columnOf(record, name)).find((value) => value !== undefined);
+  const list = names.map((name) => columnAt(record, name)).find((value) => value !== undefined);
   if (list === undefined) {
-    throw new RowError(
-      `lacks the column ${names.map((name) => `'${name}'`).join(' or ')} (it has ${Object.keys(record).join(', ')})`,
-    );
+    throw new RowError(lacksColumns(record, names, ' or '));
   }
   if (!Array.isArray(list) || list.length === 0)
     throw new RowError('the conversation is not a list of messages, or is empty');

@@ -1,17 +1,10 @@
 /** Question and answer from columns of JSON, JSONL, CSV or Parquet. */
 import { z } from 'zod';
+import { columnAt, lacksColumns } from '../../../../shared/rows.js';
 import type { Document } from '../document.js';
 import type { Message, Tokenizer } from '../tokenizer.js';
 import { encodeCompletion, encodeConversation, type LossScope } from './completion.js';
-import {
-  columnOf,
-  type DatasetDefinition,
-  fileKeys,
-  RowError,
-  recordOf,
-  textOf,
-  tokenizerOf,
-} from './definition.js';
+import { type DatasetDefinition, fileKeys, RowError, recordOf, textOf, tokenizerOf } from './definition.js';
 
 const schema = z
   .strictObject({
@@ -122,16 +115,11 @@ function fieldsOf(
   const absent: string[] = [];
   for (const [name, column] of Object.entries(columns)) {
     if (column === undefined) continue;
-    const value = columnOf(record, column);
+    const value = columnAt(record, column);
     if (value === undefined) absent.push(column);
     else fields.set(name, textOf(value));
   }
-  if (absent.length > 0) {
-    const names = absent.map((column) => `'${column}'`).join(', ');
-    throw new RowError(
-      `lacks the ${absent.length === 1 ? 'column' : 'columns'} ${names} (it has ${Object.keys(record).join(', ')})`,
-    );
-  }
+  if (absent.length > 0) throw new RowError(lacksColumns(record, absent));
   return fields;
 }
 

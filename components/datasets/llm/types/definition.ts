@@ -1,14 +1,13 @@
 /** What a dataset type is, and the options that all of them share. */
 import { z } from 'zod';
 import { DataError } from '../../../../shared/errors.js';
+import { asRecord, type Row as Columns, columnAt, lacksColumns, noRecord } from '../../../../shared/rows.js';
+import { filePaths } from '../../../../shared/schema_keys.js';
 import type { Document } from '../document.js';
 import type { Row } from '../sources/chunk.js';
 import { fileFormats } from '../sources/files.js';
 import type { TextUnit } from '../sources/split.js';
 import type { Tokenizer } from '../tokenizer.js';
-
-/** Marks paths for the recipe loader, which makes them start from the recipe's folder. */
-const filePath = z.string().min(1).meta({ 'x-temper-path': 'file' });
 
 const longDocuments = z.enum(['truncate', 'split']);
 export type LongDocuments = z.infer<typeof longDocuments>;
@@ -22,7 +21,7 @@ export const lengthKeys = (fallback: LongDocuments) => ({
 
 /** Options of every dataset that is read from files. */
 export const fileKeys = (fallback: LongDocuments) => ({
-  path: z.union([filePath, z.array(filePath).min(1)]).describe('a file, a folder, a glob, or a list of them'),
+  path: filePaths,
   format: z
     .enum(['auto', ...fileFormats])
     .default('auto')
@@ -97,25 +96,18 @@ export function tokenizerOf(context: DatasetContext): Tokenizer {
   return context.tokenizer;
 }
 
-/** The row as an object, or a RowError. */
-export function recordOf(row: Row): Readonly<Record<string, unknown>> {
-  if (typeof row.value !== 'object' || row.value === null || Array.isArray(row.value)) {
-    throw new RowError(
-      `expected an object with columns, found ${Array.isArray(row.value) ? 'a list' : typeof row.value}`,
-    );
-  }
-  return row.value as Record<string, unknown>;
+/** Returns the row as an object. Throws RowError. */
+export function recordOf({ value }: Row): Columns {
+  const record = asRecord(value);
+  if (record === null) throw new RowError(noRecord(value));
+  return record;
 }
 
-/** A column by name, or by dotted path into nested ones (`answers.text.0`); undefined when it is absent or null. */
-export function columnOf(record: Readonly<Record<string, unknown>>, name: string): unknown {
-  if (name in record) return record[name] ?? undefined;
-  let value: unknown = record;
-  for (const step of name.split('.')) {
-    if (typeof value !== 'object' || value === null) return undefined;
-    value = (value as Record<string, unknown>)[step];
-  }
-  return value ?? undefined;
+/** Returns a column that must be there, by name or dotted path. Throws RowError. */
+export function requireColumn(record: Columns, name: string): unknown {
+  const value = columnAt(record, name);
+  if (value === undefined) throw new RowError(lacksColumns(record, [name]));
+  return value;
 }
 
 /** A field as text: text as it stands, anything else as compact JSON. */

@@ -1,7 +1,8 @@
 /** Documents that are tokens already: `{"input_ids": […], "labels": […]}`, labels −100 where not trained on. */
 import { z } from 'zod';
+import { columnAt } from '../../../../shared/rows.js';
 import type { Document } from '../document.js';
-import { columnOf, type DatasetDefinition, fileKeys, RowError, recordOf } from './definition.js';
+import { type DatasetDefinition, fileKeys, RowError, recordOf, requireColumn } from './definition.js';
 
 const schema = z
   .strictObject({
@@ -20,10 +21,10 @@ export const pretokenized: DatasetDefinition<z.output<typeof schema>> = {
   textUnit: () => 'line',
   convert(row, _, { vocabularySize }): Document[] {
     const record = recordOf(row);
-    const ids = integers(columnOf(record, 'input_ids'), 'input_ids');
+    const ids = integers(requireColumn(record, 'input_ids'), 'input_ids');
     if (ids.length === 0) throw new RowError("'input_ids' is empty");
     checkVocabulary(ids, 'input_ids', vocabularySize);
-    const given = columnOf(record, 'labels');
+    const given = columnAt(record, 'labels');
     if (given === undefined) return [{ ids, labels: ids.slice() }];
     const labels = integers(given, 'labels');
     if (labels.length !== ids.length) {
@@ -35,7 +36,6 @@ export const pretokenized: DatasetDefinition<z.output<typeof schema>> = {
 };
 
 function integers(value: unknown, column: string): Int32Array {
-  if (value === undefined) throw new RowError(`lacks the column '${column}'`);
   if (!Array.isArray(value)) throw new RowError(`'${column}' is not a list of integers`);
   const result = new Int32Array(value.length);
   for (let index = 0; index < value.length; index += 1) {

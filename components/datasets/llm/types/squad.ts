@@ -3,12 +3,12 @@ import { z } from 'zod';
 import type { Document } from '../document.js';
 import { encodeExchange } from './column_mapped.js';
 import {
-  columnOf,
   type DatasetContext,
   type DatasetDefinition,
   fileKeys,
   RowError,
   recordOf,
+  requireColumn,
   tokenizerOf,
 } from './definition.js';
 
@@ -39,12 +39,9 @@ export const squad: DatasetDefinition<Options> = {
   convert(row, options, context): Document[] {
     const record = recordOf(row);
     if (!('paragraphs' in record)) {
-      const [question, passage, answers] = ['question', 'context', 'answers'].map((name) => {
-        const value = columnOf(record, name);
-        if (value === undefined)
-          throw new RowError(`lacks the column '${name}' (it has ${Object.keys(record).join(', ')})`);
-        return value;
-      });
+      const [question, passage, answers] = ['question', 'context', 'answers'].map((name) =>
+        requireColumn(record, name),
+      );
       const texts = (answers as Answers).text;
       return exchange(
         String(passage),

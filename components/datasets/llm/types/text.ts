@@ -3,11 +3,10 @@ import { z } from 'zod';
 import type { Document } from '../document.js';
 import { endWith, label } from './completion.js';
 import {
-  columnOf,
   type DatasetDefinition,
   fileKeys,
-  RowError,
   recordOf,
+  requireColumn,
   textOf,
   tokenizerOf,
 } from './definition.js';
@@ -34,10 +33,7 @@ export const text: DatasetDefinition<z.output<typeof schema>> = {
     const tokenizer = tokenizerOf(context);
     let content: unknown = row.value;
     if (typeof content !== 'string') {
-      const record = recordOf(row);
-      content = columnOf(record, column);
-      if (content === undefined)
-        throw new RowError(`lacks the column '${column}' (it has ${Object.keys(record).join(', ')})`);
+      content = requireColumn(recordOf(row), column);
     }
     const written = textOf(content);
     if (written.trim() === '') return [];
