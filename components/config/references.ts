@@ -1,6 +1,7 @@
 /**
- * `${a.b}` stands for another value of the recipe, `${run}` for the id of the run, `${env:X}` and `${env:X:-default}` for those
- * variables of the worker's environment that its operator lists; `$${` is a literal `${`. A reference that is the whole value keeps its type, and may stand for a map or a list.
+ * `${a.b}` stands for another value of the recipe, `${run}` for the id of the run, `${env:X}` and `${env:X:-default}` for
+ * those variables of the worker's environment that its operator lists; `$${` is a literal `${`. A reference that is the
+ * whole value keeps its type, and may stand for a map or a list.
  */
 import { parseDocument } from 'yaml';
 import { variableProblem } from './environment.js';
