@@ -119,7 +119,11 @@ export class CheckpointSaver {
   }
 }
 
-/** Commits files just written; on failure removes them, unless the commit turns out to have succeeded. */
+/**
+ * Commits files just written. An append whose answer is lost may have succeeded, and another host may resume from it, so
+ * nothing is deleted then: what no commit names, the next sweep removes. Only a FencedError of the append proves that the
+ * commit is absent: every number that was tried had gone to somebody else.
+ */
 async function commitShards(
   run: Storage,
   shards: readonly ShardRecord[],
@@ -129,20 +133,23 @@ async function commitShards(
   try {
     return await appendCheckpoint(run, draft, id);
   } catch (error) {
-    if (!(error instanceof FencedError)) {
-      const committed = await findCommitted(run, id).catch(() => undefined);
-      if (committed === undefined) throw error;
-      if (committed !== null) return committed;
+    if (error instanceof FencedError) {
+      for (const { file } of shards) await run.delete(file).catch(() => undefined);
+      throw error;
     }
-    for (const { file } of shards) await run.delete(file).catch(() => undefined);
-    throw error;
+    const committed = await findCommitted(run, draft.generation, id).catch(() => null);
+    if (committed === null) throw error;
+    return committed;
   }
 }
 
-/** The checkpoint `id` if it stands at the end of the log, although the answer to its append was lost. */
-async function findCommitted(run: Storage, id: string): Promise<CheckpointEntry | null> {
+/** The checkpoint `id` if it is in the log, searched down to the entry with which its generation began. */
+async function findCommitted(run: Storage, generation: number, id: string): Promise<CheckpointEntry | null> {
   for await (const { entry } of readLog(run)) {
-    return entry?.kind === 'checkpoint' && entry.id === id ? entry : null;
+    if (entry === null) continue;
+    if (entry.kind === 'checkpoint' && entry.id === id) return entry;
+    if (entry.generation < generation) return null;
+    if (entry.kind === 'generation' && entry.generation === generation) return null;
   }
   return null;
 }

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { newestSound, takeGeneration, writeHistory } from '../../../components/checkpoint/index.js';
-import { FencedError } from '../../../shared/errors.js';
-import { openStorage } from '../../../shared/storage/index.js';
+import { FencedError, ServiceUnavailable } from '../../../shared/errors.js';
+import { openStorage, type Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { newRun, newSaver, save, tensorsAt, trainerState } from './fixture.js';
 
@@ -43,6 +43,31 @@ test("an overtaken saver throws FencedError once, leaves no file, and the log is
   await expect(saver.settle()).rejects.toThrow(FencedError);
   await saver.settle();
   expect(steps(run.folder, 1)).toEqual(['step-00000001']);
+});
+
+test('a commit whose answer is lost keeps its files, although another host has taken a generation meanwhile', async () => {
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const cutOff = losingAnswers(run, async () => {
+    await takeGeneration(run, { holder: 'pool.other.1', worldSize: 1 });
+  });
+  const saver = await newSaver(cutOff, { generation });
+  const { committed } = await saver.begin({ trainer: trainerState(5), tensors: tensorsAt(5) });
+  await committed.catch(() => undefined);
+  await saver.settle().catch(() => undefined);
+  const { entry, damage } = await newestSound(run);
+  expect(damage).toEqual([]);
+  expect(entry?.trainer.step).toBe(5);
+});
+
+test('a commit whose answer is lost is found in the log and returned', async () => {
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const cutOff = losingAnswers(run, async () => {
+    await takeGeneration(run, { holder: 'pool.other.1', worldSize: 1 });
+  });
+  const entry = await save(await newSaver(cutOff, { generation }), 5);
+  expect(entry.trainer.step).toBe(5);
 });
 
 test('the last checkpoints and the best one are kept, the others and their files go', async () => {
@@ -138,3 +163,20 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
     execFileSync('umount', [folder]);
   }
 });
+
+/** The same storage, but each object that is created exclusively takes effect and then loses its answer. */
+function losingAnswers(run: Storage, meanwhile: () => Promise<void>): Storage {
+  return new Proxy(run, {
+    get(target, name) {
+      if (name === 'createExclusive') {
+        return async (key: string, data: Uint8Array) => {
+          await target.createExclusive(key, data);
+          await meanwhile();
+          throw new ServiceUnavailable('the answer was lost');
+        };
+      }
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
