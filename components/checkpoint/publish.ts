@@ -23,6 +23,7 @@ import { defaultShardBytes, planShards, weightIndexJson } from '../../shared/saf
 import type { Storage } from '../../shared/storage/index.js';
 import {
   encodeManifest,
+  isReplaceable,
   manifestName,
   type PublicationManifest,
   readPublication,
@@ -38,7 +39,7 @@ export interface PublishedFile {
 export interface PublishOptions {
   /** Storage of the run's folder. */
   run: Storage;
-  /** Name of the folder, e.g. `final`. Replaced when it exists. */
+  /** Name of the folder, e.g. `final`. Replaced when it holds an earlier publication, refused when it holds anything else. */
   name: string;
   /** Digest of what is published (commit, recipe, format): the same source is not published twice. */
   source: string;
@@ -69,13 +70,22 @@ export interface Publication {
 /** What loaders look for. */
 const entryPoints = ['config.json', 'adapter_config.json', 'genai_config.json'];
 
-/** Writes, reads back and publishes a model. Throws CheckpointError when what is read back differs. */
+/**
+ * Writes, reads back and publishes a model.
+ *
+ * @throws CheckpointError when what is read back differs, or when the folder holds files that were not published by us
+ */
 export async function publishModel(options: PublishOptions): Promise<Publication> {
   const { run, name, source } = options;
   checkNames(options);
   const final = run.at(name);
   const standing = await findPublication(final, options);
   if (standing !== null) return { uri: final.uri, files: standing.files, written: false };
+  if (!(await isReplaceable(final))) {
+    throw new CheckpointError(
+      `${final.uri} holds files but no ${manifestName}, so it is not a publication that may be replaced: move them away, then run again`,
+    );
+  }
   const manifest: PublicationManifest = { version: 1, source, files: {} };
   if (run.folder === null) await publishObjects(final, options, manifest);
   else await publishFolder(run, run.folder, options, manifest);

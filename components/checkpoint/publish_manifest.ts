@@ -39,7 +39,8 @@ export async function readPublication(folder: Storage): Promise<PublicationManif
 
 /** Whether a folder may be replaced: it is empty, or holds a publication, whole or interrupted. */
 export async function isReplaceable(folder: Storage): Promise<boolean> {
-  if ((await folder.size(manifestName)) !== null) return true;
+  if ((await folder.size(manifestName)) !== null)
+    return parseManifest(await folder.read(manifestName)) !== null;
   for await (const _ of folder.list('')) return false;
   return true;
 }

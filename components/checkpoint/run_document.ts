@@ -13,7 +13,7 @@ export async function readRunDocument(folder: Storage): Promise<RunDocument | nu
   const text = (await folder.read(key)).toString('utf8');
   const wrong = (problem: string): CheckpointError =>
     new CheckpointError(
-      `${folder.uri}/${key}: ${problem}; give the run another output_dir, or begin afresh with --new`,
+      `${folder.uri}/${key}: ${problem}; restore the file, or give the run another output_dir`,
     );
   let json: unknown;
   try {
@@ -32,7 +32,7 @@ export interface RunClaim {
   run: string;
   recipeDigest: string;
   workflow: RunDocument['workflow'];
-  /** Begin afresh whatever the folder holds, of this run or of another. */
+  /** Start over: give up what this run has in the folder. Another run's folder is refused all the same. */
   fresh: boolean;
   /** The recipe that the folder was last claimed with (null when that is not known), and the one now given. */
   recipes: { previous: unknown; next: unknown };
@@ -47,18 +47,15 @@ export interface ClaimedRun {
 }
 
 /**
- * Claims a run's folder. Throws CheckpointError when the folder is another run's, when it holds commits of an unknown
- * run, and when a resume would change a guarded key. Two claims at once are harmless: whoever takes the newer
- * generation trains.
+ * Claims a run's folder. Two claims at once are harmless: whoever takes the newer generation trains.
+ *
+ * @throws CheckpointError when the folder is another run's, when it has no run.json but other files, and when a resume
+ * would change a guarded key
  */
 export async function claimRun(folder: Storage, claim: RunClaim): Promise<ClaimedRun> {
-  if (claim.fresh) {
-    await beginAfresh(folder, claim.run);
-    return { kind: 'new', document: await write(folder, newDocument(claim)) };
-  }
   const found = await readRunDocument(folder);
   if (found === null) {
-    await refuseForeignLog(folder);
+    await refuseForeignFiles(folder);
     const document = newDocument(claim);
     if (await folder.createExclusive(key, encode(document))) return { kind: 'new', document };
     return claimRun(folder, claim);
@@ -67,6 +64,10 @@ export async function claimRun(folder: Storage, claim: RunClaim): Promise<Claime
     throw new CheckpointError(
       `${folder.uri} belongs to the run '${found.run}' (${found.state}), not to '${claim.run}': give this run an output_dir of its own`,
     );
+  }
+  if (claim.fresh) {
+    await startOver(folder, claim.run);
+    return { kind: 'new', document: await write(folder, newDocument(claim)) };
   }
   if (found.state === 'completed' || found.state === 'stopped') return { kind: 'completed', document: found };
   refuseChanges(folder, claim);
@@ -127,31 +128,54 @@ function refuseChanges(folder: Storage, { run, recipes, guarded }: RunClaim): vo
   const changed = differingKeys(recipes.previous, recipes.next, guarded);
   if (changed.length === 0) return;
   throw new CheckpointError(
-    `the run '${run}' in ${folder.uri} cannot go on with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or begin afresh with --new`,
+    `the run '${run}' in ${folder.uri} cannot go on with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or start over with --new`,
   );
 }
 
-async function refuseForeignLog(folder: Storage): Promise<void> {
-  for await (const { file } of readLog(folder)) {
+/** Nothing of ours is in a folder without run.json: what is there is somebody's, and a run would overwrite it. */
+async function refuseForeignFiles(folder: Storage): Promise<void> {
+  for await (const file of folder.list('')) {
+    if (file.key === key) return; // created by another claim a moment ago
     throw new CheckpointError(
-      `${folder.uri} holds a commit log (${file}) but no run.json that says whose it is: choose another output_dir, or begin afresh with --new`,
+      `${folder.uri} is not empty (${file.key}), but has no run.json that says whose it is: choose another output_dir, or move the files away`,
     );
   }
 }
 
 /**
- * Drops everything of earlier runs but what they published. The log is not deleted but continued: a process of the
- * earlier run that still lives stays fenced, which a log that counts from one again could not promise.
+ * Gives up everything of the earlier run but what it published. The log is not deleted but continued: a process of the
+ * earlier run that is still alive stays fenced, which a log that counts from one again could not promise.
  */
-async function beginAfresh(folder: Storage, run: string): Promise<void> {
+async function startOver(folder: Storage, run: string): Promise<void> {
   for await (const _ of readLog(folder)) {
     const { generation } = await takeGeneration(folder, { holder: `fresh.${run}`, worldSize: 1 });
     await appendRetirement(folder, { kind: 'retirement', generation, keep: [] });
     for (let older = 1; older <= generation; older += 1) await folder.deletePrefix(`g${older}/`);
     break;
   }
-  for (const prefix of ['evaluation/', 'samples/']) await folder.deletePrefix(prefix);
+  await deleteEvaluations(folder);
   await folder.delete('metrics.jsonl');
+}
+
+/** Deletes what evaluations wrote. Whatever else lies in the two folders is the user's own. */
+async function deleteEvaluations(folder: Storage): Promise<void> {
+  const ours: string[] = [];
+  for await (const { key: file } of folder.list('evaluation/')) {
+    if (/^evaluation\/(history\.json$|step-\d+-[0-9a-f]{12}\/)/.test(file)) ours.push(file);
+  }
+  for await (const { key: file } of folder.list('samples/')) {
+    if (/^samples\/[^/]+\.jsonl$/.test(file) && (await holdsAnswers(folder, file))) ours.push(file);
+  }
+  for (const file of ours) await folder.delete(file);
+}
+
+async function holdsAnswers(folder: Storage, file: string): Promise<boolean> {
+  const [line] = (await folder.read(file)).toString('utf8').split('\n', 1);
+  try {
+    return isObject(at(JSON.parse(line!), ['answers']));
+  } catch {
+    return false;
+  }
 }
 
 function newDocument({ run, recipeDigest, workflow }: RunClaim): RunDocument {

@@ -107,7 +107,7 @@ function requireTensors(session: Session, entry: CheckpointEntry, uri: string): 
     const found =
       committed === undefined ? 'does not hold it' : `holds it as [${committed.shape.join(', ')}]`;
     throw new CheckpointError(
-      `${uri}: the run trains '${name}' [${shape.join(', ')}], but commit ${entry.sequence} ${found}: it was made by another recipe; begin afresh with --new`,
+      `${uri}: the run trains '${name}' [${shape.join(', ')}], but commit ${entry.sequence} ${found}: it was made by another recipe; start over with --new`,
     );
   }
 }

@@ -210,3 +210,12 @@ test.each([
   const run = await newRun(root);
   await expect(publishModel(optionsFor(run, change))).rejects.toThrow(CheckpointError);
 });
+
+test("a folder of that name with a user's own files is refused and left alone", async () => {
+  const run = await newRun(root);
+  await run.write('final/thesis.tex', Buffer.from('mine'));
+  await expect(publishModel(optionsFor(run))).rejects.toThrow(
+    /final holds files but no temper_manifest\.json/,
+  );
+  expect((await run.read('final/thesis.tex')).toString()).toBe('mine');
+});

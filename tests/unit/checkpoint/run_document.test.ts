@@ -70,14 +70,15 @@ test('keys are compared by value, whatever their order, and null equals absence'
   expect(differingKeys({ a: { y: [1, 2] } }, { a: { y: [2, 1] } }, ['a.y'])).toEqual(['a.y']);
 });
 
-test('beginning afresh drops checkpoints, metrics and evaluations, keeps what was published, and fences the old run', async () => {
+test('starting over drops checkpoints, metrics and evaluations, keeps what was published, and fences the old run', async () => {
   const folder = await newRun(root);
   await claimRun(folder, claimOf('a'));
   const old = await newSaver(folder);
   await save(old, 10);
   await folder.write('metrics.jsonl', Buffer.from('{}\n'));
   await folder.write('evaluation/history.json', Buffer.from('{}'));
-  await folder.write('samples/samples.jsonl', Buffer.from('{}\n'));
+  await folder.write(`evaluation/step-10-${'a'.repeat(12)}/facts/shard-00000.json`, Buffer.from('{}'));
+  await folder.write('samples/facts.jsonl', Buffer.from('{"id":"1","prompt":"?","answers":{"10":"!"}}\n'));
   await folder.write('final/config.json', Buffer.from('{}'));
   expect((await claimRun(folder, claimOf('a', { fresh: true }))).kind).toBe('new');
   expect(await newestSound(folder)).toEqual({ entry: null, damage: [] });
@@ -86,10 +87,50 @@ test('beginning afresh drops checkpoints, metrics and evaluations, keeps what wa
   expect((await takeGeneration(folder, { holder: 'pool.host.2', worldSize: 1 })).generation).toBe(3);
 });
 
+test("starting over in another run's folder is refused, and that run keeps its checkpoints", async () => {
+  const folder = await newRun(root);
+  await claimRun(folder, claimOf('a'));
+  await save(await newSaver(folder), 10);
+  await expect(claimRun(folder, claimOf('b', { fresh: true }))).rejects.toThrow(
+    /belongs to the run 'a' \(running\), not to 'b'/,
+  );
+  const { entry, damage } = await newestSound(folder);
+  expect([entry?.trainer.step, damage]).toEqual([10, []]);
+});
+
+test.each([true, false])(
+  "a folder with someone's files and no run.json is refused (fresh: %s)",
+  async (fresh) => {
+    const folder = await newRun(root);
+    const mine = ['evaluation/my_notes.txt', 'metrics.jsonl', 'samples/mine.jsonl'];
+    for (const key of mine) await folder.write(key, Buffer.from('mine'));
+    await expect(claimRun(folder, claimOf('a', { fresh }))).rejects.toThrow(
+      /is not empty .*evaluation\/my_notes\.txt.* no run\.json.*output_dir/,
+    );
+    for (const key of mine) expect((await folder.read(key)).toString()).toBe('mine');
+  },
+);
+
+test("starting over leaves a user's own files in evaluation/ and samples/ alone", async () => {
+  const folder = await newRun(root);
+  await claimRun(folder, claimOf('a'));
+  const mine = [
+    'evaluation/my_notes.txt',
+    'evaluation/step-by-step.md',
+    'samples/mine.jsonl',
+    'samples/a.txt',
+  ];
+  for (const key of mine) await folder.write(key, Buffer.from('mine'));
+  await claimRun(folder, claimOf('a', { fresh: true }));
+  for (const key of mine) expect((await folder.read(key)).toString()).toBe('mine');
+});
+
 test('a folder with commits but without run.json is refused', async () => {
   const folder = await newRun(root);
   await takeGeneration(folder, { holder: 'pool.host.1', worldSize: 1 });
-  await expect(claimRun(folder, claimOf('a'))).rejects.toThrow(/no run\.json that says whose/);
+  await expect(claimRun(folder, claimOf('a'))).rejects.toThrow(
+    /commits\/00000001\.json.* no run\.json that says whose/,
+  );
 });
 
 test.each([
