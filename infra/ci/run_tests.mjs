@@ -73,6 +73,7 @@ await check('types', bin('tsc'), ['--noEmit']);
 await check('style', bin('biome'), ['check', '--error-on-warnings', '.']);
 await native();
 await jest('unit tests', ['tests/unit', '--maxWorkers=2']);
+await jest('simulators', ['tests/simulators', 'tests/mutations', '--runInBand']);
 await jest('parity tests', ['tests/parity', '--runInBand']);
 await jest('functional tests', ['tests/functional', '--runInBand']);
 await jest('durability tests', ['tests/durability', '--runInBand']);

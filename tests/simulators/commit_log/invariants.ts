@@ -1,0 +1,129 @@
+/**
+ * What must hold after every change of the store, judged from the bytes of the log by a second, independent reader:
+ *
+ * - no file that a live commit names is missing or has another length;
+ * - no commit follows an entry of a newer generation, and a generation commits no step twice but with the same files;
+ * - a retirement keeps no step twice;
+ * - a resume whose generation is the newest finds the newest live commit, undamaged;
+ * - a process whose generation is not the newest neither writes nor deletes a file that a live commit names.
+ */
+import type { CheckpointEntry, CommitEntry } from '../../../contracts/index.js';
+import { type ChangeObserver, MemoryStore } from './memory_storage.js';
+
+export class Violation extends Error {}
+
+export class Invariants implements ChangeObserver {
+  readonly store = new MemoryStore(this);
+  /** The generation that each actor holds or held. */
+  readonly generations = new Map<string, number>();
+  readonly trace: string[] = [];
+  /** The log and the live files that follow from it: entries never change, so both stand until one is added. */
+  #log: readonly CommitEntry[] = [];
+  #liveFiles: ReadonlyMap<string, { bytes: number; sequence: number }> = new Map();
+
+  changing({ actor, kind, key }: { actor: string; kind: string; key: string }): void {
+    this.trace.push(`${actor} (generation ${this.generations.get(actor) ?? '-'}): ${kind} ${key}`);
+    if (!this.#liveFiles.has(key)) return;
+    const generation = this.generations.get(actor);
+    const newest = this.#newestGeneration();
+    if (generation === undefined || generation < newest) {
+      throw new Violation(
+        `${actor}, fenced by generation ${newest}, would ${kind} ${key}, which a live commit names`,
+      );
+    }
+  }
+
+  changed(): void {
+    const keys = this.store.keys('commits/');
+    if (keys.length > this.#log.length) {
+      this.#log = keys.map((key, index) => this.#log[index] ?? this.#readEntry(key));
+      this.#liveFiles = this.#findLiveFiles();
+      this.#checkOrder();
+    }
+    for (const [file, { bytes, sequence }] of this.#liveFiles) {
+      const object = this.store.objects.get(file);
+      if (object === undefined) throw new Violation(`commit ${sequence} is live, but ${file} is missing`);
+      if (object.length !== bytes)
+        throw new Violation(`commit ${sequence}: ${file} has ${object.length} bytes`);
+    }
+  }
+
+  /** Judges a resume. One that was overtaken meanwhile may have found anything: it can never commit. */
+  checkResume(generation: number, entry: CheckpointEntry | null, damage: readonly unknown[]): void {
+    if (this.#newestGeneration() > generation) return;
+    const newest = this.liveCheckpoints().at(-1) ?? null;
+    if (entry?.id !== newest?.id || damage.length > 0) {
+      throw new Violation(
+        `generation ${generation} resumed from commit ${entry?.sequence}, but the newest is ${newest?.sequence}; damage ${JSON.stringify(damage)}`,
+      );
+    }
+  }
+
+  /** Judges a store in which nobody works any more, after a generation that committed undisturbed. */
+  checkLeftovers(): void {
+    for (const key of this.store.keys('')) {
+      if (!key.startsWith('commits/') && !this.#liveFiles.has(key))
+        throw new Violation(`${key} was left behind`);
+    }
+  }
+
+  /** Oldest first. */
+  liveCheckpoints(): CheckpointEntry[] {
+    const log = this.#log;
+    const retired = log.findLastIndex(({ kind }) => kind === 'retirement');
+    const retirement = log[retired];
+    return log.filter((entry, index): entry is CheckpointEntry => {
+      if (entry.kind !== 'checkpoint') return false;
+      return (
+        index > retired || (retirement?.kind === 'retirement' && retirement.keep.includes(entry.sequence))
+      );
+    });
+  }
+
+  #checkOrder(): void {
+    let generation = 0;
+    const filesOf = new Map<string, string>();
+    for (const entry of this.#log) {
+      if (entry.generation < generation) {
+        throw new Violation(
+          `entry ${entry.sequence} of generation ${entry.generation} follows generation ${generation}`,
+        );
+      }
+      generation = entry.generation;
+      if (entry.kind === 'retirement') this.#checkKept(entry.keep);
+      if (entry.kind !== 'checkpoint') continue;
+      const step = `generation ${entry.generation}, step ${entry.trainer.step}`;
+      const files = namedFiles(entry).join();
+      if ((filesOf.get(step) ?? files) !== files)
+        throw new Violation(`${step}: committed twice, with other files`);
+      filesOf.set(step, files);
+    }
+  }
+
+  #checkKept(keep: readonly number[]): void {
+    const steps = this.#log.flatMap((entry) =>
+      entry.kind === 'checkpoint' && keep.includes(entry.sequence) ? [entry.trainer.step] : [],
+    );
+    if (new Set(steps).size < steps.length) throw new Violation(`two commits of one step are kept: ${keep}`);
+  }
+
+  #newestGeneration(): number {
+    return this.#log.at(-1)?.generation ?? 0;
+  }
+
+  #findLiveFiles(): Map<string, { bytes: number; sequence: number }> {
+    const files = new Map<string, { bytes: number; sequence: number }>();
+    for (const { sequence, files: named } of this.liveCheckpoints()) {
+      for (const [file, { bytes }] of Object.entries(named)) files.set(file, { bytes, sequence });
+    }
+    return files;
+  }
+
+  #readEntry(key: string): CommitEntry {
+    return (JSON.parse(this.store.objects.get(key)!.toString('utf8')) as { entry: CommitEntry }).entry;
+  }
+}
+
+function namedFiles({ files }: CheckpointEntry): string[] {
+  return Object.keys(files);
+}

@@ -1,0 +1,135 @@
+/** One schedule: three writers take generations of a run, resume, save, are stopped and killed, over an unreliable store. */
+import {
+  CheckpointSaver,
+  loadNewestSound,
+  requireGeneration,
+  takeGeneration,
+} from '../../../components/checkpoint/index.js';
+import { TemperError } from '../../../shared/errors.js';
+import { signature, trainerState } from '../../unit/checkpoint/fixture.js';
+import { Invariants, Violation } from './invariants.js';
+import { type Faults, UnreliableStorage } from './memory_storage.js';
+import { Random, Scheduler } from './scheduler.js';
+
+const writers = 3;
+const digest = 'a'.repeat(64);
+const reliable: Faults = { read: 0, change: 0 };
+
+/** Runs the schedule of a seed. Returns what was violated and the changes that led there, or null. */
+export async function simulate(seed: number): Promise<{ violation: string; trace: string[] } | null> {
+  const random = new Random(seed);
+  const scheduler = new Scheduler(random);
+  const invariants = new Invariants();
+  const simulation = { random, scheduler, invariants };
+  let failure: unknown = null;
+  const work = Array.from({ length: writers }, (_, index) =>
+    runWriter(simulation, `writer ${index}`).catch((error: unknown) => {
+      failure ??= error;
+    }),
+  );
+  try {
+    await scheduler.run();
+    if (failure === null) {
+      work.push(finishUndisturbed(simulation));
+      await scheduler.run();
+      await work.at(-1);
+    }
+  } catch (error) {
+    failure ??= error;
+  }
+  if (failure === null) return null;
+  if (!(failure instanceof Violation)) throw failure;
+  return { violation: failure.message, trace: invariants.trace };
+}
+
+interface Simulation {
+  random: Random;
+  scheduler: Scheduler;
+  invariants: Invariants;
+}
+
+/** A host that restarts its rank some times, whatever ended the one before. */
+async function runWriter(simulation: Simulation, name: string): Promise<void> {
+  const { random, scheduler } = simulation;
+  const faults = { read: random.next() * 0.02, change: random.next() * 0.2 };
+  for (let incarnation = 1; incarnation <= 3; incarnation += 1) {
+    const actor = `${name}.${incarnation}`;
+    const killed = new Promise<void>((resolve) => {
+      if (random.chance(0.3)) scheduleKill(scheduler, actor, 10 + random.below(60), resolve);
+    });
+    await Promise.race([
+      trainRank(simulation, actor, faults).catch((error: unknown) => {
+        if (error instanceof Violation || !(error instanceof TemperError)) throw error;
+      }),
+      killed,
+    ]);
+  }
+  // A request that is still on its way may arrive after everybody has gone.
+  await scheduler.turn(name);
+}
+
+/** Kills an actor some turns from now. */
+function scheduleKill(scheduler: Scheduler, actor: string, turns: number, killed: () => void): void {
+  if (turns > 0) {
+    scheduler.later(() => scheduleKill(scheduler, actor, turns - 1, killed));
+    return;
+  }
+  scheduler.kill(actor);
+  killed();
+}
+
+async function trainRank(simulation: Simulation, actor: string, faults: Faults): Promise<void> {
+  const { random, scheduler, invariants } = simulation;
+  const run = new UnreliableStorage(invariants.store, actor, scheduler, random, faults);
+  const { generation } = await takeGeneration(run, { holder: actor, worldSize: 1 });
+  invariants.generations.set(actor, generation);
+  const { entry, damage } = await loadNewestSound(run, async (checkpoint) => {
+    const { step } = checkpoint.entry.trainer;
+    await checkpoint.stream((name, _, chunk) => {
+      if (chunk[0] !== step) throw new Violation(`step ${step}: ${name} holds ${chunk[0]}`);
+    });
+  });
+  invariants.checkResume(generation, entry, damage);
+  const saver = new CheckpointSaver({
+    run,
+    generation,
+    recipeDigest: digest,
+    planDigest: digest,
+    signature,
+    resumedFrom: entry,
+    keepLast: 1 + random.below(2),
+  });
+  let step = entry?.trainer.step ?? 0;
+  for (let save = 0; save < 3; save += 1) {
+    if (random.chance(0.15)) scheduler.stop(actor, 5 + random.below(60));
+    if (random.chance(0.2)) await requireGeneration(run, generation);
+    if (step === 0 || random.chance(0.85)) step += 1;
+    await saveStep(saver, step, random).catch((error: unknown) => {
+      // The rank of a run whose disk was full for a while goes on saving.
+      if (error instanceof Violation || random.chance(0.5)) throw error;
+    });
+  }
+  await saver.settle();
+}
+
+async function saveStep(saver: CheckpointSaver, step: number, random: Random): Promise<void> {
+  const best = random.chance(0.3)
+    ? { metric: 'val_loss', value: 1, step: random.below(step), misses: 0 }
+    : null;
+  const tensors = ['w', 'm:w'].map((name) => ({
+    name,
+    dtype: 'f32' as const,
+    shape: [2],
+    rows: [0, 2] as const,
+    data: new Uint8Array(8).fill(step),
+  }));
+  const { committed } = await saver.begin({ trainer: trainerState(step, best), tensors });
+  if (random.chance(0.5)) await committed;
+  else committed.catch(() => undefined);
+}
+
+/** A last generation, over a store that works again: it finds the newest commit, and its first commit removes all litter. */
+async function finishUndisturbed(simulation: Simulation): Promise<void> {
+  await trainRank(simulation, 'last writer', reliable);
+  simulation.invariants.checkLeftovers();
+}
