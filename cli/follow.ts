@@ -135,6 +135,7 @@ const eventNames: Record<TimelineEntry['event'], string> = {
   host_lost: 'host lost',
   error_retried: 'error, trying again',
   resumed: 'resumed',
+  checkpoint_damaged: 'damaged checkpoint passed over',
   paused: 'paused',
   unpaused: 'going on',
   stopped: 'stopped',

@@ -11,32 +11,68 @@ export const executionSignatureSchema = z.strictObject({
 });
 export type ExecutionSignature = z.infer<typeof executionSignatureSchema>;
 
-/** A range of a tensor's rows, and where its bytes lie. */
+/**
+ * What a tensor of a checkpoint is for: `trained` parameters are published, `optimizer` state and running `statistic`s are
+ * needed only to continue training. Set where the snapshot is made; no code reads it out of a name.
+ */
+export const tensorRoleSchema = z.enum(['trained', 'optimizer', 'statistic']);
+
+const crc32cSchema = z.int().min(0).max(0xffffffff);
+
+export const committedTensorSchema = z.strictObject({
+  dtype: z.enum(['f32', 'bf16', 'f16']),
+  /** Of the whole tensor, whatever ranks hold of it. */
+  shape: z.array(z.int().min(0)),
+  role: tensorRoleSchema,
+});
+export type CommittedTensor = z.infer<typeof committedTensorSchema>;
+
+/** The rows of a tensor that one file holds. */
 export const tensorPartSchema = z.strictObject({
-  file: z.string(),
   /** Byte range in the file, half-open. */
   start: z.int().min(0),
   end: z.int().min(0),
   /** Rows of the first axis, half-open. */
   rows: z.tuple([z.int().min(0), z.int().min(0)]),
-  /** CRC-32C of these bytes, unsigned: names the tensor that is damaged. */
-  crc32c: z.int().min(0).max(0xffffffff),
+  /** Rows of one block; the last block may have fewer. */
+  blockRows: z.int().min(1),
+  /** CRC-32C of each block, unsigned: whoever reads rows checks the blocks that hold them. */
+  blocks: z.array(crc32cSchema),
 });
 export type TensorPart = z.infer<typeof tensorPartSchema>;
 
-export const committedTensorSchema = z.strictObject({
-  dtype: z.enum(['f32', 'bf16', 'f16']),
-  shape: z.array(z.int().min(0)),
-  parts: z.array(tensorPartSchema),
+/** `<rank file>.json`, next to the safetensors file that it describes. */
+export const sidecarSchema = z.strictObject({
+  version: version(1),
+  /** Length of the file, and CRC-32C of all of it, unsigned. */
+  bytes: z.int().min(0),
+  crc32c: crc32cSchema,
+  tensors: z.record(z.string(), tensorPartSchema),
 });
-export type CommittedTensor = z.infer<typeof committedTensorSchema>;
+export type Sidecar = z.infer<typeof sidecarSchema>;
 
 export const committedFileSchema = z.strictObject({
+  /** Path relative to the run. */
+  file: z.string(),
   bytes: z.int().min(0),
   /** CRC-32C of the whole file, unsigned. */
-  crc32c: z.int().min(0).max(0xffffffff),
+  crc32c: crc32cSchema,
+  /** sha256 of the sidecar; the sidecar itself for a file that a version-1 entry committed, which has none. */
+  sidecar: z.union([sha256Schema, sidecarSchema]),
 });
 export type CommittedFile = z.infer<typeof committedFileSchema>;
+
+/** A file by its path relative to the run, and what must be in it. */
+const storedFileSchema = z.strictObject({ file: z.string(), sha256: sha256Schema });
+
+/** Where the lines of metrics.jsonl up to a checkpoint are. */
+export const committedMetricsSchema = z.strictObject({
+  /** Lines since the commit before, in files that nobody writes again. */
+  segments: z.array(storedFileSchema),
+  /** How metrics.jsonl began when this generation last put it together: so many bytes, with this sha256. */
+  merged: z.strictObject({ bytes: z.int().min(0), sha256: sha256Schema }),
+});
+export type CommittedMetrics = z.infer<typeof committedMetricsSchema>;
 
 /** What the trainer needs beside the tensors to go on exactly where it was. */
 export const trainerStateSchema = z.strictObject({
@@ -59,23 +95,46 @@ export const trainerStateSchema = z.strictObject({
 export type TrainerState = z.infer<typeof trainerStateSchema>;
 
 const entry = {
-  version: version(1),
+  version: version(2),
   /** Tells two writers apart that would otherwise write the same bytes. */
   id: z.uuid(),
   /** From 1, without gaps. */
   sequence: z.int().min(1),
-  generation: z.int().min(1),
+  /** For a claim: the newest generation before it, 0 where there is none. */
+  generation: z.int().min(0),
   at: timestampSchema,
 };
 
-/** Taking a generation is an entry; so is a checkpoint, and so is the decision which ones are kept. */
+/** Which request of which workflow a generation was taken for. */
+export const generationClaimSchema = z.strictObject({
+  /** Of the claim entry under which it was taken. */
+  incarnation: z.int().min(1),
+  /** Number of the workflow's request for a gang, from 1. */
+  ordinal: z.int().min(1),
+  grantId: z.string(),
+});
+export type GenerationClaim = z.infer<typeof generationClaimSchema>;
+
+/** Claiming a run is an entry; so is taking a generation, so is a checkpoint, and so is the decision which ones are kept. */
 export const commitEntrySchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    ...entry,
+    kind: z.literal('claim'),
+    /** One higher with each claim. Whatever generation was taken before a claim is fenced by it. */
+    incarnation: z.int().min(1),
+    /** The Temporal server, e.g. `127.0.0.1:7233`. */
+    server: z.string(),
+    namespace: z.string(),
+    workflowId: z.string(),
+    firstRunId: z.string(),
+  }),
   z.strictObject({
     ...entry,
     kind: z.literal('generation'),
     /** Who took it: `<pool>.<host>.<incarnation>`. */
     holder: z.string(),
     worldSize: z.int().min(1),
+    claim: generationClaimSchema.nullable(),
   }),
   z.strictObject({
     ...entry,
@@ -83,29 +142,27 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
     worldSize: z.int().min(1),
     recipeDigest: sha256Schema,
     planDigest: sha256Schema,
-    /** The commit that this generation went on from; null when it began at step 0. */
+    /** The commit from which this generation resumed; null when it began at step 0. */
     resumedFrom: z.int().min(1).nullable(),
-    signature: executionSignatureSchema,
+    /** Of the ranks, each different one once. */
+    signatures: z.array(executionSignatureSchema).min(1),
+    /** In which order values of several ranks are added up, e.g. `tree-1`. */
+    reduction: z.string(),
     trainer: trainerStateSchema,
     tensors: z.record(z.string(), committedTensorSchema),
-    /** By path relative to the run. */
-    files: z.record(z.string(), committedFileSchema),
+    files: z.array(committedFileSchema),
+    /** Null in what was version 1. */
+    metrics: committedMetricsSchema.nullable(),
   }),
   z.strictObject({
     ...entry,
     kind: z.literal('retirement'),
-    /** Of all checkpoints before this entry, these alone may still be loaded. The others' files are deleted after it stands. */
+    /** Of all checkpoints before this entry, these alone may still be loaded. The others' files are deleted after it is in the log. */
     keep: z.array(z.int().min(1)),
   }),
 ]);
 export type CommitEntry = z.infer<typeof commitEntrySchema>;
+export type ClaimEntry = Extract<CommitEntry, { kind: 'claim' }>;
 export type CheckpointEntry = Extract<CommitEntry, { kind: 'checkpoint' }>;
 export type RetirementEntry = Extract<CommitEntry, { kind: 'retirement' }>;
 export type GenerationEntry = Extract<CommitEntry, { kind: 'generation' }>;
-
-/** `<run>/commits/<sequence, 8 digits>.json`: the entry, and a checksum of its text exactly as it stands in the file. */
-export const commitFileSchema = z.strictObject({
-  /** Eight hexadecimal digits. */
-  crc32c: z.string().regex(/^[0-9a-f]{8}$/),
-  entry: commitEntrySchema,
-});

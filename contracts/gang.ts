@@ -67,6 +67,8 @@ export const epochOutcomeSchema = z.strictObject({
       exactness: z.enum(['bitwise', 'rounding', 'fresh']),
       loadSeconds: z.number(),
       firstStepSeconds: z.number().nullable(),
+      /** Newer checkpoints that were passed over, naming file and tensor. */
+      damage: z.array(z.string()),
     })
     .nullable(),
 });

@@ -15,6 +15,7 @@ export const timelineEntrySchema = z.strictObject({
     'host_lost',
     'error_retried',
     'resumed',
+    'checkpoint_damaged',
     'paused',
     'unpaused',
     'stopped',

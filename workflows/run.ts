@@ -104,6 +104,9 @@ export class Run {
       granted.loadedAfter = resumed.loadSeconds;
       granted.firstStepAfter = resumed.firstStepSeconds;
     }
+    // Histories from before damage was reported lack the field.
+    const damage: readonly string[] = resumed.damage ?? [];
+    if (damage.length > 0) this.record('checkpoint_damaged', damage.join('\n'));
     if (resumed.exactness === 'fresh') return;
     this.record('resumed', `from step ${resumed.fromStep}`, { step: resumed.fromStep, ...known });
   }

@@ -2,22 +2,26 @@
  * The commit log of a run: `<run>/commits/00000001.json` and so on, each created exclusively and never changed. The log
  * is the only truth about who holds the run and what it has saved.
  *
+ * An entry is a claim (a workflow begins to drive the run), a generation (a gang begins to train), a checkpoint or a
+ * retirement (which checkpoints may still be loaded).
+ *
  * Fencing. An append reads the newest entry, and creates the next number. Of two processes that try, one wins; the other
  * reads again. Nobody appends after an entry of another generation than their own, so whoever takes a generation has
- * fenced all older ones with that very entry. A number that cannot be read may have taken a generation too: it is never
+ * fenced all older ones with that very entry; and a claim fences whatever generation was taken before it. A number that cannot be read may have taken a generation too: it is never
  * used again, nobody appends behind it with an older generation, and the next generation skips the one it may have taken.
  */
 import { randomUUID } from 'node:crypto';
-import {
-  type CheckpointEntry,
-  type CommitEntry,
-  commitFileSchema,
-  type GenerationEntry,
-  type RetirementEntry,
+import type {
+  CheckpointEntry,
+  ClaimEntry,
+  CommitEntry,
+  GenerationClaim,
+  GenerationEntry,
+  RetirementEntry,
 } from '../../contracts/index.js';
-import { crc32c } from '../../engine/index.js';
-import { CheckpointError, FencedError } from '../../shared/errors.js';
+import { CheckpointError, FencedError, ServiceUnavailable } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/storage.js';
+import { formatCommitFile, parseCommitFile } from './commit_file.js';
 
 /** An entry as it was found: sound, or with what is wrong with it. */
 export type LoggedEntry =
@@ -36,25 +40,92 @@ export function commitKey(sequence: number): string {
   return `${folder}${String(sequence).padStart(8, '0')}.json`;
 }
 
+/** Lost races for a number before an append gives up: with the pauses between them, minutes of other writers without a break. */
+const maxAttempts = 100;
+/** Longest pause between two attempts, in ms. */
+const longestPause = 1000;
+
+export interface GenerationRequest {
+  /** `<pool>.<host>.<incarnation>` */
+  holder: string;
+  worldSize: number;
+  /** Which request it is for; a generation that was taken for the same grant is returned again. */
+  claim?: GenerationClaim | null;
+}
+
 /**
- * Takes the next generation of a run for `holder` (`<pool>.<host>.<incarnation>`), which fences every older one.
- * `run` is the storage of the run's folder.
+ * Takes the next generation of a run, which fences every older one. `run` is the storage of the run's folder.
+ *
+ * @throws FencedError when a generation was taken for a newer claim or a later request
  */
-export async function takeGeneration(
-  run: Storage,
-  { holder, worldSize }: { holder: string; worldSize: number },
-): Promise<GenerationEntry> {
-  for (;;) {
+export async function takeGeneration(run: Storage, request: GenerationRequest): Promise<GenerationEntry> {
+  const { holder, worldSize, claim = null } = request;
+  return attempt(run, async () => {
     const tip = await readTip(run);
-    const draft = { kind: 'generation' as const, generation: tip.nextGeneration, holder, worldSize };
-    const taken = await create<GenerationEntry>(run, tip.sequence + 1, draft, randomUUID());
-    if (taken !== null) return taken;
+    const earlier = claim === null ? null : await findGenerationOf(run, claim);
+    if (earlier !== null) return earlier;
+    const draft = { kind: 'generation' as const, generation: tip.nextGeneration, holder, worldSize, claim };
+    return create<GenerationEntry>(run, tip.sequence + 1, draft, randomUUID());
+  });
+}
+
+/** The newest generation if it was taken for the same grant, null if it was taken for an earlier request. */
+async function findGenerationOf(run: Storage, claim: GenerationClaim): Promise<GenerationEntry | null> {
+  const order = ({ incarnation, ordinal }: { incarnation: number; ordinal: number }) =>
+    incarnation * 2 ** 32 + ordinal;
+  for await (const { entry } of readLog(run)) {
+    if (entry?.kind === 'generation' && entry.claim?.grantId === claim.grantId) return entry;
+    const newest =
+      entry?.kind === 'claim'
+        ? { incarnation: entry.incarnation, ordinal: 0 }
+        : entry?.kind === 'generation'
+          ? entry.claim
+          : null;
+    if (newest === null) continue;
+    if (order(newest) < order(claim)) return null;
+    throw new FencedError(
+      `${run.uri}: a gang was formed for request ${newest.ordinal} of claim ${newest.incarnation}; request ${claim.ordinal} of claim ${claim.incarnation} comes too late`,
+    );
   }
+  return null;
+}
+
+/** Appends a claim, which fences every generation taken before it. Claiming again for the same workflow run changes nothing. */
+export async function takeClaim(
+  run: Storage,
+  claimant: Pick<ClaimEntry, 'server' | 'namespace' | 'workflowId' | 'firstRunId'>,
+): Promise<ClaimEntry> {
+  return attempt(run, async () => {
+    const tip = await readTip(run);
+    const newest = await readClaim(run);
+    if (newest !== null && isSameClaimant(newest, claimant)) return newest;
+    const { server, namespace, workflowId, firstRunId } = claimant;
+    const draft = {
+      kind: 'claim' as const,
+      generation: tip.nextGeneration - 1,
+      incarnation: (newest?.incarnation ?? 0) + 1,
+      ...{ server, namespace, workflowId, firstRunId },
+    };
+    return create<ClaimEntry>(run, tip.sequence + 1, draft, randomUUID());
+  });
+}
+
+export function isSameClaimant(
+  a: Pick<ClaimEntry, 'server' | 'namespace' | 'workflowId' | 'firstRunId'>,
+  b: Pick<ClaimEntry, 'server' | 'namespace' | 'workflowId' | 'firstRunId'>,
+): boolean {
+  return a.server === b.server && a.namespace === b.namespace && a.firstRunId === b.firstRunId;
+}
+
+/** The newest claim; null where no workflow has claimed the run. */
+export async function readClaim(run: Storage): Promise<ClaimEntry | null> {
+  for await (const { entry } of readLog(run)) if (entry?.kind === 'claim') return entry;
+  return null;
 }
 
 /**
  * Appends a checkpoint. Throws FencedError when a newer generation holds the run. A caller who wants to know after
- * another error whether the entry stands looks for `id`.
+ * another error whether the entry is in the log looks for `id`.
  */
 export function appendCheckpoint(
   run: Storage,
@@ -69,17 +140,29 @@ export function appendRetirement(run: Storage, draft: RetirementDraft): Promise<
   return append<RetirementEntry>(run, draft, randomUUID());
 }
 
-async function append<E extends CheckpointEntry | RetirementEntry>(
+function append<E extends CheckpointEntry | RetirementEntry>(
   run: Storage,
   draft: Draft<E>,
   id: string,
 ): Promise<E> {
-  for (;;) {
+  return attempt(run, async () => {
     const tip = await readTip(run);
     requireHeld(run, tip, draft.generation);
-    const appended = await create<E>(run, tip.sequence + 1, draft, id);
-    if (appended !== null) return appended;
+    return create<E>(run, tip.sequence + 1, draft, id);
+  });
+}
+
+/** Repeats `tryOnce` while it returns null, because another writer has the number, with growing random pauses. */
+async function attempt<E>(run: Storage, tryOnce: () => Promise<E | null>): Promise<E> {
+  for (let lost = 0; lost < maxAttempts; lost += 1) {
+    const entry = await tryOnce();
+    if (entry !== null) return entry;
+    const pause = Math.random() * Math.min(longestPause, 2 ** lost);
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
+  throw new ServiceUnavailable(
+    `${run.uri}: other writers took each of ${maxAttempts} numbers of the commit log first; find out who else writes there`,
+  );
 }
 
 /** Throws FencedError unless `generation` still holds the run. The answer may be out of date as soon as it is given. */
@@ -88,6 +171,12 @@ export async function requireGeneration(run: Storage, generation: number): Promi
 }
 
 function requireHeld(run: Storage, tip: Tip, generation: number): void {
+  if (tip.newest?.kind === 'claim') {
+    const { workflowId, namespace, server } = tip.newest;
+    throw new FencedError(
+      `${run.uri}: the workflow '${workflowId}' (namespace ${namespace} of ${server}) has taken over this run; generation ${generation} may not commit to it any more`,
+    );
+  }
   if (tip.newest !== null && tip.newest.generation > generation) {
     throw new FencedError(
       `${run.uri}: generation ${tip.newest.generation} has taken over this run; generation ${generation} may not commit to it any more`,
@@ -96,7 +185,7 @@ function requireHeld(run: Storage, tip: Tip, generation: number): void {
   const damaged = tip.damaged[0];
   if (damaged !== undefined) {
     throw new FencedError(
-      `${damaged.file}: ${damaged.damage}; it may have taken a newer generation, so that generation ${generation} may not commit any more. Take a new generation to go on`,
+      `${damaged.file}: ${damaged.damage}; it may have taken a newer generation, so that generation ${generation} may not commit any more. Take a new generation to continue`,
     );
   }
   if (tip.newest === null || tip.newest.generation < generation) {
@@ -137,7 +226,29 @@ export async function* readLog(run: Storage): AsyncGenerator<LoggedEntry> {
   }
 }
 
+/**
+ * Highest number that this process has seen in a log. The next ones are asked for by name: listing a log of thousands of
+ * entries for each checkpoint takes minutes on a network file system.
+ */
+const highestSeen = new WeakMap<Storage, number>();
+
 async function highestSequence(run: Storage): Promise<number> {
+  const seen = highestSeen.get(run) ?? 0;
+  const highest = (seen === 0 ? null : await probe(run, seen)) ?? (await listHighest(run));
+  highestSeen.set(run, highest);
+  return highest;
+}
+
+/** Null where the number seen is gone, or a gap follows it: the log was damaged, and only a listing shows its end. */
+async function probe(run: Storage, seen: number): Promise<number | null> {
+  const exists = async (sequence: number) => (await run.size(commitKey(sequence))) !== null;
+  if (!(await exists(seen))) return null;
+  let highest = seen;
+  while (await exists(highest + 1)) highest += 1;
+  return (await exists(highest + 2)) ? null : highest;
+}
+
+async function listHighest(run: Storage): Promise<number> {
   let highest = 0;
   for await (const { key } of run.list(folder)) {
     const sequence = /^commits\/(\d{8,})\.json$/.exec(key)?.[1];
@@ -175,7 +286,7 @@ async function create<E extends CommitEntry>(
   id: string,
 ): Promise<E | null> {
   const entry = {
-    version: 1,
+    version: 2,
     id,
     sequence,
     at: new Date().toISOString(),
@@ -186,38 +297,4 @@ async function create<E extends CommitEntry>(
   const check = parseCommitFile(bytes);
   if (typeof check === 'string') throw new CheckpointError(`${run.uri}: the commit is not valid: ${check}`);
   return (await run.createExclusive(commitKey(sequence), bytes)) ? (check as E) : null;
-}
-
-const prefix = '{"crc32c":"';
-const middle = '","entry":';
-
-/** `{"crc32c":"<8 hex digits>","entry":<text>}`, the checksum being that of the text's bytes. */
-function formatCommitFile(entry: CommitEntry): Buffer {
-  const body = Buffer.from(JSON.stringify(entry));
-  const checksum = crc32c(body).toString(16).padStart(8, '0');
-  return Buffer.concat([Buffer.from(`${prefix}${checksum}${middle}`), body, Buffer.from('}\n')]);
-}
-
-/** The entry, or what is wrong. */
-function parseCommitFile(bytes: Buffer): CommitEntry | string {
-  const start = prefix.length + 8 + middle.length;
-  if (bytes.length < start + 2) return `truncated to ${bytes.length} bytes`;
-  const framed =
-    bytes.toString('latin1', 0, prefix.length) === prefix &&
-    bytes.toString('latin1', start - middle.length, start) === middle &&
-    bytes.toString('latin1', bytes.length - 2) === '}\n';
-  if (!framed) return 'truncated, or no commit entry';
-  const declared = bytes.toString('latin1', prefix.length, prefix.length + 8);
-  const actual = crc32c(bytes.subarray(start, bytes.length - 2))
-    .toString(16)
-    .padStart(8, '0');
-  if (declared !== actual) return `its checksum is ${actual}, not ${declared}: the file was damaged`;
-  try {
-    const parsed = commitFileSchema.safeParse(JSON.parse(bytes.toString('utf8')));
-    if (parsed.success) return parsed.data.entry;
-    const issue = parsed.error.issues[0]!;
-    return `not an entry that this version of Temper understands: ${issue.path.join('.')}: ${issue.message}`;
-  } catch (error) {
-    return `not valid JSON: ${error instanceof Error ? error.message : error}`;
-  }
 }

@@ -1,16 +1,18 @@
 /** What can be wrong with a checkpoint's files, and the search for it. */
-import type { CheckpointEntry, TensorPart } from '../../contracts/index.js';
+import type { CheckpointEntry, CommittedFile, Sidecar } from '../../contracts/index.js';
 import { crc32c } from '../../engine/index.js';
 import { CheckpointError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
+import { readSidecar, rowsOf, sidecarKey } from './shard.js';
 
 export interface Damage {
   /** Sequence number of the commit. */
   sequence: number;
   /** Full location. */
   file: string;
-  /** The tensor hit, where it is known. */
+  /** The tensor hit, and which block of its rows in the file, from 0, where they are known. */
   tensor: string | null;
+  block: number | null;
   problem: string;
 }
 
@@ -25,83 +27,126 @@ export class DamagedCheckpoint extends CheckpointError {
 }
 
 /** One line, to be shown to a person. */
-export function describeDamage({ sequence, file, tensor, problem }: Damage): string {
-  const where = tensor === null ? file : `${file}: tensor '${tensor}'`;
-  return `${where}: ${problem} (commit ${sequence})`;
+export function describeDamage({ sequence, file, tensor, block, problem }: Damage): string {
+  const inFile = tensor === null ? file : `${file}: tensor '${tensor}'`;
+  return `${block === null ? inFile : `${inFile}, block ${block}`}: ${problem} (commit ${sequence})`;
 }
 
 /** Files of a checkpoint that are missing or of another length: needs no reading. Empty when all is well. */
 export async function findLengthDamage(run: Storage, entry: CheckpointEntry): Promise<Damage[]> {
   const found = await Promise.all(
-    Object.entries(entry.files).map(async ([key, { bytes }]): Promise<Damage | null> => {
+    entry.files.map(async ({ file: key, bytes }): Promise<Damage | null> => {
       const size = await run.size(key);
       if (size === bytes) return null;
       const problem =
         size === null
           ? 'the file is missing'
           : `the file has ${size} bytes instead of ${bytes}${size < bytes ? ': truncated' : ''}`;
-      return { sequence: entry.sequence, file: `${run.uri}/${key}`, tensor: null, problem };
+      return inFile(run, entry, key, problem);
     }),
   );
   return found.filter((damage) => damage !== null);
 }
 
+/** The sidecars of a checkpoint's files. Throws DamagedCheckpoint when one is missing or was changed. */
+export async function readSidecars(
+  run: Storage,
+  entry: CheckpointEntry,
+): Promise<{ content: CommittedFile; sidecar: Sidecar }[]> {
+  const damage: Damage[] = [];
+  const read = await Promise.all(
+    entry.files.map(async (content) => {
+      const sidecar = await readSidecar(run, content);
+      if (typeof sidecar !== 'string') return { content, sidecar };
+      damage.push(inFile(run, entry, sidecarKey(content.file), sidecar));
+      return null;
+    }),
+  );
+  if (damage.length > 0) throw new DamagedCheckpoint(damage);
+  return read.filter((file) => file !== null);
+}
+
 /** Reads every file of a checkpoint against its checksums. Empty when it is sound. */
 export async function findDamage(run: Storage, entry: CheckpointEntry): Promise<Damage[]> {
   const found = await findLengthDamage(run, entry);
-  const broken = new Set(found.map(({ file }) => file));
-  for (const key of Object.keys(entry.files)) {
-    if (!broken.has(`${run.uri}/${key}`)) found.push(...(await findFlipped(run, entry, key)));
+  if (found.length > 0) return found;
+  try {
+    for (const { content, sidecar } of await readSidecars(run, entry)) {
+      found.push(...(await findFlipped(run, entry, content, sidecar)));
+    }
+  } catch (error) {
+    if (!(error instanceof DamagedCheckpoint)) throw error;
+    return [...error.damage];
   }
   return found;
 }
 
-/** A segment of a file with a checksum of its own; `tensor` null is the header. */
-interface Segment {
-  tensor: string | null;
-  part: TensorPart;
+function inFile(run: Storage, { sequence }: CheckpointEntry, key: string, problem: string): Damage {
+  return { sequence, file: `${run.uri}/${key}`, tensor: null, block: null, problem };
 }
 
-async function findFlipped(run: Storage, entry: CheckpointEntry, key: string): Promise<Damage[]> {
-  const segments = segmentsOf(entry, key);
-  const { bytes, crc32c: declared } = entry.files[key]!;
-  const place = { sequence: entry.sequence, file: `${run.uri}/${key}` };
+/** A block of a file: its byte range and checksum. */
+interface Block {
+  tensor: string;
+  block: number;
+  start: number;
+  end: number;
+  crc32c: number;
+}
+
+async function findFlipped(
+  run: Storage,
+  entry: CheckpointEntry,
+  { file, bytes, crc32c: declared }: CommittedFile,
+  sidecar: Sidecar,
+): Promise<Damage[]> {
+  const blocks = blocksOf(entry, sidecar);
   const found: Damage[] = [];
   let whole = 0;
   let at = 0;
-  let segment = 0;
+  let next = 0;
   let checksum = 0;
-  for await (const chunk of run.readStream(key, 0, bytes)) {
+  for await (const chunk of run.readStream(file, 0, bytes)) {
     const data = chunk as Buffer;
     whole = crc32c(data, whole);
     for (let done = 0; done < data.length; ) {
-      const current = segments[segment];
+      const current = blocks[next];
       if (current === undefined) break;
-      const { start, end, crc32c: expected } = current.part;
-      const from = Math.max(done, start - at);
-      const to = Math.min(data.length, end - at);
+      const from = Math.max(done, current.start - at);
+      const to = Math.min(data.length, current.end - at);
       if (to > from) checksum = crc32c(data.subarray(from, to), checksum);
-      done = Math.max(done, Math.min(data.length, end - at));
-      if (at + done < end) break;
-      if (checksum !== expected)
-        found.push({ ...place, tensor: current.tensor, problem: flipped(checksum, expected) });
-      segment += 1;
+      done = Math.max(done, to);
+      if (at + done < current.end) break;
+      if (checksum !== current.crc32c) {
+        const { tensor, block } = current;
+        found.push({ ...inFile(run, entry, file, flipped(checksum, current.crc32c)), tensor, block });
+      }
+      next += 1;
       checksum = 0;
     }
     at += data.length;
   }
   if (found.length === 0 && whole !== declared) {
-    found.push({ ...place, tensor: null, problem: `its header is damaged: ${flipped(whole, declared)}` });
+    found.push(inFile(run, entry, file, `its header is damaged: ${flipped(whole, declared)}`));
   }
   return found;
 }
 
-/** The parts of tensors that lie in a file, in the order of their bytes. */
-function segmentsOf(entry: CheckpointEntry, key: string): Segment[] {
-  return Object.entries(entry.tensors)
-    .flatMap(([tensor, { parts }]) => parts.map((part) => ({ tensor, part })))
-    .filter(({ part }) => part.file === key)
-    .sort((a, b) => a.part.start - b.part.start);
+/** The blocks of a file, in the order of their bytes. */
+function blocksOf(entry: CheckpointEntry, sidecar: Sidecar): Block[] {
+  return Object.entries(sidecar.tensors)
+    .flatMap(([tensor, { start, end, blockRows, blocks }]) => {
+      const { rowBytes } = rowsOf(entry.tensors[tensor]!);
+      const length = blockRows * rowBytes;
+      return blocks.map((checksum, block) => ({
+        tensor,
+        block,
+        start: start + block * length,
+        end: Math.min(end, start + (block + 1) * length),
+        crc32c: checksum,
+      }));
+    })
+    .sort((a, b) => a.start - b.start);
 }
 
 /** Says how a checksum differs. */

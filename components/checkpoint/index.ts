@@ -2,11 +2,14 @@
 export {
   appendCheckpoint,
   type CheckpointDraft,
+  type GenerationRequest,
   type LoggedEntry,
   readCheckpointEntry,
+  readClaim,
   readEntry,
   readLog,
   requireGeneration,
+  takeClaim,
   takeGeneration,
 } from './commit_log.js';
 export { type Damage, DamagedCheckpoint, describeDamage, findDamage } from './damage.js';
@@ -23,7 +26,6 @@ export {
 export {
   appendTaskMetrics,
   type JournalOptions,
-  lastJournaledStep,
   MetricsJournal,
   type MetricsLine,
   settleTaskMetrics,
@@ -45,7 +47,6 @@ export {
   readRunDocument,
   updateRunDocument,
 } from './run_document.js';
-export { acquireRunLock, judgeProcess, type ProcessRecord, type RunLock, readRunLock } from './run_lock.js';
 export { CheckpointSaver, type SaverOptions, type Snapshot } from './save.js';
 export { type CheckpointOptions, checkpointSchema } from './schema.js';
 export { mergeShards, type ShardPlace, type ShardRecord, type ShardTensor, writeShard } from './shard.js';

@@ -31,3 +31,32 @@ function asCheckpoint(logged: LoggedEntry): LiveCheckpoint | null {
   const { sequence, file, entry } = logged;
   return { sequence, file, entry, damage: null };
 }
+
+/** The checkpoints that led to one, newest first: its own and those of its generation before it, then the one they resumed from. */
+export async function* lineageOf(run: Storage, newest: CheckpointEntry): AsyncGenerator<CheckpointEntry> {
+  for (let entry: CheckpointEntry | null = newest; entry !== null; ) {
+    yield entry;
+    entry = (await findEarlier(run, entry)) ?? (await findOrigin(run, entry));
+  }
+}
+
+/** The checkpoint before this one in the same generation. */
+async function findEarlier(
+  run: Storage,
+  { sequence, generation }: CheckpointEntry,
+): Promise<CheckpointEntry | null> {
+  for (let before = sequence - 1; before >= 1; before -= 1) {
+    const { entry } = await readEntry(run, before);
+    if (entry === null) continue;
+    if (entry.generation < generation || entry.kind === 'generation') return null;
+    if (entry.kind === 'checkpoint') return entry;
+  }
+  return null;
+}
+
+/** The checkpoint that its generation resumed from. */
+async function findOrigin(run: Storage, { resumedFrom }: CheckpointEntry): Promise<CheckpointEntry | null> {
+  if (resumedFrom === null) return null;
+  const { entry } = await readEntry(run, resumedFrom);
+  return entry?.kind === 'checkpoint' ? entry : null;
+}

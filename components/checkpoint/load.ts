@@ -3,29 +3,54 @@ import type { CheckpointEntry, CommittedTensor, TensorPart } from '../../contrac
 import { crc32c } from '../../engine/index.js';
 import { CheckpointError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
-import { type Damage, DamagedCheckpoint, findDamage, findLengthDamage, flipped } from './damage.js';
+import {
+  type Damage,
+  DamagedCheckpoint,
+  findDamage,
+  findLengthDamage,
+  flipped,
+  readSidecars,
+} from './damage.js';
 import { liveCheckpoints } from './live.js';
 import { rowsOf } from './shard.js';
 
-/** Bytes of one chunk given to a sink; every chunk but a part's last has this size. */
+/** Most bytes of one chunk given to a sink. */
 const chunkBytes = 4 << 20;
 const parallelReads = 4;
 
 /** Takes a chunk of a tensor: `byteOffset` counts from the tensor's first row. The chunk is the sink's to keep. */
 export type TensorSink = (name: string, byteOffset: number, chunk: Uint8Array) => void | Promise<void>;
 
+/** Rows of a tensor, and the file that holds them. */
+type Part = TensorPart & { file: string };
+
 /** A checkpoint that is present and of the right lengths; its bytes are checked while they are read. */
 export class Checkpoint {
-  private constructor(
-    private readonly run: Storage,
-    readonly entry: CheckpointEntry,
-  ) {}
+  readonly #run: Storage;
+  /** By tensor, in the order of their rows. */
+  readonly #parts: ReadonlyMap<string, readonly Part[]>;
 
-  /** Throws DamagedCheckpoint when a file is missing or has another length. */
+  private constructor(
+    run: Storage,
+    readonly entry: CheckpointEntry,
+    parts: ReadonlyMap<string, readonly Part[]>,
+  ) {
+    this.#run = run;
+    this.#parts = parts;
+  }
+
+  /** Throws DamagedCheckpoint when a file is missing or has another length, or a sidecar was changed. */
   static async open(run: Storage, entry: CheckpointEntry): Promise<Checkpoint> {
     const damage = await findLengthDamage(run, entry);
     if (damage.length > 0) throw new DamagedCheckpoint(damage);
-    return new Checkpoint(run, entry);
+    const parts = new Map<string, Part[]>(Object.keys(entry.tensors).map((name) => [name, []]));
+    for (const { content, sidecar } of await readSidecars(run, entry)) {
+      for (const [name, part] of Object.entries(sidecar.tensors)) {
+        if (part.rows[1] > part.rows[0]) parts.get(name)?.push({ ...part, file: content.file });
+      }
+    }
+    for (const held of parts.values()) held.sort((a, b) => a.rows[0] - b.rows[0]);
+    return new Checkpoint(run, entry, parts);
   }
 
   get tensors(): Readonly<Record<string, CommittedTensor>> {
@@ -34,19 +59,20 @@ export class Checkpoint {
 
   /**
    * Streams tensors (all, or those named) into `sink`, a few MiB at a time and several parts at once. Throws
-   * DamagedCheckpoint naming file and tensor when bytes were flipped: what the sink got so far must then be dropped.
+   * DamagedCheckpoint naming file, tensor and block when bytes were flipped: what the sink got so far must then be dropped.
    */
   async stream(sink: TensorSink, names: Iterable<string> = Object.keys(this.tensors)): Promise<void> {
-    const parts = [...names].flatMap((name) => {
-      const tensor = this.tensor(name);
-      return tensor.parts.map((part) => ({ name, tensor, part }));
-    });
+    const parts = [...names].flatMap((name) => this.#partsOf(name).map((part) => ({ name, part })));
     const queue = parts[Symbol.iterator]();
     let failed = false;
     const reader = async (): Promise<void> => {
-      for (const { name, tensor, part } of queue) {
+      for (const { name, part } of queue) {
         if (failed) return;
-        await this.streamPart(sink, name, tensor, part);
+        let byteOffset = part.rows[0] * this.#rowBytes(name);
+        for await (const chunk of this.#readPart(name, part)) {
+          await sink(name, byteOffset, chunk);
+          byteOffset += chunk.length;
+        }
       }
     };
     const readers = Array.from({ length: parallelReads }, () =>
@@ -61,63 +87,91 @@ export class Checkpoint {
     }
   }
 
-  private async streamPart(
-    sink: TensorSink,
-    name: string,
-    tensor: CommittedTensor,
-    part: TensorPart,
-  ): Promise<void> {
-    const base = part.rows[0] * rowsOf(tensor).rowBytes;
-    let checksum = 0;
-    for (let at = part.start; at < part.end; at += chunkBytes) {
-      const chunk = await this.run.readRange(part.file, at, Math.min(part.end, at + chunkBytes));
-      checksum = crc32c(chunk, checksum);
-      await sink(name, base + at - part.start, chunk);
-    }
-    if (checksum !== part.crc32c) throw new DamagedCheckpoint([this.damage(name, part, checksum)]);
+  /** The bytes of a tensor in order, a few MiB at a time. Throws DamagedCheckpoint, at the latest after its last chunk. */
+  async *chunks(name: string): AsyncGenerator<Buffer> {
+    for (const part of this.#partsOf(name)) yield* this.#readPart(name, part);
   }
 
-  /**
-   * Rows [from, to) of a tensor, by byte ranges from however many files hold them. A part that is read whole is checked
-   * against its checksum; `findDamage` checks the others.
-   */
+  /** Rows [from, to) of a tensor, by byte ranges from however many files hold them. Every block that is read is checked. */
   async readRows(name: string, from: number, to: number): Promise<Buffer> {
-    const tensor = this.tensor(name);
-    const { rows, rowBytes } = rowsOf(tensor);
+    const parts = this.#partsOf(name);
+    const { rows } = rowsOf(this.tensors[name]!);
     if (from < 0 || to < from || to > rows) {
       throw new CheckpointError(
         `commit ${this.entry.sequence}: tensor '${name}' has no rows ${from} to ${to}; it has ${rows}`,
       );
     }
-    const pieces = tensor.parts.map(async (part): Promise<Buffer> => {
-      const first = Math.max(from, part.rows[0]);
-      const last = Math.min(to, part.rows[1]);
+    const rowBytes = this.#rowBytes(name);
+    const pieces = parts.map(async (part): Promise<Buffer> => {
+      const first = Math.max(from, part.rows[0]) - part.rows[0];
+      const last = Math.min(to, part.rows[1]) - part.rows[0];
       if (last <= first) return Buffer.alloc(0);
-      const start = part.start + (first - part.rows[0]) * rowBytes;
-      const piece = await this.run.readRange(part.file, start, start + (last - first) * rowBytes);
-      if (piece.length === part.end - part.start && crc32c(piece) !== part.crc32c) {
-        throw new DamagedCheckpoint([this.damage(name, part, crc32c(piece))]);
-      }
-      return piece;
+      const firstBlock = Math.floor(first / part.blockRows);
+      const blocks = await this.#readBlocks(name, part, firstBlock, Math.ceil(last / part.blockRows));
+      const start = (first - firstBlock * part.blockRows) * rowBytes;
+      return blocks.subarray(start, start + (last - first) * rowBytes);
     });
     return Buffer.concat(await Promise.all(pieces));
   }
 
-  private tensor(name: string): CommittedTensor {
-    const tensor = Object.hasOwn(this.tensors, name) ? this.tensors[name] : undefined;
-    if (tensor === undefined)
-      throw new CheckpointError(`commit ${this.entry.sequence}: holds no tensor '${name}'`);
-    return tensor;
+  /** The bytes of a part, whole blocks at a time; a block longer than a chunk comes in several, and is checked after its last. */
+  async *#readPart(name: string, part: Part): AsyncGenerator<Buffer> {
+    const blockBytes = part.blockRows * this.#rowBytes(name);
+    if (blockBytes > chunkBytes) {
+      for (let block = 0; block < part.blocks.length; block += 1)
+        yield* this.#readLongBlock(name, part, block);
+      return;
+    }
+    const perChunk = Math.floor(chunkBytes / blockBytes);
+    for (let block = 0; block < part.blocks.length; block += perChunk) {
+      yield await this.#readBlocks(name, part, block, Math.min(block + perChunk, part.blocks.length));
+    }
   }
 
-  private damage(tensor: string, part: TensorPart, checksum: number): Damage {
+  async *#readLongBlock(name: string, part: Part, block: number): AsyncGenerator<Buffer> {
+    const [start, end] = this.#blockRange(name, part, block);
+    let checksum = 0;
+    for (let at = start; at < end; at += chunkBytes) {
+      const chunk = await this.#run.readRange(part.file, at, Math.min(end, at + chunkBytes));
+      checksum = crc32c(chunk, checksum);
+      yield chunk;
+    }
+    this.#checkBlock(name, part, block, checksum);
+  }
+
+  async #readBlocks(name: string, part: Part, from: number, to: number): Promise<Buffer> {
+    const [start] = this.#blockRange(name, part, from);
+    const [, end] = this.#blockRange(name, part, to - 1);
+    const bytes = await this.#run.readRange(part.file, start, end);
+    for (let block = from; block < to; block += 1) {
+      const [blockStart, blockEnd] = this.#blockRange(name, part, block);
+      this.#checkBlock(name, part, block, crc32c(bytes.subarray(blockStart - start, blockEnd - start)));
+    }
+    return bytes;
+  }
+
+  /** Byte range of a block in its file. */
+  #blockRange(name: string, { start, end, blockRows }: Part, block: number): [number, number] {
+    const length = blockRows * this.#rowBytes(name);
+    return [start + block * length, Math.min(end, start + (block + 1) * length)];
+  }
+
+  #checkBlock(tensor: string, { file, blocks }: Part, block: number, checksum: number): void {
+    if (checksum === blocks[block]) return;
+    const problem = flipped(checksum, blocks[block]!);
     const { sequence } = this.entry;
-    return {
-      sequence,
-      file: `${this.run.uri}/${part.file}`,
-      tensor,
-      problem: flipped(checksum, part.crc32c),
-    };
+    throw new DamagedCheckpoint([{ sequence, file: `${this.#run.uri}/${file}`, tensor, block, problem }]);
+  }
+
+  #rowBytes(name: string): number {
+    return rowsOf(this.tensors[name]!).rowBytes;
+  }
+
+  #partsOf(name: string): readonly Part[] {
+    const parts = this.#parts.get(name);
+    if (parts === undefined)
+      throw new CheckpointError(`commit ${this.entry.sequence}: holds no tensor '${name}'`);
+    return parts;
   }
 }
 
@@ -163,7 +217,8 @@ async function walk(
   const damage: Damage[] = [];
   for await (const found of liveCheckpoints(run)) {
     if (found.entry === null) {
-      damage.push({ sequence: found.sequence, file: found.file, tensor: null, problem: found.damage });
+      const { sequence, file, damage: problem } = found;
+      damage.push({ sequence, file, tensor: null, block: null, problem });
       continue;
     }
     try {

@@ -1,198 +1,178 @@
 /**
  * `metrics.jsonl`: one line for each step, one for each validation and one for each evaluation of tasks, however often the
- * run was interrupted. A generation writes its own lines live to `g<generation>/metrics.jsonl`, and the merged file
- * beside `run.json`. Tasks are evaluated outside of generations, and their lines are in the merged file alone.
+ * run was interrupted.
  *
- * Merging: of each line that several generations wrote, the newest counts; and what an older generation wrote for steps
- * after the commit from which the newer one went on is dropped, because those steps were lost.
+ * The truth is in segments, `g<generation>/metrics/<first step>.jsonl`: the lines since the commit before, written once and
+ * named by the commit, so that a segment of a fenced process is named by nothing. `metrics.jsonl` is put together from them
+ * when a generation opens it, and grows from there: on a folder line by line, on an object store, which has no append, with
+ * the commits. Tasks are evaluated outside of generations, and their lines are in the merged file only.
  */
-import { appendFile, type FileHandle, open } from 'node:fs/promises';
+import { appendFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { StepMetrics, TaskMetrics, ValidationMetrics } from '../../contracts/index.js';
+import type {
+  CheckpointEntry,
+  CommittedMetrics,
+  StepMetrics,
+  TaskMetrics,
+  ValidationMetrics,
+} from '../../contracts/index.js';
+import { sha256 } from '../../shared/digest.js';
 import type { Storage } from '../../shared/storage/index.js';
+import { requireGeneration } from './commit_log.js';
+import { lineageOf } from './live.js';
+import { type MergedFile, mergedKey, openMergedFile } from './merged_metrics.js';
 
 export type MetricsLine = StepMetrics | ValidationMetrics | TaskMetrics;
-
-const mergedKey = 'metrics.jsonl';
-const liveKey = (generation: number): string => `g${generation}/metrics.jsonl`;
-
-/** An object store has no append: its files are written anew, this often at most. */
-const rewriteSeconds = 15;
 
 export interface JournalOptions {
   /** Storage of the run's folder. */
   run: Storage;
   generation: number;
-  /** Step of the commit from which this generation went on; 0 when it began. */
-  resumedStep: number;
-}
-
-/** Newest step that any earlier generation wrote down; null where none did. */
-export async function lastJournaledStep(run: Storage, generation: number): Promise<number | null> {
-  let last: number | null = null;
-  for (const older of await olderGenerations(run, generation)) {
-    for (const line of parseLines(await run.read(liveKey(older)))) {
-      // A generation that went back did so because what followed was lost already.
-      if (isStep(line)) last = line.step;
-    }
-  }
-  return last;
+  /** The commit from which this generation resumed; null when it began at step 0. */
+  resumedFrom: CheckpointEntry | null;
 }
 
 /** Adds a line about tasks while a generation writes: an object store, which cannot append, gets it when all is settled. */
 export async function appendTaskMetrics(run: Storage, line: TaskMetrics): Promise<void> {
-  if (run.folder !== null) await appendFile(path.join(run.folder, mergedKey), `${JSON.stringify(line)}\n`);
+  if (run.folder !== null) await appendFile(path.join(run.folder, mergedKey), encodeLines([line]));
 }
 
-/** Makes these the only lines about tasks in the merged file, each behind its step. No generation may be writing. */
+/** Makes these the only lines about tasks in the merged file, each after its step. No generation may be writing. */
 export async function settleTaskMetrics(run: Storage, lines: readonly TaskMetrics[]): Promise<void> {
-  const merged = await readMerged(run);
-  const others = merged.filter((line) => order(line) !== 2);
+  const others = parseLines(await readMerged(run)).filter((line) => !isTask(line));
   await run.write(mergedKey, encodeLines([...others, ...lines].sort(byStep)));
 }
 
-async function readMerged(run: Storage): Promise<MetricsLine[]> {
-  return (await run.size(mergedKey)) === null ? [] : parseLines(await run.read(mergedKey));
+async function readMerged(run: Storage): Promise<Buffer> {
+  return (await run.size(mergedKey)) === null ? Buffer.alloc(0) : run.read(mergedKey);
 }
 
-/** Where one generation's lines go. Errors of writing come out of the next `flush`. */
+interface Segment {
+  file: string;
+  text: Buffer;
+}
+
+/** Lines that go with one commit: those since the last one that succeeded. */
+export interface JournalCut {
+  readonly segments: readonly Segment[];
+}
+
+/** Where one generation's lines go. */
 export class MetricsJournal {
-  #work: Promise<void> = Promise.resolve();
-  #failure: { error: unknown } | null = null;
+  readonly #options: JournalOptions;
+  readonly #merged: MergedFile;
+  /** Newest step that the generation before wrote; null where that is not known. */
+  readonly reachedBefore: number | null;
+  /** Lines since the last cut. */
+  #lines: MetricsLine[] = [];
+  /** Segments that no commit names yet. */
+  #pending: Segment[] = [];
+  /** How many segments have begun at a step. */
+  readonly #files = new Map<string, number>();
 
-  private constructor(private readonly sink: LineSink) {}
+  private constructor(options: JournalOptions, merged: MergedFile, reachedBefore: number | null) {
+    this.#options = options;
+    this.#merged = merged;
+    this.reachedBefore = reachedBefore;
+  }
 
-  /** Rebuilds the merged file from what older generations wrote, and opens both for this one. */
+  /**
+   * Puts the merged file together from what was committed, and opens it for this generation.
+   *
+   * @throws FencedError when a newer generation holds the run
+   */
   static async open(options: JournalOptions): Promise<MetricsJournal> {
-    const { run, generation } = options;
-    const tasks = (await readMerged(run)).filter((line) => order(line) === 2);
-    const kept = tasks.filter(({ step }) => step <= options.resumedStep);
-    const earlier = [...(await mergeGenerations(options)), ...kept].sort(byStep);
-    const text = encodeLines(earlier).toString();
-    await run.write(mergedKey, Buffer.from(text));
-    await run.write(liveKey(generation), Buffer.alloc(0));
-    const sink =
-      run.folder === null
-        ? new RewrittenLines(run, generation, text)
-        : await AppendedLines.open(run.folder, generation);
-    return new MetricsJournal(sink);
+    const { run, generation, resumedFrom } = options;
+    const before = await readMerged(run);
+    const earlier = parseLines(before);
+    const step = resumedFrom?.trainer.step ?? 0;
+    const tasks = earlier.filter((line) => isTask(line) && line.step <= step);
+    const lines = [...(await committedLines(options, before)), ...tasks].sort(byStep);
+    await requireGeneration(run, generation);
+    const merged = await openMergedFile(run, generation, encodeLines(lines));
+    const steps = earlier.filter(isStep).map((line) => line.step);
+    // The merged file of an object store may lack what was not committed.
+    const known = run.folder !== null && steps.length > 0;
+    return new MetricsJournal(options, merged, known ? steps.reduce((a, b) => Math.max(a, b)) : null);
   }
 
   append(line: MetricsLine): void {
-    const text = `${JSON.stringify(line)}\n`;
-    this.#enqueue(() => this.sink.append(text));
+    this.#lines.push(line);
+    this.#merged.append(encodeLines([line]));
   }
 
-  /** Makes every line so far durable: a commit whose steps are not in the journal would leave a gap for ever. */
-  async flush(): Promise<void> {
-    this.#enqueue(() => this.sink.flush());
-    await this.#work;
-    const failure = this.#failure;
-    this.#failure = null;
-    if (failure !== null) throw failure.error;
-  }
-
-  async close(): Promise<void> {
-    try {
-      await this.flush();
-    } finally {
-      await this.sink.close();
+  /** Takes the lines so far for a commit: what is appended later belongs to the next one. */
+  cut(): JournalCut {
+    if (this.#lines.length > 0) {
+      this.#pending.push({ file: this.#segmentFile(this.#lines[0]!.step), text: encodeLines(this.#lines) });
+      this.#lines = [];
     }
+    return { segments: [...this.#pending] };
   }
 
-  #enqueue(work: () => Promise<void>): void {
-    this.#work = this.#work.then(work).catch((error: unknown) => {
-      this.#failure ??= { error };
-    });
-  }
-}
-
-interface LineSink {
-  append(text: string): Promise<void>;
-  flush(): Promise<void>;
-  close(): Promise<void>;
-}
-
-class AppendedLines implements LineSink {
-  private constructor(private readonly files: readonly FileHandle[]) {}
-
-  static async open(folder: string, generation: number): Promise<AppendedLines> {
-    const keys = [liveKey(generation), mergedKey];
-    return new AppendedLines(await Promise.all(keys.map((key) => open(path.join(folder, key), 'a'))));
+  /** A file that this generation has not written yet: a validation may add to a step that was committed before it. */
+  #segmentFile(firstStep: number): string {
+    const name = String(firstStep).padStart(8, '0');
+    const earlier = this.#files.get(name) ?? 0;
+    this.#files.set(name, earlier + 1);
+    const suffix = earlier === 0 ? '' : `-${earlier + 1}`;
+    return `g${this.#options.generation}/metrics/${name}${suffix}.jsonl`;
   }
 
-  async append(text: string): Promise<void> {
-    for (const file of this.files) await file.appendFile(text);
+  /** Makes a cut durable. Returns what the commit says of it. */
+  async write({ segments }: JournalCut): Promise<CommittedMetrics> {
+    await this.#merged.flush();
+    for (const { file, text } of segments) await this.#options.run.write(file, text);
+    return {
+      segments: segments.map(({ file, text }) => ({ file, sha256: sha256(text) })),
+      merged: this.#merged.opened,
+    };
   }
 
-  async flush(): Promise<void> {
-    for (const file of this.files) await file.datasync();
+  /** Notes that a cut was committed. */
+  async confirm({ segments }: JournalCut): Promise<void> {
+    this.#pending = this.#pending.filter((segment) => !segments.includes(segment));
+    await this.#merged.grow();
+  }
+
+  /** Brings every line so far into the merged file. Throws FencedError when a newer generation holds the run. */
+  publish(): Promise<void> {
+    return this.#merged.publish();
   }
 
   async close(): Promise<void> {
-    for (const file of this.files) await file.close();
+    await this.#merged.close();
   }
 }
 
-class RewrittenLines implements LineSink {
-  #lines = '';
-  #written = 0;
-  #due = 0;
-
-  constructor(
-    private readonly run: Storage,
-    private readonly generation: number,
-    private readonly earlier: string,
-  ) {}
-
-  async append(text: string): Promise<void> {
-    this.#lines += text;
-    if (performance.now() >= this.#due) await this.flush();
+/**
+ * The lines up to the commit from which a generation resumes. Those of the merged file count where no segment has others; the
+ * walk through the segments ends where the merged file begins as a commit says that it did.
+ */
+async function committedLines({ run, resumedFrom }: JournalOptions, before: Buffer): Promise<MetricsLine[]> {
+  if (resumedFrom === null) return [];
+  const { step } = resumedFrom.trainer;
+  const merged = resumedFrom.metrics?.merged;
+  const isUnchanged = merged !== undefined && sha256(before.subarray(0, merged.bytes)) === merged.sha256;
+  const segments: MetricsLine[][] = [];
+  for await (const { metrics } of lineageOf(run, resumedFrom)) {
+    if (metrics === null || (isUnchanged && metrics.merged.sha256 !== merged.sha256)) break;
+    for (const segment of metrics.segments.toReversed()) segments.unshift(await readSegment(run, segment));
   }
-
-  async flush(): Promise<void> {
-    this.#due = performance.now() + rewriteSeconds * 1000;
-    if (this.#written === this.#lines.length) return;
-    const { length } = this.#lines;
-    await this.run.write(liveKey(this.generation), Buffer.from(this.#lines));
-    await this.run.write(mergedKey, Buffer.from(this.earlier + this.#lines));
-    this.#written = length;
-  }
-
-  async close(): Promise<void> {}
-}
-
-async function mergeGenerations({ run, generation, resumedStep }: JournalOptions): Promise<MetricsLine[]> {
-  let merged: MetricsLine[] = [];
-  for (const older of await olderGenerations(run, generation)) {
-    const lines = parseLines(await run.read(liveKey(older)));
-    // A generation's first step follows the commit that it went on from.
-    const first = lines.find(isStep);
-    merged = supersede(merged, lines, first === undefined ? null : first.step - 1);
-  }
-  return supersede(merged, [], resumedStep);
-}
-
-function supersede(
-  older: readonly MetricsLine[],
-  newer: readonly MetricsLine[],
-  resumedStep: number | null,
-): MetricsLine[] {
-  const named = new Set(newer.map(nameOf));
-  const kept = older.filter(
-    (line) => (resumedStep === null || line.step <= resumedStep) && !named.has(nameOf(line)),
+  const lines = [...parseLines(before), ...segments.flat()].filter(
+    (line) => !isTask(line) && line.step <= step,
   );
-  return [...kept, ...newer];
+  return [...new Map(lines.map((line) => [nameOf(line), line])).values()];
 }
 
-/** Generations before this one that wrote a journal, oldest first. */
-async function olderGenerations(run: Storage, generation: number): Promise<number[]> {
-  const found: number[] = [];
-  for await (const { key } of run.list('g')) {
-    const number = Number(/^g(\d+)\/metrics\.jsonl$/.exec(key)?.[1] ?? generation);
-    if (number < generation) found.push(number);
-  }
-  return found.sort((a, b) => a - b);
+/** Nothing where the segment is missing or was changed: metrics are not worth stopping a run for. */
+async function readSegment(
+  run: Storage,
+  { file, sha256: expected }: CommittedMetrics['segments'][number],
+): Promise<MetricsLine[]> {
+  if ((await run.size(file)) === null) return [];
+  const text = await run.read(file);
+  return sha256(text) === expected ? parseLines(text) : [];
 }
 
 /** Lines that are whole: the last one of a process that was killed may not be. */
@@ -212,6 +192,10 @@ function parseLines(bytes: Buffer): MetricsLine[] {
 
 function isStep(line: MetricsLine): line is StepMetrics {
   return 'loss' in line;
+}
+
+function isTask(line: MetricsLine): line is TaskMetrics {
+  return order(line) === 2;
 }
 
 /** A step, then its validation, then its tasks. */

@@ -1,6 +1,6 @@
 /**
  * Which checkpoints are kept. The decision is an entry of the log (so a fenced process cannot take it), and files are
- * deleted after it stands: whoever takes a newer generation and then reads the log sees what is left, and nobody deletes
+ * deleted after it is in the log: whoever takes a newer generation and then reads the log sees what is left, and nobody deletes
  * that until the newer generation itself has committed.
  */
 import type { CheckpointEntry } from '../../contracts/index.js';
@@ -8,6 +8,7 @@ import type { Storage } from '../../shared/storage/index.js';
 import { appendRetirement } from './commit_log.js';
 import { readHistory } from './evaluation_history.js';
 import { liveCheckpoints } from './live.js';
+import { sidecarKey } from './shard.js';
 
 export interface Retention {
   /** Checkpoints kept, by distinct step; the best one is kept as well, by loss and by what tasks say. */
@@ -28,17 +29,22 @@ export async function retire(run: Storage, newest: CheckpointEntry, { keepLast }
   );
   const keep = selectKept(lineage(live, newest), [newest.trainer.best?.step ?? 0, ...wanted], keepLast);
   const kept = keep.map(({ sequence }) => sequence);
+  // The first commit of a generation: what an older one was writing when it was killed is still there.
+  const own = live.filter(({ generation }) => generation === newest.generation);
+  const first = newest.sequence === Math.min(...own.map(({ sequence }) => sequence));
   if (live.some(({ sequence }) => !kept.includes(sequence))) {
     await appendRetirement(run, { kind: 'retirement', generation: newest.generation, keep: kept });
-    await sweep(run, newest, keep);
-  } else if (newest.sequence === Math.min(...ownCommits(live, newest))) {
-    // First commit of the generation: what an older one was writing when it died is still there.
-    await sweep(run, newest, keep);
+    const retired = live.filter(({ sequence }) => !kept.includes(sequence)).flatMap(namedFiles);
+    const older = first || retired.some((file) => !file.startsWith(`g${newest.generation}/`));
+    await sweep(run, newest, keep, { older });
+  } else if (first) {
+    await sweep(run, newest, keep, { older: true });
   }
 }
 
-function ownCommits(live: readonly CheckpointEntry[], newest: CheckpointEntry): number[] {
-  return live.filter(({ generation }) => generation === newest.generation).map(({ sequence }) => sequence);
+/** What was written of a checkpoint: its files, and their sidecars. */
+function namedFiles({ files }: CheckpointEntry): string[] {
+  return files.flatMap(({ file }) => [file, sidecarKey(file)]);
 }
 
 /**
@@ -76,12 +82,20 @@ function selectKept(
   });
 }
 
-/** Deletes every shard of this or an older generation that no kept commit names. */
-async function sweep(run: Storage, newest: CheckpointEntry, keep: readonly CheckpointEntry[]): Promise<void> {
+/**
+ * Deletes every file of a checkpoint of this generation, or of an older one where `older` says so, that no kept commit
+ * names. Metrics stay: they are the run's history.
+ */
+async function sweep(
+  run: Storage,
+  newest: CheckpointEntry,
+  keep: readonly CheckpointEntry[],
+  { older }: { older: boolean },
+): Promise<void> {
   const { generation } = newest;
-  const named = new Set(keep.flatMap(({ files }) => Object.keys(files)));
+  const named = new Set(keep.flatMap(namedFiles));
   const folders = new Set<string>();
-  for await (const { key } of run.list('g')) {
+  for await (const { key } of run.list(older ? 'g' : `g${generation}/step-`)) {
     const match = /^(g(\d+)\/step-(\d+)\/)/.exec(key);
     if (match === null || named.has(key)) continue;
     // A later step of this generation is being written by its ranks.
@@ -92,10 +106,10 @@ async function sweep(run: Storage, newest: CheckpointEntry, keep: readonly Check
     }
   }
   for (const folder of folders) await run.deletePrefix(folder);
-  if (run.folder === null) return;
+  if (run.folder === null || !older) return;
   // Folders of a process killed while it wrote its first file there: they hold nothing that is listed.
-  for (let older = 1; older < generation; older += 1) {
-    const prefix = `g${older}/step-`;
+  for (let before = 1; before < generation; before += 1) {
+    const prefix = `g${before}/step-`;
     if (![...named].some((file) => file.startsWith(prefix))) await run.deletePrefix(prefix);
   }
 }

@@ -1,11 +1,17 @@
 /** Saves checkpoints while training goes on. */
 import { randomUUID } from 'node:crypto';
-import type { CheckpointEntry, ExecutionSignature, TrainerState } from '../../contracts/index.js';
+import type {
+  CheckpointEntry,
+  CommittedMetrics,
+  ExecutionSignature,
+  TrainerState,
+} from '../../contracts/index.js';
 import { FencedError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { appendCheckpoint, type CheckpointDraft, readLog, requireGeneration } from './commit_log.js';
+import type { MetricsJournal } from './metrics_journal.js';
 import { retire } from './retention.js';
-import { mergeShards, type ShardRecord, type ShardTensor, writeShard } from './shard.js';
+import { mergeShards, type ShardRecord, type ShardTensor, sidecarKey, writeShard } from './shard.js';
 
 /** The state of a run after a step, in host memory. Tensors may not change until the save is done. */
 export interface Snapshot {
@@ -21,7 +27,9 @@ export interface SaverOptions {
   recipeDigest: string;
   planDigest: string;
   signature: ExecutionSignature;
-  /** The commit from which this generation went on; null when it began at step 0. */
+  /** Where the lines of metrics.jsonl go. */
+  journal: MetricsJournal;
+  /** The commit from which this generation resumed; null when it began at step 0. */
   resumedFrom: CheckpointEntry | null;
   keepLast: number;
 }
@@ -80,10 +88,15 @@ export class CheckpointSaver {
   }
 
   private async save({ trainer, tensors }: Snapshot): Promise<CheckpointEntry> {
+    const { journal } = this.options;
+    // Before anything is awaited: training may write lines of later steps as soon as it continues.
+    const cut = journal.cut();
     const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
-    const shards = again === null ? [await this.write(trainer.step, tensors)] : null;
-    const entry = await this.commit(trainer, shards, again);
+    const shards = again === null ? [await this.write(trainer.step, tensors)] : [];
+    const metrics = await journal.write(cut);
+    const entry = await this.commit(trainer, shards, metrics, again);
     this.#last = entry;
+    await journal.confirm(cut);
     return entry;
   }
 
@@ -100,21 +113,25 @@ export class CheckpointSaver {
 
   private async commit(
     trainer: TrainerState,
-    shards: readonly ShardRecord[] | null,
+    shards: readonly ShardRecord[],
+    metrics: CommittedMetrics,
     again: CheckpointEntry | null,
   ): Promise<CheckpointEntry> {
     const { run, generation, recipeDigest, planDigest, signature, resumedFrom } = this.options;
-    const content = shards === null ? { tensors: again!.tensors, files: again!.files } : mergeShards(shards);
-    return commitShards(run, shards ?? [], {
+    const { tensors, files } = again ?? mergeShards(shards);
+    return commitShards(run, shards, {
       kind: 'checkpoint',
       generation,
       worldSize: again?.worldSize ?? 1,
       recipeDigest,
       planDigest,
       resumedFrom: resumedFrom?.sequence ?? null,
-      signature,
+      signatures: [signature],
+      reduction: 'tree-1',
       trainer,
-      ...content,
+      tensors,
+      files,
+      metrics,
     });
   }
 }
@@ -134,7 +151,10 @@ async function commitShards(
     return await appendCheckpoint(run, draft, id);
   } catch (error) {
     if (error instanceof FencedError) {
-      for (const { file } of shards) await run.delete(file).catch(() => undefined);
+      for (const { content } of shards) {
+        for (const key of [content.file, sidecarKey(content.file)])
+          await run.delete(key).catch(() => undefined);
+      }
       throw error;
     }
     const committed = await findCommitted(run, draft.generation, id).catch(() => null);

@@ -1,6 +1,16 @@
-/** One rank's file of a checkpoint: rows of tensors, as safetensors, with a checksum of the file and of each tensor. */
-import type { CommittedFile, CommittedTensor, TensorPart } from '../../contracts/index.js';
+/**
+ * One rank's file of a checkpoint: rows of tensors, as safetensors, and next to it a sidecar that says where they are,
+ * with a checksum of each block of rows.
+ */
+import {
+  type CommittedFile,
+  type CommittedTensor,
+  type Sidecar,
+  sidecarSchema,
+  type TensorPart,
+} from '../../contracts/index.js';
 import { crc32c } from '../../engine/index.js';
+import { sha256 } from '../../shared/digest.js';
 import { CheckpointError } from '../../shared/errors.js';
 import {
   layoutSafetensors,
@@ -15,6 +25,7 @@ type DType = CommittedTensor['dtype'];
 export interface ShardTensor {
   name: string;
   dtype: DType;
+  role: CommittedTensor['role'];
   /** Of the whole tensor; `[]` is a scalar, of one row. */
   shape: readonly number[];
   /** Rows of the first axis that `data` holds, half-open. */
@@ -25,9 +36,8 @@ export interface ShardTensor {
 
 /** What a rank wrote: its part of a commit. */
 export interface ShardRecord {
-  file: string;
   content: CommittedFile;
-  tensors: Record<string, { dtype: DType; shape: number[]; part: TensorPart }>;
+  tensors: Record<string, CommittedTensor & { rows: readonly [number, number] }>;
 }
 
 export interface ShardPlace {
@@ -37,7 +47,9 @@ export interface ShardPlace {
   worldSize: number;
 }
 
-/** Checksums are taken, and bytes handed to the storage, in pieces of this size. */
+/** Most bytes of a block, unless a single row is longer. */
+const blockBytes = 1 << 20;
+/** Bytes are handed to the storage in pieces of this size. */
 const pieceBytes = 8 << 20;
 const safetensorsDType: Record<DType, SafetensorsDType> = { f32: 'F32', bf16: 'BF16', f16: 'F16' };
 
@@ -61,7 +73,15 @@ export function rowsOf({ dtype, shape }: { dtype: DType; shape: readonly number[
   return { rows: shape[0] ?? 1, rowBytes };
 }
 
-/** Writes and syncs a rank's file. It counts only once a commit names it. Throws StorageError; leaves no partial file. */
+/** The sidecar of a rank's file. */
+export function sidecarKey(file: string): string {
+  return file.replace(/\.safetensors$/, '.json');
+}
+
+/**
+ * Writes and syncs a rank's file and its sidecar. They count only once a commit names them. Throws StorageError; leaves no
+ * partial file.
+ */
 export async function writeShard(
   run: Storage,
   place: ShardPlace,
@@ -69,10 +89,31 @@ export async function writeShard(
 ): Promise<ShardRecord> {
   const file = shardFile(place);
   const layout = layoutSafetensors(tensors.map((tensor) => describe(file, tensor)));
-  const content = { bytes: layout.fileBytes, crc32c: 0 };
-  const record: ShardRecord = { file, content, tensors: {} };
-  await run.write(file, pieces(layout, record));
-  return record;
+  const written: Written = { crc32c: 0, parts: {} };
+  await run.write(file, pieces(layout, written));
+  const content = { bytes: layout.fileBytes, crc32c: written.crc32c };
+  const sidecar: Sidecar = { version: 1, ...content, tensors: written.parts };
+  const text = Buffer.from(`${JSON.stringify(sidecar)}\n`);
+  await run.write(sidecarKey(file), text);
+  return {
+    content: { file, ...content, sidecar: sha256(text) },
+    tensors: Object.fromEntries(
+      tensors.map(({ name, dtype, role, shape, rows }) => [name, { dtype, role, shape: [...shape], rows }]),
+    ),
+  };
+}
+
+/** Returns where a committed file's rows are, or in words why its sidecar cannot be used. */
+export async function readSidecar(run: Storage, committed: CommittedFile): Promise<Sidecar | string> {
+  const { file, bytes, crc32c: checksum, sidecar } = committed;
+  if (typeof sidecar !== 'string') return sidecar;
+  const key = sidecarKey(file);
+  if ((await run.size(key)) === null) return 'the file is missing';
+  const text = await run.read(key);
+  const digest = sha256(text);
+  if (digest !== sidecar) return `its sha256 is ${digest.slice(0, 12)}… instead of ${sidecar.slice(0, 12)}…`;
+  const parsed = sidecarSchema.parse(JSON.parse(text.toString('utf8')));
+  return parsed.bytes === bytes && parsed.crc32c === checksum ? parsed : 'it describes another file';
 }
 
 interface Described {
@@ -98,29 +139,35 @@ function describe(file: string, source: ShardTensor): Described {
   return { name: source.name, dtype: safetensorsDType[source.dtype], shape, source, bytes };
 }
 
-/** The file's bytes; fills in the record's checksums as they go by. */
-async function* pieces(
-  layout: SafetensorsLayout<Described>,
-  record: ShardRecord,
-): AsyncGenerator<Uint8Array> {
-  record.content.crc32c = crc32c(layout.header);
+interface Written {
+  crc32c: number;
+  parts: Record<string, TensorPart>;
+}
+
+/** The file's bytes; fills in the checksums as they go by. */
+async function* pieces(layout: SafetensorsLayout<Described>, written: Written): AsyncGenerator<Uint8Array> {
+  written.crc32c = crc32c(layout.header);
   yield layout.header;
   for (const { tensor, byteOffset, byteLength } of layout.tensors) {
-    const { name, dtype, shape, rows } = tensor.source;
+    const { name, rows } = tensor.source;
+    const { rowBytes } = rowsOf(tensor.source);
+    const blockRows = Math.max(1, Math.floor(blockBytes / Math.max(1, rowBytes)));
     const part: TensorPart = {
-      file: record.file,
       start: byteOffset,
       end: byteOffset + byteLength,
       rows: [rows[0], rows[1]],
-      crc32c: 0,
+      blockRows,
+      blocks: [],
     };
+    for (let at = 0; at < byteLength; at += blockRows * rowBytes) {
+      part.blocks.push(crc32c(tensor.bytes.subarray(at, at + blockRows * rowBytes)));
+    }
     for (let at = 0; at < byteLength; at += pieceBytes) {
       const piece = tensor.bytes.subarray(at, at + pieceBytes);
-      part.crc32c = crc32c(piece, part.crc32c);
-      record.content.crc32c = crc32c(piece, record.content.crc32c);
+      written.crc32c = crc32c(piece, written.crc32c);
       yield piece;
     }
-    record.tensors[name] = { dtype, shape: [...shape], part };
+    written.parts[name] = part;
   }
 }
 
@@ -130,33 +177,38 @@ async function* pieces(
  */
 export function mergeShards(records: readonly ShardRecord[]): {
   tensors: Record<string, CommittedTensor>;
-  files: Record<string, CommittedFile>;
+  files: CommittedFile[];
 } {
-  const tensors = new Map<string, CommittedTensor>();
-  const files: Record<string, CommittedFile> = {};
-  for (const { file, content, tensors: shards } of records) {
-    files[file] = content;
-    for (const [name, { dtype, shape, part }] of Object.entries(shards)) {
-      const tensor = tensors.get(name) ?? { dtype, shape, parts: [] };
-      if (tensor.dtype !== dtype || String(tensor.shape) !== String(shape)) {
+  const merged = new Map<string, { tensor: CommittedTensor; parts: HeldRows[] }>();
+  for (const { content, tensors } of records) {
+    for (const [name, { rows, ...tensor }] of Object.entries(tensors)) {
+      const known = merged.get(name) ?? { tensor, parts: [] };
+      if (known.tensor.dtype !== tensor.dtype || String(known.tensor.shape) !== String(tensor.shape)) {
         throw new CheckpointError(
-          `${file}: tensor '${name}' is ${dtype} [${shape}], but ${tensor.dtype} [${tensor.shape}] on another rank`,
+          `${content.file}: tensor '${name}' is ${tensor.dtype} [${tensor.shape}], but ${known.tensor.dtype} [${known.tensor.shape}] on another rank`,
         );
       }
-      tensor.parts.push(part);
-      tensors.set(name, tensor);
+      known.parts.push({ file: content.file, rows });
+      merged.set(name, known);
     }
   }
-  for (const [name, tensor] of tensors) checkRows(name, tensor);
-  return { tensors: Object.fromEntries(tensors), files };
+  for (const [name, { tensor, parts }] of merged) checkRows(name, tensor, parts);
+  return {
+    tensors: Object.fromEntries([...merged].map(([name, { tensor }]) => [name, tensor])),
+    files: records.map(({ content }) => content),
+  };
 }
 
-/** Sorts a tensor's parts by row, and checks that they are the whole of it. */
-function checkRows(name: string, tensor: CommittedTensor): void {
-  tensor.parts = tensor.parts.filter(({ rows: [from, to] }) => to > from);
-  tensor.parts.sort((a, b) => a.rows[0] - b.rows[0]);
+interface HeldRows {
+  file: string;
+  rows: readonly [number, number];
+}
+
+/** Checks that a tensor's parts are the whole of it. */
+function checkRows(name: string, tensor: CommittedTensor, parts: readonly HeldRows[]): void {
+  const held = parts.filter(({ rows: [from, to] }) => to > from).sort((a, b) => a.rows[0] - b.rows[0]);
   let covered = 0;
-  for (const { rows, file } of tensor.parts) {
+  for (const { rows, file } of held) {
     if (rows[0] !== covered) {
       throw new CheckpointError(
         `${file}: tensor '${name}' continues at row ${rows[0]}, but the ranks before end at ${covered}`,

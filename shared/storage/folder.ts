@@ -152,16 +152,16 @@ export class FolderStorage implements Storage {
       if (isAbsent(error)) return [];
       throw explain(folder, 'cannot be listed', error);
     });
-    const keys = names
+    const entries = names
       .filter((entry) => !partialName.test(entry.name))
-      .map((entry) => `${parent}${entry.name}${entry.isDirectory() ? '/' : ''}`)
-      .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-    for (const key of keys) {
+      .map((entry) => ({ key: `${parent}${entry.name}${entry.isDirectory() ? '/' : ''}`, entry }))
+      .sort((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
+    for (const { key, entry } of entries) {
       if (key.endsWith('/')) {
         if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.walk(key, prefix);
       } else if (key.startsWith(prefix)) {
-        const size = await this.size(key);
-        if (size !== null) yield { key, size };
+        // A link may lead to a folder, which is not an object, or out of the roots.
+        if (entry.isFile() || (await this.size(key)) !== null) yield { key };
       }
     }
   }

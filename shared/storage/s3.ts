@@ -148,8 +148,8 @@ class S3Storage implements Storage {
         .catch((error: unknown) => {
           throw explainS3(`${this.uri}/${prefix}`, 'cannot be listed', error);
         });
-      for (const { Key, Size } of page.Contents ?? []) {
-        if (Key !== undefined && !Key.endsWith('/')) yield { key: Key.slice(root.length), size: Size ?? 0 };
+      for (const { Key } of page.Contents ?? []) {
+        if (Key !== undefined && !Key.endsWith('/')) yield { key: Key.slice(root.length) };
       }
       ContinuationToken = page.NextContinuationToken;
     } while (ContinuationToken !== undefined);

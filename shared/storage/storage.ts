@@ -5,10 +5,9 @@
  */
 import type { Readable } from 'node:stream';
 
+/** A listed object. Its size is asked for where it is needed: on a folder that costs a look at each file. */
 export interface StoredObject {
   key: string;
-  /** Bytes. */
-  size: number;
 }
 
 export interface Storage {

@@ -120,6 +120,7 @@ test('a preempted gang is followed by another one, and the timeline says what th
     exactness: 'bitwise',
     loadSeconds: 2,
     firstStepSeconds: 1,
+    damage: [] as string[],
   } as const;
   const result = await run([
     async () => outcome('preempted', 3),
@@ -136,6 +137,22 @@ test('a preempted gang is followed by another one, and the timeline says what th
   const entry = result.timeline.find(({ event }) => event === 'preempted');
   expect(entry).toMatchObject({ loadedAfter: 2, firstStepAfter: 1, stepsLost: 0, exactness: 'bitwise' });
   expect(entry!.capacityAfter).toBeGreaterThanOrEqual(0);
+});
+
+test('checkpoints that a resume passed over are in the timeline, by file and tensor', async () => {
+  const damage = [
+    "/run/g1/step-00000003/rank-00000-of-00001.safetensors: tensor 'w', block 0: flipped (commit 2)",
+  ];
+  const resumed = {
+    ...{ fromStep: 2, stepsLost: 1, exactness: 'bitwise' as const, loadSeconds: 2, firstStepSeconds: 1 },
+    damage,
+  };
+  const result = await run([
+    async () => outcome('preempted', 3),
+    async () => outcome('finished', 10, { resumed }),
+  ]);
+  const entry = result.timeline.find(({ event }) => event === 'checkpoint_damaged');
+  expect(entry).toMatchObject({ generation: 2, detail: damage[0] });
 });
 
 test('preemptions have no budget', async () => {

@@ -222,12 +222,20 @@ test('the journal keeps each step once across generations', async () => {
       timestamp: 1,
       generation,
     }) as const;
-  const first = await MetricsJournal.open({ run, generation: 1, resumedStep: 0 });
-  for (const step of [1, 2, 3, 4]) first.append(line(step, 1));
-  await first.close();
-  const second = await MetricsJournal.open({ run, generation: 2, resumedStep: 2 });
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const first = await MetricsJournal.open({ run, generation, resumedFrom: null });
+  const saver = await newSaver(run, { generation, journal: first });
+  for (const step of [1, 2]) first.append(line(step, 1));
+  const resumedFrom = await save(saver, 2);
+  for (const step of [3, 4]) first.append(line(step, 1));
+  await first.publish();
+  await takeGeneration(run, { holder: 'pool.host.2', worldSize: 1 });
+  const second = await MetricsJournal.open({ run, generation: 2, resumedFrom });
   for (const step of [3, 4, 5]) second.append(line(step, 2));
-  await second.close();
+  await second.publish();
+  await expect(first.publish()).resolves.toBeUndefined();
+  first.append(line(5, 1));
+  await expect(first.publish()).rejects.toThrow(FencedError);
   const merged = (await run.read('metrics.jsonl')).toString().trim().split('\n');
   expect(merged.map((text) => JSON.parse(text)).map(({ step, generation }) => [step, generation])).toEqual([
     [1, 1],

@@ -1,5 +1,5 @@
 /** A run that is interrupted and goes on is, bit for bit, the run that was not. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { EpochOutcome } from '../../contracts/index.js';
@@ -73,7 +73,53 @@ describe.each(kinds)('$name', (kind) => {
   });
 });
 
-function prepare({ name, training, ...rest }: (typeof kinds)[number], how: string): Promise<TrainingRun> {
+test('a resume that passes over a damaged checkpoint says so, naming file, tensor and block', async () => {
+  const run = await prepare(kinds[0]!, 'damaged', { checkpoint: { every_steps: 2, keep_last: 2 } });
+  await train(run, interruptedAt);
+  const newest = path.join(run.admitted.run.outputDir, 'g1/step-00000005/rank-00000-of-00001.safetensors');
+  const bytes = await readFile(newest);
+  bytes[bytes.length - 1]! ^= 1;
+  await writeFile(newest, bytes);
+  const [outcome] = await train(run);
+  expect(outcome!.resumed).toMatchObject({ fromStep: 4, stepsLost: 1, exactness: 'bitwise' });
+  expect(outcome!.resumed!.damage).toEqual([
+    expect.stringMatching(/step-00000005\/rank-00000-of-00001\.safetensors: tensor '.+', block 0: .*CRC-32C/),
+  ]);
+});
+
+test('a run that version 1 of the commit log began is resumed, and goes on in the same log', async () => {
+  const run = await prepareRun({
+    name: 'version-1',
+    peft: { type: 'lora', rank: 2, alpha: 4, target_modules: ['*.q_proj'] },
+    model: { name: golden('training', 'untied') },
+    data: {
+      train: { dataset_type: 'mock_packed', packs: 15, vocabulary_size: 64 },
+      packed_sequence_size: 32,
+      batch_size: { global: 4, micro: 2 },
+    },
+    training: { precision: 'fp32', learning_rate: 5e-3, max_steps: 8, num_epochs: 5 },
+    checkpoint: { every_steps: 2, keep_last: 1 },
+    output_dir: path.join(folder, 'version-1'),
+  });
+  const version1 = path.resolve(import.meta.dirname, '../../../tests/unit/checkpoint/goldens/version_1');
+  await cp(version1, run.admitted.run.outputDir, { recursive: true });
+  const outcomes = await train(run);
+  expect(outcomes[0]!.resumed).toMatchObject({ fromStep: 6, damage: [] });
+  expect(outcomes.at(-1)).toMatchObject({ kind: 'finished', step: 8 });
+  const lines = await readMetrics(run);
+  expect(lines.map(({ step, generation }) => [step, generation])).toEqual([
+    ...[1, 2, 3, 4].map((step) => [step, 1]),
+    ...[5, 6].map((step) => [step, 2]),
+    ...[7, 8].map((step) => [step, 3]),
+  ]);
+  expect((await committedTensors(run)).size).toBe(12);
+});
+
+function prepare(
+  { name, training, ...rest }: (typeof kinds)[number],
+  how: string,
+  more: Record<string, unknown> = {},
+): Promise<TrainingRun> {
   return prepareRun({
     name: `${name}-${how}`,
     ...rest,
@@ -87,6 +133,7 @@ function prepare({ name, training, ...rest }: (typeof kinds)[number], how: strin
     training: { learning_rate: 5e-3, max_steps: steps, num_epochs: 5, ...training },
     evaluation: { every_steps: 3 },
     output_dir: path.join(folder, `${name}-${how}`),
+    ...more,
   });
 }
 

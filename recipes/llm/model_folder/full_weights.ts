@@ -25,7 +25,7 @@ function dtypeOf(weight: Weight): SafetensorsDType {
  */
 export function trainedSources(checkpoint: Checkpoint, weights?: Weights): SafetensorsSource[] {
   return Object.entries(checkpoint.tensors)
-    .filter(([name]) => !/^(m|v|momentum):/.test(name))
+    .filter(([, { role }]) => role === 'trained')
     .map(([name, { shape }]) => {
       const weight = weights?.get(name);
       const dtype = weight === undefined ? 'F32' : dtypeOf(weight);
@@ -33,18 +33,13 @@ export function trainedSources(checkpoint: Checkpoint, weights?: Weights): Safet
     });
 }
 
-/** A commit's float32 tensor as `dtype`, some rows at a time. */
+/** A commit's float32 tensor as `dtype`, a few MiB at a time. */
 async function* committedChunks(
   checkpoint: Checkpoint,
   name: string,
   dtype: SafetensorsDType,
 ): AsyncGenerator<Uint8Array> {
-  const { shape } = checkpoint.tensors[name]!;
-  const rows = shape[0] ?? 1;
-  const rowBytes = shape.slice(1).reduce((product, size) => product * size, 4);
-  const step = Math.max(1, Math.floor(chunkBytes / rowBytes));
-  for (let from = 0; from < rows; from += step) {
-    const bytes = await checkpoint.readRows(name, from, Math.min(rows, from + step));
+  for await (const bytes of checkpoint.chunks(name)) {
     yield dtype === 'F32' ? bytes : fromFloat32(toFloat32(bytes, 'F32'), dtype);
   }
 }

@@ -2,32 +2,46 @@
 import {
   CheckpointSaver,
   describeDamage,
-  lastJournaledStep,
   loadNewestSound,
+  MetricsJournal,
 } from '../../../components/checkpoint/index.js';
-import type { CheckpointEntry, EpochOutcome, RankStart, TrainerState } from '../../../contracts/index.js';
+import type {
+  CheckpointEntry,
+  CommittedTensor,
+  EpochOutcome,
+  RankStart,
+  TrainerState,
+} from '../../../contracts/index.js';
 import { canonicalJson } from '../../../shared/digest.js';
 import { CheckpointError } from '../../../shared/errors.js';
 import type { OpenRun } from '../../base/run_folder.js';
 import type { Session } from './session.js';
 
+type TensorRole = CommittedTensor['role'];
+
 export interface Resumed {
   state: TrainerState;
   /** What the timeline says of this generation's start. */
-  from: Pick<NonNullable<EpochOutcome['resumed']>, 'fromStep' | 'stepsLost' | 'exactness'>;
-  /** Checkpoints that were passed over, in words. */
-  damage: string[];
+  from: Pick<NonNullable<EpochOutcome['resumed']>, 'fromStep' | 'stepsLost' | 'exactness' | 'damage'>;
 }
 
 export class RunCheckpoints {
   readonly #saver: CheckpointSaver;
+  readonly #roles: ReadonlyMap<string, TensorRole>;
 
   private constructor(
     private readonly run: OpenRun,
     private readonly session: Session,
+    readonly journal: MetricsJournal,
     saver: CheckpointSaver,
   ) {
     this.#saver = saver;
+    this.#roles = new Map(
+      session.compiled.training.tensors.map(({ name, role }) => [
+        name,
+        role === 'trained' ? 'trained' : 'optimizer',
+      ]),
+    );
   }
 
   /** Loads the newest sound commit into the session, and makes ready to save. */
@@ -38,27 +52,30 @@ export class RunCheckpoints {
         session.context.write(name, chunk, byteOffset / 4),
       );
     });
+    const { generation } = start;
+    const journal = await MetricsJournal.open({ run: run.storage, generation, resumedFrom: entry });
     const saver = new CheckpointSaver({
       run: run.storage,
-      generation: start.generation,
+      generation,
       recipeDigest: start.run.recipeDigest,
       planDigest: session.compiled.training.plan.digest,
       signature: session.context.signature,
+      journal,
       resumedFrom: entry,
       keepLast: run.recipe.checkpoint.keep_last,
     });
     const fromStep = entry?.trainer.step ?? 0;
-    const reached = await lastJournaledStep(run.storage, start.generation);
+    const reached = journal.reachedBefore;
     const resumed: Resumed = {
       state: entry?.trainer ?? firstState(run.recipe.seed),
       from: {
         fromStep,
         stepsLost: reached === null ? null : Math.max(0, reached - fromStep),
         exactness: entry === null ? 'fresh' : exactness(entry, session),
+        damage: damage.map(describeDamage),
       },
-      damage: damage.map(describeDamage),
     };
-    return [new RunCheckpoints(run, session, saver), resumed];
+    return [new RunCheckpoints(run, session, journal, saver), resumed];
   }
 
   /** Step and number of the newest commit; null before the first. */
@@ -75,7 +92,8 @@ export class RunCheckpoints {
     const copies = await this.session.snapshot();
     const shard = [...copies].map(([name, data]) => {
       const { shape } = tensors.get(name)!;
-      return { name, dtype: 'f32' as const, shape, rows: [0, shape[0] ?? 1] as const, data };
+      const role = this.#roles.get(name)!;
+      return { name, dtype: 'f32' as const, role, shape, rows: [0, shape[0] ?? 1] as const, data };
     });
     const { committed } = await this.#saver.begin({ trainer, tensors: shard });
     if (!this.run.recipe.checkpoint.async) await committed;
@@ -94,9 +112,8 @@ function firstState(seed: number): TrainerState {
 /** Bitwise when nothing that decides the bits has changed, else equal to rounding. */
 function exactness(entry: CheckpointEntry, session: Session): 'bitwise' | 'rounding' {
   const samePlan = entry.planDigest === session.compiled.training.plan.digest;
-  return samePlan && canonicalJson(entry.signature) === canonicalJson(session.context.signature)
-    ? 'bitwise'
-    : 'rounding';
+  const sameSignatures = canonicalJson(entry.signatures) === canonicalJson([session.context.signature]);
+  return samePlan && sameSignatures && entry.worldSize === 1 ? 'bitwise' : 'rounding';
 }
 
 function requireTensors(session: Session, entry: CheckpointEntry, uri: string): void {

@@ -2,7 +2,6 @@
  * What one rank does between `start` and `exit`: loads the newest commit, trains epoch by epoch, validates, saves, and
  * obeys. It lives in the rank's process; the host worker speaks to it.
  */
-import { MetricsJournal } from '../../../components/checkpoint/index.js';
 import { type MicroBatch, PackReader } from '../../../components/datasets/llm/index.js';
 import { hyper, learningRate } from '../../../components/optim/index.js';
 import {
@@ -52,11 +51,6 @@ export async function createTrainer(start: RankStart, emit: (event: RankEvent) =
   for (const [name, folder] of Object.entries(start.data.validation)) {
     validation.set(name, await PackReader.open(folder));
   }
-  const journal = await MetricsJournal.open({
-    run: run.storage,
-    generation: start.generation,
-    resumedStep: loaded.state.step,
-  });
   return new RankTrainer({
     run,
     start,
@@ -65,7 +59,7 @@ export async function createTrainer(start: RankStart, emit: (event: RankEvent) =
     checkpoints,
     train,
     validation,
-    journal,
+    journal: checkpoints.journal,
     emit,
     state: loaded.state,
     resumed: { ...loaded.from, loadSeconds: (performance.now() - began) / 1000, firstStepSeconds: null },
@@ -92,7 +86,7 @@ interface Parts {
   checkpoints: RunCheckpoints;
   train: PackReader;
   validation: Map<string, PackReader>;
-  journal: MetricsJournal;
+  journal: RunCheckpoints['journal'];
   emit: (event: RankEvent) => void;
   state: TrainerState;
   resumed: EpochOutcome['resumed'];
@@ -272,7 +266,6 @@ class RankTrainer implements Trainer {
   async #save(): Promise<void> {
     this.#control.saveRequested = false;
     this.#progress('saving');
-    await this.#parts.journal.flush();
     await this.#parts.checkpoints.save(this.#state);
     this.#savedStep = this.#state.step;
     this.#progress('training');
@@ -299,7 +292,7 @@ class RankTrainer implements Trainer {
   async #outcome(kind: EpochOutcome['kind'], reason: string): Promise<EpochOutcome> {
     const { checkpoints, journal } = this.#parts;
     await checkpoints.settle();
-    await journal.flush();
+    if (kind !== 'epoch') await journal.publish();
     const resumed = this.#resumed;
     this.#resumed = null;
     return {

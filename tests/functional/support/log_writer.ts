@@ -1,5 +1,5 @@
 /** A process that takes generations and saves checkpoints of a run until it is killed or told how often. */
-import { CheckpointSaver, takeGeneration } from '../../../components/checkpoint/index.js';
+import { CheckpointSaver, MetricsJournal, takeGeneration } from '../../../components/checkpoint/index.js';
 import { FencedError } from '../../../shared/errors.js';
 import { openStorage } from '../../../shared/storage/index.js';
 
@@ -11,16 +11,17 @@ let commits = 0;
 
 for (let round = 0; round < Number(rounds); round += 1) {
   const { generation } = await takeGeneration(run, { holder, worldSize: 1 });
-  const saver = new CheckpointSaver({
-    run,
-    generation,
-    recipeDigest: digest,
-    planDigest: digest,
-    signature,
-    resumedFrom: null,
-    keepLast: 3,
-  });
   try {
+    const saver = new CheckpointSaver({
+      run,
+      generation,
+      recipeDigest: digest,
+      planDigest: digest,
+      signature,
+      resumedFrom: null,
+      journal: await MetricsJournal.open({ run, generation, resumedFrom: null }),
+      keepLast: 3,
+    });
     for (let step = 1; step <= 4; step += 1) {
       const data = new Float32Array(Number(elements)).fill(generation * 1000 + step);
       const { committed } = await saver.begin({
@@ -34,7 +35,9 @@ for (let round = 0; round < Number(rounds); round += 1) {
           best: null,
           validation: {},
         },
-        tensors: [{ name: 'w', dtype: 'f32', shape: [data.length], rows: [0, data.length], data }],
+        tensors: [
+          { name: 'w', dtype: 'f32', role: 'trained', shape: [data.length], rows: [0, data.length], data },
+        ],
       });
       const { sequence } = await committed;
       commits += 1;

@@ -7,7 +7,7 @@
  * - a resume whose generation is the newest finds the newest live commit, undamaged;
  * - a process whose generation is not the newest neither writes nor deletes a file that a live commit names.
  */
-import type { CheckpointEntry, CommitEntry } from '../../../contracts/index.js';
+import type { CheckpointEntry, CommitEntry, StepMetrics } from '../../../contracts/index.js';
 import { type ChangeObserver, MemoryStore } from './memory_storage.js';
 
 export class Violation extends Error {}
@@ -19,7 +19,10 @@ export class Invariants implements ChangeObserver {
   readonly trace: string[] = [];
   /** The log and the live files that follow from it: entries never change, so both stand until one is added. */
   #log: readonly CommitEntry[] = [];
-  #liveFiles: ReadonlyMap<string, { bytes: number; sequence: number }> = new Map();
+  #liveFiles: ReadonlyMap<string, { bytes: number | null; sequence: number }> = new Map();
+
+  /** The first one: what it throws may be caught by the code under test. */
+  violation: string | null = null;
 
   changing({ actor, kind, key }: { actor: string; kind: string; key: string }): void {
     this.trace.push(`${actor} (generation ${this.generations.get(actor) ?? '-'}): ${kind} ${key}`);
@@ -27,9 +30,7 @@ export class Invariants implements ChangeObserver {
     const generation = this.generations.get(actor);
     const newest = this.#newestGeneration();
     if (generation === undefined || generation < newest) {
-      throw new Violation(
-        `${actor}, fenced by generation ${newest}, would ${kind} ${key}, which a live commit names`,
-      );
+      this.#fail(`${actor}, fenced by generation ${newest}, would ${kind} ${key}, which a live commit names`);
     }
   }
 
@@ -42,10 +43,15 @@ export class Invariants implements ChangeObserver {
     }
     for (const [file, { bytes, sequence }] of this.#liveFiles) {
       const object = this.store.objects.get(file);
-      if (object === undefined) throw new Violation(`commit ${sequence} is live, but ${file} is missing`);
-      if (object.length !== bytes)
-        throw new Violation(`commit ${sequence}: ${file} has ${object.length} bytes`);
+      if (object === undefined) this.#fail(`commit ${sequence} is live, but ${file} is missing`);
+      if (bytes !== null && object?.length !== bytes)
+        this.#fail(`commit ${sequence}: ${file} has ${object?.length} bytes`);
     }
+  }
+
+  #fail(message: string): never {
+    this.violation ??= message;
+    throw new Violation(message);
   }
 
   /** Judges a resume. One that was overtaken meanwhile may have found anything: it can never commit. */
@@ -53,7 +59,7 @@ export class Invariants implements ChangeObserver {
     if (this.#newestGeneration() > generation) return;
     const newest = this.liveCheckpoints().at(-1) ?? null;
     if (entry?.id !== newest?.id || damage.length > 0) {
-      throw new Violation(
+      this.#fail(
         `generation ${generation} resumed from commit ${entry?.sequence}, but the newest is ${newest?.sequence}; damage ${JSON.stringify(damage)}`,
       );
     }
@@ -61,9 +67,34 @@ export class Invariants implements ChangeObserver {
 
   /** Judges a store in which nobody works any more, after a generation that committed undisturbed. */
   checkLeftovers(): void {
-    for (const key of this.store.keys('')) {
-      if (!key.startsWith('commits/') && !this.#liveFiles.has(key))
-        throw new Violation(`${key} was left behind`);
+    for (const key of this.store.keys('g')) {
+      if (key.includes('/step-') && !this.#liveFiles.has(key)) this.#fail(`${key} was left behind`);
+    }
+    this.#checkMetrics();
+  }
+
+  /** Each step is in metrics.jsonl once, written by the generation whose checkpoint the run continues. */
+  #checkMetrics(): void {
+    const text = this.store.objects.get('metrics.jsonl')!.toString('utf8').trim();
+    const steps = text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as StepMetrics);
+    const last = this.liveCheckpoints().at(-1)!.trainer.step;
+    const numbers = steps.map(({ step }) => step);
+    if (numbers.join() !== Array.from({ length: last }, (_, index) => index + 1).join())
+      this.#fail(`metrics.jsonl has the steps ${numbers} of 1 to ${last}`);
+    for (const { step, generation } of steps) {
+      const author = this.#authorOf(step);
+      if (author !== generation)
+        this.#fail(`step ${step}: its line is of generation ${generation}, not ${author}`);
+    }
+  }
+
+  /** The generation that trained a step, followed back from the newest checkpoint. */
+  #authorOf(step: number): number {
+    for (let entry = this.liveCheckpoints().at(-1)!; ; ) {
+      const { resumedFrom } = entry;
+      const origin = this.#log.find(({ sequence }) => sequence === resumedFrom);
+      if (origin?.kind !== 'checkpoint' || origin.trainer.step < step) return entry.generation;
+      entry = origin;
     }
   }
 
@@ -85,7 +116,7 @@ export class Invariants implements ChangeObserver {
     const filesOf = new Map<string, string>();
     for (const entry of this.#log) {
       if (entry.generation < generation) {
-        throw new Violation(
+        this.#fail(
           `entry ${entry.sequence} of generation ${entry.generation} follows generation ${generation}`,
         );
       }
@@ -94,8 +125,7 @@ export class Invariants implements ChangeObserver {
       if (entry.kind !== 'checkpoint') continue;
       const step = `generation ${entry.generation}, step ${entry.trainer.step}`;
       const files = namedFiles(entry).join();
-      if ((filesOf.get(step) ?? files) !== files)
-        throw new Violation(`${step}: committed twice, with other files`);
+      if ((filesOf.get(step) ?? files) !== files) this.#fail(`${step}: committed twice, with other files`);
       filesOf.set(step, files);
     }
   }
@@ -104,17 +134,20 @@ export class Invariants implements ChangeObserver {
     const steps = this.#log.flatMap((entry) =>
       entry.kind === 'checkpoint' && keep.includes(entry.sequence) ? [entry.trainer.step] : [],
     );
-    if (new Set(steps).size < steps.length) throw new Violation(`two commits of one step are kept: ${keep}`);
+    if (new Set(steps).size < steps.length) this.#fail(`two commits of one step are kept: ${keep}`);
   }
 
   #newestGeneration(): number {
     return this.#log.at(-1)?.generation ?? 0;
   }
 
-  #findLiveFiles(): Map<string, { bytes: number; sequence: number }> {
-    const files = new Map<string, { bytes: number; sequence: number }>();
+  #findLiveFiles(): Map<string, { bytes: number | null; sequence: number }> {
+    const files = new Map<string, { bytes: number | null; sequence: number }>();
     for (const { sequence, files: named } of this.liveCheckpoints()) {
-      for (const [file, { bytes }] of Object.entries(named)) files.set(file, { bytes, sequence });
+      for (const { file, bytes } of named) {
+        files.set(file, { bytes, sequence });
+        files.set(file.replace(/\.safetensors$/, '.json'), { bytes: null, sequence });
+      }
     }
     return files;
   }
@@ -125,5 +158,5 @@ export class Invariants implements ChangeObserver {
 }
 
 function namedFiles({ files }: CheckpointEntry): string[] {
-  return Object.keys(files);
+  return files.map(({ file }) => file);
 }

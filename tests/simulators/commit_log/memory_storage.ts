@@ -96,7 +96,7 @@ export class UnreliableStorage implements Storage {
 
   async *list(prefix: string): AsyncIterable<StoredObject> {
     const keys = await this.#reads(() => this.store.keys(prefix));
-    for (const key of keys) yield { key, size: this.store.objects.get(key)?.length ?? 0 };
+    for (const key of keys) yield { key };
   }
 
   delete(key: string): Promise<void> {

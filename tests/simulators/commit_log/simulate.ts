@@ -2,17 +2,19 @@
 import {
   CheckpointSaver,
   loadNewestSound,
+  MetricsJournal,
   requireGeneration,
   takeGeneration,
 } from '../../../components/checkpoint/index.js';
+import type { StepMetrics } from '../../../contracts/index.js';
 import { TemperError } from '../../../shared/errors.js';
-import { signature, trainerState } from '../../unit/checkpoint/fixture.js';
 import { Invariants, Violation } from './invariants.js';
 import { type Faults, UnreliableStorage } from './memory_storage.js';
 import { Random, Scheduler } from './scheduler.js';
 
 const writers = 3;
 const digest = 'a'.repeat(64);
+const signature = { engine: '1', isa: 'portable', device: 'cpu', threads: 1, libraries: {} };
 const reliable: Faults = { read: 0, change: 0 };
 
 /** Runs the schedule of a seed. Returns what was violated and the changes that led there, or null. */
@@ -22,24 +24,21 @@ export async function simulate(seed: number): Promise<{ violation: string; trace
   const invariants = new Invariants();
   const simulation = { random, scheduler, invariants };
   let failure: unknown = null;
-  const work = Array.from({ length: writers }, (_, index) =>
-    runWriter(simulation, `writer ${index}`).catch((error: unknown) => {
+  const start = (work: Promise<void>) => {
+    work.catch((error: unknown) => {
       failure ??= error;
-    }),
-  );
-  try {
+    });
+  };
+  for (let index = 0; index < writers; index += 1) start(runWriter(simulation, `writer ${index}`));
+  await scheduler.run();
+  if (failure === null && invariants.violation === null) {
+    start(finishUndisturbed(simulation));
     await scheduler.run();
-    if (failure === null) {
-      work.push(finishUndisturbed(simulation));
-      await scheduler.run();
-      await work.at(-1);
-    }
-  } catch (error) {
-    failure ??= error;
   }
-  if (failure === null) return null;
-  if (!(failure instanceof Violation)) throw failure;
-  return { violation: failure.message, trace: invariants.trace };
+  const violation = invariants.violation ?? (failure instanceof Violation ? failure.message : null);
+  if (violation !== null) return { violation, trace: invariants.trace };
+  if (failure !== null) throw failure;
+  return null;
 }
 
 interface Simulation {
@@ -90,6 +89,7 @@ async function trainRank(simulation: Simulation, actor: string, faults: Faults):
     });
   });
   invariants.checkResume(generation, entry, damage);
+  const journal = await MetricsJournal.open({ run, generation, resumedFrom: entry });
   const saver = new CheckpointSaver({
     run,
     generation,
@@ -97,33 +97,48 @@ async function trainRank(simulation: Simulation, actor: string, faults: Faults):
     planDigest: digest,
     signature,
     resumedFrom: entry,
+    journal,
     keepLast: 1 + random.below(2),
   });
   let step = entry?.trainer.step ?? 0;
   for (let save = 0; save < 3; save += 1) {
     if (random.chance(0.15)) scheduler.stop(actor, 5 + random.below(60));
     if (random.chance(0.2)) await requireGeneration(run, generation);
-    if (step === 0 || random.chance(0.85)) step += 1;
+    if (step === 0 || random.chance(0.85)) {
+      step += 1;
+      journal.append(stepLine(step, generation));
+    }
     await saveStep(saver, step, random).catch((error: unknown) => {
       // The rank of a run whose disk was full for a while goes on saving.
       if (error instanceof Violation || random.chance(0.5)) throw error;
     });
   }
   await saver.settle();
+  await journal.publish();
+}
+
+function stepLine(step: number, generation: number): StepMetrics {
+  return {
+    ...{ step, epoch: 0, loss: 1, grad_norm: 1, lr: 1, mem: 1, tps: 1, tps_per_device: 1, mfu: null },
+    ...{ num_tokens_per_step: 1, num_label_tokens: 1, timestamp: 0, generation },
+  };
 }
 
 async function saveStep(saver: CheckpointSaver, step: number, random: Random): Promise<void> {
   const best = random.chance(0.3)
     ? { metric: 'val_loss', value: 1, step: random.below(step), misses: 0 }
     : null;
+  const position = { step, epoch: 0, cursor: step, seed: 1, tokens: step, supervisedTokens: step };
+  const trainer = { ...position, best, validation: {} };
   const tensors = ['w', 'm:w'].map((name) => ({
     name,
     dtype: 'f32' as const,
+    role: 'trained' as const,
     shape: [2],
     rows: [0, 2] as const,
     data: new Uint8Array(8).fill(step),
   }));
-  const { committed } = await saver.begin({ trainer: trainerState(step, best), tensors });
+  const { committed } = await saver.begin({ trainer, tensors });
   if (random.chance(0.5)) await committed;
   else committed.catch(() => undefined);
 }

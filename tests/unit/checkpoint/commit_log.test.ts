@@ -25,10 +25,12 @@ function draft(generation: number, step = 1): CheckpointDraft {
     recipeDigest: digest,
     planDigest: digest,
     resumedFrom: null,
-    signature,
+    signatures: [signature],
+    reduction: 'tree-1',
     trainer: trainerState(step),
     tensors: {},
-    files: {},
+    files: [],
+    metrics: null,
   };
 }
 

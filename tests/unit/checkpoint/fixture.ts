@@ -1,6 +1,7 @@
 import path from 'node:path';
 import {
   CheckpointSaver,
+  MetricsJournal,
   type SaverOptions,
   type ShardTensor,
   takeGeneration,
@@ -9,6 +10,13 @@ import type { CheckpointEntry, TrainerState } from '../../../contracts/index.js'
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
 
 let count = 0;
+const journals: MetricsJournal[] = [];
+afterEach(closeJournals);
+
+/** Closes the journals of the savers so far, whose files would stay open. */
+export async function closeJournals(): Promise<void> {
+  for (const journal of journals.splice(0)) await journal.close();
+}
 
 /** Storage of a new run below `root`. */
 export async function newRun(root: string): Promise<Storage & { folder: string }> {
@@ -39,27 +47,39 @@ export function tensorsAt(step: number): ShardTensor[] {
     {
       name: 'w',
       dtype: 'f32',
+      role: 'trained',
       shape: [4, 3],
       rows: [0, 4],
       data: Float32Array.from({ length: 12 }, (_, i) => step + i / 16),
     },
-    { name: 'adam.m/w', dtype: 'bf16', shape: [5], rows: [0, 5], data: Uint16Array.from([step, 1, 2, 3, 4]) },
-    { name: 'scalar', dtype: 'f32', shape: [], rows: [0, 1], data: Float32Array.of(step) },
+    {
+      name: 'adam.m/w',
+      dtype: 'bf16',
+      role: 'optimizer',
+      shape: [5],
+      rows: [0, 5],
+      data: Uint16Array.from([step, 1, 2, 3, 4]),
+    },
+    { name: 'scalar', dtype: 'f32', role: 'statistic', shape: [], rows: [0, 1], data: Float32Array.of(step) },
   ];
 }
 
 export async function newSaver(run: Storage, options: Partial<SaverOptions> = {}): Promise<CheckpointSaver> {
   const generation =
     options.generation ?? (await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 })).generation;
+  const resumedFrom = options.resumedFrom ?? null;
+  const journal = options.journal ?? (await MetricsJournal.open({ run, generation, resumedFrom }));
+  if (options.journal === undefined) journals.push(journal);
   return new CheckpointSaver({
     run,
     recipeDigest: digest,
     planDigest: digest,
     signature,
-    resumedFrom: null,
+    resumedFrom,
     keepLast: 100,
     ...options,
     generation,
+    journal,
   });
 }
 

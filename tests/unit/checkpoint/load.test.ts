@@ -12,7 +12,7 @@ import {
   takeGeneration,
   writeShard,
 } from '../../../components/checkpoint/index.js';
-import type { CheckpointEntry } from '../../../contracts/index.js';
+import type { CheckpointEntry, Sidecar } from '../../../contracts/index.js';
 import { readSafetensorsHeader } from '../../../shared/safetensors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
@@ -22,8 +22,8 @@ const root = temporaryFolder();
 
 async function contents(checkpoint: Checkpoint): Promise<Record<string, Buffer>> {
   const found: Record<string, Buffer> = {};
-  for (const [name, { parts }] of Object.entries(checkpoint.tensors)) {
-    found[name] = Buffer.alloc(parts.reduce((sum, { start, end }) => sum + end - start, 0));
+  for (const [name, { dtype, shape }] of Object.entries(checkpoint.tensors)) {
+    found[name] = Buffer.alloc(shape.reduce((product, size) => product * size, dtype === 'f32' ? 4 : 2));
   }
   await checkpoint.stream((name, offset, chunk) => {
     found[name]!.set(chunk, offset);
@@ -40,6 +40,10 @@ function expected(step: number): Record<string, Buffer> {
   );
 }
 
+function sidecarOf(file: string): Sidecar {
+  return JSON.parse(readFileSync(file.replace(/safetensors$/, 'json'), 'utf8')) as Sidecar;
+}
+
 /** The tensor of `rows` × 3, split among ranks at `cuts`, each in its own file. */
 async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): Promise<CheckpointEntry> {
   const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: cuts.length - 1 });
@@ -50,6 +54,7 @@ async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): 
     const tensor: ShardTensor = {
       name: 'w',
       dtype: 'f32',
+      role: 'trained',
       shape: [rows, 3],
       rows: [from, to],
       data: values.slice(from * 3, to * 3),
@@ -64,23 +69,27 @@ async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): 
     recipeDigest: digest,
     planDigest: digest,
     resumedFrom: null,
-    signature,
+    signatures: [signature],
+    reduction: 'tree-1',
     trainer: trainerState(5),
     ...mergeShards(records),
+    metrics: null,
   });
 }
 
 test('what was saved is loaded bit by bit, under the names of the design', async () => {
   const run = await newRun(root);
   const entry = await save(await newSaver(run), 200);
-  expect(Object.keys(entry.files)).toEqual(['g1/step-00000200/rank-00000-of-00001.safetensors']);
+  expect(entry.files).toEqual([
+    expect.objectContaining({ file: 'g1/step-00000200/rank-00000-of-00001.safetensors' }),
+  ]);
   expect(await contents(await openCheckpoint(run, entry))).toEqual(expected(200));
 });
 
 test('a checkpoint file is plain safetensors', async () => {
   const run = await newRun(root);
   const entry = await save(await newSaver(run), 3);
-  const header = await readSafetensorsHeader(path.join(run.folder, Object.keys(entry.files)[0]!));
+  const header = await readSafetensorsHeader(path.join(run.folder, entry.files[0]!.file));
   expect(header.tensors.get('w')).toMatchObject({ dtype: 'F32', shape: [4, 3] });
 });
 
@@ -110,25 +119,28 @@ test('ranks that leave a gap or overlap are refused before they are committed', 
   const run = await newRun(root);
   const shard = (rank: number, rows: [number, number]) =>
     writeShard(run, { generation: 1, step: 1, rank, worldSize: 2 }, [
-      { name: 'w', dtype: 'f32', shape: [4], rows, data: new Float32Array(rows[1] - rows[0]) },
+      {
+        name: 'w',
+        dtype: 'f32',
+        role: 'trained',
+        shape: [4],
+        rows,
+        data: new Float32Array(rows[1] - rows[0]),
+      },
     ]);
   const low = await shard(0, [0, 2]);
-  expect(() => mergeShards([low, { ...low, file: 'again' }])).toThrow(/continues at row 0.*end at 2/);
+  expect(() => mergeShards([low, low])).toThrow(/continues at row 0.*end at 2/);
   expect(() => mergeShards([low])).toThrow(/has 4 rows, but the ranks saved 2/);
 });
 
 test('a flipped bit anywhere in a checkpoint is found, and the tensor that it hit is named', async () => {
   const run = await newRun(root);
   const entry = await save(await newSaver(run), 4);
-  const [key] = Object.keys(entry.files) as [string];
-  const file = path.join(run.folder, key);
+  const file = path.join(run.folder, entry.files[0]!.file);
   const sound = readFileSync(file);
-  const owner = (byte: number): string | null => {
-    for (const [name, { parts }] of Object.entries(entry.tensors)) {
-      if (parts.some(({ start, end }) => byte >= start && byte < end)) return name;
-    }
-    return null;
-  };
+  const parts = Object.entries(sidecarOf(file).tensors);
+  const owner = (byte: number): string | null =>
+    parts.find(([, { start, end }]) => byte >= start && byte < end)?.[0] ?? null;
   for (let byte = 0; byte < sound.length; byte += 5) {
     const spoiled = Buffer.from(sound);
     spoiled[byte]! ^= 1 << (byte % 8);
@@ -142,13 +154,13 @@ test('a flipped bit anywhere in a checkpoint is found, and the tensor that it hi
 test('a flipped bit is found while the tensor is loaded', async () => {
   const run = await newRun(root);
   const entry = await save(await newSaver(run), 4);
-  const file = path.join(run.folder, Object.keys(entry.files)[0]!);
+  const file = path.join(run.folder, entry.files[0]!.file);
   const bytes = readFileSync(file);
-  bytes[entry.tensors.w!.parts[0]!.start + 7]! ^= 32;
+  bytes[sidecarOf(file).tensors.w!.start + 7]! ^= 32;
   writeFileSync(file, bytes);
   const checkpoint = await openCheckpoint(run, entry);
   await expect(contents(checkpoint)).rejects.toThrow(
-    /rank-00000-of-00001\.safetensors: tensor 'w': .*CRC-32C/,
+    /rank-00000-of-00001\.safetensors: tensor 'w', block 0: .*CRC-32C/,
   );
   await expect(checkpoint.readRows('w', 0, 4)).rejects.toThrow(DamagedCheckpoint);
 });
@@ -162,7 +174,7 @@ test.each([
   const saver = await newSaver(run);
   await save(saver, 10);
   const lost = await save(saver, 20);
-  const [key] = Object.keys(lost.files) as [string];
+  const key = lost.files[0]!.file;
   spoil(path.join(run.folder, key));
   let loaded: Record<string, Buffer> = {};
   const { entry, damage } = await loadNewestSound(run, async (checkpoint) => {
@@ -175,9 +187,48 @@ test.each([
       sequence: lost.sequence,
       file: path.join(run.folder, key),
       tensor: null,
+      block: null,
       problem: expect.stringMatching(what),
     },
   ]);
+});
+
+test('a flipped byte is found whichever rows are read, and file, tensor and block are named', async () => {
+  const run = await newRun(root);
+  // 1 MiB holds 87,381 rows of 12 bytes: the tensor has three blocks, the last one short.
+  const rows = 200_000;
+  const values = new Float32Array(rows * 3);
+  const entry = await saveSharded(run, values, [0, rows]);
+  const file = path.join(run.folder, entry.files[0]!.file);
+  const { start, blockRows, blocks } = sidecarOf(file).tensors.w!;
+  expect([blockRows, blocks.length]).toEqual([87_381, 3]);
+  const bytes = readFileSync(file);
+  const spoiledRow = 100_000;
+  bytes[start + spoiledRow * 12]! ^= 64;
+  writeFileSync(file, bytes);
+  const checkpoint = await openCheckpoint(run, entry);
+  for (const [from, to] of [
+    [spoiledRow, spoiledRow + 1],
+    [0, spoiledRow + 1],
+    [spoiledRow + 1, rows],
+    [0, rows],
+  ]) {
+    const read = checkpoint.readRows('w', from!, to!);
+    await expect(read).rejects.toThrow(/rank-00000-of-00001\.safetensors: tensor 'w', block 1: .*CRC-32C/);
+  }
+  await expect(contents(checkpoint)).rejects.toThrow(/tensor 'w', block 1/);
+  expect((await checkpoint.readRows('w', 0, blockRows)).every((byte) => byte === 0)).toBe(true);
+});
+
+test.each([
+  ['missing', (file: string) => rmSync(file), /rank-00000-of-00001\.json: the file is missing/],
+  ['changed', (file: string) => writeFileSync(file, '{}'), /rank-00000-of-00001\.json: its sha256 is/],
+])('a sidecar that is %s is damage', async (_, spoil, what) => {
+  const run = await newRun(root);
+  const entry = await save(await newSaver(run), 4);
+  spoil(path.join(run.folder, entry.files[0]!.file.replace(/safetensors$/, 'json')));
+  await expect(openCheckpoint(run, entry)).rejects.toThrow(what);
+  expect((await newestSound(run)).entry).toBeNull();
 });
 
 test('an error that is no damage is not mistaken for it', async () => {

@@ -1,15 +1,18 @@
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import {
   appendTaskMetrics,
-  lastJournaledStep,
   MetricsJournal,
   type MetricsLine,
   settleTaskMetrics,
+  takeGeneration,
 } from '../../../components/checkpoint/index.js';
+import type { CheckpointEntry } from '../../../contracts/index.js';
+import { sha256 } from '../../../shared/digest.js';
+import { FencedError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
-import { newRun } from './fixture.js';
+import { newRun, newSaver, save } from './fixture.js';
 
 const root = temporaryFolder();
 
@@ -35,15 +38,24 @@ function validation(number: number, generation: number): MetricsLine {
   return { step: number, val_loss: 2, timestamp: 0, generation };
 }
 
-async function write(
+/** What one generation does: its lines, and after which steps it commits. Returns its commits by step. */
+async function train(
   run: Storage,
-  generation: number,
-  resumedStep: number,
-  lines: MetricsLine[],
-): Promise<void> {
-  const journal = await MetricsJournal.open({ run, generation, resumedStep });
-  for (const line of lines) journal.append(line);
+  resumedFrom: CheckpointEntry | null,
+  lines: readonly MetricsLine[],
+  commits: readonly number[] = [],
+): Promise<Map<number, CheckpointEntry>> {
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ run, generation, resumedFrom });
+  const saver = await newSaver(run, { generation, resumedFrom, journal });
+  const made = new Map<number, CheckpointEntry>();
+  for (const [index, line] of lines.entries()) {
+    journal.append(line);
+    if (commits.includes(line.step) && lines[index + 1]?.step !== line.step)
+      made.set(line.step, await save(saver, line.step));
+  }
   await journal.close();
+  return made;
 }
 
 /** Step and generation of each line; a validation with a `v`. */
@@ -56,83 +68,117 @@ async function merged(run: Storage): Promise<string[]> {
   });
 }
 
-test('the merged file is current after every flush', async () => {
+test('the merged file grows while a generation trains', async () => {
   const run = await newRun(root);
-  const journal = await MetricsJournal.open({ run, generation: 1, resumedStep: 0 });
-  journal.append(validation(0, 1));
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
   journal.append(step(1, 1));
-  await journal.flush();
-  expect(await merged(run)).toEqual(['0g1v', '1g1']);
-  journal.append(step(2, 1));
+  journal.append(validation(1, 1));
+  await journal.publish();
+  expect(await merged(run)).toEqual(['1g1', '1g1v']);
   await journal.close();
-  expect(await merged(run)).toEqual(['0g1v', '1g1', '2g1']);
 });
 
-test("steps after the resumed commit are the newer generation's", async () => {
+test('a commit names a segment that holds the lines since the commit before, by digest', async () => {
   const run = await newRun(root);
-  await write(run, 1, 0, [step(1, 1), step(2, 1), validation(2, 1), step(3, 1), step(4, 1)]);
-  await write(run, 2, 2, [step(3, 2)]);
-  expect(await merged(run)).toEqual(['1g1', '2g1', '2g1v', '3g2']);
+  const commits = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [2, 3]);
+  const files = [...commits.values()].flatMap(({ metrics }) => metrics!.segments);
+  expect(files.map(({ file }) => file)).toEqual(['g1/metrics/00000001.jsonl', 'g1/metrics/00000003.jsonl']);
+  for (const { file, sha256: digest } of files) expect(sha256(await run.read(file))).toBe(digest);
+  const lines = (await run.read(files[0]!.file)).toString().trim().split('\n');
+  expect(lines.map((text) => (JSON.parse(text) as MetricsLine).step)).toEqual([1, 2]);
 });
 
-test('each step stands once, in order, after any number of interruptions', async () => {
+test('steps that were lost are written again, each step once', async () => {
   const run = await newRun(root);
-  let resumed = 0;
-  for (let generation = 1; generation <= 12; generation += 1) {
-    const reached = resumed + 1 + ((generation * 5) % 4);
-    const lines = Array.from({ length: reached - resumed }, (_, i) => step(resumed + 1 + i, generation));
-    await write(run, generation, resumed, lines);
-    const steps = (await merged(run)).map((line) => Number(line.split('g')[0]));
-    expect(steps).toEqual(Array.from({ length: reached }, (_, i) => i + 1));
-    resumed = Math.max(resumed, reached - (generation % 3));
-  }
+  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
+  const second = await train(run, first.get(1)!, [step(2, 2), step(3, 2)], [3]);
+  await train(run, second.get(3)!, [step(4, 3)]);
+  expect(await merged(run)).toEqual(['1g1', '2g2', '3g2', '4g3']);
 });
 
-test("a generation that went back further than the one before it drops that one's steps too", async () => {
+test('a resume that goes back further drops what the generations between wrote', async () => {
   const run = await newRun(root);
-  await write(run, 1, 0, [step(1, 1), step(2, 1), step(3, 1)]);
-  await write(run, 2, 3, [step(4, 2), step(5, 2)]);
-  await write(run, 3, 1, [step(2, 3)]);
+  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 3]);
+  await train(run, first.get(3)!, [step(4, 2), step(5, 2)]);
+  await train(run, first.get(1)!, [step(2, 3)]);
   expect(await merged(run)).toEqual(['1g1', '2g3']);
 });
 
-test('a validation made again after the resume stands once', async () => {
+test('a validation made again after the resume is there once', async () => {
   const run = await newRun(root);
-  await write(run, 1, 0, [step(1, 1), validation(1, 1)]);
-  await write(run, 2, 1, [validation(1, 2), step(2, 2)]);
-  await write(run, 3, 2, []);
+  const first = await train(run, null, [step(1, 1), validation(1, 1)], [1]);
+  const second = await train(run, first.get(1)!, [validation(1, 2), step(2, 2)], [2]);
+  await train(run, second.get(2)!, []);
   expect(await merged(run)).toEqual(['1g1', '1g2v', '2g2']);
 });
 
 test('a line torn by a kill is dropped', async () => {
   const run = await newRun(root);
-  await write(run, 1, 0, [step(1, 1)]);
-  appendFileSync(path.join(run.folder, 'g1/metrics.jsonl'), '{"step": 2, "lo');
-  await write(run, 2, 1, [step(2, 2)]);
+  const first = await train(run, null, [step(1, 1)], [1]);
+  appendFileSync(path.join(run.folder, 'metrics.jsonl'), '{"step": 2, "lo');
+  await train(run, first.get(1)!, [step(2, 2)]);
   expect(await merged(run)).toEqual(['1g1', '2g2']);
 });
 
 test('an overtaken generation that still writes does not touch the merged file', async () => {
   const run = await newRun(root);
-  const old = await MetricsJournal.open({ run, generation: 1, resumedStep: 0 });
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const old = await MetricsJournal.open({ run, generation, resumedFrom: null });
   old.append(step(1, 1));
-  await old.flush();
-  await write(run, 2, 0, [step(1, 2)]);
+  await train(run, null, [step(1, 2)]);
   old.append(step(2, 1));
+  await expect(old.publish()).rejects.toThrow(FencedError);
   await old.close();
+  await expect(MetricsJournal.open({ run, generation, resumedFrom: null })).rejects.toThrow(FencedError);
   expect(await merged(run)).toEqual(['1g2']);
+});
+
+test.each([
+  ['deleted', (file: string) => rmSync(file)],
+  ['emptied', (file: string) => writeFileSync(file, '')],
+  [
+    'replaced by an overtaken process',
+    (file: string) => writeFileSync(file, `${JSON.stringify(step(2, 9))}\n`),
+  ],
+])('a merged file that was %s is put together from the segments', async (_, spoil) => {
+  const run = await newRun(root);
+  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 2]);
+  const second = await train(run, first.get(2)!, [step(3, 2), step(4, 2)], [3, 4]);
+  spoil(path.join(run.folder, 'metrics.jsonl'));
+  await train(run, second.get(4)!, [step(5, 3)]);
+  expect(await merged(run)).toEqual(['1g1', '2g1', '3g2', '4g2', '5g3']);
+});
+
+test('a merged file that was replaced while a generation trains is put back by its next commit', async () => {
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
+  const saver = await newSaver(run, { generation, journal });
+  journal.append(step(1, 1));
+  await run.write('metrics.jsonl', Buffer.from(`${JSON.stringify(step(1, 9))}\n`));
+  await save(saver, 1);
+  journal.append(step(2, 1));
+  await save(saver, 2);
+  expect(await merged(run)).toEqual(['1g1', '2g1']);
+  await journal.close();
 });
 
 test('the newest step that an interrupted generation wrote tells how many steps a resume lost', async () => {
   const run = await newRun(root);
-  await write(run, 1, 0, [step(1, 1), step(2, 1), step(3, 1)]);
-  await write(run, 2, 1, [step(2, 2)]);
-  expect(await lastJournaledStep(run, 2)).toBe(3);
-  expect(await lastJournaledStep(run, 3)).toBe(2);
+  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ run, generation, resumedFrom: first.get(1)! });
+  expect(journal.reachedBefore).toBe(3);
+  await journal.close();
 });
 
 test('without an earlier generation no step was lost', async () => {
-  expect(await lastJournaledStep(await newRun(root), 1)).toBeNull();
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
+  expect(journal.reachedBefore).toBeNull();
+  await journal.close();
 });
 
 describe('lines about tasks', () => {
@@ -153,9 +199,10 @@ describe('lines about tasks', () => {
 
   test('are added while a generation writes, and both survive', async () => {
     const run = await newRun(root);
-    const journal = await MetricsJournal.open({ run, generation: 1, resumedStep: 0 });
+    const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+    const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
     journal.append(step(1, 1));
-    await journal.flush();
+    await journal.publish();
     await appendTaskMetrics(run, scores(1, 0.5));
     journal.append(step(2, 1));
     await journal.close();
@@ -163,18 +210,18 @@ describe('lines about tasks', () => {
     expect((await merged(run)).length).toBe(3);
   });
 
-  test('outlive a new generation up to the step that it goes on from', async () => {
+  test('outlive a new generation up to the step that it resumes from', async () => {
     const run = await newRun(root);
-    await write(run, 1, 0, [step(1, 1), step(2, 1), step(3, 1)]);
+    const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [2]);
     await appendTaskMetrics(run, scores(1, 0.5));
     await appendTaskMetrics(run, scores(3, 0.75));
-    await write(run, 2, 2, [step(3, 2)]);
+    await train(run, first.get(2)!, [step(3, 2)]);
     expect(await taskLines(run)).toEqual([[1, 1, 0.5]]);
   });
 
-  test('are settled behind step and validation, in the place of those that were there', async () => {
+  test('are settled after step and validation, in the place of those that were there', async () => {
     const run = await newRun(root);
-    await write(run, 1, 0, [validation(0, 1), step(1, 1), validation(1, 1), step(2, 1)]);
+    await train(run, null, [validation(0, 1), step(1, 1), validation(1, 1), step(2, 1)]);
     await appendTaskMetrics(run, scores(1, 0.5));
     await settleTaskMetrics(run, [scores(2, 0.75), scores(0, 0.25), scores(1, 0.5)]);
     expect(await taskLines(run)).toEqual([

@@ -5,7 +5,7 @@ import { newestSound, takeGeneration, writeHistory } from '../../../components/c
 import { FencedError, ServiceUnavailable } from '../../../shared/errors.js';
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
-import { newRun, newSaver, save, tensorsAt, trainerState } from './fixture.js';
+import { closeJournals, newRun, newSaver, save, tensorsAt, trainerState } from './fixture.js';
 
 const root = temporaryFolder();
 
@@ -93,7 +93,7 @@ test('a retired checkpoint is never called damaged', async () => {
   const saver = await newSaver(run, { keepLast: 1 });
   for (const step of [1, 2, 3]) await save(saver, step);
   const kept = saver.last!;
-  for (const key of Object.keys(kept.files)) await run.delete(key);
+  for (const { file } of kept.files) await run.delete(file);
   const { entry, damage } = await newestSound(run);
   expect(entry).toBeNull();
   expect(damage.map(({ sequence }) => sequence)).toEqual([kept.sequence]);
@@ -147,6 +147,7 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
     const large = {
       name: 'big',
       dtype: 'f32' as const,
+      role: 'trained' as const,
       shape: [50_000],
       rows: [0, 50_000] as const,
       data: new Float32Array(50_000),
@@ -160,6 +161,7 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
     await saver.settle();
     expect((await newestSound(run)).entry?.trainer.step).toBe(3);
   } finally {
+    await closeJournals();
     execFileSync('umount', [folder]);
   }
 });
