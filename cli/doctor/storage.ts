@@ -4,24 +4,38 @@ import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
-import { isS3, openStorage, type StorageRoots } from '../../shared/storage/index.js';
+import {
+  isS3,
+  openStorage,
+  requireExclusiveCreation,
+  type StorageRoots,
+} from '../../shared/storage/index.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';
 
 /** Bytes below which the first model would fill the disk. */
 const leastSpace = 5e9;
 
 export async function checkStorage({ roots, cache }: StorageRoots): Promise<Finding[]> {
-  const findings = [await checkPlace('cache', cache, 'TEMPER_CACHE')];
+  const findings = [await checkPlace('cache', cache, 'TEMPER_CACHE', { holdsRuns: false })];
   if (roots === null)
     return [...findings, ok('storage roots', 'none set: runs may use what this user may (TEMPER_ROOTS)')];
   for (const root of roots) {
-    if (root !== cache) findings.push(await checkPlace('storage root', root, 'TEMPER_ROOTS'));
+    if (root !== cache)
+      findings.push(await checkPlace('storage root', root, 'TEMPER_ROOTS', { holdsRuns: true }));
   }
   return findings;
 }
 
-/** Writes, reads back and deletes a small object: there, or where the folder would be made. Nothing stays behind. */
-async function checkPlace(name: string, uri: string, variable: string): Promise<Finding> {
+/**
+ * Writes, reads back and deletes a small object: there, or where the folder would be made. Where runs are kept, it must
+ * also be possible to create one exclusively. Nothing stays behind.
+ */
+async function checkPlace(
+  name: string,
+  uri: string,
+  variable: string,
+  { holdsRuns }: { holdsRuns: boolean },
+): Promise<Finding> {
   const key = `.doctor-${randomUUID()}`;
   const probed = isS3(uri) ? uri : existingAncestor(uri);
   try {
@@ -30,6 +44,7 @@ async function checkPlace(name: string, uri: string, variable: string): Promise<
     const back = (await storage.read(key)).toString();
     await storage.delete(key);
     if (back !== key) throw new Error('what was written does not come back');
+    if (holdsRuns) await requireExclusiveCreation(storage);
   } catch (error) {
     return fail(name, `${uri}: ${reason(error)}`, `make it writable, or name another place in ${variable}`);
   }

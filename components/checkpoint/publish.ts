@@ -142,7 +142,8 @@ async function publishObjects(
   options: PublishOptions,
   manifest: PublicationManifest,
 ): Promise<void> {
-  // From here to the end the folder is ours, though nothing in it is published.
+  // From here to the end the folder is ours, though nothing in it is published. Uploads of a killed publisher are given up.
+  for await (const upload of final.unfinished('')) await upload.discard();
   await final.write(manifestName, encodeManifest({ version: 1, source: null, files: {} }));
   for (const name of new Set([...entryPoints, options.marker])) await final.delete(name);
   const wanted = new Set([

@@ -106,10 +106,18 @@ async function sweep(
     }
   }
   for (const folder of folders) await run.deletePrefix(folder);
-  if (run.folder === null || !older) return;
-  // Folders of a process killed while it wrote its first file there: they hold nothing that is listed.
-  for (let before = 1; before < generation; before += 1) {
-    const prefix = `g${before}/step-`;
-    if (![...named].some((file) => file.startsWith(prefix))) await run.deletePrefix(prefix);
+  if (older) await discardUnfinished(run, generation);
+}
+
+/** A write of an entry or a document takes moments: one this old belongs to a process that was killed. */
+const abandonedSeconds = 3600;
+
+/** Discards what processes were writing when they were killed: those of older generations, and others after an hour. */
+async function discardUnfinished(run: Storage, generation: number): Promise<void> {
+  for await (const write of run.unfinished('')) {
+    const written = /^g(\d+)\//.exec(write.key)?.[1];
+    const isFenced = written !== undefined && Number(written) < generation;
+    const isOld = Date.now() - write.startedAt.getTime() > abandonedSeconds * 1000;
+    if (isFenced || (isOld && /^(commits\/|[^/]+$)/.test(write.key))) await write.discard();
   }
 }

@@ -2,7 +2,7 @@
 import { type RunDocument, runDocumentSchema } from '../../contracts/index.js';
 import { canonicalJson } from '../../shared/digest.js';
 import { CheckpointError } from '../../shared/errors.js';
-import type { Storage } from '../../shared/storage/index.js';
+import { probePrefix, type Storage } from '../../shared/storage/index.js';
 import { appendRetirement, readLog, takeGeneration } from './commit_log.js';
 
 const key = 'run.json';
@@ -136,6 +136,7 @@ function refuseChanges(folder: Storage, { run, recipes, guarded }: RunClaim): vo
 async function refuseForeignFiles(folder: Storage): Promise<void> {
   for await (const file of folder.list('')) {
     if (file.key === key) return; // created by another claim a moment ago
+    if (file.key.startsWith(probePrefix)) continue;
     throw new CheckpointError(
       `${folder.uri} is not empty (${file.key}), but has no run.json that says whose it is: choose another output_dir, or move the files away`,
     );
@@ -151,6 +152,7 @@ async function startOver(folder: Storage, run: string): Promise<void> {
     const { generation } = await takeGeneration(folder, { holder: `fresh.${run}`, worldSize: 1 });
     await appendRetirement(folder, { kind: 'retirement', generation, keep: [] });
     for (let older = 1; older <= generation; older += 1) await folder.deletePrefix(`g${older}/`);
+    for await (const write of folder.unfinished('g')) await write.discard();
     break;
   }
   await deleteEvaluations(folder);

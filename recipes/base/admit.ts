@@ -12,7 +12,12 @@ import {
 } from '../../contracts/index.js';
 import { canonicalJson } from '../../shared/digest.js';
 import { InvalidRecipe, StorageError } from '../../shared/errors.js';
-import { canonicalUri, openStorage, type Storage } from '../../shared/storage/index.js';
+import {
+  canonicalUri,
+  openStorage,
+  requireExclusiveCreation,
+  type Storage,
+} from '../../shared/storage/index.js';
 import { identityKeys, type Recipe, recipeSchema } from '../llm/recipe.js';
 import { recipeFile } from './run_folder.js';
 
@@ -28,7 +33,8 @@ export interface AdmitInfo {
  * Validates a workflow's input and claims the run's folder.
  *
  * @param input the recipe itself, `{"recipe": "<uri>"}`, or a Submission
- * @throws InvalidRecipe with every problem at once; CheckpointError where the folder is another run's
+ * @throws InvalidRecipe with every problem at once; CheckpointError where the folder is another run's; StorageError where
+ * the storage does not create exclusively
  */
 export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> {
   const { loaded, fresh, pool } = await readInput(input, info);
@@ -41,6 +47,7 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
     outputDir: storage.uri,
     recipeDigest: loaded.digest,
   };
+  await requireExclusiveCreation(storage);
   const claimed = await claimRun(storage, {
     run: run.run,
     recipeDigest: run.recipeDigest,

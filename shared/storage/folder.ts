@@ -18,10 +18,10 @@ import { types } from 'node:util';
 import { StorageError } from '../errors.js';
 import { checkKey, checkPrefix } from './key.js';
 import { isWithin, outsideRoots } from './roots.js';
-import type { Storage, StoredObject } from './storage.js';
+import type { Storage, StoredObject, UnfinishedWrite } from './storage.js';
 
-/** Files under construction: hidden, never listed, removed with their folder. */
-const partialName = /^\..*\.partial$/;
+/** Files under construction, `.<name>.<uuid>.partial`: hidden and never listed. */
+const partialName = /^\.(.*)\.[0-9a-f-]{36}\.partial$/;
 const chunkBytes = 4 << 20;
 
 export class FolderStorage implements Storage {
@@ -163,6 +163,35 @@ export class FolderStorage implements Storage {
         // A link may lead to a folder, which is not an object, or out of the roots.
         if (entry.isFile() || (await this.size(key)) !== null) yield { key };
       }
+    }
+  }
+
+  async *unfinished(prefix: string): AsyncIterable<UnfinishedWrite> {
+    checkPrefix(this.uri, prefix);
+    yield* this.walkUnfinished(prefix.slice(0, prefix.lastIndexOf('/') + 1), prefix);
+  }
+
+  private async *walkUnfinished(parent: string, prefix: string): AsyncGenerator<UnfinishedWrite> {
+    const folder = parent === '' ? this.folder : await this.locate(parent.slice(0, -1));
+    const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+      if (isAbsent(error)) return [];
+      throw explain(folder, 'cannot be listed', error);
+    });
+    for (const entry of entries) {
+      const inner = `${parent}${entry.name}/`;
+      if (entry.isDirectory() && (inner.startsWith(prefix) || prefix.startsWith(inner)))
+        yield* this.walkUnfinished(inner, prefix);
+      const name = partialName.exec(entry.name)?.[1];
+      const key = `${parent}${name}`;
+      if (name === undefined || !key.startsWith(prefix)) continue;
+      const file = path.join(folder, entry.name);
+      const info = await stat(file).catch(() => null); // finished in the meantime
+      if (info === null) continue;
+      const discard = async (): Promise<void> => {
+        await rm(file, { force: true });
+        await this.pruneEmpty(folder);
+      };
+      yield { key, startedAt: info.mtime, discard };
     }
   }
 

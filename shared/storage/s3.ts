@@ -4,9 +4,17 @@ import * as s3 from '@aws-sdk/client-s3';
 import { S3Client } from '@aws-sdk/client-s3';
 import { StorageError } from '../errors.js';
 import { checkKey, checkPrefix } from './key.js';
-import { explainS3, isAbsent, isConflict, isInterrupted, isTaken, wasRetried } from './s3_errors.js';
+import {
+  explainS3,
+  isAbsent,
+  isConflict,
+  isInterrupted,
+  isRefused,
+  isTaken,
+  wasRetried,
+} from './s3_errors.js';
 import { uploadParts } from './s3_upload.js';
-import type { Storage, StoredObject } from './storage.js';
+import type { Storage, StoredObject, UnfinishedWrite } from './storage.js';
 
 /** Keys in one DeleteObjects request, as the protocol limits it. */
 const deleteBatch = 1000;
@@ -153,6 +161,36 @@ class S3Storage implements Storage {
       }
       ContinuationToken = page.NextContinuationToken;
     } while (ContinuationToken !== undefined);
+  }
+
+  /** Nothing where the server does not list uploads, or the credentials may not ask: they cost space, not correctness. */
+  async *unfinished(prefix: string): AsyncIterable<UnfinishedWrite> {
+    checkPrefix(this.uri, prefix);
+    const root = this.prefix === '' ? '' : `${this.prefix}/`;
+    const Bucket = this.bucket;
+    let next: { KeyMarker?: string | undefined; UploadIdMarker?: string | undefined } | null = {};
+    while (next !== null) {
+      const page: s3.ListMultipartUploadsCommandOutput | null = await this.client
+        .send(new s3.ListMultipartUploadsCommand({ Bucket, Prefix: `${root}${prefix}`, ...next }))
+        .catch((error: unknown) => {
+          if (isRefused(error)) return null;
+          throw explainS3(`${this.uri}/${prefix}`, 'unfinished uploads cannot be listed', error);
+        });
+      for (const { Key, UploadId, Initiated } of page?.Uploads ?? []) {
+        if (Key === undefined || UploadId === undefined) continue;
+        const discard = async (): Promise<void> => {
+          await this.client
+            .send(new s3.AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
+            .catch((error: unknown) => {
+              if (!isAbsent(error)) throw explainS3(`s3://${Bucket}/${Key}`, 'an upload cannot be aborted', error);
+            });
+        };
+        yield { key: Key.slice(root.length), startedAt: Initiated ?? new Date(0), discard };
+      }
+      next = page?.IsTruncated
+        ? { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker }
+        : null;
+    }
   }
 
   async delete(key: string): Promise<void> {

@@ -30,6 +30,11 @@ export function wasRetried(error: unknown): boolean {
   return (fault(error)?.$metadata?.attempts ?? 1) > 1;
 }
 
+/** The server does not know the request, or the credentials do not allow it. */
+export function isRefused(error: unknown): boolean {
+  return [401, 403, 405, 501].includes(status(error) ?? 0);
+}
+
 /** Two conditional writes of one key met. */
 export function isConflict(error: unknown): boolean {
   return status(error) === 409;

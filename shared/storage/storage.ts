@@ -10,6 +10,15 @@ export interface StoredObject {
   key: string;
 }
 
+/** An object that is being written, or was when the writing process was killed. */
+export interface UnfinishedWrite {
+  /** Of the object that it would have become. */
+  key: string;
+  startedAt: Date;
+  /** Gives the write up: if its process is still alive, it fails there. */
+  discard(): Promise<void>;
+}
+
 export interface Storage {
   /** Canonical location of the root, without a trailing slash: an absolute path for a folder, else `s3://…`. */
   readonly uri: string;
@@ -35,6 +44,8 @@ export interface Storage {
   createExclusive(key: string, data: Uint8Array): Promise<boolean>;
   /** Objects whose key starts with `prefix`, in key order. */
   list(prefix: string): AsyncIterable<StoredObject>;
+  /** Writes under way whose key starts with `prefix`: partial files of a folder, multipart uploads of an object store. */
+  unfinished(prefix: string): AsyncIterable<UnfinishedWrite>;
   delete(key: string): Promise<void>;
   /** Deletes every object whose key starts with `prefix`. */
   deletePrefix(prefix: string): Promise<void>;

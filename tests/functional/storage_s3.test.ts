@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
+import { checkStorage } from '../../cli/doctor/storage.js';
 import {
   claimRun,
   loadNewestSound,
@@ -9,8 +10,10 @@ import {
   readLog,
   takeGeneration,
 } from '../../components/checkpoint/index.js';
+import { admit } from '../../recipes/index.js';
 import { FencedError, ServiceUnavailable, StorageError } from '../../shared/errors.js';
-import { openStorage, type Storage } from '../../shared/storage/index.js';
+import { openStorage, requireExclusiveCreation, type Storage } from '../../shared/storage/index.js';
+import { LenientStore } from '../support/lenient_store.js';
 import { type S3Server, startS3Server } from '../support/s3_server.js';
 import { digest, newSaver, save, tensorsAt, trainerState } from '../unit/checkpoint/fixture.js';
 
@@ -320,3 +323,59 @@ async function breakingProxy(
     },
   };
 }
+
+test('uploads of a killed rank are given up by the first commit of the next generation', async () => {
+  const run = await fresh();
+  const resumedFrom = await save(await newSaver(run), 1);
+  const { CreateMultipartUploadCommand, S3Client } = await import('@aws-sdk/client-s3');
+  const client = new S3Client({ forcePathStyle: true });
+  const prefix = run.uri.slice('s3://runs/'.length);
+  const begin = (key: string) =>
+    client.send(new CreateMultipartUploadCommand({ Bucket: 'runs', Key: `${prefix}/${key}` }));
+  await begin('g1/step-00000002/rank-00000-of-00001.safetensors');
+  await begin('g2/step-00000009/rank-00000-of-00001.safetensors');
+  const unfinished = async () => {
+    const found: string[] = [];
+    for await (const { key } of run.unfinished('g')) found.push(key.slice(0, key.indexOf('/')));
+    return found.sort();
+  };
+  expect(await unfinished()).toEqual(['g1', 'g2']);
+  await save(await newSaver(run, { resumedFrom }), 2);
+  expect(await unfinished()).toEqual(['g2']);
+});
+
+describe('a store that does not honor If-None-Match', () => {
+  let lenient: LenientStore | null = null;
+  afterEach(async () => {
+    Object.assign(process.env, server.env);
+    await lenient?.close();
+  });
+
+  test.each(['strips the header', 'answers 200'] as const)('and %s is refused by name', async (how) => {
+    lenient = await LenientStore.start(server, how);
+    process.env.AWS_ENDPOINT_URL_S3 = lenient.endpoint;
+    const storage = await openStorage(`s3://runs/lenient-${lenient.port}`, { roots: null });
+    await expect(requireExclusiveCreation(storage)).rejects.toThrow(
+      /^s3:\/\/runs\/lenient-\d+: .*does not honor exclusive creation \(a PUT with If-None-Match: \*\)/,
+    );
+    const uri = storage.uri;
+    const recipe = {
+      name: 'x',
+      model: { name: 'm' },
+      data: { train: { dataset_type: 'mock' } },
+      output_dir: uri,
+    };
+    const info = { workflowId: 'x', runId: 'x', namespace: 'default', roots: null };
+    await expect(admit(recipe, info)).rejects.toThrow(/does not honor exclusive creation/);
+    const findings = await checkStorage({ roots: [uri], cache: '/tmp' });
+    expect(findings.at(-1)).toMatchObject({ status: 'fail' });
+    expect(JSON.stringify(findings.at(-1))).toMatch(/does not honor exclusive creation/);
+    expect(await keys(storage, '')).toEqual([]);
+  });
+
+  test('while the real one passes, and nothing stays behind', async () => {
+    const storage = await fresh();
+    await requireExclusiveCreation(storage);
+    expect(await keys(storage, '')).toEqual([]);
+  });
+});

@@ -99,6 +99,8 @@ export class UnreliableStorage implements Storage {
     for (const key of keys) yield { key };
   }
 
+  async *unfinished(): AsyncIterable<never> {}
+
   delete(key: string): Promise<void> {
     return this.#changes(key, () => this.store.remove(this.actor, [key]));
   }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { newestSound, takeGeneration, writeHistory } from '../../../components/checkpoint/index.js';
 import { FencedError, ServiceUnavailable } from '../../../shared/errors.js';
@@ -128,6 +128,29 @@ test('files of a save that was killed are removed by the next generation', async
   await run.write('g1/step-00000020/rank-00000-of-00001.safetensors', Buffer.from('torn'));
   const saver = await newSaver(run, { resumedFrom });
   await save(saver, 12);
+  expect(steps(run.folder, 1)).toEqual(['step-00000010']);
+});
+
+test('partial files of killed processes are removed: of older generations, and old ones beside the log', async () => {
+  const run = await newRun(root);
+  const old = await newSaver(run);
+  const resumedFrom = await save(old, 10);
+  const partial = (name: string) => `.${name}.00000000-0000-0000-0000-000000000000.partial`;
+  const killed = [
+    `g1/step-00000010/${partial('rank-00001-of-00002.json')}`,
+    `g1/step-00000020/${partial('rank-00000-of-00001.safetensors')}`,
+    `commits/${partial('00000003.json')}`,
+    partial('run.json'),
+  ];
+  const underWay = `commits/${partial('00000009.json')}`;
+  mkdirSync(path.join(run.folder, 'g1/step-00000020'));
+  for (const file of [...killed, underWay]) writeFileSync(path.join(run.folder, file), 'torn');
+  const twoHoursAgo = Date.now() / 1000 - 7200;
+  for (const file of killed.slice(2)) utimesSync(path.join(run.folder, file), twoHoursAgo, twoHoursAgo);
+  const saver = await newSaver(run, { resumedFrom });
+  await save(saver, 12);
+  expect(killed.filter((file) => existsSync(path.join(run.folder, file)))).toEqual([]);
+  expect(existsSync(path.join(run.folder, underWay))).toBe(true);
   expect(steps(run.folder, 1)).toEqual(['step-00000010']);
 });
 
