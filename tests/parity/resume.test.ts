@@ -3,6 +3,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { EpochOutcome } from '../../contracts/index.js';
+import { takeGeneration } from '../../recipes/index.js';
 import { golden } from '../support/goldens.js';
 import {
   committedTensors,
@@ -86,6 +87,32 @@ test('a resume that passes over a damaged checkpoint says so, naming file, tenso
     expect.stringMatching(/step-00000005\/rank-00000-of-00001\.safetensors: tensor '.+', block 0: .*CRC-32C/),
   ]);
 });
+
+test.each([false, true])(
+  'a rank whose run was taken over stops long before its next commit (paused: %s)',
+  async (paused) => {
+    const run = await prepare(kinds[0]!, `taken-over-${paused}`, {
+      training: { precision: 'fp32', max_steps: 100_000, num_epochs: 100_000 },
+      checkpoint: { every_steps: 50_000 },
+    });
+    const { setInterval: realSetInterval } = globalThis;
+    // Half a minute passes in 30 ms.
+    globalThis.setInterval = ((callback: () => void, ms: number) =>
+      realSetInterval(callback, ms / 1000)) as never;
+    let reached = 0;
+    const trainer = await openTrainer(run, (step, running) => {
+      reached = step;
+      if (step !== 3) return;
+      if (paused) running.control('pause');
+      void takeGeneration(run.admitted.run, { holder: 'other', worldSize: 1 });
+    }).finally(() => {
+      globalThis.setInterval = realSetInterval;
+    });
+    await expect(trainToTheEnd(trainer)).rejects.toThrow(/generation 2 has taken over this run/);
+    expect(reached).toBeLessThan(50_000);
+    await trainer.close();
+  },
+);
 
 test('a run that version 1 of the commit log began is resumed, and goes on in the same log', async () => {
   const run = await prepareRun({

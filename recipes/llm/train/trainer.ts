@@ -28,6 +28,7 @@ import { type OpenRun, openRun } from '../../base/run_folder.js';
 import { type Recipe, watchedLoss } from '../recipe.js';
 import { allBatches, type StepBatches, stepBatches } from './batches.js';
 import { Control, type ControlAction } from './control.js';
+import { GenerationWatch } from './generation_watch.js';
 import { openSession } from './open_session.js';
 import { RunCheckpoints } from './run_checkpoints.js';
 import type { Session } from './session.js';
@@ -60,6 +61,7 @@ export async function createTrainer(start: RankStart, emit: (event: RankEvent) =
     train,
     validation,
     journal: checkpoints.journal,
+    watch: new GenerationWatch(run.storage, start.generation),
     emit,
     state: loaded.state,
     resumed: { ...loaded.from, loadSeconds: (performance.now() - began) / 1000, firstStepSeconds: null },
@@ -87,6 +89,7 @@ interface Parts {
   train: PackReader;
   validation: Map<string, PackReader>;
   journal: RunCheckpoints['journal'];
+  watch: GenerationWatch;
   emit: (event: RankEvent) => void;
   state: TrainerState;
   resumed: EpochOutcome['resumed'];
@@ -145,19 +148,22 @@ class RankTrainer implements Trainer {
   }
 
   async close(): Promise<void> {
-    const { checkpoints, session, journal, train, validation } = this.#parts;
+    const { checkpoints, session, journal, train, validation, watch } = this.#parts;
+    watch.close();
     await checkpoints.settle().catch(() => undefined);
     await journal.close();
     session.close();
     await Promise.all([train, ...validation.values()].map((reader) => reader.close()));
   }
 
-  /** Waits while paused, and saves what was asked for. */
+  /** Waits while paused, and saves what was asked for. Throws FencedError once the run was taken over. */
   async #obey(): Promise<void> {
+    const { watch } = this.#parts;
     if (this.#control.paused) {
       this.#progress('paused');
-      await this.#control.whilePaused();
+      await Promise.race([this.#control.whilePaused(), watch.fenced]);
     }
+    watch.check();
     if (this.#control.saveRequested) await this.#save();
   }
 
