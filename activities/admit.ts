@@ -9,9 +9,10 @@ export interface AdmitOptions {
   roots: readonly string[] | null;
   /** Whether the namespace has Temper's search attributes. */
   searchAttributes: boolean;
+  server: { address: string; namespaceId: string };
 }
 
-export function createAdmit({ roots, searchAttributes }: AdmitOptions): Pick<ControlActivities, 'admit'> {
+export function createAdmit({ roots, searchAttributes, server }: AdmitOptions): Pick<ControlActivities, 'admit'> {
   return {
     admit: (input: unknown): Promise<Admission> =>
       runBriefly(async () => {
@@ -20,6 +21,7 @@ export function createAdmit({ roots, searchAttributes }: AdmitOptions): Pick<Con
           workflowId: workflowExecution!.workflowId,
           runId: workflowExecution!.runId,
           namespace: workflowNamespace!,
+          server,
           roots,
         });
         return admissionSchema.parse({ admitted, searchAttributes });

@@ -39,13 +39,19 @@ const idFlag = {
 } as const;
 const newFlag = {
   kind: 'boolean',
-  brief: 'begin afresh: what the output folder holds of this run is deleted',
+  brief: 'start over: what the output folder holds of this run is deleted',
+  default: false,
+} as const;
+
+const takeOverFlag = {
+  kind: 'boolean',
+  brief: 'continue a run that a workflow on another server drives, and fence that one',
   default: false,
 } as const;
 
 export const run = buildCommand<RunFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/run.js'))).run,
-  parameters: { flags: { json: jsonFlag, new: newFlag, id: idFlag }, positional: recipeArgument },
+  parameters: { flags: { json: jsonFlag, new: newFlag, takeOver: takeOverFlag, id: idFlag }, positional: recipeArgument },
   docs: {
     brief: 'Run a recipe and follow it to its end',
     fullDescription:
@@ -57,7 +63,7 @@ export const run = buildCommand<RunFlags, [string], Context>({
 
 export const start = buildCommand<RunFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/start.js'))).start,
-  parameters: { flags: { json: jsonFlag, new: newFlag, id: idFlag }, positional: recipeArgument },
+  parameters: { flags: { json: jsonFlag, new: newFlag, takeOver: takeOverFlag, id: idFlag }, positional: recipeArgument },
   docs: { brief: 'Start a recipe and return at once' },
 });
 

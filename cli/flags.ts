@@ -2,6 +2,7 @@
 export interface RunFlags {
   json: boolean;
   new: boolean;
+  takeOver: boolean;
   id?: string;
 }
 

@@ -29,7 +29,7 @@ export interface Order {
 /** Reads and checks a recipe on the client's side. Throws InvalidRecipe. */
 export async function orderFrom(
   file: string,
-  options: { overrides: readonly string[]; id: string | null; fresh: boolean },
+  options: { overrides: readonly string[]; id: string | null; fresh: boolean; takeOver: boolean },
 ): Promise<Order> {
   const composed = await composeRecipe(
     { file },
@@ -40,7 +40,7 @@ export async function orderFrom(
   const outputDir = document.output_dir == null ? path.posix.join('runs', name) : String(document.output_dir);
   return {
     id: options.id ?? name,
-    submission: { version: 1, recipe: document, base, pool: null, fresh: options.fresh },
+    submission: { version: 1, recipe: document, base, pool: null, fresh: options.fresh, takeOver: options.takeOver },
     outputDir: outputDir.includes('${') ? null : canonicalUri(outputDir, base),
   };
 }

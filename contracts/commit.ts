@@ -122,9 +122,10 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
     kind: z.literal('claim'),
     /** One higher with each claim. Whatever generation was taken before a claim is fenced by it. */
     incarnation: z.int().min(1),
-    /** The Temporal server, e.g. `127.0.0.1:7233`. */
+    /** The Temporal server, e.g. `127.0.0.1:7233`, and the namespace, for people; the namespace's own id tells them apart. */
     server: z.string(),
     namespace: z.string(),
+    namespaceId: z.string(),
     workflowId: z.string(),
     firstRunId: z.string(),
   }),

@@ -5,7 +5,7 @@ import { sha256Schema, timestampSchema, uriSchema, version } from './version.js'
 
 /**
  * The argument of the `finetune` workflow: the recipe itself as an object, or a reference to one. Temper's own client
- * sends the first form of `submission`, which also says whose file the recipe was and whether to begin afresh.
+ * sends the first form of `submission`, which also says whose file the recipe was and whether to start over.
  */
 export const submissionSchema = z.strictObject({
   version: version(1),
@@ -15,8 +15,10 @@ export const submissionSchema = z.strictObject({
   base: uriSchema.nullable(),
   /** Pool that serves the run in place of the recipe's; null: the recipe's. */
   pool: z.string().min(1).nullable(),
-  /** Begin afresh although the run's folder holds a completed or resumable run. */
+  /** Start over although the run's folder holds a completed or resumable run. */
   fresh: z.boolean(),
+  /** Take the run over although another server's workflow drives it. */
+  takeOver: z.boolean().default(false),
 });
 export type Submission = z.infer<typeof submissionSchema>;
 

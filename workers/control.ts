@@ -25,7 +25,7 @@ export async function startControl(
       namespace: connected.namespace,
       taskQueue: taskQueue ?? config.taskQueue,
       workflowBundle: { codePath: workflowBundle },
-      activities: { ...controlActivities({ roots, searchAttributes }) },
+      activities: { ...controlActivities({ roots, searchAttributes, server: connected }) },
       maxCachedWorkflows: config.worker.maxCachedWorkflows,
     },
     log,

@@ -16,6 +16,7 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
     overrides: this.overrides,
     id: flags.id ?? null,
     fresh: flags.new,
+    takeOver: flags.takeOver,
   });
   await refuseCompleted(order);
   const session = await openSession();

@@ -10,6 +10,7 @@ export async function start(this: Context, flags: RunFlags, recipe: string): Pro
     overrides: this.overrides,
     id: flags.id ?? null,
     fresh: flags.new,
+    takeOver: flags.takeOver,
   });
   await refuseCompleted(order);
   const session = await openSession();

@@ -7,8 +7,9 @@
  *
  * Fencing. An append reads the newest entry, and creates the next number. Of two processes that try, one wins; the other
  * reads again. Nobody appends after an entry of another generation than their own, so whoever takes a generation has
- * fenced all older ones with that very entry; and a claim fences whatever generation was taken before it. A number that cannot be read may have taken a generation too: it is never
- * used again, nobody appends behind it with an older generation, and the next generation skips the one it may have taken.
+ * fenced all older ones with that very entry; and a claim fences whatever generation was taken before it. A number that
+ * cannot be read may have taken a generation too: it is never used again, nobody appends after it with an older generation,
+ * and the next generation skips the one it may have taken.
  */
 import { randomUUID } from 'node:crypto';
 import type {
@@ -90,31 +91,30 @@ async function findGenerationOf(run: Storage, claim: GenerationClaim): Promise<G
   return null;
 }
 
+/** Who drives a run. */
+export type Claimant = Pick<
+  ClaimEntry,
+  'server' | 'namespace' | 'namespaceId' | 'workflowId' | 'firstRunId'
+>;
+
 /** Appends a claim, which fences every generation taken before it. Claiming again for the same workflow run changes nothing. */
 export async function takeClaim(
   run: Storage,
-  claimant: Pick<ClaimEntry, 'server' | 'namespace' | 'workflowId' | 'firstRunId'>,
+  claimant: Claimant,
 ): Promise<ClaimEntry> {
   return attempt(run, async () => {
     const tip = await readTip(run);
     const newest = await readClaim(run);
-    if (newest !== null && isSameClaimant(newest, claimant)) return newest;
-    const { server, namespace, workflowId, firstRunId } = claimant;
+    const { server, namespace, namespaceId, workflowId, firstRunId } = claimant;
+    if (newest?.namespaceId === namespaceId && newest.firstRunId === firstRunId) return newest;
     const draft = {
       kind: 'claim' as const,
       generation: tip.nextGeneration - 1,
       incarnation: (newest?.incarnation ?? 0) + 1,
-      ...{ server, namespace, workflowId, firstRunId },
+      ...{ server, namespace, namespaceId, workflowId, firstRunId },
     };
     return create<ClaimEntry>(run, tip.sequence + 1, draft, randomUUID());
   });
-}
-
-export function isSameClaimant(
-  a: Pick<ClaimEntry, 'server' | 'namespace' | 'workflowId' | 'firstRunId'>,
-  b: Pick<ClaimEntry, 'server' | 'namespace' | 'workflowId' | 'firstRunId'>,
-): boolean {
-  return a.server === b.server && a.namespace === b.namespace && a.firstRunId === b.firstRunId;
 }
 
 /** The newest claim; null where no workflow has claimed the run. */

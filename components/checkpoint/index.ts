@@ -1,6 +1,8 @@
 /** Durable state of a run: commit log, checkpoints, retention, run document, metrics and publication. */
+export { refuseUnderWay } from './claim.js';
 export {
   appendCheckpoint,
+  type Claimant,
   type CheckpointDraft,
   type GenerationRequest,
   type LoggedEntry,

@@ -1,7 +1,7 @@
 /**
  * Which checkpoints are kept. The decision is an entry of the log (so a fenced process cannot take it), and files are
- * deleted after it is in the log: whoever takes a newer generation and then reads the log sees what is left, and nobody deletes
- * that until the newer generation itself has committed.
+ * deleted after it is in the log: whoever takes a newer generation and then reads the log sees what is left, and nobody
+ * deletes that until the newer generation itself has committed.
  */
 import type { CheckpointEntry } from '../../contracts/index.js';
 import type { Storage } from '../../shared/storage/index.js';

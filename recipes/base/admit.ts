@@ -1,12 +1,13 @@
 /** Before everything else: is the input a recipe, whose run is it, and is there anything left to do? */
 import path from 'node:path';
-import { claimRun, readRunDocument } from '../../components/checkpoint/index.js';
+import { claimRun, readRunDocument, refuseUnderWay, takeClaim } from '../../components/checkpoint/index.js';
 import { type LoadedRecipe, loadRecipe, maxRecipeBytes } from '../../components/config/index.js';
 import {
   type Admitted,
   type RunReference,
   recipeReferenceSchema,
   type StoredRecipe,
+  type Submission,
   storedRecipeSchema,
   submissionSchema,
 } from '../../contracts/index.js';
@@ -25,6 +26,8 @@ export interface AdmitInfo {
   workflowId: string;
   runId: string;
   namespace: string;
+  /** Where the workflow runs; null outside of Temporal, where nobody claims a run. */
+  server: { address: string; namespaceId: string } | null;
   /** Storage roots of this worker; null where its user's permissions are the only bound. */
   roots: readonly string[] | null;
 }
@@ -37,7 +40,7 @@ export interface AdmitInfo {
  * the storage does not create exclusively
  */
 export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> {
-  const { loaded, fresh, pool } = await readInput(input, info);
+  const { loaded, fresh, takeOver, pool } = await readInput(input, info);
   const recipe = loaded.value as Recipe;
   const outputDir = canonicalUri(recipe.output_dir ?? path.posix.join('runs', recipe.name), loaded.base);
   const storage = await openStorage(outputDir, { roots: info.roots });
@@ -48,6 +51,7 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
     recipeDigest: loaded.digest,
   };
   await requireExclusiveCreation(storage);
+  if (info.server !== null && !takeOver) await refuseUnderWay(storage, info.server);
   const claimed = await claimRun(storage, {
     run: run.run,
     recipeDigest: run.recipeDigest,
@@ -64,6 +68,11 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
     evaluatesEpochs: recipe.evaluation.tasks.some(({ when }) => when === 'epoch'),
   };
   if (claimed.kind === 'completed') return { ...admitted, completed: claimed.document.result };
+  if (info.server !== null) {
+    const { address, namespaceId } = info.server;
+    const { namespace, workflowId, runId } = info;
+    await takeClaim(storage, { server: address, namespace, namespaceId, workflowId, firstRunId: runId });
+  }
   const stored: StoredRecipe = {
     version: 1,
     digest: loaded.digest,
@@ -77,7 +86,7 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
 async function readInput(
   input: unknown,
   info: AdmitInfo,
-): Promise<{ loaded: LoadedRecipe<Recipe>; fresh: boolean; pool: string | null }> {
+): Promise<{ loaded: LoadedRecipe<Recipe> } & Pick<Submission, 'fresh' | 'takeOver' | 'pool'>> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     throw invalid(
       `the workflow's input must be a recipe as an object, or {"recipe": "<uri>"}, not ${kindOf(input)}`,
@@ -87,10 +96,11 @@ async function readInput(
   const options = { schema: recipeSchema, base, run: info.workflowId, roots: info.roots };
   const submission = submissionSchema.safeParse(input);
   if (submission.success) {
-    const { recipe, fresh, pool } = submission.data;
+    const { recipe, fresh, takeOver, pool } = submission.data;
     return {
       loaded: await loadRecipe({ recipe }, { ...options, base: submission.data.base ?? base }),
       fresh,
+      takeOver,
       pool,
     };
   }
@@ -101,10 +111,10 @@ async function readInput(
     const storage = await openStorage(folder, { roots: info.roots });
     const text = await readText(storage, uri.slice(folder.length + 1));
     const loaded = await loadRecipe({ text }, { ...options, base: storage.uri });
-    return { loaded, fresh: false, pool: null };
+    return { loaded, fresh: false, takeOver: false, pool: null };
   }
   const loaded = await loadRecipe({ recipe: input as Record<string, unknown> }, options);
-  return { loaded, fresh: false, pool: null };
+  return { loaded, fresh: false, takeOver: false, pool: null };
 }
 
 async function readText(storage: Storage, key: string): Promise<string> {

@@ -365,7 +365,7 @@ describe('a store that does not honor If-None-Match', () => {
       data: { train: { dataset_type: 'mock' } },
       output_dir: uri,
     };
-    const info = { workflowId: 'x', runId: 'x', namespace: 'default', roots: null };
+    const info = { workflowId: 'x', runId: 'x', namespace: 'default', server: null, roots: null };
     await expect(admit(recipe, info)).rejects.toThrow(/does not honor exclusive creation/);
     const findings = await checkStorage({ roots: [uri], cache: '/tmp' });
     expect(findings.at(-1)).toMatchObject({ status: 'fail' });

@@ -34,6 +34,7 @@ export async function prepareRun(recipe: Record<string, unknown> & { name: strin
     workflowId: recipe.name,
     runId: recipe.name,
     namespace: 'default',
+    server: null,
     roots: null,
   });
   const { run } = admitted;

@@ -20,7 +20,7 @@ const modelFolder = path.join(path.dirname(recipeFile!), 'model');
 const shape = { vocabulary: 2048, hidden: 256, intermediate: 1024, layers: 8, heads: 4 };
 if (!existsSync(modelFolder)) await writeTinyModel(modelFolder, shape);
 const hooks = { progress: () => {}, signal: new AbortController().signal };
-const info = { workflowId: 'memory', runId: '1', namespace: 'default', roots: null };
+const info = { workflowId: 'memory', runId: '1', namespace: 'default', server: null, roots: null };
 const { run } = await admit({ recipe: recipeFile }, info);
 const data = await prepareData(run, hooks);
 const model = await shardModel(run, hooks);

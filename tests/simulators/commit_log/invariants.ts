@@ -2,7 +2,7 @@
  * What must hold after every change of the store, judged from the bytes of the log by a second, independent reader:
  *
  * - no file that a live commit names is missing or has another length;
- * - no commit follows an entry of a newer generation, and a generation commits no step twice but with the same files;
+ * - no commit follows an entry of a newer generation or a claim, and a generation commits no step twice but with the same files;
  * - a retirement keeps no step twice;
  * - a resume whose generation is the newest finds the newest live commit, undamaged;
  * - a process whose generation is not the newest neither writes nor deletes a file that a live commit names.
@@ -28,10 +28,8 @@ export class Invariants implements ChangeObserver {
     this.trace.push(`${actor} (generation ${this.generations.get(actor) ?? '-'}): ${kind} ${key}`);
     if (!this.#liveFiles.has(key)) return;
     const generation = this.generations.get(actor);
-    const newest = this.#newestGeneration();
-    if (generation === undefined || generation < newest) {
-      this.#fail(`${actor}, fenced by generation ${newest}, would ${kind} ${key}, which a live commit names`);
-    }
+    if (generation === undefined || this.#isFenced(generation))
+      this.#fail(`${actor}, which is fenced, would ${kind} ${key}, which a live commit names`);
   }
 
   changed(): void {
@@ -56,7 +54,7 @@ export class Invariants implements ChangeObserver {
 
   /** Judges a resume. One that was overtaken meanwhile may have found anything: it can never commit. */
   checkResume(generation: number, entry: CheckpointEntry | null, damage: readonly unknown[]): void {
-    if (this.#newestGeneration() > generation) return;
+    if (this.#isFenced(generation)) return;
     const newest = this.liveCheckpoints().at(-1) ?? null;
     if (entry?.id !== newest?.id || damage.length > 0) {
       this.#fail(
@@ -113,6 +111,7 @@ export class Invariants implements ChangeObserver {
 
   #checkOrder(): void {
     let generation = 0;
+    let claimed = false;
     const filesOf = new Map<string, string>();
     for (const entry of this.#log) {
       if (entry.generation < generation) {
@@ -121,6 +120,9 @@ export class Invariants implements ChangeObserver {
         );
       }
       generation = entry.generation;
+      if (claimed && entry.kind !== 'claim' && entry.kind !== 'generation')
+        this.#fail(`entry ${entry.sequence} follows a claim, with no generation between`);
+      claimed = entry.kind === 'claim';
       if (entry.kind === 'retirement') this.#checkKept(entry.keep);
       if (entry.kind !== 'checkpoint') continue;
       const step = `generation ${entry.generation}, step ${entry.trainer.step}`;
@@ -137,8 +139,10 @@ export class Invariants implements ChangeObserver {
     if (new Set(steps).size < steps.length) this.#fail(`two commits of one step are kept: ${keep}`);
   }
 
-  #newestGeneration(): number {
-    return this.#log.at(-1)?.generation ?? 0;
+  /** Whether a newer generation was taken, or the run claimed since. */
+  #isFenced(generation: number): boolean {
+    const newest = this.#log.findLast(({ kind }) => kind === 'claim' || kind === 'generation');
+    return newest?.kind !== 'generation' || newest.generation > generation;
   }
 
   #findLiveFiles(): Map<string, { bytes: number | null; sequence: number }> {

@@ -4,6 +4,7 @@ import {
   loadNewestSound,
   MetricsJournal,
   requireGeneration,
+  takeClaim,
   takeGeneration,
 } from '../../../components/checkpoint/index.js';
 import type { StepMetrics } from '../../../contracts/index.js';
@@ -80,6 +81,10 @@ function scheduleKill(scheduler: Scheduler, actor: string, turns: number, killed
 async function trainRank(simulation: Simulation, actor: string, faults: Faults): Promise<void> {
   const { random, scheduler, invariants } = simulation;
   const run = new UnreliableStorage(invariants.store, actor, scheduler, random, faults);
+  if (random.chance(0.1)) {
+    const place = { server: 'memory', namespace: 'default', namespaceId: '1' };
+    await takeClaim(run, { ...place, workflowId: 'run', firstRunId: actor });
+  }
   const { generation } = await takeGeneration(run, { holder: actor, worldSize: 1 });
   invariants.generations.set(actor, generation);
   const { entry, damage } = await loadNewestSound(run, async (checkpoint) => {
