@@ -12,7 +12,11 @@ export interface AdmitOptions {
   server: { address: string; namespaceId: string };
 }
 
-export function createAdmit({ roots, searchAttributes, server }: AdmitOptions): Pick<ControlActivities, 'admit'> {
+export function createAdmit({
+  roots,
+  searchAttributes,
+  server,
+}: AdmitOptions): Pick<ControlActivities, 'admit'> {
   return {
     admit: (input: unknown): Promise<Admission> =>
       runBriefly(async () => {

@@ -51,7 +51,10 @@ const takeOverFlag = {
 
 export const run = buildCommand<RunFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/run.js'))).run,
-  parameters: { flags: { json: jsonFlag, new: newFlag, takeOver: takeOverFlag, id: idFlag }, positional: recipeArgument },
+  parameters: {
+    flags: { json: jsonFlag, new: newFlag, takeOver: takeOverFlag, id: idFlag },
+    positional: recipeArgument,
+  },
   docs: {
     brief: 'Run a recipe and follow it to its end',
     fullDescription:
@@ -63,7 +66,10 @@ export const run = buildCommand<RunFlags, [string], Context>({
 
 export const start = buildCommand<RunFlags, [string], Context>({
   loader: async () => (await extended(() => import('./commands/start.js'))).start,
-  parameters: { flags: { json: jsonFlag, new: newFlag, takeOver: takeOverFlag, id: idFlag }, positional: recipeArgument },
+  parameters: {
+    flags: { json: jsonFlag, new: newFlag, takeOver: takeOverFlag, id: idFlag },
+    positional: recipeArgument,
+  },
   docs: { brief: 'Start a recipe and return at once' },
 });
 

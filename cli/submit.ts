@@ -40,7 +40,14 @@ export async function orderFrom(
   const outputDir = document.output_dir == null ? path.posix.join('runs', name) : String(document.output_dir);
   return {
     id: options.id ?? name,
-    submission: { version: 1, recipe: document, base, pool: null, fresh: options.fresh, takeOver: options.takeOver },
+    submission: {
+      version: 1,
+      recipe: document,
+      base,
+      pool: null,
+      fresh: options.fresh,
+      takeOver: options.takeOver,
+    },
     outputDir: outputDir.includes('${') ? null : canonicalUri(outputDir, base),
   };
 }
@@ -53,7 +60,7 @@ export async function refuseCompleted({ id, outputDir, submission }: Order): Pro
   const model = document.result === null ? '' : `; its model is ${document.result.model}`;
   throw new UsageError(
     `the run '${id}' has ${document.state === 'stopped' ? 'been stopped and published' : 'completed'}${model}. ` +
-      'Begin afresh with --new, or give it another name.',
+      'Start over with --new, or give it another name.',
   );
 }
 

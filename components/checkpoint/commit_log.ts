@@ -92,16 +92,10 @@ async function findGenerationOf(run: Storage, claim: GenerationClaim): Promise<G
 }
 
 /** Who drives a run. */
-export type Claimant = Pick<
-  ClaimEntry,
-  'server' | 'namespace' | 'namespaceId' | 'workflowId' | 'firstRunId'
->;
+export type Claimant = Pick<ClaimEntry, 'server' | 'namespace' | 'namespaceId' | 'workflowId' | 'firstRunId'>;
 
 /** Appends a claim, which fences every generation taken before it. Claiming again for the same workflow run changes nothing. */
-export async function takeClaim(
-  run: Storage,
-  claimant: Claimant,
-): Promise<ClaimEntry> {
+export async function takeClaim(run: Storage, claimant: Claimant): Promise<ClaimEntry> {
   return attempt(run, async () => {
     const tip = await readTip(run);
     const newest = await readClaim(run);

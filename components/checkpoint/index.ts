@@ -2,8 +2,8 @@
 export { refuseUnderWay } from './claim.js';
 export {
   appendCheckpoint,
-  type Claimant,
   type CheckpointDraft,
+  type Claimant,
   type GenerationRequest,
   type LoggedEntry,
   readCheckpointEntry,

@@ -182,7 +182,8 @@ class S3Storage implements Storage {
           await this.client
             .send(new s3.AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
             .catch((error: unknown) => {
-              if (!isAbsent(error)) throw explainS3(`s3://${Bucket}/${Key}`, 'an upload cannot be aborted', error);
+              if (!isAbsent(error))
+                throw explainS3(`s3://${Bucket}/${Key}`, 'an upload cannot be aborted', error);
             });
         };
         yield { key: Key.slice(root.length), startedAt: Initiated ?? new Date(0), discard };

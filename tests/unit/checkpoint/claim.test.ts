@@ -18,7 +18,12 @@ const production = {
   workflowId: 'countries',
   firstRunId: 'run-1',
 };
-const development = { ...production, server: '127.0.0.1:7233', namespaceId: 'namespace-2', firstRunId: 'run-2' };
+const development = {
+  ...production,
+  server: '127.0.0.1:7233',
+  namespaceId: 'namespace-2',
+  firstRunId: 'run-2',
+};
 const holder = { holder: 'pool.host.1', worldSize: 1 };
 const request = (incarnation: number, ordinal: number, grantId = `grant-${incarnation}-${ordinal}`) => ({
   ...holder,
