@@ -25,16 +25,15 @@ export async function simulate(seed: number): Promise<{ violation: string; trace
   const invariants = new Invariants();
   const simulation = { random, scheduler, invariants };
   let failure: unknown = null;
-  const start = (work: Promise<void>) => {
-    work.catch((error: unknown) => {
-      failure ??= error;
-    });
+  const noteFailure = (error: unknown): void => {
+    failure ??= error;
   };
+  const start = (work: Promise<void>) => void work.catch(noteFailure);
   for (let index = 0; index < writers; index += 1) start(runWriter(simulation, `writer ${index}`));
-  await scheduler.run();
+  await scheduler.run().catch(noteFailure);
   if (failure === null && invariants.violation === null) {
     start(finishUndisturbed(simulation));
-    await scheduler.run();
+    await scheduler.run().catch(noteFailure);
   }
   const violation = invariants.violation ?? (failure instanceof Violation ? failure.message : null);
   if (violation !== null) return { violation, trace: invariants.trace };

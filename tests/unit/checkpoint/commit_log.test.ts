@@ -161,3 +161,26 @@ test('an entry that could not be read back is not written', async () => {
   await expect(appendCheckpoint(run, wrong)).rejects.toThrow(/worldSize/);
   expect(await entries(run)).toHaveLength(1);
 });
+
+test('an append that loses every number to other writers gives up and says so', async () => {
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, holder);
+  let attempts = 0;
+  const contested = new Proxy(run, {
+    get(target, name) {
+      if (name === 'createExclusive') return async () => ++attempts === 0;
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  const { random } = Math;
+  Math.random = () => 0; // pauses without length
+  try {
+    await expect(appendCheckpoint(contested, draft(generation))).rejects.toThrow(
+      /other writers took each of 100 numbers of the commit log first/,
+    );
+  } finally {
+    Math.random = random;
+  }
+  expect(attempts).toBe(100);
+});

@@ -70,6 +70,17 @@ test('a commit whose answer is lost is found in the log and returned', async () 
   expect(entry.trainer.step).toBe(5);
 });
 
+test('the log is listed once, however many commits follow', async () => {
+  const run = await newRun(root);
+  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const listed: string[] = [];
+  const watched = watching(run, 'list', (prefix) => listed.push(String(prefix)));
+  const saver = await newSaver(watched, { generation, keepLast: 2 });
+  for (let step = 1; step <= 5; step += 1) await save(saver, step);
+  expect(listed.filter((prefix) => prefix === 'commits/')).toHaveLength(1);
+  expect(listed.filter((prefix) => prefix === 'g')).toHaveLength(1);
+});
+
 test('the last checkpoints and the best one are kept, the others and their files go', async () => {
   const run = await newRun(root);
   const saver = await newSaver(run, { keepLast: 2 });
@@ -202,6 +213,20 @@ function losingAnswers(run: Storage, meanwhile: () => Promise<void>): Storage {
       }
       const value = Reflect.get(target, name) as unknown;
       return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+/** The same storage, with a look at the first argument of one of its methods. */
+function watching(run: Storage, method: keyof Storage, look: (argument: unknown) => void): Storage {
+  return new Proxy(run, {
+    get(target, name) {
+      const value = Reflect.get(target, name) as unknown;
+      if (typeof value !== 'function') return value;
+      return (...inputs: unknown[]) => {
+        if (name === method) look(inputs[0]);
+        return Reflect.apply(value, target, inputs) as unknown;
+      };
     },
   });
 }
