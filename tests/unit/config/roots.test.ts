@@ -47,7 +47,13 @@ const train = (file: string) => ({
 const lora = (init_from: string) => ({ type: 'lora', init_from });
 const tasks = (...list: Record<string, unknown>[]) => ({ tasks: list });
 const submit = (input: Record<string, unknown>) =>
-  admit(input, { workflowId: 'bounded', runId: '1', namespace: 'default', roots: resolveRoots(null).roots });
+  admit(input, {
+    workflowId: 'bounded',
+    runId: '1',
+    namespace: 'default',
+    server: null,
+    roots: resolveRoots(null).roots,
+  });
 
 test.each([
   ['a file elsewhere', { data: { train: train(secret) } }, 'data.train.path', secret],
