@@ -28,7 +28,7 @@ export function createAdmit({
           server,
           roots,
         });
-        return admissionSchema.parse({ admitted, searchAttributes });
+        return admissionSchema.parse({ admitted, searchAttributes, claim: workflowExecution!.runId });
       }),
   };
 }

@@ -6,7 +6,7 @@ import { runBriefly } from './step.js';
 export const finishActivity: Pick<ControlActivities, 'finish'> = {
   finish: (request: FinishRequest): Promise<void> =>
     runBriefly(async () => {
-      const { run, end } = finishRequestSchema.parse(request);
-      await finish(run, end);
+      const { run, claim, end } = finishRequestSchema.parse(request);
+      await finish(run, claim, end);
     }),
 };

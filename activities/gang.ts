@@ -5,6 +5,7 @@ import {
   type GangActivities,
   type Grant,
   grantSchema,
+  type Released,
 } from '../contracts/index.js';
 import type { RankHost } from './rank_host.js';
 import { runBriefly } from './step.js';
@@ -14,6 +15,7 @@ export function createGangControl(host: RankHost): Pick<GangActivities, 'control
     control: (message: ControlMessage): Promise<void> =>
       runBriefly(async () => host.control(controlMessageSchema.parse(message))),
     detach: (grant: Grant): Promise<void> => runBriefly(async () => host.detach(grantSchema.parse(grant))),
-    release: (grant: Grant): Promise<void> => runBriefly(() => host.release(grantSchema.parse(grant))),
+    release: (grant: Grant): Promise<Released> =>
+      runBriefly(async () => ({ torn: await host.release(grantSchema.parse(grant)) })),
   };
 }

@@ -14,6 +14,7 @@ import { finishActivity } from './finish.js';
 import { createGangControl } from './gang.js';
 import { prepareDataActivity } from './prepare_data.js';
 import type { RankHost } from './rank_host.js';
+import { recordTimelineActivity } from './record_timeline.js';
 import { shardModelActivity } from './shard_model.js';
 import { createTrainEpoch } from './train_epoch.js';
 
@@ -21,7 +22,7 @@ export type { AdmitOptions } from './admit.js';
 export type { ProgressListener, RankHost } from './rank_host.js';
 
 export function controlActivities(options: AdmitOptions): ControlActivities {
-  return { ...createAdmit(options), ...finishActivity };
+  return { ...createAdmit(options), ...recordTimelineActivity, ...finishActivity };
 }
 
 /** @param evaluator computes tasks, in a process of its own */

@@ -26,7 +26,7 @@ export async function runStep<T>(step: (hooks: StepHooks) => Promise<T>): Promis
   } catch (error) {
     // A step that gave up because it was told to reports the cancellation, whatever it threw on its way out.
     if (context.cancellationSignal.aborted) await context.cancelled;
-    throw toActivityFailure(error, context.info.attempt);
+    throw toActivityFailure(error);
   } finally {
     clearInterval(timer);
   }
@@ -37,6 +37,6 @@ export async function runBriefly<T>(step: () => Promise<T>): Promise<T> {
   try {
     return await step();
   } catch (error) {
-    throw toActivityFailure(error, Context.current().info.attempt);
+    throw toActivityFailure(error);
   }
 }

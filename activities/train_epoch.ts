@@ -13,7 +13,9 @@ import {
   type TrainRequest,
   trainRequestSchema,
 } from '../contracts/index.js';
-import { toTrainingFailure } from './failure.js';
+import { otherOwner } from '../recipes/index.js';
+import { FencedError, TemperError } from '../shared/errors.js';
+import { failureOf, toTrainingFailure } from './failure.js';
 import type { ProgressListener, RankHost } from './rank_host.js';
 
 /** ms between heartbeats that repeat the last progress; the worker throttles them to one a second. */
@@ -34,10 +36,26 @@ async function trainEpoch(host: RankHost, request: TrainRequest): Promise<TrainO
     const outcome = await Promise.race([trained, abandoned(context, host, request, reporter.take, trained)]);
     return outcome === 'detached' ? { kind: 'detached' } : { kind: 'ended', outcome };
   } catch (error) {
-    throw toTrainingFailure(error);
+    throw error instanceof TemperError && error.code === FencedError.name
+      ? await fencedFailure(error, request)
+      : toTrainingFailure(error);
   } finally {
     clearInterval(timer);
   }
+}
+
+/**
+ * Says who took the run's folder. That ends this run: if both went on, each would fence the other again and again. A
+ * generation of this very workflow, taken by an `acquire` that it had given up on, costs no more than another grant.
+ */
+async function fencedFailure(error: TemperError, { run, claim }: TrainRequest): Promise<unknown> {
+  const owner = await otherOwner(run, claim).catch(() => null);
+  if (owner === null) return failureOf(error, 'process');
+  const { workflowId, namespace, runId } = owner;
+  const message =
+    `workflow ${workflowId} on namespace ${namespace} (run ${runId}) has taken ${run.outputDir} over, and this run ends: ` +
+    'give one of the two another output_dir, or do not start one run on two servers';
+  return failureOf(new FencedError(message, { cause: error }), 'never');
 }
 
 /**
@@ -72,21 +90,22 @@ async function isRunning(context: Context, workflowId: string): Promise<boolean>
   }
 }
 
-/** Heartbeats with every progress; signals the workflow at the first one in training, and then now and again. */
+/** Heartbeats with every progress; signals the workflow when the generation has loaded, after its first step, and now and again. */
 class Reporter {
   last: Progress | null = null;
-  private reportedAt = 0;
-  private phase: Progress['phase'] | null = null;
+  #reportedAt = 0;
+  /** What was last reported of how the generation came up. */
+  #resumed: string | null = null;
 
   constructor(private readonly context: Context) {}
 
   readonly take = (progress: Progress): void => {
     this.last = progress;
     this.context.heartbeat(progress);
-    const first = this.phase !== 'training' && progress.phase === 'training' && this.reportedAt === 0;
-    this.phase = progress.phase;
-    if (!first && Date.now() - this.reportedAt < reportInterval) return;
-    this.reportedAt = Date.now();
+    const resumed = JSON.stringify(progress.resumed);
+    if (resumed === this.#resumed && Date.now() - this.#reportedAt < reportInterval) return;
+    this.#resumed = resumed;
+    this.#reportedAt = Date.now();
     const { workflowId } = this.context.info.workflowExecution!;
     // Lost reports are made up for by the next one.
     this.context.client.workflow

@@ -85,7 +85,8 @@ async function resultOf(handle: WorkflowHandle, signal: AbortSignal): Promise<un
 class Watcher {
   #activity = '';
   #text = '';
-  #told = 0;
+  /** Number of the newest timeline entry that was shown. */
+  #shown = 0;
   #askedAt = 0;
 
   constructor(
@@ -103,8 +104,9 @@ class Watcher {
     if (Date.now() - this.#askedAt < 1000) return;
     this.#askedAt = Date.now();
     const { timeline } = await this.handle.query<RunStatus>(queryNames.progress);
-    for (const entry of timeline.slice(this.#told)) this.display.note(describe(entry));
-    this.#told = timeline.length;
+    for (const entry of timeline.filter(({ number }) => number > this.#shown))
+      this.display.note(describe(entry));
+    this.#shown = timeline.at(-1)?.number ?? this.#shown;
   }
 
   private show(activity: string, details: unknown): void {

@@ -20,15 +20,32 @@ import {
   type Grant,
   grantSchema,
   progressSchema,
+  runRequestsSchema,
 } from './gang.js';
+import { timelineSchema } from './timeline.js';
 import { timestampSchema, version } from './version.js';
 
-/** What `admit` tells the workflow: who the run is, and whether the namespace has Temper's search attributes. */
-export const admissionSchema = z.strictObject({ admitted: admittedSchema, searchAttributes: z.boolean() });
+/** What `admit` answers the workflow. */
+export const admissionSchema = z.strictObject({
+  admitted: admittedSchema,
+  /** Whether the namespace has Temper's search attributes. */
+  searchAttributes: z.boolean(),
+  /** Run id of the workflow under which `run.json` names it as the folder's owner. */
+  claim: z.string(),
+});
 export interface Admission {
   admitted: Admitted;
   searchAttributes: boolean;
+  claim: string;
 }
+
+export const acquireRequestSchema = z.strictObject({
+  version: version(1),
+  run: runReferenceSchema,
+  /** Queues of hosts that leave the run to another one, as long as there is one. */
+  avoid: z.array(z.string()),
+});
+export type AcquireRequest = z.infer<typeof acquireRequestSchema>;
 
 export const trainRequestSchema = z.strictObject({
   version: version(1),
@@ -38,6 +55,9 @@ export const trainRequestSchema = z.strictObject({
   data: preparedDataSchema,
   /** Train until this epoch, from 0, is done. */
   epoch: z.int().min(0),
+  requests: runRequestsSchema,
+  /** See Admission. */
+  claim: z.string(),
 });
 export type TrainRequest = z.infer<typeof trainRequestSchema>;
 
@@ -95,9 +115,21 @@ export const consolidatedSchema = z.strictObject({
   metrics: z.record(z.string(), z.number()),
 });
 
+export const recordTimelineRequestSchema = z.strictObject({
+  version: version(1),
+  run: runReferenceSchema,
+  /** When the run's workflow began: tells its entries from those of an earlier workflow of the run. */
+  startedAt: timestampSchema,
+  /** Entries with consecutive numbers. */
+  entries: timelineSchema.min(1),
+});
+export type RecordTimelineRequest = z.infer<typeof recordTimelineRequestSchema>;
+
 export const finishRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
+  /** See Admission. */
+  claim: z.string(),
   end: z.discriminatedUnion('state', [
     z.strictObject({ state: z.enum(['completed', 'stopped']), result: finetuneResultSchema }),
     z.strictObject({ state: z.literal('failed'), failure: z.string() }),
@@ -105,11 +137,21 @@ export const finishRequestSchema = z.strictObject({
 });
 export type FinishRequest = z.infer<typeof finishRequestSchema>;
 
+/** What a failure calls for: nothing helps; try again where the disk, the service or a new process may do better. */
+export const retrySchema = z.enum(['never', 'storage', 'service', 'process']);
+export type Retry = z.infer<typeof retrySchema>;
+
+/** Details of a failure whose type is the code of an error. */
+export const failureDetailsSchema = z.strictObject({ version: version(1), retry: retrySchema });
+export type FailureDetails = z.infer<typeof failureDetailsSchema>;
+
 /** Details of RankLost and HostLost failures. */
 export const lossDetailsSchema = z.strictObject({
   version: version(1),
-  /** The last moment it was certainly alive. */
-  aliveAt: timestampSchema,
+  /** Seconds from the last sign of life to the notice, on one clock; null where no clock saw both. */
+  silentFor: z.number().nullable(),
+  /** How the process ended, e.g. `killed by SIGSEGV`; null where that is not known. */
+  ended: z.string().nullable(),
   /** The last progress it reported. */
   progress: progressSchema.nullable(),
 });
@@ -133,15 +175,27 @@ export type CrashDetails = z.infer<typeof crashDetailsSchema>;
 export const hostLostSchema = z.strictObject({
   version: version(1),
   queue: z.string(),
-  aliveAt: timestampSchema,
+  /** Seconds from the last sign of life to the notice, on one clock; null where no clock saw both. */
+  silentFor: z.number().nullable(),
   step: z.int().nullable(),
   detail: z.string(),
 });
 export type HostLost = z.infer<typeof hostLostSchema>;
 
+export const releasedSchema = z.strictObject({
+  /** Whether the ranks' processes are gone. Otherwise their slots stay quarantined until they are. */
+  torn: z.boolean(),
+});
+export type Released = z.infer<typeof releasedSchema>;
+
 /** On the task queue `temper`. */
 export interface ControlActivities {
   admit(input: unknown): Promise<Admission>;
+  /**
+   * Writes entries of the timeline into the run's folder and returns the number of the newest that stands there, which is
+   * older than the last one given where an earlier attempt wrote fewer of them.
+   */
+  recordTimeline(request: RecordTimelineRequest): Promise<number>;
   finish(request: FinishRequest): Promise<void>;
 }
 
@@ -157,15 +211,16 @@ export interface StepActivities {
 /** On `temper.pool.<pool>`. */
 export interface PoolActivities {
   /** Waits on the queue until a host has a free slot; takes it, and a generation, for the run. */
-  acquire(run: RunReference): Promise<Grant>;
+  acquire(request: AcquireRequest): Promise<Grant>;
 }
 
 /** On the host's own queue. */
 export interface GangActivities {
   trainEpoch(request: TrainRequest): Promise<TrainOutcome>;
+  /** Returns once the host has passed the requests on to its ranks. */
   control(message: ControlMessage): Promise<void>;
   /** Has the running `trainEpoch` return `detached`. */
   detach(grant: Grant): Promise<void>;
   /** Gives the slot back. Nothing happens when it is not held any more. */
-  release(grant: Grant): Promise<void>;
+  release(grant: Grant): Promise<Released>;
 }

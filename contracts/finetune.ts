@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { scoreSchema } from './score.js';
-import { timelineEntrySchema } from './timeline.js';
+import { interruptionCountsSchema, timelineSchema } from './timeline.js';
 import { sha256Schema, timestampSchema, uriSchema, version } from './version.js';
 
 /**
@@ -125,7 +125,11 @@ export const finetuneResultSchema = z.strictObject({
   metrics: z.record(z.string(), z.number()),
   evaluation: evaluationSchema.nullable(),
   data: z.record(z.string(), dataReportSchema),
-  timeline: z.array(timelineEntrySchema),
+  /** The newest entries; all of them lie in `timelineUri`. */
+  timeline: timelineSchema,
+  /** Folder of JSON Lines files whose names sort by time. */
+  timelineUri: uriSchema,
+  interruptions: interruptionCountsSchema,
   startedAt: timestampSchema,
   finishedAt: timestampSchema,
 });

@@ -21,18 +21,48 @@ export const grantSchema = z.strictObject({
 });
 export type Grant = z.infer<typeof grantSchema>;
 
-/** What a running gang can be told. `stop` ends the run after the step under way and consolidates it. */
+/**
+ * What people want of a run, as a level and not as events: each change has the next number, and all of it travels in
+ * every train request and every control message. Whoever receives several applies the highest number, so none can be
+ * lost, repeated or overtaken.
+ */
+export const runRequestsSchema = z.strictObject({
+  number: z.int().min(0),
+  paused: z.boolean(),
+  /** Ends the run after the step under way and publishes it. */
+  stopping: z.boolean(),
+  /** Checkpoints asked for so far. A rank saves whenever this has grown since it started. */
+  checkpoint: z.int().min(0),
+});
+export type RunRequests = z.infer<typeof runRequestsSchema>;
+
+export const noRequests: RunRequests = { number: 0, paused: false, stopping: false, checkpoint: 0 };
+
+/** Brings the newest requests to a gang that is held. */
 export const controlMessageSchema = z.strictObject({
   version: version(1),
-  run: z.string(),
-  action: z.enum(['pause', 'resume', 'stop', 'checkpointNow']),
+  grant: grantSchema,
+  requests: runRequestsSchema,
 });
 export type ControlMessage = z.infer<typeof controlMessageSchema>;
+
+/** How a generation came up, for the timeline. */
+export const resumedSchema = z.strictObject({
+  fromStep: z.int(),
+  stepsLost: z.int().nullable(),
+  exactness: z.enum(['bitwise', 'rounding', 'fresh']),
+  loadSeconds: z.number(),
+  /** Null until the first step is done. */
+  firstStepSeconds: z.number().nullable(),
+  /** Newer checkpoints that were passed over, naming file and tensor. */
+  damage: z.array(z.string()),
+});
+export type Resumed = z.infer<typeof resumedSchema>;
 
 /** Heartbeat details of a training activity, and the payload of the workflow's `report` signal. */
 export const progressSchema = z.strictObject({
   version: version(1),
-  phase: z.enum(['starting', 'loading', 'training', 'paused', 'validating', 'saving']),
+  phase: z.enum(['training', 'paused', 'validating', 'saving']),
   generation: z.int(),
   step: z.int(),
   totalSteps: z.int(),
@@ -45,6 +75,7 @@ export const progressSchema = z.strictObject({
   eta: z.number().nullable(),
   /** Newest committed step. */
   committedStep: z.int().nullable(),
+  resumed: resumedSchema,
 });
 export type Progress = z.infer<typeof progressSchema>;
 
@@ -59,17 +90,6 @@ export const epochOutcomeSchema = z.strictObject({
   commit: z.int().nullable(),
   loss: z.number().nullable(),
   validation: z.record(z.string(), z.number()),
-  /** How this generation came up: for the timeline. Null when it was already running. */
-  resumed: z
-    .strictObject({
-      fromStep: z.int(),
-      stepsLost: z.int().nullable(),
-      exactness: z.enum(['bitwise', 'rounding', 'fresh']),
-      loadSeconds: z.number(),
-      firstStepSeconds: z.number().nullable(),
-      /** Newer checkpoints that were passed over, naming file and tensor. */
-      damage: z.array(z.string()),
-    })
-    .nullable(),
+  resumed: resumedSchema,
 });
 export type EpochOutcome = z.infer<typeof epochOutcomeSchema>;

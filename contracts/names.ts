@@ -43,6 +43,9 @@ export const searchAttributeTypes = {
   TemperLoss: 'DOUBLE',
 } as const;
 
+/** Entries of a timeline that the workflow's state, its query and its result hold: the newest ones. */
+export const timelineWindow = 100;
+
 /** Failure types that a gang's activities use beside the codes of `shared/errors.ts`. */
 export const failureTypes = {
   /** A rank's process ended without an outcome. Details: LossDetails. */
@@ -53,6 +56,10 @@ export const failureTypes = {
   leaseLost: 'LeaseLost',
   /** Nothing left to offer; another host, or a later attempt, will. */
   noFreeSlot: 'NoFreeSlot',
+  /** The request asked this host to leave the run to another one, and another one is there. */
+  hostAvoided: 'HostAvoided',
+  /** What the SDK makes of an activity that a worker's shutdown ended. */
+  workerShutdown: 'WorkerShutdown',
   /** A process that computes a step for its host worker was killed or ran out of its bounds. Details: CrashDetails. */
   processCrashed: 'ProcessCrashed',
   /** The same input crashed processes on two hosts, or twice on one: ends the run. */

@@ -1,7 +1,7 @@
 /** What a host worker and the rank in its child process say to each other, over the process's IPC channel. */
 import { z } from 'zod';
 import { preparedDataSchema, runReferenceSchema } from './finetune.js';
-import { epochOutcomeSchema, progressSchema } from './gang.js';
+import { epochOutcomeSchema, progressSchema, runRequestsSchema } from './gang.js';
 import { uriSchema, version } from './version.js';
 
 export const rankStartSchema = z.strictObject({
@@ -9,13 +9,10 @@ export const rankStartSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
   generation: z.int().min(1),
-  /** `<pool>.<host>.<incarnation>` of the gang's first member. */
-  holder: z.string(),
-  rank: z.int().min(0),
   worldSize: z.int().min(1),
-  device: z.string(),
   model: uriSchema,
   data: preparedDataSchema,
+  requests: runRequestsSchema,
 });
 export type RankStart = z.infer<typeof rankStartSchema>;
 
@@ -23,10 +20,9 @@ export const rankCommandSchema = z.discriminatedUnion('type', [
   rankStartSchema,
   /** Train until this epoch (from 0) is done. */
   z.strictObject({ type: z.literal('train'), epoch: z.int().min(0) }),
-  z.strictObject({
-    type: z.literal('control'),
-    action: z.enum(['pause', 'resume', 'stop', 'checkpointNow', 'preempt']),
-  }),
+  z.strictObject({ type: z.literal('requests'), requests: runRequestsSchema }),
+  /** Commit after the step under way, and end the epoch as `preempted`. */
+  z.strictObject({ type: z.literal('preempt') }),
   z.strictObject({ type: z.literal('exit') }),
 ]);
 export type RankCommand = z.infer<typeof rankCommandSchema>;

@@ -1,9 +1,9 @@
 /** Where a run stands: what the `progress` query answers, and what a workflow hands on when it continues as new. */
 import { z } from 'zod';
-import { admissionSchema } from './activities.js';
+import { admissionSchema, crashDetailsSchema } from './activities.js';
 import { evaluationSchema, preparedDataSchema, shardedModelSchema } from './finetune.js';
-import { epochOutcomeSchema, grantSchema, progressSchema } from './gang.js';
-import { timelineEntrySchema } from './timeline.js';
+import { epochOutcomeSchema, grantSchema, progressSchema, runRequestsSchema } from './gang.js';
+import { interruptionCountsSchema, timelineSchema } from './timeline.js';
 import { timestampSchema, version } from './version.js';
 
 export const runPhaseSchema = z.enum([
@@ -36,9 +36,30 @@ export const runStatusSchema = z.strictObject({
   host: z.string().nullable(),
   /** Last report of the gang; at most twenty seconds old while it trains. */
   progress: progressSchema.nullable(),
-  timeline: z.array(timelineEntrySchema),
+  /** The newest entries. */
+  timeline: timelineSchema,
+  interruptions: interruptionCountsSchema,
 });
 export type RunStatus = z.infer<typeof runStatusSchema>;
+
+/** What of a run's failures has been survived since it last got ahead: by a commit in training, by a step that was done. */
+export const budgetSchema = z.strictObject({
+  /** Failures by what they call for; see `failureDetailsSchema`. */
+  storage: z.int().min(0),
+  service: z.int().min(0),
+  process: z.int().min(0),
+  /** Losses that nobody is to blame for: they only lengthen the pause before the next try. */
+  uncounted: z.int().min(0),
+  /** The crash of a step's process; a second one on the same input ends the run. */
+  crash: crashDetailsSchema.nullable(),
+  /** Ranks that crashed: where, at which step, how. */
+  rankCrashes: z.array(z.strictObject({ host: z.string(), step: z.int().nullable(), ended: z.string() })),
+  /** Queues of hosts that lost this run's gang: another host is asked first. */
+  avoid: z.array(z.string()),
+  /** Times that one of them has left the run to another one, which did not take it. */
+  refusals: z.int().min(0),
+});
+export type Budget = z.infer<typeof budgetSchema>;
 
 /** The whole state of the workflow as plain JSON. Second argument of `finetune` after continue-as-new. */
 export const runStateSchema = z.strictObject({
@@ -56,20 +77,25 @@ export const runStateSchema = z.strictObject({
   progress: progressSchema.nullable(),
   /** Newest committed step known; null before the first. */
   committedStep: z.int().nullable(),
-  /** Errors since the newest commit grew, and that commit's step. */
-  errors: z.strictObject({ count: z.int(), committedStep: z.int().nullable() }),
-  paused: z.boolean(),
-  stopping: z.boolean(),
+  budget: budgetSchema,
+  requests: runRequestsSchema,
   evaluation: evaluationSchema.nullable(),
-  timeline: z.array(timelineEntrySchema),
+  timeline: timelineSchema,
+  /** Entries that lie in the run's folder: those up to this number. */
+  timelineWritten: z.int().min(0),
+  interruptions: interruptionCountsSchema,
   /**
-   * Index in the timeline of the interruption that is being recovered from, when it was noticed, and the step that was
-   * done by then, where that is known exactly.
+   * Number of the interruption's entry that is being recovered from, when it was noticed, and the step that was done by
+   * then, where that is known exactly.
    */
   interruption: z
     .strictObject({ entry: z.int(), noticedAt: timestampSchema, step: z.int().nullable() })
     .nullable(),
-  /** When the gang was asked for. */
+  /** Numbers of the entries that the progress of the gang that is held completes. */
+  comingUp: z
+    .strictObject({ granted: z.int(), resumed: z.int().nullable(), damageRecorded: z.boolean() })
+    .nullable(),
+  /** When the gang that the run waits for was asked for. */
   askedAt: timestampSchema.nullable(),
 });
 export type RunState = z.infer<typeof runStateSchema>;

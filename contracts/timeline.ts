@@ -1,8 +1,11 @@
 import { z } from 'zod';
+import { timelineWindow } from './names.js';
 import { timestampSchema } from './version.js';
 
 /** One thing that happened to a run. Seconds are null where the event has no such phase. */
 export const timelineEntrySchema = z.strictObject({
+  /** From 1, without gaps. */
+  number: z.int().min(1),
   at: timestampSchema,
   event: z.enum([
     'admitted',
@@ -24,7 +27,7 @@ export const timelineEntrySchema = z.strictObject({
   ]),
   generation: z.int().nullable(),
   step: z.int().nullable(),
-  /** Why: the failure's message, the signal, the grant's host. */
+  /** Why: the failure's message, the signal, the size of the grant. Cut where it is long. */
   detail: z.string(),
   detectedAfter: z.number().nullable(),
   capacityAfter: z.number().nullable(),
@@ -34,3 +37,14 @@ export const timelineEntrySchema = z.strictObject({
   exactness: z.enum(['bitwise', 'rounding', 'fresh']).nullable(),
 });
 export type TimelineEntry = z.infer<typeof timelineEntrySchema>;
+
+export const timelineSchema = z.array(timelineEntrySchema).max(timelineWindow);
+
+/** How often a run was interrupted, by what. */
+export const interruptionCountsSchema = z.strictObject({
+  preempted: z.int().min(0),
+  rank_lost: z.int().min(0),
+  host_lost: z.int().min(0),
+  error_retried: z.int().min(0),
+});
+export type InterruptionEvent = keyof z.infer<typeof interruptionCountsSchema>;

@@ -3,7 +3,9 @@ export { type AdmitInfo, admit } from './base/admit.js';
 export { finish, type RunEnd } from './base/finish.js';
 export { takeGeneration } from './base/generation.js';
 export type { StepHooks } from './base/hooks.js';
+export { otherOwner } from './base/other_owner.js';
 export { readRecipe } from './base/read_recipe.js';
+export { recordTimeline } from './base/record_timeline.js';
 export { type EvaluateInput, evaluate, evaluateEpoch } from './llm/evaluate/evaluate.js';
 export {
   type EvaluateModelOptions,
@@ -37,4 +39,5 @@ export { type Consolidated, type ConsolidateInput, consolidate } from './llm/pub
 export { type Exported, type ExportOptions, exportRun } from './llm/publish/export.js';
 export { type ScoreOptions, type ScoreSummary, scoreFile } from './llm/score/score.js';
 export { Scorer, type ScorerOptions } from './llm/score/scorer.js';
+export { Control } from './llm/train/control.js';
 export { createTrainer, type Trainer } from './llm/train/trainer.js';

@@ -2,7 +2,15 @@
  * The errors Temper throws. Each says what was wrong, where (file, line, key, tensor) and what to do; only `cli/`
  * prints them and chooses an exit code. `code` is stable and crosses process borders as a Temporal failure type.
  */
+
+/**
+ * What helps after an error: nothing, as it would happen again in just the same way; another try when the disk may have
+ * room again, or the service answers; a new process, since the old one's state is not to be trusted.
+ */
+export type Retry = 'never' | 'storage' | 'service' | 'process';
+
 export class TemperError extends Error {
+  static readonly retry: Retry = 'never';
   readonly code: string;
 
   constructor(code: string, message: string, options?: ErrorOptions) {
@@ -62,10 +70,14 @@ export class CheckpointError extends NamedError {}
 export class FencedError extends NamedError {}
 
 /** Storage that refused, ran full or lies outside the allowed roots. */
-export class StorageError extends NamedError {}
+export class StorageError extends NamedError {
+  static override readonly retry = 'storage';
+}
 
 /** The native engine could not be loaded, or refused a plan or a tensor. */
-export class EngineError extends NamedError {}
+export class EngineError extends NamedError {
+  static override readonly retry = 'process';
+}
 
 /** Training became non-finite and was stopped before the update. */
 export class NonFiniteError extends NamedError {}
@@ -74,7 +86,24 @@ export class NonFiniteError extends NamedError {}
 export class OutOfMemoryError extends NamedError {}
 
 /** A service (Temporal, object store, hub) cannot be reached. */
-export class ServiceUnavailable extends NamedError {}
+export class ServiceUnavailable extends NamedError {
+  static override readonly retry = 'service';
+}
+
+/** The process that evaluates tasks ended without an answer. */
+export class EvaluatorLost extends NamedError {
+  static override readonly retry = 'process';
+}
+
+/** The process that generates text ended without an answer. */
+export class GeneratorLost extends NamedError {
+  static override readonly retry = 'process';
+}
+
+/** The process that compares the engine with ONNX Runtime ended without an answer. */
+export class EngineLost extends NamedError {
+  static override readonly retry = 'process';
+}
 
 /** An optional package is not installed. */
 export class MissingPackage extends TemperError {
@@ -84,4 +113,35 @@ export class MissingPackage extends TemperError {
       `${purpose} needs the package '${name}', which is not installed: npm install ${name}`,
     );
   }
+}
+
+/** By code, because an error that crossed a process has nothing else left of its class. */
+const retries = new Map<string, Retry>(
+  [
+    InvalidRecipe,
+    UsageError,
+    DataError,
+    ModelError,
+    CheckpointError,
+    FencedError,
+    StorageError,
+    EngineError,
+    NonFiniteError,
+    OutOfMemoryError,
+    ServiceUnavailable,
+    EvaluatorLost,
+    GeneratorLost,
+    EngineLost,
+    MissingPackage,
+  ].map((kind) => [kind.name, kind.retry]),
+);
+
+/**
+ * Returns what helps after an error: what its class says; `storage` after one of the operating system or the network,
+ * which carries a code such as `ECONNRESET`; `otherwise` after anything else, which is a defect.
+ */
+export function retryAfter(error: unknown, otherwise: Retry): Retry {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (error instanceof TemperError) return retries.get(code) ?? otherwise;
+  return /^E[A-Z0-9]+$/.test(code) ? 'storage' : otherwise;
 }

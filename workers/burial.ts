@@ -45,8 +45,10 @@ export class Burial {
   private async settle(record: HostRecord): Promise<void> {
     const detail = `host worker ${record.queue} (process ${record.process.pid}) was killed`;
     // The signals first: they know the step.
+    // Both times are of this machine's clock: the record is of a process on it.
+    const silentFor = Math.max(0, (Date.now() - Date.parse(record.aliveAt)) / 1000);
     for (const { workflowId, step } of record.leases) {
-      const lost: HostLost = { version: 1, queue: record.queue, aliveAt: record.aliveAt, step, detail };
+      const lost: HostLost = { version: 1, queue: record.queue, silentFor, step, detail };
       await this.client.workflow
         .getHandle(workflowId)
         .signal(signalNames.hostLost, lost)
@@ -55,7 +57,7 @@ export class Burial {
         });
     }
     for (const activity of record.activities) {
-      const details: LossDetails = { version: 1, aliveAt: record.aliveAt, progress: null };
+      const details: LossDetails = { version: 1, silentFor, ended: null, progress: null };
       const failure = ApplicationFailure.create({
         message: detail,
         type: failureTypes.hostLost,

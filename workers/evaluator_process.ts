@@ -1,7 +1,7 @@
 /** The parent's side of an evaluating process. */
 import { type EvaluatorEvent, evaluatorEventSchema } from '../contracts/index.js';
 import type { JobRunner } from '../recipes/index.js';
-import { TemperError } from '../shared/errors.js';
+import { EvaluatorLost, TemperError } from '../shared/errors.js';
 import { ForkedProcess } from '../shared/forked_process.js';
 
 const program = new URL('./evaluator.js', import.meta.url);
@@ -19,7 +19,7 @@ export const evaluateInProcess: JobRunner = (job, hooks) =>
       if (last?.type === 'done') resolve();
       else if (last?.type === 'failed') reject(new TemperError(last.code, last.message));
       else if (hooks.signal.aborted) reject(hooks.signal.reason);
-      else reject(new TemperError('EvaluatorLost', `the process that evaluates ended: ${how}`));
+      else reject(new EvaluatorLost(`the process that evaluates ended: ${how}`));
     });
     const abort = () => evaluator.kill();
     hooks.signal.addEventListener('abort', abort);

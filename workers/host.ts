@@ -13,6 +13,8 @@ import type { TemperConfig } from './config.js';
 import type { Connected } from './connection.js';
 import { evaluateInProcess } from './evaluator_process.js';
 import { type ActivityKey, OwnRecord } from './host_record.js';
+import { LeaseAudit } from './lease_audit.js';
+import { othersPoll } from './pool_pollers.js';
 import { ServedWorker } from './served_worker.js';
 import { SlotGate } from './slot_gate.js';
 import { type HostIdentity, Slots } from './slots.js';
@@ -32,6 +34,7 @@ export class Host {
     readonly identity: HostIdentity,
     private readonly slots: Slots,
     private readonly gate: SlotGate,
+    private readonly audit: LeaseAudit,
     private readonly record: OwnRecord,
     private readonly offers: ServedWorker[],
     private readonly own: ServedWorker,
@@ -44,9 +47,15 @@ export class Host {
     log: (text: string) => void,
   ): Promise<Host> {
     const identity = newIdentity(pool);
-    const slots: Slots = new Slots(identity, devices, async () => {
-      gate.changed();
-      await record.update();
+    const slots: Slots = new Slots({
+      identity,
+      devices,
+      onChange: async () => {
+        gate.changed();
+        await record.update();
+      },
+      othersOffer: () => othersPoll(connected, poolQueue(pool), identity.queue),
+      log,
     });
     const gate = new SlotGate(() => slots.free);
     const { namespaceId } = connected;
@@ -56,6 +65,8 @@ export class Host {
       connection: connected.connection,
       namespace: connected.namespace,
       maxHeartbeatThrottleInterval: heartbeatThrottle,
+      // For an activity that nothing ends: by now the ranks have committed, and the process has to exit.
+      shutdownForceTime: '1 minute',
       interceptors: { activity: [recordActivities(record)] },
     };
     const idle = { type: 'fixed-size', numSlots: 1 } as const;
@@ -75,6 +86,7 @@ export class Host {
     const offer = await ServedWorker.start(
       {
         ...common,
+        identity: identity.queue,
         taskQueue: poolQueue(pool),
         activities: { ...poolActivities(slots) },
         tuner: {
@@ -86,12 +98,14 @@ export class Host {
       },
       log,
     );
-    return new Host(identity, slots, gate, record, [steps, offer], own);
+    const audit = new LeaseAudit(connected.client, () => slots.leases);
+    return new Host(identity, slots, gate, audit, record, [steps, offer], own);
   }
 
   /** Offers nothing more, has every rank commit and make way, and ends when their outcomes were told. */
   async stop(): Promise<void> {
     this.gate.close();
+    this.audit.close();
     const offers = this.offers.map((worker) => worker.stop());
     await this.slots.drain();
     await this.own.stop();

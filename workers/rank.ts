@@ -3,19 +3,17 @@
  * at once and whatever it is doing: the commit log makes that harmless.
  */
 import { type RankCommand, type RankEvent, rankCommandSchema } from '../contracts/index.js';
-import { createTrainer, type Trainer } from '../recipes/index.js';
+import { Control, createTrainer, type Trainer } from '../recipes/index.js';
 import { TemperError } from '../shared/errors.js';
 import { liveForParent } from '../shared/forked_process.js';
 import { loadConfig } from './installed_config.js';
 
-type ControlAction = Extract<RankCommand, { type: 'control' }>['action'];
-
+/** There before the trainer is, so that requests which come while it loads need no queue. */
+const control = new Control();
 let trainer: Trainer | null = null;
 /** What the operator registered, read while nobody waits for it; an error is told when a run asks. */
 const registered = loadConfig().then((config) => config.register());
 registered.catch(() => undefined);
-/** Wishes that came while the trainer was loading. */
-const early: ControlAction[] = [];
 
 function emit(event: RankEvent): void {
   process.send?.(event);
@@ -24,18 +22,20 @@ function emit(event: RankEvent): void {
 async function obey(command: RankCommand): Promise<void> {
   switch (command.type) {
     case 'start':
+      control.apply(command.requests);
       await registered;
-      trainer = await createTrainer(command, emit);
-      for (const action of early.splice(0)) trainer.control(action);
+      trainer = await createTrainer(command, control, emit);
       emit({ type: 'ready' });
       return;
     case 'train':
       if (trainer === null) throw new TypeError("'train' came before 'start' was done");
       emit({ type: 'outcome', outcome: await trainer.train(command.epoch) });
       return;
-    case 'control':
-      if (trainer === null) early.push(command.action);
-      else trainer.control(command.action);
+    case 'requests':
+      control.apply(command.requests);
+      return;
+    case 'preempt':
+      control.preempt();
       return;
     case 'exit':
       await trainer?.close();

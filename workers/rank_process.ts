@@ -1,4 +1,4 @@
-/** The parent's side of a rank: starts its process, speaks to it, and sees its death at once. */
+/** The parent's side of a rank: starts its process, speaks to it, and sees its end at once. */
 import { readFileSync } from 'node:fs';
 import { ApplicationFailure } from '@temporalio/common';
 import {
@@ -9,20 +9,21 @@ import {
   type RankCommand,
   type RankEvent,
   type RankStart,
+  type RunRequests,
   rankEventSchema,
 } from '../contracts/index.js';
 import { TemperError } from '../shared/errors.js';
 import { ForkedProcess } from '../shared/forked_process.js';
 
-type ControlAction = Extract<RankCommand, { type: 'control' }>['action'];
-
 const program = new URL('./rank.js', import.meta.url);
-/** ms that a rank may take to end by itself before it is killed. */
+/** ms that a rank may take to exit by itself before it is killed. */
 const exitGrace = 10_000;
+/** ms after SIGKILL from which a process counts as one that nothing ends: it waits in the kernel for a disk or a driver. */
+const killGrace = 10_000;
 
 /**
- * ms without a word from a rank and without work on the CPU after which it counts as hung. A rank that computes a long
- * step says nothing either, but works.
+ * ms without a message from a rank and without work on the CPU after which it counts as hung. A rank that computes a long
+ * step sends nothing either, but works.
  */
 const defaultStallLimit = 600_000;
 /** Seconds of CPU time below which a silent rank does not work; its idle event loop takes some too. */
@@ -38,90 +39,116 @@ export class RankProcess {
   progress: Progress | null = null;
   /** Called for each report. */
   onProgress: (progress: Progress) => void = () => {};
-  private readonly process: ForkedProcess<RankCommand>;
-  private waiter: Waiter | null = null;
-  private ending: unknown = null;
-  private aliveAt = new Date();
+  readonly #process: ForkedProcess<RankCommand>;
+  #waiter: Waiter | null = null;
+  #ending: unknown = null;
+  /** `performance.now()` at the last message. */
+  #heardAt = performance.now();
+  #stuck: () => void = () => {};
+  /** Resolves with true when the process is gone, with false when SIGKILL has not ended it; see `gone`. */
+  readonly torn: Promise<boolean>;
 
   /** @param environment added to this process's own */
   constructor(environment: Record<string, string>, stallLimit = defaultStallLimit) {
-    this.process = new ForkedProcess(
+    this.#process = new ForkedProcess(
       program,
-      (message) => this.hear(rankEventSchema.parse(message)),
-      (how) => this.end(this.lost(how)),
+      (message) => this.#hear(rankEventSchema.parse(message)),
+      (how) => this.#end(this.#lost(how)),
       environment,
     );
-    this.watch(stallLimit);
+    const stuck = new Promise<false>((resolve) => {
+      this.#stuck = () => resolve(false);
+    });
+    this.torn = Promise.race([this.gone.then(() => true), stuck]);
+    this.#watch(stallLimit);
   }
 
   get pid(): number | undefined {
-    return this.process.pid;
+    return this.#process.pid;
   }
 
-  /** Resolves when the process is gone, however it went. */
+  /** Resolves when the process is gone, however it ended; never while nothing ends it. */
   get gone(): Promise<void> {
-    return this.process.gone;
+    return this.#process.gone;
   }
 
   /** Loads the run's newest commit. Throws the rank's typed error, or RankLost. */
   async start(start: RankStart): Promise<void> {
-    await this.ask(start, 'ready');
+    await this.#ask(start, 'ready');
   }
 
   async train(epoch: number): Promise<EpochOutcome> {
-    const event = await this.ask({ type: 'train', epoch }, 'outcome');
+    const event = await this.#ask({ type: 'train', epoch }, 'outcome');
     return (event as Extract<RankEvent, { type: 'outcome' }>).outcome;
   }
 
-  control(action: ControlAction): void {
-    this.process.send({ type: 'control', action });
+  request(requests: RunRequests): void {
+    this.#process.send({ type: 'requests', requests });
   }
 
-  /** Lets the rank close its engine, and kills it when it takes too long. */
-  async exit(): Promise<void> {
-    this.process.send({ type: 'exit' });
+  preempt(): void {
+    this.#process.send({ type: 'preempt' });
+  }
+
+  /** Lets the rank close its engine, and kills it when it takes too long. Returns `torn`. */
+  async exit(): Promise<boolean> {
+    this.#process.send({ type: 'exit' });
     const timer = setTimeout(() => this.kill(), exitGrace);
-    await this.gone;
+    const torn = await this.torn;
     clearTimeout(timer);
+    return torn;
   }
 
-  kill(): void {
-    this.process.kill();
+  /** Kills the process. Returns `torn`. */
+  kill(): Promise<boolean> {
+    this.#process.kill();
+    const timer = setTimeout(() => {
+      this.#end(this.#lost(`SIGKILL has not ended it within ${killGrace / 1000} s`));
+      this.#stuck();
+    }, killGrace).unref();
+    void this.gone.then(() => clearTimeout(timer));
+    return this.torn;
   }
 
-  private ask(command: RankCommand, event: Waiter['event']): Promise<RankEvent> {
-    if (this.ending !== null) return Promise.reject(this.ending);
+  #ask(command: RankCommand, event: Waiter['event']): Promise<RankEvent> {
+    if (this.#ending !== null) return Promise.reject(this.#ending);
     return new Promise((resolve, reject) => {
-      this.waiter = { event, resolve, reject };
-      this.process.send(command);
+      this.#waiter = { event, resolve, reject };
+      this.#process.send(command);
     });
   }
 
-  private hear(event: RankEvent): void {
-    this.aliveAt = new Date();
+  #hear(event: RankEvent): void {
+    this.#heardAt = performance.now();
     if (event.type === 'progress') {
       this.progress = event.progress;
       this.onProgress(event.progress);
     } else if (event.type === 'failed') {
-      if (event.stack !== null) this.process.keep(event.stack);
-      this.end(new TemperError(event.code, event.message));
-    } else if (this.waiter?.event === event.type) {
-      const { resolve } = this.waiter;
-      this.waiter = null;
+      if (event.stack !== null) this.#process.keep(event.stack);
+      this.#end(new TemperError(event.code, event.message));
+    } else if (this.#waiter?.event === event.type) {
+      const { resolve } = this.#waiter;
+      this.#waiter = null;
       resolve(event);
     }
   }
 
-  /** The first reason counts: a rank that told why it fails is not lost when its process ends. */
-  private end(error: unknown): void {
-    this.ending ??= error;
-    const { waiter } = this;
-    this.waiter = null;
-    waiter?.reject(this.ending);
+  /** The first reason counts: a rank that said why it fails is not lost when its process ends. */
+  #end(error: unknown): void {
+    this.#ending ??= error;
+    const waiter = this.#waiter;
+    this.#waiter = null;
+    waiter?.reject(this.#ending);
   }
 
-  private lost(how: string): ApplicationFailure {
-    const details: LossDetails = { version: 1, aliveAt: this.aliveAt.toISOString(), progress: this.progress };
+  #lost(how: string): ApplicationFailure {
+    const details: LossDetails = {
+      version: 1,
+      silentFor: (performance.now() - this.#heardAt) / 1000,
+      // The rest is the end of its output.
+      ended: how.split(';')[0]!,
+      progress: this.progress,
+    };
     return ApplicationFailure.create({
       message: `the rank's process ended: ${how}`,
       type: failureTypes.rankLost,
@@ -130,23 +157,24 @@ export class RankProcess {
   }
 
   /** Ends a rank that hangs, so that a heartbeat of its parent does not keep it alive for ever. */
-  private watch(stallLimit: number): void {
-    let since = { event: this.aliveAt, cpu: 0, at: Date.now() };
+  #watch(stallLimit: number): void {
+    let since = { heardAt: this.#heardAt, cpu: 0, at: performance.now() };
     const timer = setInterval(
       () => {
         const cpu = cpuSeconds(this.pid);
-        if (cpu === null || this.waiter === null || this.progress?.phase === 'paused') {
-          since = { event: this.aliveAt, cpu: cpu ?? 0, at: Date.now() };
-        } else if (since.event !== this.aliveAt || cpu - since.cpu > idleCpuSeconds) {
-          since = { event: this.aliveAt, cpu, at: Date.now() };
-        } else if (Date.now() - since.at > stallLimit) {
-          this.end(this.lost(`it hung: no word and no work for ${stallLimit / 1000} s`));
-          this.kill();
+        const now = performance.now();
+        if (cpu === null || this.#waiter === null || this.progress?.phase === 'paused') {
+          since = { heardAt: this.#heardAt, cpu: cpu ?? 0, at: now };
+        } else if (since.heardAt !== this.#heardAt || cpu - since.cpu > idleCpuSeconds) {
+          since = { heardAt: this.#heardAt, cpu, at: now };
+        } else if (now - since.at > stallLimit) {
+          this.#end(this.#lost(`it hung: no message and no work for ${stallLimit / 1000} s`));
+          void this.kill();
         }
       },
       Math.max(50, stallLimit / 20),
     ).unref();
-    void this.gone.then(() => clearInterval(timer));
+    void this.torn.then(() => clearInterval(timer));
   }
 }
 

@@ -1,61 +1,89 @@
-/** What the failure of a gang's activity means for the run. */
+/** What the failure of an activity means for the run. */
 import { ActivityFailure, ApplicationFailure, isCancellation, TimeoutFailure } from '@temporalio/workflow';
-import type { LossDetails } from '../contracts/activities.js';
+import type { CrashDetails, FailureDetails, LossDetails } from '../contracts/activities.js';
 import type { Progress } from '../contracts/gang.js';
 import { failureTypes } from '../contracts/names.js';
 
+/** What of a failure's causes has a budget: see `FailureDetails`. */
+export type Cause = Exclude<FailureDetails['retry'], 'never'>;
+
+export type StepFailure = { detail: string } & (
+  | /** Nobody is to blame: the host was lost or shut down, or had no slot left. */ {
+      kind: 'preempted' | 'host_lost' | 'no_slot' | 'avoided';
+    }
+  | /** The process that computed the step crashed. */ { kind: 'crashed'; crash: CrashDetails }
+  | /** Another try may do better. */ { kind: 'error'; cause: Cause }
+  | /** No other try would do better. */ { kind: 'fatal' }
+);
+
 export interface GangLoss {
-  /**
-   * `silent`: no heartbeat for a while, though the host may live; `unavailable`: a service is away,
-   * and one waits for it; `fatal`: no new gang would do better.
-   */
-  kind: 'silent' | 'host_lost' | 'rank_lost' | 'unavailable' | 'error' | 'fatal';
+  /** `silent`: no heartbeat for a while, though the host may live; `fatal`: no new gang would do better. */
+  kind: 'silent' | 'host_lost' | 'rank_lost' | 'error' | 'fatal';
+  /** What an error calls for. */
+  cause: Cause;
   detail: string;
   progress: Progress | null;
   /** The last step known to be done, where it is newer than the progress. */
   step: number | null;
-  /** ISO time of the last sign of life, where it is known. */
-  aliveAt: string | null;
+  /** Seconds from the last sign of life to the notice, where one clock saw both. */
+  silentFor: number | null;
+  /** How a lost rank's process ended, where that is known. */
+  ended: string | null;
+}
+
+/** Classifies what a step threw, or `acquire`. Rethrows cancellations and what is no activity's failure. */
+export function classifyFailure(error: unknown): StepFailure {
+  if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
+  const { cause } = error;
+  if (cause instanceof TimeoutFailure) {
+    return { kind: 'host_lost', detail: `no answer from the host (${cause.timeoutType})` };
+  }
+  const detail = cause?.message ?? error.message;
+  if (!(cause instanceof ApplicationFailure)) return { kind: 'error', cause: 'process', detail };
+  switch (cause.type) {
+    case failureTypes.hostLost:
+    case failureTypes.leaseLost:
+      return { kind: 'host_lost', detail };
+    case failureTypes.workerShutdown:
+      return { kind: 'preempted', detail: 'the host worker was shut down' };
+    case failureTypes.noFreeSlot:
+      return { kind: 'no_slot', detail };
+    case failureTypes.hostAvoided:
+      return { kind: 'avoided', detail };
+    case failureTypes.processCrashed:
+      return { kind: 'crashed', detail, crash: cause.details![0] as CrashDetails };
+  }
+  const retry = cause.nonRetryable ? 'never' : (asFailureDetails(cause)?.retry ?? 'process');
+  return retry === 'never' ? { kind: 'fatal', detail } : { kind: 'error', cause: retry, detail };
 }
 
 /** Classifies what `trainEpoch` threw. Rethrows cancellations and what is no activity's failure. */
 export function classifyLoss(error: unknown): GangLoss {
-  if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
-  const { cause } = error;
+  const failure = classifyFailure(error);
+  const { cause } = error as ActivityFailure;
+  const loss: GangLoss = {
+    kind: 'host_lost',
+    cause: failure.kind === 'error' ? failure.cause : 'process',
+    detail: failure.detail,
+    progress: null,
+    step: null,
+    silentFor: null,
+    ended: null,
+  };
   if (cause instanceof TimeoutFailure) {
     const progress = asProgress(cause.lastHeartbeatDetails);
-    if (cause.timeoutType === 'HEARTBEAT') {
-      return { kind: 'silent', detail: 'no heartbeat', progress, step: null, aliveAt: null };
-    }
-    return {
-      kind: 'host_lost',
-      detail: `no answer from the host (${cause.timeoutType})`,
-      progress,
-      step: null,
-      aliveAt: null,
-    };
+    if (cause.timeoutType !== 'HEARTBEAT') return { ...loss, progress };
+    return { ...loss, kind: 'silent', detail: 'no heartbeat', progress };
   }
-  if (!(cause instanceof ApplicationFailure)) {
-    return {
-      kind: 'error',
-      detail: cause?.message ?? error.message,
-      progress: null,
-      step: null,
-      aliveAt: null,
-    };
+  if (!(cause instanceof ApplicationFailure)) return { ...loss, kind: 'error' };
+  const details = asLossDetails(cause);
+  if (details !== null) {
+    const { progress, silentFor, ended } = details;
+    Object.assign(loss, { progress, silentFor, ended });
   }
-  const loss = asLossDetails(cause.details?.[0]);
-  const found = {
-    detail: cause.message,
-    progress: loss?.progress ?? null,
-    step: null,
-    aliveAt: loss?.aliveAt ?? null,
-  };
-  if (cause.type === failureTypes.rankLost) return { kind: 'rank_lost', ...found };
-  if (cause.type === failureTypes.hostLost || cause.type === failureTypes.leaseLost)
-    return { kind: 'host_lost', ...found };
-  if (cause.type === 'ServiceUnavailable') return { kind: 'unavailable', ...found };
-  return { kind: cause.nonRetryable ? 'fatal' : 'error', ...found };
+  if (cause.type === failureTypes.rankLost) return { ...loss, kind: 'rank_lost' };
+  if (failure.kind === 'fatal' || failure.kind === 'error') return { ...loss, kind: failure.kind };
+  return loss;
 }
 
 /**
@@ -93,8 +121,14 @@ export function failureMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function asLossDetails(value: unknown): LossDetails | null {
-  return typeof value === 'object' && value !== null && 'aliveAt' in value ? (value as LossDetails) : null;
+function asFailureDetails({ details }: ApplicationFailure): FailureDetails | null {
+  const value = details?.[0];
+  return typeof value === 'object' && value !== null && 'retry' in value ? (value as FailureDetails) : null;
+}
+
+function asLossDetails({ details }: ApplicationFailure): LossDetails | null {
+  const value = details?.[0];
+  return typeof value === 'object' && value !== null && 'silentFor' in value ? (value as LossDetails) : null;
 }
 
 function asProgress(value: unknown): Progress | null {

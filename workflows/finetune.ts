@@ -1,28 +1,21 @@
 /** The `finetune` workflow: one run of a recipe, from its data to a published model, whatever happens on the way. */
 import {
-  ActivityCancellationType,
   CancellationScope,
   ContinueAsNew,
   defineQuery,
   defineSignal,
-  proxyActivities,
   setHandler,
 } from '@temporalio/workflow';
-import type { ControlActivities, HostLost } from '../contracts/activities.js';
+import type { HostLost } from '../contracts/activities.js';
 import type { FinetuneResult } from '../contracts/finetune.js';
 import type { Progress } from '../contracts/gang.js';
 import { queryNames, signalNames } from '../contracts/names.js';
 import type { RunState, RunStatus } from '../contracts/run_state.js';
+import { newBudget } from './budget.js';
 import { asWorkflowFailure, failureMessage } from './failures.js';
 import { now, Run } from './run.js';
-import { retry, steps } from './steps.js';
+import { control, persist, runStep } from './steps.js';
 import { Training } from './training.js';
-
-const { admit, finish } = proxyActivities<ControlActivities>({
-  startToCloseTimeout: '2 minutes',
-  retry,
-  cancellationType: ActivityCancellationType.TRY_CANCEL,
-});
 
 /**
  * @param input the recipe itself, `{"recipe": "<uri>"}`, or a Submission; `admit` validates it
@@ -41,23 +34,16 @@ export async function finetune(input: unknown, carried?: RunState): Promise<Fine
     await prepare(run);
     await training.train();
     const result = await publish(run);
-    await finish({ version: 1, run: run.admitted.run, end: { state: result.state, result } });
+    const { claim } = run;
+    await persist(run, () =>
+      control.finish({ version: 1, run: run.admitted.run, claim, end: { state: result.state, result } }),
+    );
     run.enter(result.state);
     return result;
   } catch (error) {
     if (error instanceof ContinueAsNew) throw error;
     const failure = asWorkflowFailure(error);
-    await CancellationScope.nonCancellable(async () => {
-      await training.release();
-      if (run.state.admission !== null) {
-        await finish({
-          version: 1,
-          run: run.admitted.run,
-          end: { state: 'failed', failure: failureMessage(failure) },
-        }).catch(() => undefined);
-      }
-      run.enter('failed');
-    });
+    await CancellationScope.nonCancellable(() => recordFailure(run, training, failure));
     throw failure;
   }
 }
@@ -66,34 +52,39 @@ export async function finetune(input: unknown, carried?: RunState): Promise<Fine
 function listen(run: Run, training: Training): void {
   const { state } = run;
   setHandler(defineSignal(signalNames.pause), async () => {
-    if (state.paused || state.stopping) return;
-    state.paused = true;
+    if (state.requests.paused || state.requests.stopping) return;
+    run.request({ paused: true });
     run.record('paused', 'asked for');
-    if (state.grant !== null) run.enter('paused');
-    await training.deliver('pause');
+    if (state.phase === 'training' || state.phase === 'waiting') run.enter('paused');
+    training.deliver();
+    await run.writeTimeline();
   });
   setHandler(defineSignal(signalNames.resume), async () => {
-    if (!state.paused) return;
-    state.paused = false;
+    if (!state.requests.paused) return;
+    run.request({ paused: false });
     run.record('unpaused', 'asked for');
-    if (state.grant !== null) run.enter('training');
-    await training.deliver('resume');
+    if (state.phase === 'paused') run.enter(state.grant === null ? 'waiting' : 'training');
+    training.deliver();
+    await run.writeTimeline();
   });
-  setHandler(defineSignal(signalNames.stop), async () => {
-    if (state.stopping) return;
-    state.stopping = true;
-    await training.deliver('stop');
+  setHandler(defineSignal(signalNames.stop), () => {
+    if (state.requests.stopping) return;
+    run.request({ paused: false, stopping: true });
+    training.deliver();
   });
-  setHandler(defineSignal(signalNames.checkpointNow), () => training.deliver('checkpointNow'));
+  setHandler(defineSignal(signalNames.checkpointNow), () => {
+    run.request({ checkpoint: state.requests.checkpoint + 1 });
+    training.deliver();
+  });
   setHandler(defineSignal<[Progress]>(signalNames.report), (progress) => training.report(progress));
-  setHandler(defineSignal<[HostLost]>(signalNames.hostLost), (lost) => training.buried(lost));
+  setHandler(defineSignal<[HostLost]>(signalNames.hostLost), (lost) => training.noteHostLoss(lost));
   setHandler(defineQuery<RunStatus>(queryNames.progress), () => run.status());
 }
 
 /** Returns the result of a run that was complete already. */
 async function admitRun(run: Run, input: unknown): Promise<FinetuneResult | null> {
   run.show();
-  run.state.admission = await admit(input);
+  run.state.admission = await persist(run, () => control.admit(input));
   if (run.admitted.completed !== null) {
     run.enter('completed');
     return run.admitted.completed as FinetuneResult;
@@ -104,17 +95,15 @@ async function admitRun(run: Run, input: unknown): Promise<FinetuneResult | null
 
 /** Steps 1 and 2: what was done before is found by its digest and returns at once. */
 async function prepare(run: Run): Promise<void> {
-  const { state } = run;
+  const { state, admitted } = run;
   if (state.data === null) {
     run.enter('preparing_data');
-    state.data = await steps(run.admitted.pool, 'tokenise and pack').prepareData(run.admitted.run);
+    state.data = await runStep(run, 'tokenise and pack', (steps) => steps.prepareData(admitted.run));
     run.record('data_prepared', state.data.train);
   }
   if (state.model === null) {
     run.enter('preparing_model');
-    state.model = await steps(run.admitted.pool, `resolve ${run.admitted.model}`).shardModel(
-      run.admitted.run,
-    );
+    state.model = await runStep(run, `resolve ${admitted.model}`, (steps) => steps.shardModel(admitted.run));
     run.record('model_ready', state.model.model);
   }
 }
@@ -125,19 +114,19 @@ async function publish(run: Run): Promise<FinetuneResult> {
   const [model, data, reference] = [state.model!, state.data!, run.admitted.run];
   run.enter('evaluating');
   const request = { version: 1, run: reference, model, data } as const;
-  const evaluation = await steps(run.admitted.pool, 'before and after').evaluate(request);
+  const evaluation = await runStep(run, 'before and after', (steps) => steps.evaluate(request));
   state.evaluation = evaluation;
   run.record('evaluated', `commit ${evaluation.commit}`, { step: evaluation.step });
   run.enter('publishing');
-  const published = await steps(run.admitted.pool, 'write and verify the model').consolidate({
-    ...request,
-    evaluation,
-  });
+  const published = await runStep(run, 'write and verify the model', (steps) =>
+    steps.consolidate({ ...request, evaluation }),
+  );
   run.record('published', published.published ?? published.model, { step: evaluation.step });
+  await run.writeTimeline({ all: true });
   return {
     version: 1,
     run: reference.run,
-    state: state.stopping && state.outcome?.kind !== 'finished' ? 'stopped' : 'completed',
+    state: state.requests.stopping && state.outcome?.kind !== 'finished' ? 'stopped' : 'completed',
     model: published.model,
     published: published.published,
     outputDir: reference.outputDir,
@@ -148,7 +137,24 @@ async function publish(run: Run): Promise<FinetuneResult> {
     evaluation,
     data: data.report,
     timeline: state.timeline,
+    timelineUri: `${reference.outputDir}/timeline`,
+    interruptions: state.interruptions,
     startedAt: state.startedAt,
     finishedAt: now(),
   };
+}
+
+/** Gives back what the run holds and writes its end into its folder, as far as that can still be done. */
+async function recordFailure(run: Run, training: Training, failure: unknown): Promise<void> {
+  await training.release();
+  if (run.state.admission !== null) {
+    run.state.budget = newBudget();
+    await run.writeTimeline({ all: true });
+    const [reference, claim] = [run.admitted.run, run.claim];
+    const end = { state: 'failed', failure: failureMessage(failure) } as const;
+    await persist(run, () => control.finish({ version: 1, run: reference, claim, end })).catch(
+      () => undefined,
+    );
+  }
+  run.enter('failed');
 }

@@ -1,23 +1,49 @@
-/** One run as the workflow sees it: its state, its timeline, and what is told to whoever asks. */
-import { type ContinueAsNew, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
-import type { EpochOutcome, Progress } from '../contracts/gang.js';
+/** One run as the workflow sees it: its state, its timeline, and what whoever asks is answered. */
+import {
+  type ContinueAsNew,
+  isCancellation,
+  makeContinueAsNewFunc,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Progress, Resumed, RunRequests } from '../contracts/gang.js';
 import type { RunPhase, RunState, RunStatus } from '../contracts/run_state.js';
-import type { TimelineEntry } from '../contracts/timeline.js';
+import type { InterruptionEvent, TimelineEntry } from '../contracts/timeline.js';
+import { newBudget } from './budget.js';
 import type { GangLoss } from './failures.js';
+import { control } from './steps.js';
+import { Timeline } from './timeline.js';
 import { Visibility } from './visibility.js';
 
 export class Run {
   readonly state: RunState;
-  private readonly visibility = new Visibility();
+  readonly #timeline: Timeline;
+  readonly #visibility = new Visibility();
 
   constructor(carried: RunState | undefined) {
     this.state = carried ?? newState();
+    this.#timeline = new Timeline(this.state, (entries) =>
+      control.recordTimeline({
+        version: 1,
+        run: this.admitted.run,
+        startedAt: this.state.startedAt,
+        entries,
+      }),
+    );
   }
 
   get admitted() {
+    return this.#admission.admitted;
+  }
+
+  /** See Admission. */
+  get claim(): string {
+    return this.#admission.claim;
+  }
+
+  get #admission() {
     const { admission } = this.state;
     if (admission === null) throw new TypeError('the run is not admitted yet');
-    return admission.admitted;
+    return admission;
   }
 
   enter(phase: RunPhase): void {
@@ -26,28 +52,41 @@ export class Run {
   }
 
   show(): void {
-    this.visibility.show(this.state);
+    this.#visibility.show(this.state);
   }
 
-  /** Adds an entry to the timeline and returns its index. */
+  /** Changes what people want of the run. */
+  request(change: Partial<RunRequests>): void {
+    const { requests } = this.state;
+    this.state.requests = { ...requests, ...change, number: requests.number + 1 };
+  }
+
+  /** Adds an entry to the timeline and returns its number. */
   record(event: TimelineEntry['event'], detail: string, more: Partial<TimelineEntry> = {}): number {
     const { grant, progress, outcome } = this.state;
-    return (
-      this.state.timeline.push({
-        at: now(),
-        event,
-        generation: grant?.generation ?? null,
-        step: newest(progress?.step, outcome?.step),
-        detail,
-        detectedAfter: null,
-        capacityAfter: null,
-        loadedAfter: null,
-        firstStepAfter: null,
-        stepsLost: null,
-        exactness: null,
-        ...more,
-      }) - 1
-    );
+    return this.#timeline.add({
+      at: now(),
+      event,
+      generation: grant?.generation ?? null,
+      step: newest(progress?.step, outcome?.step),
+      detail,
+      detectedAfter: null,
+      capacityAfter: null,
+      loadedAfter: null,
+      firstStepAfter: null,
+      stepsLost: null,
+      exactness: null,
+      ...more,
+    });
+  }
+
+  /** Writes the timeline into the run's folder. Storage that fails costs no run: the next call tries again. */
+  async writeTimeline(options: { all?: boolean } = {}): Promise<void> {
+    try {
+      await this.#timeline.flush(options);
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+    }
   }
 
   /** Takes a report of the gang that is held; an older gang's is ignored. */
@@ -55,25 +94,23 @@ export class Run {
     if (progress.generation !== this.state.grant?.generation) return;
     this.state.progress = progress;
     this.noteCommit(progress.committedStep);
+    this.resumed(progress.resumed);
   }
 
+  /** A new commit renews what the run survives. */
   noteCommit(step: number | null): void {
-    if (step !== null && step > (this.state.committedStep ?? -1)) this.state.committedStep = step;
+    if (step === null || step <= (this.state.committedStep ?? -1)) return;
+    this.state.committedStep = step;
+    this.state.budget = newBudget();
   }
 
   /** The gang was lost or gave up: the timeline gets an entry that the next generation completes. */
-  interrupted(
-    event: 'preempted' | 'rank_lost' | 'host_lost' | 'error_retried',
-    loss: Pick<GangLoss, 'detail' | 'aliveAt' | 'step'>,
-  ): void {
-    const noticedAt = now();
+  interrupted(event: InterruptionEvent, loss: Pick<GangLoss, 'detail' | 'silentFor' | 'step'>): void {
     const step = newest(this.state.progress?.step, this.state.outcome?.step, loss.step ?? undefined);
-    const entry = this.record(event, loss.detail, {
-      step,
-      detectedAfter: loss.aliveAt === null ? null : seconds(loss.aliveAt, noticedAt),
-    });
-    // A dead host's last steps were never told: only the generation that follows can say what was lost.
-    this.state.interruption = { entry, noticedAt, step: event === 'host_lost' ? null : step };
+    const entry = this.record(event, loss.detail, { step, detectedAfter: loss.silentFor });
+    // The last steps of a lost host were never reported: only the generation that follows can say what was lost.
+    this.state.interruption = { entry, noticedAt: now(), step: event === 'host_lost' ? null : step };
+    this.state.comingUp = null;
     this.state.progress = null;
     this.state.grant = null;
   }
@@ -82,33 +119,36 @@ export class Run {
   granted(): void {
     const { grant, interruption, askedAt } = this.state;
     const capacityAfter = seconds(interruption?.noticedAt ?? askedAt ?? now(), now());
-    this.record('gang_granted', grant!.members.map((member) => member.queue).join(', '), { capacityAfter });
-    if (interruption !== null) this.state.timeline[interruption.entry]!.capacityAfter = capacityAfter;
+    const { worldSize, members } = grant!;
+    const ranks = worldSize === 1 ? '1 rank' : `${worldSize} ranks`;
+    const where = members.length === 1 ? members[0]!.host : `${members.length} hosts`;
+    const granted = this.record('gang_granted', `${ranks} on ${where}`, { capacityAfter });
+    if (interruption !== null) this.#timeline.complete(interruption.entry, { capacityAfter });
+    this.state.comingUp = { granted, resumed: null, damageRecorded: false };
+    this.state.askedAt = null;
   }
 
-  /** A generation came up: completes the interruption's entry. */
-  resumed(resumed: NonNullable<EpochOutcome['resumed']>): void {
-    const { interruption } = this.state;
-    const known = {
-      loadedAfter: resumed.loadSeconds,
-      firstStepAfter: resumed.firstStepSeconds,
-      stepsLost: resumed.stepsLost ?? stepsBetween(resumed.fromStep, interruption?.step ?? null),
-      exactness: resumed.exactness,
-    };
-    if (interruption !== null) {
-      Object.assign(this.state.timeline[interruption.entry]!, known);
-      this.state.interruption = null;
+  /** The generation that is held came up: completes the entries that wait for it. Its first step comes in a later call. */
+  resumed({ fromStep, stepsLost, exactness, loadSeconds, firstStepSeconds, damage }: Resumed): void {
+    const { comingUp, interruption } = this.state;
+    if (comingUp === null) return;
+    if (!comingUp.damageRecorded && damage.length > 0) this.record('checkpoint_damaged', damage.join('\n'));
+    comingUp.damageRecorded = true;
+    if (comingUp.resumed === null && exactness !== 'fresh')
+      comingUp.resumed = this.record('resumed', `from step ${fromStep}`, { step: fromStep });
+    const loaded = { loadedAfter: loadSeconds, firstStepAfter: firstStepSeconds };
+    const lost = stepsLost ?? stepsBetween(fromStep, interruption?.step ?? null);
+    this.#timeline.complete(comingUp.granted, loaded);
+    for (const entry of [comingUp.resumed, interruption?.entry ?? null]) {
+      if (entry !== null) this.#timeline.complete(entry, { ...loaded, stepsLost: lost, exactness });
     }
-    const granted = this.state.timeline.findLast(({ event }) => event === 'gang_granted');
-    if (granted !== undefined) {
-      granted.loadedAfter = resumed.loadSeconds;
-      granted.firstStepAfter = resumed.firstStepSeconds;
-    }
-    // Histories from before damage was reported lack the field.
-    const damage: readonly string[] = resumed.damage ?? [];
-    if (damage.length > 0) this.record('checkpoint_damaged', damage.join('\n'));
-    if (resumed.exactness === 'fresh') return;
-    this.record('resumed', `from step ${resumed.fromStep}`, { step: resumed.fromStep, ...known });
+    if (firstStepSeconds !== null) this.cameUp();
+  }
+
+  /** Nothing more will be known of how the generation came up. */
+  cameUp(): void {
+    this.state.comingUp = null;
+    this.state.interruption = null;
   }
 
   /** Whether history is so long that the workflow had better go on in a new one. */
@@ -138,6 +178,7 @@ export class Run {
       host: state.grant?.members[0]?.host ?? null,
       progress: state.progress,
       timeline: state.timeline,
+      interruptions: state.interruptions,
     };
   }
 }
@@ -155,12 +196,14 @@ function newState(): RunState {
     outcome: null,
     progress: null,
     committedStep: null,
-    errors: { count: 0, committedStep: null },
-    paused: false,
-    stopping: false,
+    budget: newBudget(),
+    requests: { number: 0, paused: false, stopping: false, checkpoint: 0 },
     evaluation: null,
     timeline: [],
+    timelineWritten: 0,
+    interruptions: { preempted: 0, rank_lost: 0, host_lost: 0, error_retried: 0 },
     interruption: null,
+    comingUp: null,
     askedAt: null,
   };
 }

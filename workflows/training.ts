@@ -1,9 +1,10 @@
 /**
  * Step 3 of a run: a gang is acquired and trains epoch by epoch. When it is lost or preempted, a new one is acquired and
- * goes on from the newest commit. Preemptions and lost hosts have no budget; errors have one, which a new commit renews.
+ * goes on from the newest commit. What a run survives, `budget.ts` says.
  */
 import {
   ActivityCancellationType,
+  ApplicationFailure,
   allHandlersFinished,
   CancellationScope,
   condition,
@@ -12,14 +13,22 @@ import {
   sleep,
 } from '@temporalio/workflow';
 import type { GangActivities, HostLost, PoolActivities, TrainOutcome } from '../contracts/activities.js';
-import type { ControlMessage, EpochOutcome, Grant, Progress } from '../contracts/gang.js';
-import { poolQueue } from '../contracts/names.js';
+import type { EpochOutcome, Grant, Progress } from '../contracts/gang.js';
+import { failureTypes, poolQueue } from '../contracts/names.js';
+import {
+  avoidHosts,
+  diagnoseRankCrashes,
+  hostsToAvoid,
+  noteRankCrash,
+  pauseUncounted,
+  spend,
+} from './budget.js';
 import { classifyLoss, type GangLoss } from './failures.js';
 import { now, type Run } from './run.js';
-import { steps } from './steps.js';
+import { runStep, survive } from './steps.js';
 
-/** Errors in a row that a run survives without a new commit in between. */
-const errorBudget = 3;
+/** Longest pause before requests are delivered again, in ms. */
+const longestPause = 30_000;
 
 type Ending = TrainOutcome | { kind: 'lost'; loss: GangLoss; error: unknown };
 
@@ -32,98 +41,104 @@ class HostLoss {
 }
 
 export class Training {
-  /** News of the death of the host that holds the present grant. */
-  private hostLoss = new HostLoss();
-  private detaching = false;
-  /** The wishes that were passed on so far. */
-  private delivered: Promise<void> = Promise.resolve();
+  readonly #run: Run;
+  readonly #input: unknown;
+  /** Resolves when the host that holds the present grant is reported lost. */
+  #hostLoss = new HostLoss();
+  #detaching = false;
+  #delivering = false;
+  /** Highest number of the requests that the present gang has or is being given by its `trainEpoch`. */
+  #delivered = 0;
 
-  constructor(
-    private readonly run: Run,
-    private readonly input: unknown,
-  ) {}
+  constructor(run: Run, input: unknown) {
+    this.#run = run;
+    this.#input = input;
+  }
 
   /** Trains until the run is finished or stopped. Throws what ends the run, ContinueAsNew among it. */
   async train(): Promise<void> {
-    const { state } = this.run;
-    while (!this.isDone()) {
-      if (this.run.historyIsLong) {
+    const run = this.#run;
+    const { state } = run;
+    while (!this.#isDone()) {
+      await run.writeTimeline();
+      if (run.historyIsLong) {
         await condition(allHandlersFinished);
-        await this.run.continueAsNew(this.input);
+        await run.continueAsNew(this.#input);
       }
       if (state.grant === null) {
-        if (state.paused) this.run.enter('paused');
-        await condition(() => !state.paused || state.stopping);
-        await this.acquire();
-      }
-      await this.handle(await this.driveGang(state.grant!));
+        if (state.requests.paused) run.enter('paused');
+        await condition(() => !state.requests.paused);
+        await this.#acquire();
+      } else await this.#handle(await this.#driveGang(state.grant));
     }
     await this.release();
   }
 
-  private isDone(): boolean {
-    const { epoch, outcome, stopping, committedStep, grant } = this.run.state;
+  #isDone(): boolean {
+    const { epoch, outcome, requests, committedStep, grant } = this.#run.state;
     if (outcome?.kind === 'finished' || outcome?.kind === 'stopped') return true;
-    if (stopping && committedStep !== null && grant === null) return true;
-    return epoch >= this.run.admitted.epochs;
+    if (requests.stopping && committedStep !== null && grant === null) return true;
+    return epoch >= this.#run.admitted.epochs;
   }
 
-  private async acquire(): Promise<void> {
-    const { run } = this;
+  /** Asks once for a gang. A failure that the run survives leaves it without one. */
+  async #acquire(): Promise<void> {
+    const run = this.#run;
     const { pool } = run.admitted;
-    run.state.askedAt = now();
+    run.state.askedAt ??= now();
     run.enter('waiting');
     const { acquire } = proxyActivities<PoolActivities>({
       taskQueue: poolQueue(pool),
       summary: `a slot of pool ${pool}`,
       startToCloseTimeout: '30 seconds',
-      retry: { initialInterval: '1 second', backoffCoefficient: 1.5, maximumInterval: '10 seconds' },
+      retry: { maximumAttempts: 1 },
       cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     });
-    run.state.grant = await acquire(run.admitted.run);
-    this.hostLoss = new HostLoss();
+    const avoid = hostsToAvoid(run.state.budget);
+    try {
+      run.state.grant = await acquire({ version: 1, run: run.admitted.run, avoid });
+    } catch (error) {
+      return await survive(run, error);
+    }
+    this.#hostLoss = new HostLoss();
+    this.#delivered = 0;
     run.granted();
-    if (run.state.stopping) await this.deliver('stop');
   }
 
-  /** One `trainEpoch` on the gang that is held, raced against the news that its host is dead. */
-  private async driveGang(grant: Grant): Promise<Ending> {
-    const { run } = this;
-    const { state } = run;
-    this.detaching = false;
-    run.enter(state.paused ? 'paused' : 'training');
+  /** One `trainEpoch` on the gang that is held, raced against the report that its host is lost. */
+  async #driveGang(grant: Grant): Promise<Ending> {
+    const run = this.#run;
+    this.#detaching = false;
+    run.enter(run.state.requests.paused ? 'paused' : 'training');
     const scope = new CancellationScope();
     const trained = scope
-      .run(() => this.trainEpoch(grant))
+      .run(() => this.#trainEpoch(grant))
       .then(
         (outcome): Ending => outcome,
         (error: unknown): Ending => ({ kind: 'lost', loss: classifyLoss(error), error }),
       );
-    const buried = this.hostLoss.reported.then((lost): Ending => {
+    const lost = this.#hostLoss.reported.then(({ detail, silentFor, step }): Ending => {
       // Nobody is left to confirm the cancellation, so nobody waits for it.
       scope.cancel();
-      const { detail, aliveAt, step } = lost;
-      return {
-        kind: 'lost',
-        loss: { kind: 'host_lost', detail, aliveAt, step, progress: null },
-        error: null,
-      };
+      const loss = { kind: 'host_lost', cause: 'process', detail, silentFor, step } as const;
+      return { kind: 'lost', loss: { ...loss, progress: null, ended: null }, error: null };
     });
-    return await Promise.race([trained, buried]);
+    return await Promise.race([trained, lost]);
   }
 
-  private trainEpoch(grant: Grant): Promise<TrainOutcome> {
-    const { state, admitted } = this.run;
+  #trainEpoch(grant: Grant): Promise<TrainOutcome> {
+    const { state, admitted, claim } = this.#run;
     const { trainEpoch } = proxyActivities<GangActivities>({
       taskQueue: grant.members[0]!.queue,
       summary: `epoch ${state.epoch + 1} of ${admitted.epochs}, generation ${grant.generation}`,
       scheduleToStartTimeout: '30 seconds',
       startToCloseTimeout: '365 days',
-      // The host sees the death of a rank at once; this is for the loss of the host, and outlasts a blip of the server.
+      // The host sees the end of a rank at once; this is for the loss of the host, and outlasts a blip of the server.
       heartbeatTimeout: '60 seconds',
       retry: { maximumAttempts: 1 },
       cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     });
+    this.#delivered = state.requests.number;
     return trainEpoch({
       version: 1,
       run: admitted.run,
@@ -131,23 +146,26 @@ export class Training {
       model: state.model!,
       data: state.data!,
       epoch: state.epoch,
+      requests: state.requests,
+      claim,
     });
   }
 
-  private async handle(ending: Ending): Promise<void> {
+  async #handle(ending: Ending): Promise<void> {
     if (ending.kind === 'ended') {
-      this.takeOutcome(ending.outcome);
-      await this.evaluateEpoch(ending.outcome);
-    } else if (ending.kind === 'lost') await this.takeLoss(ending.loss, ending.error);
+      this.#takeOutcome(ending.outcome);
+      await this.#evaluateEpoch(ending.outcome);
+    } else if (ending.kind === 'lost') await this.#takeLoss(ending.loss, ending.error);
   }
 
-  private takeOutcome(outcome: EpochOutcome): void {
-    const { run } = this;
+  #takeOutcome(outcome: EpochOutcome): void {
+    const run = this.#run;
     run.state.outcome = outcome;
     const { step, epoch, loss } = outcome;
     if (run.state.progress !== null) Object.assign(run.state.progress, { step, epoch, loss });
     if (outcome.commit !== null) run.noteCommit(outcome.step);
-    if (outcome.resumed !== null) run.resumed(outcome.resumed);
+    run.resumed(outcome.resumed);
+    run.cameUp();
     switch (outcome.kind) {
       case 'epoch':
       case 'finished':
@@ -159,21 +177,21 @@ export class Training {
         break;
       case 'preempted':
         // The gang gave its slot back when it stopped.
-        run.interrupted('preempted', { detail: outcome.reason, aliveAt: null, step: outcome.step });
+        run.interrupted('preempted', { detail: outcome.reason, silentFor: null, step: outcome.step });
         break;
     }
     run.show();
   }
 
   /** Tasks on the commit of the epoch that has just ended; they may end the training. The gang is held meanwhile. */
-  private async evaluateEpoch({ kind, step }: EpochOutcome): Promise<void> {
-    const { run } = this;
+  async #evaluateEpoch({ kind, step }: EpochOutcome): Promise<void> {
+    const run = this.#run;
     if (!run.admitted.evaluatesEpochs || (kind !== 'epoch' && kind !== 'finished')) return;
     run.enter('evaluating');
-    const { evaluateEpoch } = steps(run.admitted.pool, `epoch ${run.state.epoch} of ${run.admitted.epochs}`);
     const finished = kind === 'finished';
     const request = { version: 1, run: run.admitted.run, model: run.state.model!, step, finished } as const;
-    const { scores, stop } = await evaluateEpoch(request);
+    const summary = `epoch ${run.state.epoch} of ${run.admitted.epochs}`;
+    const { scores, stop } = await runStep(run, summary, (steps) => steps.evaluateEpoch(request));
     const shown = Object.entries(scores).map(
       ([metric, value]) => `${metric} ${Number(value.toPrecision(4))}`,
     );
@@ -184,8 +202,8 @@ export class Training {
     }
   }
 
-  private async takeLoss(loss: GangLoss, error: unknown): Promise<void> {
-    const { run } = this;
+  async #takeLoss(loss: GangLoss, error: unknown): Promise<void> {
+    const run = this.#run;
     if (loss.progress !== null) run.noteProgress(loss.progress);
     switch (loss.kind) {
       case 'silent':
@@ -193,101 +211,145 @@ export class Training {
         // that nobody serves the host's queue.
         return;
       case 'host_lost':
+        this.#avoidGang();
         run.interrupted('host_lost', loss);
-        return;
-      case 'unavailable':
-        await this.release({ keepGrant: true });
-        run.interrupted('error_retried', loss);
-        await sleep('15 seconds');
+        await pause(pauseUncounted(run.state.budget));
         return;
       case 'fatal':
         await this.release();
         throw error;
       case 'rank_lost':
-      case 'error': {
-        const errors = this.countError();
-        if (errors > errorBudget) {
-          await this.release();
-          throw error;
+        this.#avoidGang();
+        if (loss.ended !== null) {
+          const step = run.state.progress?.step ?? null;
+          noteRankCrash(run.state.budget, {
+            host: run.state.grant!.members[0]!.host,
+            step,
+            ended: loss.ended,
+          });
         }
-        await this.release({ keepGrant: true });
-        run.interrupted(loss.kind === 'rank_lost' ? 'rank_lost' : 'error_retried', loss);
-        if (errors > 1) await sleep(1000 * 2 ** (errors - 1));
-      }
+        return await this.#survive('rank_lost', loss, error);
+      case 'error':
+        return await this.#survive('error_retried', loss, error);
     }
   }
 
-  /** Errors since the newest commit grew, this one included. */
-  private countError(): number {
-    const { errors, committedStep } = this.run.state;
-    if (committedStep !== errors.committedStep) Object.assign(errors, { count: 0, committedStep });
-    errors.count += 1;
-    return errors.count;
+  /** Gives the gang back and pauses before the next one; throws where the budget for that is spent. */
+  async #survive(event: 'rank_lost' | 'error_retried', loss: GangLoss, error: unknown): Promise<void> {
+    const run = this.#run;
+    const { budget } = run.state;
+    // A run that has trained waits for a service however long it is away.
+    const milliseconds = loss.cause === 'service' ? 15_000 : spend(budget, loss.cause);
+    const torn = await this.release({ keepGrant: true });
+    const detail = torn
+      ? loss.detail
+      : `${loss.detail}; its process does not end, and its slot is quarantined`;
+    if (milliseconds === null) {
+      run.state.grant = null;
+      throw diagnosed(error, diagnoseRankCrashes(budget));
+    }
+    run.interrupted(event, { ...loss, detail });
+    // A rank that was killed once is followed at once.
+    if (event !== 'rank_lost' || budget.process > 1) await pause(milliseconds);
   }
 
-  /** Gives the gang back, however the run ends; also when it is being cancelled. */
-  async release({ keepGrant = false } = {}): Promise<void> {
-    const { grant } = this.run.state;
-    if (grant === null) return;
-    await CancellationScope.nonCancellable(async () => {
+  #avoidGang(): void {
+    const { budget, grant } = this.#run.state;
+    avoidHosts(budget, grant?.members.map(({ queue }) => queue) ?? []);
+  }
+
+  /**
+   * Gives the gang back, however the run ends; also when it is being cancelled. Returns false where a rank's process is
+   * still there.
+   */
+  async release({ keepGrant = false } = {}): Promise<boolean> {
+    const { state } = this.#run;
+    const { grant } = state;
+    if (grant === null) return true;
+    const torn = await CancellationScope.nonCancellable(async () => {
       try {
-        await this.gang(grant).release(grant);
+        return (await this.#gang(grant).release(grant)).torn;
       } catch {
         // A host that cannot be reached has nothing to give back, or frees the slot by itself.
+        return true;
       }
     });
-    if (!keepGrant) this.run.state.grant = null;
+    if (!keepGrant) state.grant = null;
+    return torn;
   }
 
   /** Short activities on the host's queue. */
-  private gang(grant: Grant) {
+  #gang(grant: Grant) {
     return proxyActivities<GangActivities>({
       taskQueue: grant.members[0]!.queue,
-      startToCloseTimeout: '10 seconds',
-      scheduleToCloseTimeout: '20 seconds',
+      startToCloseTimeout: '30 seconds',
+      scheduleToCloseTimeout: '40 seconds',
       retry: { maximumAttempts: 3 },
       cancellationType: ActivityCancellationType.TRY_CANCEL,
     });
   }
 
-  /** Passes a person's wish to the gang that is held, in the order in which they came: a resume never overtakes a pause. */
-  deliver(action: ControlMessage['action']): Promise<void> {
-    const delivered = this.delivered.then(() => this.send(action));
-    this.delivered = delivered.catch(() => undefined);
-    return delivered;
+  /**
+   * Brings the newest requests to the gang that is held, and tries until its host has acknowledged them or the grant ends.
+   * Without a gang nothing needs to be done: the next `trainEpoch` brings them.
+   */
+  deliver(): void {
+    if (this.#delivering) return;
+    this.#delivering = true;
+    void this.#deliver()
+      .catch(() => undefined) // the run is being cancelled
+      .finally(() => {
+        this.#delivering = false;
+      });
   }
 
-  /** A gang that is lost meanwhile is the loop's business. */
-  private async send(action: ControlMessage['action']): Promise<void> {
-    const { grant } = this.run.state;
-    if (grant === null) return;
-    try {
-      await this.gang(grant).control({ version: 1, run: this.run.admitted.run.run, action });
-    } catch (error) {
-      if (isCancellation(error)) throw error;
+  async #deliver(): Promise<void> {
+    const { state } = this.#run;
+    for (let failures = 0; state.grant !== null && this.#delivered < state.requests.number; ) {
+      const { grant, requests } = state;
+      try {
+        await this.#gang(grant).control({ version: 1, grant, requests });
+        if (state.grant === grant) this.#delivered = Math.max(this.#delivered, requests.number);
+        failures = 0;
+      } catch (error) {
+        if (isCancellation(error)) throw error;
+        failures += 1;
+        await sleep(Math.min(longestPause, 1000 * 2 ** (failures - 1)));
+      }
     }
   }
 
-  /** A report of the gang. In a history grown long it also has the gang detach, so that the run can continue as new. */
+  /** Takes a report of the gang. In a history grown long it also has the gang detach, so that the run can continue as new. */
   async report(progress: Progress): Promise<void> {
-    const { run } = this;
+    const run = this.#run;
     run.noteProgress(progress);
     run.show();
     const { grant } = run.state;
-    if (grant === null || this.detaching || !run.historyIsLong) return;
-    this.detaching = true;
+    if (grant === null || this.#detaching || !run.historyIsLong) return;
+    this.#detaching = true;
     try {
-      await this.gang(grant).detach(grant);
+      await this.#gang(grant).detach(grant);
     } catch (error) {
       if (isCancellation(error)) throw error;
-      this.detaching = false;
+      this.#detaching = false;
     }
   }
 
-  /** The host worker of that queue is proven dead. */
-  buried(lost: HostLost): void {
-    const { grant } = this.run.state;
+  /** The host worker of that queue is proven to be gone. */
+  noteHostLoss(lost: HostLost): void {
+    const { grant } = this.#run.state;
     if (grant === null || !grant.members.some((member) => member.queue === lost.queue)) return;
-    this.hostLoss.report(lost);
+    this.#hostLoss.report(lost);
   }
+}
+
+async function pause(milliseconds: number): Promise<void> {
+  if (milliseconds > 0) await sleep(milliseconds);
+}
+
+/** The failure of an activity with a diagnosis in its message. */
+function diagnosed(error: unknown, diagnosis: string): unknown {
+  if (diagnosis === '' || !(error instanceof Error) || !(error.cause instanceof ApplicationFailure))
+    return error;
+  return ApplicationFailure.nonRetryable(`${error.cause.message}${diagnosis}`, failureTypes.rankLost);
 }

@@ -9,7 +9,7 @@ type TypedPairs = Extract<Parameters<typeof upsertSearchAttributes>[0], readonly
 
 /** Writes what changed since the last call; nothing before admission, which says where it may be written. */
 export class Visibility {
-  private shown: Shown = { TemperModel: null, TemperState: null, TemperStep: null, TemperLoss: null };
+  #shown: Shown = { TemperModel: null, TemperState: null, TemperStep: null, TemperLoss: null };
 
   show(state: RunState): void {
     setCurrentDetails(details(state));
@@ -21,10 +21,10 @@ export class Visibility {
       TemperLoss: state.progress?.loss ?? state.outcome?.loss ?? null,
     };
     const changed = (Object.keys(wanted) as (keyof Shown)[]).filter(
-      (name) => wanted[name] !== null && wanted[name] !== this.shown[name],
+      (name) => wanted[name] !== null && wanted[name] !== this.#shown[name],
     );
     if (changed.length === 0) return;
-    this.shown = wanted;
+    this.#shown = wanted;
     if (state.admission.searchAttributes) {
       const pairs = changed.map((name) => ({
         key: { name, type: searchAttributeTypes[name] },
@@ -44,7 +44,9 @@ function details(state: RunState): string {
   if (admission !== null)
     lines.push(`model ${admission.admitted.model} → \`${admission.admitted.run.outputDir}\``);
   if (grant !== null) {
-    lines.push(`generation ${grant.generation} on ${grant.members.map((member) => member.host).join(', ')}`);
+    const { members } = grant;
+    const where = members.length === 1 ? members[0]!.host : `${members.length} hosts`;
+    lines.push(`generation ${grant.generation} on ${where}`);
   }
   if (progress !== null) {
     const loss = progress.loss === null ? '' : `, loss ${progress.loss.toFixed(4)}`;
@@ -55,19 +57,11 @@ function details(state: RunState): string {
   } else if (outcome !== null) {
     lines.push(`step ${outcome.step}, ${outcome.reason}`);
   }
-  const interruptions = state.timeline.filter((entry) => interruptionEvents.has(entry.event));
-  if (interruptions.length > 0) {
-    const last = interruptions.at(-1)!;
-    lines.push(
-      `${interruptions.length} interruptions, the last: ${last.event.replaceAll('_', ' ')}, ${last.detail}`,
-    );
+  const count = Object.values(state.interruptions).reduce((sum, part) => sum + part, 0);
+  const last = state.timeline.findLast(({ event }) => event in state.interruptions);
+  if (count > 0) {
+    const what = last === undefined ? '' : `, the last: ${last.event.replaceAll('_', ' ')}, ${last.detail}`;
+    lines.push(`${count} interruptions${what}`);
   }
   return lines.join('\n\n');
 }
-
-const interruptionEvents: ReadonlySet<string> = new Set([
-  'preempted',
-  'rank_lost',
-  'host_lost',
-  'error_retried',
-]);

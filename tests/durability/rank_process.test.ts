@@ -1,5 +1,5 @@
 /** What a host worker learns of its rank, with a real rank process. */
-import type { RankStart } from '../../contracts/index.js';
+import { noRequests, type RankStart } from '../../contracts/index.js';
 import { RankProcess } from '../../workers/rank_process.js';
 
 const digest = 'a'.repeat(64);
@@ -8,12 +8,10 @@ const start: RankStart = {
   version: 1,
   run: { version: 1, run: 'r', outputDir: '/nonexistent/run', recipeDigest: digest },
   generation: 1,
-  holder: 'default.host.1',
-  rank: 0,
   worldSize: 1,
-  device: 'cpu:0',
   model: '/nonexistent/model',
   data: { train: '/nonexistent/data', validation: {}, report: {} },
+  requests: noRequests,
 };
 
 test('a rank that cannot start says why, with the code of its error', async () => {

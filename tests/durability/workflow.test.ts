@@ -47,7 +47,8 @@ async function until(check: () => Promise<boolean> | boolean): Promise<void> {
 function lost(generation: number, committedStep: number | null): ApplicationFailure {
   const details: LossDetails = {
     version: 1,
-    aliveAt: new Date().toISOString(),
+    silentFor: 0.1,
+    ended: 'killed by SIGKILL',
     progress: progress(generation, 7, { committedStep }),
   };
   return ApplicationFailure.create({
@@ -161,22 +162,26 @@ test('preemptions have no budget', async () => {
   expect(result.state).toBe('completed');
 });
 
-test('a rank that dies again and again without a commit in between fails the run with its own message', async () => {
+test('a rank lost again and again without a commit in between fails the run, and the failure says what the losses share', async () => {
   const cause = await failure([
     async ({ grant }) => {
       throw lost(grant.generation, null);
     },
   ]);
-  expect(cause).toMatchObject({ type: 'RankLost', message: 'killed by SIGKILL' });
+  expect(cause).toMatchObject({ type: 'RankLost' });
+  expect(cause!.message).toBe(
+    'killed by SIGKILL\nThe rank was killed by SIGKILL 4 times after step 7 on host host, without a commit in between: ' +
+      'the cause is likely the host, the recipe or the data',
+  );
   expect(gang.requests).toHaveLength(4);
-  expect(gang.calls.at(-1)).toBe('finish failed: killed by SIGKILL');
+  expect(gang.calls.at(-1)).toContain('finish failed: killed by SIGKILL');
 });
 
-test('a rank that commits in between may die as often as it likes', async () => {
-  const deaths = Array.from({ length: 5 }, (_, index): TrainScript[number] => async ({ grant }) => {
+test('a rank that commits in between may be lost any number of times', async () => {
+  const losses = Array.from({ length: 5 }, (_, index): TrainScript[number] => async ({ grant }) => {
     throw lost(grant.generation, index);
   });
-  const result = await run([...deaths, async () => outcome('finished', 10)]);
+  const result = await run([...losses, async () => outcome('finished', 10)]);
   expect(result.timeline.filter(({ event }) => event === 'rank_lost')).toHaveLength(5);
 });
 
@@ -202,10 +207,10 @@ test('an invalid recipe fails the workflow at once and leaves no trace in a run 
   expect(gang.calls).toEqual(['admit']);
 });
 
-test('a host reported dead is not waited for', async () => {
+test('a host that is reported lost is not waited for', async () => {
   gang.follow([
     async (_request, context) => {
-      // A dead host neither heartbeats nor hears of a cancellation.
+      // A lost host neither heartbeats nor learns of a cancellation.
       await context.sleep('20 seconds').catch(() => undefined);
       return outcome('preempted', 1);
     },
@@ -214,18 +219,17 @@ test('a host reported dead is not waited for', async () => {
   const handle = await gang.start();
   await until(() => gang.requests.length === 1);
   const began = Date.now();
-  const aliveAt = new Date(began - 1000).toISOString();
   await handle.signal(signalNames.hostLost, {
     version: 1,
     queue: 'another',
-    aliveAt,
+    silentFor: 1,
     step: 1,
     detail: 'not ours',
   });
   await handle.signal(signalNames.hostLost, {
     version: 1,
     queue: hostQueue,
-    aliveAt,
+    silentFor: 1,
     step: 4,
     detail: 'killed',
   });
@@ -233,7 +237,7 @@ test('a host reported dead is not waited for', async () => {
   expect(Date.now() - began).toBeLessThan(10_000);
   const entries = result.timeline.filter(({ event }) => event === 'host_lost');
   expect(entries).toHaveLength(1);
-  expect(entries[0]!.detectedAfter).toBeGreaterThanOrEqual(1);
+  expect(entries[0]!.detectedAfter).toBe(1);
 });
 
 test('pause, resume, checkpointNow and stop reach the gang, and a stopped run is published', async () => {
@@ -256,16 +260,68 @@ test('pause, resume, checkpointNow and stop reach the gang, and a stopped run is
   await until(async () => (await phase()) === 'training');
   await handle.signal(signalNames.checkpointNow);
   await handle.signal(signalNames.stop);
-  await until(() => gang.calls.includes('control stop'));
+  await until(() => gang.calls.includes('control stopping, checkpoint 1'));
   stop();
   const result = (await handle.result()) as FinetuneResult;
   expect(result.state).toBe('stopped');
-  expect(gang.calls.filter((call) => call.startsWith('control'))).toEqual([
-    'control pause',
-    'control resume',
-    'control checkpointNow',
-    'control stop',
+  expect(gang.calls.filter((call) => call.startsWith('control')).slice(0, 2)).toEqual([
+    'control paused',
+    'control running',
   ]);
+});
+
+test('a pause that arrives while the run waits for its gang holds', async () => {
+  gang.follow([
+    async () => {
+      await until(() => gang.calls.includes('control running'));
+      return outcome('finished', 10);
+    },
+  ]);
+  let grant = () => {};
+  gang.slot = new Promise<void>((resolve) => {
+    grant = resolve;
+  });
+  const handle = await gang.start();
+  const phase = async () => (await handle.query<RunStatus>(queryNames.progress)).phase;
+  await until(() => gang.calls.includes('acquire 1'));
+  await handle.signal(signalNames.pause);
+  await until(async () => (await phase()) === 'paused');
+  grant();
+  await until(() => gang.requests.length === 1);
+  expect(gang.requests[0]!.requests).toMatchObject({ paused: true, stopping: false });
+  expect(await phase()).toBe('paused');
+  await handle.signal(signalNames.resume);
+  expect(((await handle.result()) as FinetuneResult).state).toBe('completed');
+});
+
+test('a stop that could not be delivered is delivered again', async () => {
+  gang.follow([
+    async () => {
+      await until(() => gang.calls.filter((call) => call === 'control stopping').length === 3);
+      return outcome('stopped', 4);
+    },
+  ]);
+  const away = () => ApplicationFailure.nonRetryable('the host does not answer');
+  gang.failures.control = [away(), away()];
+  const handle = await gang.start();
+  await until(() => gang.requests.length === 1);
+  await handle.signal(signalNames.stop);
+  expect(((await handle.result()) as FinetuneResult).state).toBe('stopped');
+});
+
+test('a stop that could not be delivered is in the next request to train', async () => {
+  gang.follow([
+    async () => {
+      await until(() => gang.calls.includes('control stopping'));
+      return outcome('epoch', 5);
+    },
+    async ({ requests }) => (requests.stopping ? outcome('stopped', 5) : outcome('finished', 10)),
+  ]);
+  gang.failures.control = [ApplicationFailure.nonRetryable('the host does not answer')];
+  const handle = await gang.start();
+  await until(() => gang.requests.length === 1);
+  await handle.signal(signalNames.stop);
+  expect(((await handle.result()) as FinetuneResult).state).toBe('stopped');
 });
 
 test('a run that is paused while it has no gang asks for none until it is resumed', async () => {
@@ -283,7 +339,7 @@ test('a run that is paused while it has no gang asks for none until it is resume
   const handle = await gang.start();
   await until(() => gang.requests.length === 1);
   await handle.signal(signalNames.pause);
-  await until(() => gang.calls.includes('control pause'));
+  await until(() => gang.calls.includes('control paused'));
   preempt();
   await until(async () => (await handle.query<RunStatus>(queryNames.progress)).generation === null);
   await new Promise((resolve) => setTimeout(resolve, 300));

@@ -2,7 +2,7 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { EpochOutcome } from '../../contracts/index.js';
+import { type EpochOutcome, noRequests } from '../../contracts/index.js';
 import { takeGeneration } from '../../recipes/index.js';
 import { golden } from '../support/goldens.js';
 import {
@@ -103,7 +103,7 @@ test.each([false, true])(
     const trainer = await openTrainer(run, (step, running) => {
       reached = step;
       if (step !== 3) return;
-      if (paused) running.control('pause');
+      if (paused) running.apply({ ...noRequests, number: 1, paused: true });
       void takeGeneration(run.admitted.run, { holder: 'other', worldSize: 1 });
     }).finally(() => {
       globalThis.setInterval = realSetInterval;
@@ -164,10 +164,10 @@ function prepare(
   });
 }
 
-/** Trains in a process's worth of state of its own; told to make way once `until` steps are done. */
+/** Trains in a process's worth of state of its own; preempted once `until` steps are done. */
 async function train(run: TrainingRun, until = Number.POSITIVE_INFINITY) {
-  const trainer = await openTrainer(run, (step, running) => {
-    if (step >= until) running.control('preempt');
+  const trainer = await openTrainer(run, (step, control) => {
+    if (step >= until) control.preempt();
   });
   try {
     return await trainToTheEnd(trainer);

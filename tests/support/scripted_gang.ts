@@ -6,6 +6,7 @@ import { Context } from '@temporalio/activity';
 import { Client, Connection, type WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type {
+  AcquireRequest,
   Admission,
   ControlActivities,
   EpochEvaluation,
@@ -15,7 +16,14 @@ import type {
   TrainOutcome,
   TrainRequest,
 } from '../../contracts/activities.js';
-import type { EpochOutcome, Grant, Progress } from '../../contracts/index.js';
+import type {
+  EpochOutcome,
+  Grant,
+  Progress,
+  Resumed,
+  RunRequests,
+  TimelineEntry,
+} from '../../contracts/index.js';
 import { defaultTaskQueue, poolQueue, stepsQueue, workflowType } from '../../contracts/names.js';
 import { workflowBundle } from '../../workers/workflow_bundle.js';
 
@@ -28,6 +36,15 @@ export type TrainScript = ((
   context: Context,
   gang: ScriptedGang,
 ) => Promise<TrainOutcome>)[];
+
+const fresh: Resumed = {
+  fromStep: 0,
+  stepsLost: null,
+  exactness: 'fresh',
+  loadSeconds: 2,
+  firstStepSeconds: 1,
+  damage: [],
+};
 
 export function outcome(
   kind: EpochOutcome['kind'],
@@ -44,7 +61,7 @@ export function outcome(
       commit: 1,
       loss: 1,
       validation: {},
-      resumed: null,
+      resumed: fresh,
       ...more,
     },
   };
@@ -64,6 +81,7 @@ export function progress(generation: number, step: number, more: Partial<Progres
     tokensPerSecond: 1000,
     eta: 10,
     committedStep: null,
+    resumed: fresh,
     ...more,
   };
 }
@@ -74,6 +92,13 @@ export class ScriptedGang {
   requests: TrainRequest[] = [];
   /** What `evaluateEpoch` answers, call by call. */
   evaluations: EpochEvaluation[] = [];
+  acquires: AcquireRequest[] = [];
+  /** Every entry that `recordTimeline` was given. */
+  recorded: TimelineEntry[] = [];
+  /** What an activity throws, call by call; then it does what it does. */
+  failures: Record<string, unknown[]> = {};
+  /** Awaited by `acquire` before it answers. */
+  slot: Promise<void> = Promise.resolve();
   /** Resolved by the `detach` activity. */
   detached: () => void = () => {};
   private generation = 0;
@@ -99,7 +124,8 @@ export class ScriptedGang {
 
   /** Begins a new script; nothing of an earlier one may be under way. */
   follow(script: TrainScript, admission: () => Promise<Admission> = async () => admit()): void {
-    Object.assign(this, { script, admission, calls: [], requests: [], evaluations: [], generation: 0 });
+    Object.assign(this, { script, admission, generation: 0, slot: Promise.resolve(), failures: {} });
+    Object.assign(this, { calls: [], requests: [], acquires: [], recorded: [], evaluations: [] });
   }
 
   private async serve(): Promise<void> {
@@ -137,11 +163,23 @@ export class ScriptedGang {
     await this.connections.plain.close();
   }
 
+  private call(name: string, text = name): void {
+    this.calls.push(text);
+    const failure = this.failures[name]?.shift();
+    if (failure !== undefined) throw failure;
+  }
+
   private control(): ControlActivities {
     return {
       admit: async () => {
-        this.calls.push('admit');
+        this.call('admit');
         return await this.admission();
+      },
+      recordTimeline: async ({ entries }) => {
+        const failure = this.failures.recordTimeline?.shift();
+        if (failure !== undefined) throw failure;
+        this.recorded.push(...entries);
+        return entries.at(-1)!.number;
       },
       finish: async ({ end }) => {
         this.calls.push(`finish ${end.state === 'failed' ? `failed: ${end.failure}` : end.state}`);
@@ -162,24 +200,24 @@ export class ScriptedGang {
     };
     return {
       prepareData: async () => {
-        this.calls.push('prepareData');
+        this.call('prepareData');
         return { train: '/data/train', validation: {}, report: {} };
       },
       shardModel: async () => {
-        this.calls.push('shardModel');
+        this.call('shardModel');
         return { model: '/model', digest, parameters: 10, trainedParameters: 1, memory };
       },
       evaluate: async () => {
-        this.calls.push('evaluate');
+        this.call('evaluate');
         const scores = { before: {}, after: {} };
         return { before: { val_loss: 2 }, after: { val_loss: 1 }, scores, commit: 1, step: 10 };
       },
       evaluateEpoch: async ({ step }) => {
-        this.calls.push(`evaluateEpoch ${step}`);
+        this.call('evaluateEpoch', `evaluateEpoch ${step}`);
         return this.evaluations.shift() ?? { scores: {}, stop: null };
       },
       consolidate: async () => {
-        this.calls.push('consolidate');
+        this.call('consolidate');
         return { model: '/run/final', published: null, metrics: { val_loss: 1 } };
       },
     };
@@ -187,11 +225,14 @@ export class ScriptedGang {
 
   private pool(): PoolActivities {
     return {
-      acquire: async (run): Promise<Grant> => {
+      acquire: async (request): Promise<Grant> => {
+        this.acquires.push(request);
+        this.call('acquire', `acquire ${this.generation + 1}`);
+        await this.slot;
         this.generation += 1;
-        this.calls.push(`acquire ${this.generation}`);
+        const { run } = request.run;
         const member = { queue: hostQueue, host: 'host', incarnation: '1', devices: ['cpu:0'], firstRank: 0 };
-        return { version: 1, run: run.run, generation: this.generation, worldSize: 1, members: [member] };
+        return { version: 1, run, generation: this.generation, worldSize: 1, members: [member] };
       },
     };
   }
@@ -204,18 +245,23 @@ export class ScriptedGang {
         const act = this.script[Math.min(this.requests.length, this.script.length) - 1]!;
         return await act(request, Context.current(), this);
       },
-      control: async ({ action }) => {
-        this.calls.push(`control ${action}`);
-      },
+      control: async ({ requests }) => this.call('control', `control ${wanted(requests)}`),
       detach: async () => {
         this.calls.push('detach');
         this.detached();
       },
       release: async ({ generation }) => {
-        this.calls.push(`release ${generation}`);
+        this.call('release', `release ${generation}`);
+        return { torn: true };
       },
     };
   }
+}
+
+/** Requests as a word for a list of calls. */
+function wanted({ paused, stopping, checkpoint }: RunRequests): string {
+  const state = stopping ? 'stopping' : paused ? 'paused' : 'running';
+  return checkpoint === 0 ? state : `${state}, checkpoint ${checkpoint}`;
 }
 
 let quiet = false;
@@ -230,7 +276,7 @@ function quieten(): void {
 export function admit(searchAttributes = true, evaluatesEpochs = false): Admission {
   const run = { version: 1, run: 'run', outputDir: '/run', recipeDigest: digest } as const;
   const admitted = { run, model: 'tiny', epochs: 2, pool: 'test', evaluatesEpochs, completed: null };
-  return { admitted, searchAttributes };
+  return { admitted, searchAttributes, claim: 'claim' };
 }
 
 /** Heartbeats until the activity is cancelled. */

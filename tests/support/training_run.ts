@@ -1,8 +1,16 @@
 /** A run as workers train it, without the workers: the recipe is admitted, prepared and trained in this process. */
 import { newestSound, openCheckpoint } from '../../components/checkpoint/index.js';
-import type { Admitted, EpochOutcome, PreparedData, RankStart, ShardedModel } from '../../contracts/index.js';
+import {
+  type Admitted,
+  type EpochOutcome,
+  noRequests,
+  type PreparedData,
+  type RankStart,
+  type ShardedModel,
+} from '../../contracts/index.js';
 import {
   admit,
+  Control,
   createTrainer,
   prepareData,
   type StepHooks,
@@ -41,10 +49,10 @@ export async function prepareRun(recipe: Record<string, unknown> & { name: strin
   return { admitted, data: await prepareData(run, quietHooks), model: await shardModel(run, quietHooks) };
 }
 
-/** A rank of the run's next generation. `onStep` is told of each optimiser step once it is done. */
+/** A rank of the run's next generation. `onStep` is called with the step it starts from, and with each step that is done. */
 export async function openTrainer(
   { admitted, data, model }: TrainingRun,
-  onStep: (step: number, trainer: Trainer) => void = () => undefined,
+  onStep: (step: number, control: Control) => void = () => undefined,
 ): Promise<Trainer> {
   const { run } = admitted;
   const start: RankStart = {
@@ -52,18 +60,16 @@ export async function openTrainer(
     version: 1,
     run,
     generation: await takeGeneration(run, { holder: 'test', worldSize: 1 }),
-    holder: 'test',
-    rank: 0,
     worldSize: 1,
-    device: 'cpu:0',
     model: model.model,
     data,
+    requests: noRequests,
   };
-  const trainer = await createTrainer(start, (event) => {
+  const control = new Control();
+  return await createTrainer(start, control, (event) => {
     if (event.type === 'progress' && event.progress.phase === 'training')
-      onStep(event.progress.step, trainer);
+      onStep(event.progress.step, control);
   });
-  return trainer;
 }
 
 /** Trains until the run is finished, or ends otherwise: the outcome of each epoch. */

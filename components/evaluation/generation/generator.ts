@@ -1,5 +1,5 @@
 /** Text generation on token ids, by an ONNX model in a process of its own. */
-import { DataError, ModelError, TemperError } from '../../../shared/errors.js';
+import { DataError, GeneratorLost, ModelError, TemperError } from '../../../shared/errors.js';
 import { ForkedProcess } from '../../../shared/forked_process.js';
 import {
   type Command,
@@ -34,13 +34,6 @@ export interface GenerateHooks {
   onToken?: (request: number, id: number) => boolean;
   /** Ends everything, and `generate` rejects with its reason. */
   signal?: AbortSignal;
-}
-
-/** The generating process is gone; the next `generate` starts another one. */
-export class GeneratorLost extends TemperError {
-  constructor(how: string) {
-    super('GeneratorLost', `the process that generates text ended: ${how}`);
-  }
 }
 
 const program = new URL('./session_process.js', import.meta.url);
@@ -153,7 +146,7 @@ class Session {
     this.process = new ForkedProcess(
       program,
       (message) => this.hear(eventSchema.parse(message)),
-      (how) => this.end(new GeneratorLost(how)),
+      (how) => this.end(new GeneratorLost(`the process that generates text ended: ${how}`)),
     );
   }
 

@@ -1,5 +1,5 @@
 /** Log-probabilities by the engine, computed in a process of its own. */
-import { TemperError } from '../../../shared/errors.js';
+import { EngineLost, TemperError } from '../../../shared/errors.js';
 import { ForkedProcess } from '../../../shared/forked_process.js';
 import type { ProbeAnswer, ProbeJob } from './probe_process.js';
 
@@ -16,9 +16,7 @@ export function engineLogprobs(job: ProbeJob, signal: AbortSignal): Promise<Floa
     };
     const probe = new ForkedProcess<ProbeJob>(program, hear, (how) => {
       signal.removeEventListener('abort', stop);
-      reject(
-        new TemperError('EngineLost', `the process that compares the engine with ONNX Runtime ended: ${how}`),
-      );
+      reject(new EngineLost(`the process that compares the engine with ONNX Runtime ended: ${how}`));
     });
     const stop = () => {
       reject(signal.reason);

@@ -21,13 +21,14 @@ import type {
   Progress,
   RankEvent,
   RankStart,
+  Resumed,
   StepMetrics,
   TrainerState,
 } from '../../../contracts/index.js';
 import { type OpenRun, openRun } from '../../base/run_folder.js';
 import { type Recipe, watchedLoss } from '../recipe.js';
 import { allBatches, type StepBatches, stepBatches } from './batches.js';
-import { Control, type ControlAction } from './control.js';
+import type { Control } from './control.js';
 import { GenerationWatch } from './generation_watch.js';
 import { openSession } from './open_session.js';
 import { RunCheckpoints } from './run_checkpoints.js';
@@ -36,12 +37,19 @@ import type { Session } from './session.js';
 export interface Trainer {
   /** Trains until epoch `epoch` (from 0) is done, or until told to end. */
   train(epoch: number): Promise<EpochOutcome>;
-  control(action: ControlAction): void;
   close(): Promise<void>;
 }
 
-/** Loads everything and resolves when the first step could begin. Emits progress; throws typed errors. */
-export async function createTrainer(start: RankStart, emit: (event: RankEvent) => void): Promise<Trainer> {
+/**
+ * Loads everything and resolves when the first step could begin. Emits progress; throws typed errors.
+ *
+ * @param control what the rank is asked for, also while it loads
+ */
+export async function createTrainer(
+  start: RankStart,
+  control: Control,
+  emit: (event: RankEvent) => void,
+): Promise<Trainer> {
   const began = performance.now();
   const run = await openRun(start.run);
   const train = await PackReader.open(start.data.train);
@@ -55,6 +63,7 @@ export async function createTrainer(start: RankStart, emit: (event: RankEvent) =
   return new RankTrainer({
     run,
     start,
+    control,
     schedule,
     session,
     checkpoints,
@@ -83,6 +92,7 @@ export function scheduleOf(recipe: Recipe, packs: number): Schedule {
 interface Parts {
   run: OpenRun;
   start: RankStart;
+  control: Control;
   schedule: Schedule;
   session: Session;
   checkpoints: RunCheckpoints;
@@ -92,17 +102,17 @@ interface Parts {
   watch: GenerationWatch;
   emit: (event: RankEvent) => void;
   state: TrainerState;
-  resumed: EpochOutcome['resumed'];
+  resumed: Resumed;
 }
 
 /** Mean losses: `val_loss`, and one `val_loss/<name>` each where there are several validation sets. */
 type ValidationLosses = { val_loss: number; [name: string]: number };
 
 class RankTrainer implements Trainer {
-  readonly #control = new Control();
+  readonly #control: Control;
   readonly #parts: Parts;
   #state: TrainerState;
-  #resumed: EpochOutcome['resumed'];
+  #resumed: Resumed;
   #lastLoss: number | null = null;
   #lastValidation: Record<string, number> = {};
   #tokensPerSecond: number | null = null;
@@ -113,14 +123,12 @@ class RankTrainer implements Trainer {
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#control = parts.control;
     this.#state = parts.state;
     this.#resumed = parts.resumed;
     this.#lastValidation = parts.state.validation;
     this.#savedStep = parts.state.step;
-  }
-
-  control(action: ControlAction): void {
-    this.#control.apply(action);
+    this.#progress('training');
   }
 
   async train(epoch: number): Promise<EpochOutcome> {
@@ -186,7 +194,8 @@ class RankTrainer implements Trainer {
     this.#advance(place, batches, seed);
     this.#lastLoss = result.loss;
     this.#learningRate = rate;
-    if (this.#resumed?.firstStepSeconds === null) this.#resumed.firstStepSeconds = seconds;
+    if (this.#resumed.firstStepSeconds === null)
+      this.#resumed = { ...this.#resumed, firstStepSeconds: seconds };
     const tokens = batches.micro.reduce((sum, { ids }) => sum + ids.length, 0);
     this.#tokensPerSecond = smooth(this.#tokensPerSecond, tokens / seconds);
     const metrics: StepMetrics = {
@@ -299,8 +308,6 @@ class RankTrainer implements Trainer {
     const { checkpoints, journal } = this.#parts;
     await checkpoints.settle();
     if (kind !== 'epoch') await journal.publish();
-    const resumed = this.#resumed;
-    this.#resumed = null;
     return {
       kind,
       reason,
@@ -309,7 +316,7 @@ class RankTrainer implements Trainer {
       commit: checkpoints.newest?.commit ?? null,
       loss: this.#lastLoss,
       validation: this.#lastValidation,
-      resumed,
+      resumed: this.#resumed,
     };
   }
 
@@ -358,6 +365,7 @@ class RankTrainer implements Trainer {
         tokensPerSecond: rate,
         eta: rate === null ? null : ((total - step) * perStep) / rate,
         committedStep: checkpoints.newest?.step ?? null,
+        resumed: this.#resumed,
       },
     });
   }

@@ -1,31 +1,46 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { toActivityFailure, toTrainingFailure } from '../../../activities/failure.js';
-import { DataError, EngineError, ServiceUnavailable, StorageError } from '../../../shared/errors.js';
+import {
+  DataError,
+  EngineError,
+  ServiceUnavailable,
+  StorageError,
+  TemperError,
+} from '../../../shared/errors.js';
 
-const failure = (error: unknown, attempt = 1) => toActivityFailure(error, attempt) as ApplicationFailure;
+const failure = (error: unknown) => toActivityFailure(error) as ApplicationFailure;
+const retry = (error: unknown) => failure(error).details;
 
 test("an error of the user's making keeps its code and message, and is not retried", () => {
   expect(failure(new DataError('row 3 has no column text'))).toMatchObject({
     type: 'DataError',
     message: 'row 3 has no column text',
     nonRetryable: true,
+    details: [{ version: 1, retry: 'never' }],
   });
 });
 
-test('a service that is away is tried again; storage only a few times', () => {
-  expect(failure(new ServiceUnavailable('hub'), 7).nonRetryable).toBe(false);
-  expect(failure(new StorageError('disk full'), 1).nonRetryable).toBe(false);
-  expect(failure(new StorageError('disk full'), 3).nonRetryable).toBe(true);
+test('a failure says what helps: a service that answers, storage with room, a new process', () => {
+  expect(retry(new ServiceUnavailable('hub'))).toEqual([{ version: 1, retry: 'service' }]);
+  expect(retry(new StorageError('disk full'))).toEqual([{ version: 1, retry: 'storage' }]);
+  expect(retry(new EngineError('illegal instruction'))).toEqual([{ version: 1, retry: 'process' }]);
 });
 
-test("the system's own errors are tried again, defects are not", () => {
+test('an error that crossed a process is known by its code', () => {
+  expect(retry(new TemperError('StorageError', 'disk full'))).toEqual([{ version: 1, retry: 'storage' }]);
+  expect(failure(new TemperError('DataError', 'no rows')).nonRetryable).toBe(true);
+});
+
+test("the system's own errors count as storage's, defects are not retried", () => {
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
-  expect(failure(reset).nonRetryable).toBe(false);
+  expect(retry(reset)).toEqual([{ version: 1, retry: 'storage' }]);
   expect(failure(new TypeError('x is undefined')).nonRetryable).toBe(true);
 });
 
-test('in training the engine gets another gang, and bad data does not', () => {
-  expect(toTrainingFailure(new EngineError('illegal instruction'))).toMatchObject({ nonRetryable: false });
+test('in training a defect gets another gang, and bad data does not', () => {
+  expect(toTrainingFailure(new TemperError('TypeError', 'x is undefined'))).toMatchObject({
+    nonRetryable: false,
+  });
   expect(toTrainingFailure(new DataError('no packs'))).toMatchObject({
     nonRetryable: true,
     type: 'DataError',

@@ -60,7 +60,7 @@ const stories: Record<string, Story> = {
     script: [
       async ({ grant }) => {
         const last = progress(grant.generation, 4, { committedStep: 2 });
-        const details: LossDetails = { version: 1, aliveAt: new Date().toISOString(), progress: last };
+        const details: LossDetails = { version: 1, silentFor: 0, ended: 'killed', progress: last };
         throw ApplicationFailure.create({
           message: 'killed',
           type: failureTypes.rankLost,
@@ -83,7 +83,7 @@ const stories: Record<string, Story> = {
       const lost = {
         version: 1,
         queue: hostQueue,
-        aliveAt: new Date().toISOString(),
+        silentFor: 1,
         step: 3,
         detail: 'killed',
       };
@@ -100,7 +100,8 @@ const stories: Record<string, Story> = {
   paused_and_stopped: {
     script: [
       async (_request, _context, gang) => {
-        while (!gang.calls.includes('control stop')) await new Promise((resolve) => setTimeout(resolve, 20));
+        while (!gang.calls.includes('control stopping, checkpoint 1'))
+          await new Promise((resolve) => setTimeout(resolve, 20));
         return outcome('stopped', 4);
       },
     ],

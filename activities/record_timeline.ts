@@ -1,0 +1,19 @@
+/** Beside the steps: writes what happened to the run into its folder. */
+import { Context } from '@temporalio/activity';
+import {
+  type ControlActivities,
+  type RecordTimelineRequest,
+  recordTimelineRequestSchema,
+} from '../contracts/index.js';
+import { recordTimeline } from '../recipes/index.js';
+import { runBriefly } from './step.js';
+
+export const recordTimelineActivity: Pick<ControlActivities, 'recordTimeline'> = {
+  recordTimeline: (request: RecordTimelineRequest): Promise<number> =>
+    runBriefly(() =>
+      recordTimeline(
+        recordTimelineRequestSchema.parse(request),
+        Context.current().info.workflowExecution!.runId,
+      ),
+    ),
+};

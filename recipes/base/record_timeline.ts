@@ -1,0 +1,21 @@
+import type { RecordTimelineRequest } from '../../contracts/index.js';
+import { openRooted } from './run_folder.js';
+
+/**
+ * Writes entries as one file that is never changed, `<run>/timeline/<start of the run's workflow>-<first number>-<its run
+ * id>.jsonl`: names sort by time, and a workflow that was reset does not meet what it wrote before. Returns the number of the
+ * last entry in the file: an earlier attempt whose answer was lost may have written it, with fewer entries.
+ */
+export async function recordTimeline(
+  { run, startedAt, entries }: RecordTimelineRequest,
+  workflowRunId: string,
+): Promise<number> {
+  const folder = await openRooted(run.outputDir);
+  const first = entries[0]!.number;
+  const start = startedAt.replace(/[^0-9]/g, '');
+  const key = `timeline/${start}-${String(first).padStart(8, '0')}-${workflowRunId.slice(0, 8)}.jsonl`;
+  const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('');
+  if (await folder.createExclusive(key, Buffer.from(text))) return entries.at(-1)!.number;
+  const written = (await folder.read(key)).toString('utf8').trimEnd().split('\n');
+  return first + written.length - 1;
+}

@@ -1,0 +1,180 @@
+/** What the workflow survives and what ends it, on a real server, with activities that fail by a script. */
+import { ApplicationFailure, WorkflowFailedError } from '@temporalio/client';
+import type { CrashDetails, FailureDetails, FinetuneResult, LossDetails } from '../../contracts/index.js';
+import { failureTypes, signalNames } from '../../contracts/names.js';
+import { hostQueue, outcome, progress, ScriptedGang, type TrainScript } from '../support/scripted_gang.js';
+import { TestServer } from '../support/temporal_server.js';
+
+let server: TestServer;
+let gang: ScriptedGang;
+
+beforeAll(async () => {
+  server = await TestServer.start(['limit.historyCount.suggestContinueAsNew=60']);
+  gang = await ScriptedGang.start(server.address);
+}, 60_000);
+afterAll(async () => {
+  await gang.stop();
+  await server.stop();
+});
+
+const finished: TrainScript[number] = async () => outcome('finished', 10);
+
+async function result(): Promise<FinetuneResult> {
+  return (await (await gang.start()).result()) as FinetuneResult;
+}
+
+/** The failure that ended the workflow. */
+async function failure(): Promise<ApplicationFailure> {
+  const error = await result().catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(WorkflowFailedError);
+  return (error as WorkflowFailedError).cause as ApplicationFailure;
+}
+
+function failing(type: string, retry: FailureDetails['retry'], message = type): ApplicationFailure {
+  const details: FailureDetails = { version: 1, retry };
+  return ApplicationFailure.create({ type, message, nonRetryable: retry === 'never', details: [details] });
+}
+
+function crashed(host: string, input = 'b'.repeat(64)): ApplicationFailure {
+  const details: CrashDetails = { version: 1, step: 'prepareData', input, ended: 'killed by SIGTRAP', host };
+  const type = failureTypes.processCrashed;
+  return ApplicationFailure.create({ type, message: 'crashed', nonRetryable: true, details: [details] });
+}
+
+function rankLost(generation: number, step: number, ended = 'killed by SIGSEGV'): ApplicationFailure {
+  const details: LossDetails = { version: 1, silentFor: 0.1, ended, progress: progress(generation, step) };
+  return ApplicationFailure.create({ type: failureTypes.rankLost, message: ended, details: [details] });
+}
+
+test('one error of storage ends neither a step nor training, also after the wait for a slot', async () => {
+  gang.follow([
+    async () => {
+      throw failing('StorageError', 'storage', 'EIO: i/o error, write');
+    },
+    finished,
+  ]);
+  const noSlot = () => ApplicationFailure.nonRetryable('no slot', failureTypes.noFreeSlot);
+  gang.failures = {
+    prepareData: [failing('StorageError', 'storage')],
+    acquire: [noSlot(), noSlot(), noSlot(), failing('StorageError', 'storage')],
+  };
+  const { state, interruptions } = await result();
+  expect(state).toBe('completed');
+  expect(interruptions).toMatchObject({ error_retried: 3, host_lost: 0 });
+});
+
+test('storage that stays broken ends a step with its own message', async () => {
+  gang.follow([finished]);
+  gang.failures.prepareData = Array.from({ length: 9 }, () =>
+    failing('StorageError', 'storage', 'the disk is full'),
+  );
+  expect(await failure()).toMatchObject({ type: 'StorageError', message: 'the disk is full' });
+  expect(gang.calls.filter((call) => call === 'prepareData')).toHaveLength(4);
+});
+
+test('a step whose hosts are shut down or lost has no budget', async () => {
+  gang.follow([finished]);
+  const shutDown = () => ApplicationFailure.retryable('shutdown', failureTypes.workerShutdown);
+  const lost = () => ApplicationFailure.create({ type: failureTypes.hostLost, message: 'killed' });
+  gang.failures.prepareData = [shutDown(), lost(), shutDown(), lost()];
+  const { state, interruptions } = await result();
+  expect(state).toBe('completed');
+  expect(interruptions).toMatchObject({ preempted: 2, host_lost: 2 });
+});
+
+test('a step whose process crashed once is computed again', async () => {
+  gang.follow([finished]);
+  gang.failures.prepareData = [crashed('a')];
+  expect((await result()).state).toBe('completed');
+});
+
+test.each([
+  ['on two hosts', 'a', 'b', 'on two hosts: killed by SIGTRAP on a, killed by SIGTRAP on b'],
+  ['twice on one host', 'a', 'a', 'twice on host a: killed by SIGTRAP, then killed by SIGTRAP'],
+])('an input that crashes its process %s ends the run', async (_where, first, second, text) => {
+  gang.follow([finished]);
+  gang.failures.prepareData = [crashed(first), crashed(second)];
+  const cause = await failure();
+  expect(cause.type).toBe(failureTypes.poisonInput);
+  expect(cause.message).toContain(`prepareData crashed on the same input (sha256 bbbbbbbbbbbb) ${text}`);
+  expect(gang.calls.filter((call) => call === 'prepareData')).toHaveLength(2);
+});
+
+test('a folder that another workflow has taken over ends the run, and asks for no other gang', async () => {
+  gang.follow([
+    async () => {
+      throw failing('FencedError', 'never', 'workflow b on namespace default has taken /run over');
+    },
+  ]);
+  expect(await failure()).toMatchObject({
+    type: 'FencedError',
+    message: 'workflow b on namespace default has taken /run over',
+  });
+  expect(gang.requests).toHaveLength(1);
+});
+
+test('after the loss of a host another one is asked first, and the same one where there is no other', async () => {
+  gang.follow([
+    async () => {
+      throw ApplicationFailure.create({ type: failureTypes.hostLost, message: 'killed' });
+    },
+    finished,
+  ]);
+  const avoided = () => ApplicationFailure.nonRetryable('another host is there', failureTypes.hostAvoided);
+  gang.failures.acquire = [];
+  const handle = await gang.start();
+  while (gang.requests.length < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  gang.failures.acquire.push(avoided(), avoided(), avoided());
+  expect(((await handle.result()) as FinetuneResult).state).toBe('completed');
+  const queues = gang.acquires.map(({ avoid }) => avoid);
+  expect(queues).toEqual([[], [hostQueue], [hostQueue], [hostQueue], []]);
+});
+
+test('the entry of an interruption is complete although the next generation was lost before its epoch ended', async () => {
+  const resumed = {
+    fromStep: 3,
+    stepsLost: 0,
+    exactness: 'bitwise' as const,
+    loadSeconds: 2,
+    firstStepSeconds: 1,
+    damage: [],
+  };
+  gang.follow([
+    async () => outcome('preempted', 3),
+    async ({ grant }, context, { client }) => {
+      const { workflowId } = context.info.workflowExecution!;
+      const handle = client.workflow.getHandle(workflowId);
+      await handle.signal(
+        signalNames.report,
+        progress(grant.generation, 3, { resumed: { ...resumed, firstStepSeconds: null } }),
+      );
+      await handle.signal(signalNames.report, progress(grant.generation, 4, { resumed }));
+      throw rankLost(grant.generation, 4);
+    },
+    finished,
+  ]);
+  const { timeline } = await result();
+  const known = { loadedAfter: 2, firstStepAfter: 1, stepsLost: 0, exactness: 'bitwise' };
+  expect(timeline.filter(({ event }) => event === 'preempted')).toMatchObject([known]);
+  expect(timeline.filter(({ event }) => event === 'resumed')).toMatchObject([known]);
+  expect(timeline.find(({ event }) => event === 'rank_lost')).toMatchObject({
+    loadedAfter: 2,
+    stepsLost: 4,
+  });
+});
+
+test('a run interrupted many times stays small, and each entry of its timeline is written once', async () => {
+  const interruptions = 60;
+  gang.follow([
+    ...Array.from({ length: interruptions }, () => async () => outcome('preempted', 3)),
+    finished,
+  ]);
+  gang.failures.recordTimeline = [failing('StorageError', 'storage')];
+  const handle = await gang.start();
+  const ended = (await handle.result()) as FinetuneResult;
+  expect(ended.interruptions.preempted).toBe(interruptions);
+  expect(ended.timeline).toHaveLength(100);
+  expect(gang.recorded.map(({ number }) => number)).toEqual(gang.recorded.map((_, index) => index + 1));
+  expect(gang.recorded.slice(-100)).toEqual(ended.timeline);
+  expect(gang.recorded.length).toBeGreaterThan(2 * interruptions);
+}, 120_000);
