@@ -1,1 +1,1 @@
-export { finetune } from './finetune.js';
+export { finetune } from './finetune/finetune.js';

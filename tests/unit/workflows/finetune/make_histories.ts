@@ -1,6 +1,6 @@
 /**
  * Records the golden histories that replay.test.ts replays: `npm run build && node
- * dist/tests/unit/workflows/make_histories.js`. Histories that exist are left alone: runs of that age are under way
+ * dist/tests/unit/workflows/finetune/make_histories.js`. Histories that exist are left alone: runs of that age are under way
  * somewhere, so a change of the workflow that breaks one needs `patched`, not another history.
  */
 import { execFileSync } from 'node:child_process';
@@ -14,8 +14,8 @@ import {
   failureTypes,
   type LossDetails,
   signalNames,
-} from '../../../contracts/index.js';
-import { findTemporalCli } from '../../../infra/temporal/server_process.js';
+} from '../../../../contracts/index.js';
+import { findTemporalCli } from '../../../../infra/temporal/server_process.js';
 import {
   admit,
   hostQueue,
@@ -24,15 +24,17 @@ import {
   ScriptedGang,
   type TrainScript,
   untilCancelled,
-} from '../../support/scripted_gang.js';
-import { TestServer } from '../../support/temporal_server.js';
+} from '../../../support/scripted_gang.js';
+import { TestServer } from '../../../support/temporal_server.js';
 
-const folder = path.resolve(import.meta.dirname, '../../../../tests/unit/workflows/histories');
+const folder = path.resolve(import.meta.dirname, '../../../../../tests/unit/workflows/finetune/histories');
 
 interface Story {
   script: TrainScript;
   admission?: () => Promise<Admission>;
   evaluations?: EpochEvaluation[];
+  /** See ScriptedGang.failures. */
+  failures?: Record<string, unknown[]>;
   /** Sends what the story is about. */
   act?(handle: WorkflowHandleWithFirstExecutionRunId, gang: ScriptedGang): Promise<void>;
   /** Run ids to record; the workflow's last one by default. */
@@ -114,6 +116,36 @@ const stories: Record<string, Story> = {
       await handle.signal(signalNames.stop);
     },
   },
+  paused_while_waiting: {
+    script: [finished],
+    async act(handle, gang) {
+      let grant = () => {};
+      gang.slot = new Promise<void>((resolve) => {
+        grant = resolve;
+      });
+      while (!gang.calls.includes('acquire 1')) await new Promise((resolve) => setTimeout(resolve, 5));
+      await handle.signal(signalNames.pause);
+      grant();
+      await begun(gang);
+    },
+  },
+  stop_delivered_again: {
+    script: [
+      async (_request, _context, gang) => {
+        const delivered = () => gang.calls.filter((call) => call === 'control stopping').length;
+        while (delivered() < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+        return outcome('stopped', 4);
+      },
+    ],
+    failures: { control: [ApplicationFailure.nonRetryable('the host does not answer')] },
+    async act(handle, gang) {
+      await begun(gang);
+      await handle.signal(signalNames.stop);
+    },
+  },
+  preempted_often: {
+    script: [...Array.from({ length: 60 }, () => async () => outcome('preempted', 3)), finished],
+  },
   cancelled: {
     script: [
       async (_request, context) => {
@@ -152,13 +184,14 @@ const stories: Record<string, Story> = {
 const server = await TestServer.start(['limit.historyCount.suggestContinueAsNew=60']);
 const gang = await ScriptedGang.start(server.address);
 await mkdir(folder, { recursive: true });
-for (const [name, { script, act, runs, admission, evaluations }] of Object.entries(stories)) {
+for (const [name, { script, act, runs, admission, evaluations, failures }] of Object.entries(stories)) {
   const files = (runs === undefined ? [name] : [`${name}_1`, `${name}_2`]).map((stem) =>
     path.join(folder, `${stem}.json`),
   );
   if (files.every((file) => existsSync(file))) continue;
   gang.follow(script, admission);
   gang.evaluations = [...(evaluations ?? [])];
+  gang.failures = failures ?? {};
   const handle = await gang.start();
   await act?.(handle, gang);
   await handle.result().catch(() => undefined);

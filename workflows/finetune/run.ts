@@ -5,9 +5,9 @@ import {
   makeContinueAsNewFunc,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Progress, Resumed, RunRequests } from '../contracts/gang.js';
-import type { RunPhase, RunState, RunStatus } from '../contracts/run_state.js';
-import type { InterruptionEvent, TimelineEntry } from '../contracts/timeline.js';
+import type { Progress, Resumed, RunRequests } from '../../contracts/gang.js';
+import type { RunPhase, RunState, RunStatus } from '../../contracts/run_state.js';
+import type { InterruptionEvent, TimelineEntry } from '../../contracts/timeline.js';
 import { newBudget } from './budget.js';
 import type { GangLoss } from './failures.js';
 import { control } from './steps.js';

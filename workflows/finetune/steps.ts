@@ -1,7 +1,7 @@
 /** The activities that are simply run again: they are idempotent, and find what an earlier try has done. */
 import { ActivityCancellationType, proxyActivities, sleep } from '@temporalio/workflow';
-import type { ControlActivities, StepActivities } from '../contracts/activities.js';
-import { stepsQueue } from '../contracts/names.js';
+import type { ControlActivities, StepActivities } from '../../contracts/activities.js';
+import { stepsQueue } from '../../contracts/names.js';
 import { newBudget, noteCrash, pauseUncounted, spend } from './budget.js';
 import { classifyFailure } from './failures.js';
 import type { Run } from './run.js';

@@ -12,9 +12,9 @@ import {
   proxyActivities,
   sleep,
 } from '@temporalio/workflow';
-import type { GangActivities, HostLost, PoolActivities, TrainOutcome } from '../contracts/activities.js';
-import type { EpochOutcome, Grant, Progress } from '../contracts/gang.js';
-import { failureTypes, poolQueue } from '../contracts/names.js';
+import type { GangActivities, HostLost, PoolActivities, TrainOutcome } from '../../contracts/activities.js';
+import type { EpochOutcome, Grant, Progress } from '../../contracts/gang.js';
+import { failureTypes, poolQueue } from '../../contracts/names.js';
 import {
   avoidHosts,
   diagnoseRankCrashes,

@@ -6,11 +6,11 @@ import {
   defineSignal,
   setHandler,
 } from '@temporalio/workflow';
-import type { HostLost } from '../contracts/activities.js';
-import type { FinetuneResult } from '../contracts/finetune.js';
-import type { Progress } from '../contracts/gang.js';
-import { queryNames, signalNames } from '../contracts/names.js';
-import type { RunState, RunStatus } from '../contracts/run_state.js';
+import type { HostLost } from '../../contracts/activities.js';
+import type { FinetuneResult } from '../../contracts/finetune.js';
+import type { Progress } from '../../contracts/gang.js';
+import { queryNames, signalNames } from '../../contracts/names.js';
+import type { RunState, RunStatus } from '../../contracts/run_state.js';
 import { newBudget } from './budget.js';
 import { asWorkflowFailure, failureMessage } from './failures.js';
 import { now, Run } from './run.js';

@@ -1,7 +1,7 @@
 /** How a run shows itself to people who look at Temporal: search attributes or memo, and the current details. */
 import { setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
-import { searchAttributeTypes } from '../contracts/names.js';
-import type { RunState } from '../contracts/run_state.js';
+import { searchAttributeTypes } from '../../contracts/names.js';
+import type { RunState } from '../../contracts/run_state.js';
 
 type Shown = Record<keyof typeof searchAttributeTypes, string | number | null>;
 

@@ -3,9 +3,9 @@
  * step that is done. Preemptions, lost hosts and the wait for a slot have none.
  */
 import { ApplicationFailure } from '@temporalio/workflow';
-import type { CrashDetails } from '../contracts/activities.js';
-import { failureTypes } from '../contracts/names.js';
-import type { Budget } from '../contracts/run_state.js';
+import type { CrashDetails } from '../../contracts/activities.js';
+import { failureTypes } from '../../contracts/names.js';
+import type { Budget } from '../../contracts/run_state.js';
 import type { Cause } from './failures.js';
 
 /** Failures in a row that a run survives. A service that is away for longer than a step waits for it fails the step. */

@@ -2,9 +2,9 @@
  * What happened to a run. The workflow's state holds the newest entries and counters, so that it stays small however
  * long the run lives; every entry goes to the run's folder once it is complete.
  */
-import { timelineWindow } from '../contracts/names.js';
-import type { RunState } from '../contracts/run_state.js';
-import type { InterruptionEvent, TimelineEntry } from '../contracts/timeline.js';
+import { timelineWindow } from '../../contracts/names.js';
+import type { RunState } from '../../contracts/run_state.js';
+import type { InterruptionEvent, TimelineEntry } from '../../contracts/timeline.js';
 
 /** Complete entries that wait for the next write: each write is an activity. */
 const batch = 25;

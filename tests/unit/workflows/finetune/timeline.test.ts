@@ -1,5 +1,5 @@
-import { type TimelineEntry, timelineEntrySchema, timelineWindow } from '../../../contracts/index.js';
-import { Timeline } from '../../../workflows/timeline.js';
+import { type TimelineEntry, timelineEntrySchema, timelineWindow } from '../../../../contracts/index.js';
+import { Timeline } from '../../../../workflows/finetune/timeline.js';
 
 const entry = (event: TimelineEntry['event'], detail = ''): Omit<TimelineEntry, 'number'> => ({
   at: '2026-01-01T00:00:00.000Z',

@@ -1,8 +1,8 @@
 /** What the failure of an activity means for the run. */
 import { ActivityFailure, ApplicationFailure, isCancellation, TimeoutFailure } from '@temporalio/workflow';
-import type { CrashDetails, FailureDetails, LossDetails } from '../contracts/activities.js';
-import type { Progress } from '../contracts/gang.js';
-import { failureTypes } from '../contracts/names.js';
+import type { CrashDetails, FailureDetails, LossDetails } from '../../contracts/activities.js';
+import type { Progress } from '../../contracts/gang.js';
+import { failureTypes } from '../../contracts/names.js';
 
 /** What of a failure's causes has a budget: see `FailureDetails`. */
 export type Cause = Exclude<FailureDetails['retry'], 'never'>;

@@ -1,0 +1,102 @@
+/** The slots of a host, with real rank processes and a run's folder on disk. */
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { jest } from '@jest/globals';
+import { noRequests, type RunReference, type TrainRequest } from '../../contracts/index.js';
+import { ForkedProcess } from '../../shared/forked_process.js';
+import { Slots, type SlotsOptions } from '../../workers/slots.js';
+
+let folder: string;
+const opened: Slots[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'temper-slots-'));
+});
+afterEach(async () => {
+  for (const slots of opened.splice(0)) await slots.drain();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const identity = { host: 'h', incarnation: '1', queue: 'pool.h.1' };
+
+function open(options: Partial<SlotsOptions> = {}) {
+  const notices: string[] = [];
+  const slots = new Slots({
+    identity,
+    devices: ['cpu:0'],
+    onChange: async () => undefined,
+    othersOffer: async () => false,
+    log: (text) => notices.push(text),
+    ...options,
+  });
+  opened.push(slots);
+  return { slots, notices };
+}
+
+const run = (): RunReference => ({ version: 1, run: 'r', outputDir: folder, recipeDigest: 'a'.repeat(64) });
+const request = (avoid: string[] = []) => ({ version: 1, run: run(), avoid }) as const;
+
+async function until(check: () => boolean): Promise<void> {
+  while (!check()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+test('a host whose own disk fails withdraws its slots until it can write again', async () => {
+  let full = true;
+  const onChange = async () => {
+    if (full) throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  };
+  const { slots, notices } = open({ onChange });
+  await expect(slots.reserve(request())).rejects.toMatchObject({ type: 'NoFreeSlot' });
+  expect(slots.free).toBe(0);
+  expect(notices).toEqual(['the host withdraws its slots: ENOSPC: no space left on device, write']);
+  full = false;
+  await until(() => slots.free === 1);
+  await expect(slots.reserve(request())).resolves.toMatchObject({ generation: 1 });
+});
+
+test('a host that a run avoids refuses it only while another host offers slots', async () => {
+  let others = true;
+  const { slots } = open({ othersOffer: async () => others });
+  await expect(slots.reserve(request([identity.queue]))).rejects.toMatchObject({ type: 'HostAvoided' });
+  others = false;
+  await expect(slots.reserve(request([identity.queue]))).resolves.toMatchObject({ generation: 1 });
+});
+
+/** Process ids of this process's ranks. */
+function ranks(): number[] {
+  const listed = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)], {
+    encoding: 'utf8',
+  });
+  const lines = listed.split('\n').filter((line) => line.includes('rank.js'));
+  return lines.map((line) => Number.parseInt(line, 10));
+}
+
+test('a slot whose rank SIGKILL does not end is quarantined until the process is gone', async () => {
+  const { slots, notices } = open();
+  const grant = await slots.reserve(request());
+  const train: TrainRequest = {
+    version: 1,
+    run: run(),
+    grant,
+    model: { model: '/nonexistent' } as TrainRequest['model'],
+    data: { train: '/nonexistent', validation: {}, report: {} },
+    epoch: 0,
+    requests: noRequests,
+    claim: 'claim',
+  };
+  const [rank] = ranks();
+  // Stands for a process that waits in the kernel: nothing that this test may do puts one there.
+  process.kill(rank!, 'SIGSTOP');
+  const kill = jest.spyOn(ForkedProcess.prototype, 'kill').mockImplementation(() => undefined);
+  const trained = slots.train(train, () => undefined);
+  const lost = expect(trained).rejects.toMatchObject({ type: 'RankLost' });
+  await expect(slots.release(grant)).resolves.toBe(false);
+  await lost;
+  expect(slots.free).toBe(0);
+  expect(notices).toEqual(["slot cpu:0 is quarantined: SIGKILL does not end the rank of run 'r'"]);
+  kill.mockRestore();
+  process.kill(rank!, 'SIGKILL');
+  await until(() => slots.free === 1);
+});
