@@ -93,22 +93,25 @@ async function isRunning(context: Context, workflowId: string): Promise<boolean>
 /** Heartbeats with every progress; signals the workflow when the generation has loaded, after its first step, and now and again. */
 class Reporter {
   last: Progress | null = null;
+  readonly #context: Context;
   #reportedAt = 0;
   /** What was last reported of how the generation came up. */
   #resumed: string | null = null;
 
-  constructor(private readonly context: Context) {}
+  constructor(context: Context) {
+    this.#context = context;
+  }
 
   readonly take = (progress: Progress): void => {
     this.last = progress;
-    this.context.heartbeat(progress);
+    this.#context.heartbeat(progress);
     const resumed = JSON.stringify(progress.resumed);
     if (resumed === this.#resumed && Date.now() - this.#reportedAt < reportInterval) return;
     this.#resumed = resumed;
     this.#reportedAt = Date.now();
-    const { workflowId } = this.context.info.workflowExecution!;
+    const { workflowId } = this.#context.info.workflowExecution!;
     // Lost reports are made up for by the next one.
-    this.context.client.workflow
+    this.#context.client.workflow
       .getHandle(workflowId)
       .signal(signalNames.report, progress)
       .catch(() => undefined);

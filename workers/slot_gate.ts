@@ -3,22 +3,25 @@ import type { ActivitySlotInfo, CustomSlotSupplier, SlotPermit } from '@temporal
 
 export class SlotGate implements CustomSlotSupplier<ActivitySlotInfo> {
   readonly type = 'custom';
-  private permits = 0;
-  private waiting: (() => void)[] = [];
-  private closed = false;
+  readonly #free: () => number;
+  #permits = 0;
+  #waiting: (() => void)[] = [];
+  #closed = false;
 
-  /** @param free slots that nobody holds */
-  constructor(private readonly free: () => number) {}
+  /** @param free slots that are on offer */
+  constructor(free: () => number) {
+    this.#free = free;
+  }
 
   async reserveSlot(_context: unknown, abortSignal: AbortSignal): Promise<SlotPermit> {
-    while (this.closed || this.permits >= this.free()) {
+    while (this.#closed || this.#permits >= this.#free()) {
       if (abortSignal.aborted) throw abortSignal.reason;
       await new Promise<void>((resolve) => {
-        this.waiting.push(resolve);
+        this.#waiting.push(resolve);
         abortSignal.addEventListener('abort', () => resolve(), { once: true });
       });
     }
-    this.permits += 1;
+    this.#permits += 1;
     return {};
   }
 
@@ -29,17 +32,17 @@ export class SlotGate implements CustomSlotSupplier<ActivitySlotInfo> {
   markSlotUsed(): void {}
 
   releaseSlot(): void {
-    this.permits -= 1;
+    this.#permits -= 1;
     this.changed();
   }
 
   /** To be called when slots were freed. */
   changed(): void {
-    for (const wake of this.waiting.splice(0)) wake();
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   /** Gives out no more permits. */
   close(): void {
-    this.closed = true;
+    this.#closed = true;
   }
 }

@@ -21,4 +21,6 @@ export async function worker(this: Context, flags: WorkerFlags): Promise<void> {
   } finally {
     await session.close();
   }
+  // A rank that SIGKILL does not end would keep this process for as long as it is there.
+  process.exit();
 }
