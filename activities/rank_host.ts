@@ -19,7 +19,7 @@ export interface RankHost {
   reserve(request: AcquireRequest): Promise<Grant>;
   /**
    * Takes up the run's epoch, or finds it under way. The promise settles when the epoch ended, when a `detach` or a newer `train` came, or
-   * when the rank failed (TemperError with the rank's code) or died (RankLost).
+   * when the rank failed (TemperError with the rank's code) or was lost (RankLost).
    */
   train(request: TrainRequest, listener: ProgressListener): Promise<EpochOutcome | 'detached'>;
   /** Passes requests on to the ranks. Throws LeaseLost when the grant is not held. */

@@ -93,7 +93,7 @@ export type EvaluateEpochRequest = z.infer<typeof evaluateEpochRequestSchema>;
 export const epochEvaluationSchema = z.strictObject({
   /** By metric. */
   scores: z.record(z.string(), z.number()),
-  /** Why training had better end here; null where it goes on. */
+  /** Why training should end here; null where it should not. */
   stop: z.string().nullable(),
 });
 export type EpochEvaluation = z.infer<typeof epochEvaluationSchema>;
@@ -171,7 +171,7 @@ export const crashDetailsSchema = z.strictObject({
 });
 export type CrashDetails = z.infer<typeof crashDetailsSchema>;
 
-/** Argument of the `hostLost` signal: the host worker that served this queue is proven dead. */
+/** Argument of the `hostLost` signal: the host worker that served this queue is proven to be gone. */
 export const hostLostSchema = z.strictObject({
   version: version(1),
   queue: z.string(),

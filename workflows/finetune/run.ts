@@ -151,7 +151,7 @@ export class Run {
     this.state.interruption = null;
   }
 
-  /** Whether history is so long that the workflow had better go on in a new one. */
+  /** Whether history is so long that the workflow should continue as a new one. */
   get historyIsLong(): boolean {
     return workflowInfo().continueAsNewSuggested;
   }

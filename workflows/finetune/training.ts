@@ -1,6 +1,6 @@
 /**
  * Step 3 of a run: a gang is acquired and trains epoch by epoch. When it is lost or preempted, a new one is acquired and
- * goes on from the newest commit. What a run survives, `budget.ts` says.
+ * resumes from the newest commit. What a run survives, `budget.ts` says.
  */
 import {
   ActivityCancellationType,

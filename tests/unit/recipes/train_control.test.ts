@@ -37,7 +37,7 @@ test('a stop wins over a preemption, whichever comes first', () => {
   expect(control.ending).toBe('stopped');
 });
 
-test('a paused rank goes on when it is resumed, and when it is preempted', async () => {
+test('a paused rank continues when it is resumed, and when it is preempted', async () => {
   for (const wake of [
     (control: Control) => control.apply(requests(2)),
     (control: Control) => control.preempt(),

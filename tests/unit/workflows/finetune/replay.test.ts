@@ -1,4 +1,4 @@
-/** Workflows of an earlier Temper go on under this one: recorded histories replay without a difference. */
+/** Workflows of an earlier Temper continue under this one: recorded histories replay without a difference. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
