@@ -170,7 +170,7 @@ test('a rank lost again and again without a commit in between fails the run, and
   ]);
   expect(cause).toMatchObject({ type: 'RankLost' });
   expect(cause!.message).toBe(
-    'killed by SIGKILL\nThe rank was killed by SIGKILL 4 times after step 7 on host host, without a commit in between: ' +
+    "killed by SIGKILL\nThe rank's process ended in the same way (killed by SIGKILL) 4 times after step 7 on host host, without a commit in between: " +
       'the cause is likely the host, the recipe or the data',
   );
   expect(gang.requests).toHaveLength(4);

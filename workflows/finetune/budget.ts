@@ -66,10 +66,6 @@ export function noteCrash(budget: Budget, crash: CrashDetails): void {
   );
 }
 
-export function noteRankCrash(budget: Budget, crash: Budget['rankCrashes'][number]): void {
-  budget.rankCrashes.push(crash);
-}
-
 /** Says what ranks that ended in the same way at the same step have in common; empty where no two did. */
 export function diagnoseRankCrashes({ rankCrashes }: Budget): string {
   const last = rankCrashes.at(-1);
@@ -80,7 +76,7 @@ export function diagnoseRankCrashes({ rankCrashes }: Budget): string {
   const where = hosts.length === 1 ? `on host ${hosts[0]}` : `on ${hosts.length} hosts (${hosts.join(', ')})`;
   const cause = hosts.length === 1 ? 'the host, the recipe or the data' : 'the recipe or the data';
   return (
-    `\nThe rank was ${last.ended} ${alike.length} times after step ${last.step} ${where}, ` +
+    `\nThe rank's process ended in the same way (${last.ended}) ${alike.length} times after step ${last.step} ${where}, ` +
     `without a commit in between: the cause is likely ${cause}`
   );
 }

@@ -7,14 +7,14 @@ import { failureTypes } from '../../contracts/names.js';
 /** What of a failure's causes has a budget: see `FailureDetails`. */
 export type Cause = Exclude<FailureDetails['retry'], 'never'>;
 
-export type StepFailure = { detail: string } & (
-  | /** Nobody is to blame: the host was lost or shut down, or had no slot left. */ {
-      kind: 'preempted' | 'host_lost' | 'no_slot' | 'avoided';
-    }
-  | /** The process that computed the step crashed. */ { kind: 'crashed'; crash: CrashDetails }
-  | /** Another try may do better. */ { kind: 'error'; cause: Cause }
-  | /** No other try would do better. */ { kind: 'fatal' }
-);
+/**
+ * `preempted`, `host_lost`, `no_slot`, `avoided`: nobody is to blame; `crashed`: the process that computed the step;
+ * `error`: another try may do better; `fatal`: none would.
+ */
+export type StepFailure =
+  | { kind: 'preempted' | 'host_lost' | 'no_slot' | 'avoided' | 'fatal'; detail: string }
+  | { kind: 'crashed'; detail: string; crash: CrashDetails }
+  | { kind: 'error'; detail: string; cause: Cause };
 
 export interface GangLoss {
   /** `silent`: no heartbeat for a while, though the host may live; `fatal`: no new gang would do better. */

@@ -15,14 +15,7 @@ import {
 import type { GangActivities, HostLost, PoolActivities, TrainOutcome } from '../../contracts/activities.js';
 import type { EpochOutcome, Grant, Progress } from '../../contracts/gang.js';
 import { failureTypes, poolQueue } from '../../contracts/names.js';
-import {
-  avoidHosts,
-  diagnoseRankCrashes,
-  hostsToAvoid,
-  noteRankCrash,
-  pauseUncounted,
-  spend,
-} from './budget.js';
+import { avoidHosts, diagnoseRankCrashes, hostsToAvoid, pauseUncounted, spend } from './budget.js';
 import { classifyLoss, type GangLoss } from './failures.js';
 import { now, type Run } from './run.js';
 import { runStep, survive } from './steps.js';
@@ -218,17 +211,13 @@ export class Training {
       case 'fatal':
         await this.release();
         throw error;
-      case 'rank_lost':
-        this.#avoidGang();
-        if (loss.ended !== null) {
-          const step = run.state.progress?.step ?? null;
-          noteRankCrash(run.state.budget, {
-            host: run.state.grant!.members[0]!.host,
-            step,
-            ended: loss.ended,
-          });
-        }
+      case 'rank_lost': {
+        const { budget, grant, progress } = run.state;
+        const { host } = grant!.members[0]!;
+        if (loss.ended !== null)
+          budget.rankCrashes.push({ host, step: progress?.step ?? null, ended: loss.ended });
         return await this.#survive('rank_lost', loss, error);
+      }
       case 'error':
         return await this.#survive('error_retried', loss, error);
     }
@@ -238,6 +227,8 @@ export class Training {
   async #survive(event: 'rank_lost' | 'error_retried', loss: GangLoss, error: unknown): Promise<void> {
     const run = this.#run;
     const { budget } = run.state;
+    // A host on which processes fail is asked last.
+    if (loss.cause === 'process') this.#avoidGang();
     // A run that has trained waits for a service however long it is away.
     const milliseconds = loss.cause === 'service' ? 15_000 : spend(budget, loss.cause);
     const torn = await this.release({ keepGrant: true });
