@@ -137,12 +137,12 @@ export const finishRequestSchema = z.strictObject({
 });
 export type FinishRequest = z.infer<typeof finishRequestSchema>;
 
-/** What a failure calls for: nothing helps; try again where the disk, the service or a new process may do better. */
-export const retrySchema = z.enum(['never', 'storage', 'service', 'process']);
-export type Retry = z.infer<typeof retrySchema>;
-
 /** Details of a failure whose type is the code of an error. */
-export const failureDetailsSchema = z.strictObject({ version: version(1), retry: retrySchema });
+export const failureDetailsSchema = z.strictObject({
+  version: version(1),
+  /** What helps after it; see `Retry` in shared/errors.ts. */
+  retry: z.enum(['never', 'storage', 'service', 'process']),
+});
 export type FailureDetails = z.infer<typeof failureDetailsSchema>;
 
 /** Details of RankLost and HostLost failures. */
