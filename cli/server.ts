@@ -13,8 +13,12 @@ export interface Session extends Connected {
   close(): Promise<void>;
 }
 
-/** Connects; starts or joins the embedded server where nothing names another. Throws ServiceUnavailable. */
-export async function openSession(): Promise<Session> {
+/**
+ * Connects; starts or joins the embedded server where nothing names another.
+ * @param log receives notices about the embedded server
+ * @throws ServiceUnavailable
+ */
+export async function openSession(log: (text: string) => void): Promise<Session> {
   const config = await loadConfig();
   installRuntime(config);
   // An empty variable counts as none, as in a shell script that clears it.
@@ -22,7 +26,7 @@ export async function openSession(): Promise<Session> {
     const connected = await connect(config, null);
     return { ...connected, config, embedded: false, ui: null, close: () => connected.connection.close() };
   }
-  const server = await useDevServer(path.join(resolveRoots(null).cache, 'server'));
+  const server = await useDevServer(path.join(resolveRoots(null).cache, 'server'), log);
   try {
     const connected = await connect(config, server.address);
     const close = async () => {

@@ -1,61 +1,160 @@
 /**
- * Who a process is, beyond its number: proves that the holder of a lock file or a lease is dead although its number may
- * have been given to somebody else since. A process is the same one when boot, number and start time agree.
+ * Says who a process is, beyond its number, and judges whether it still runs. A process is gone only by proof: the
+ * number is free, or belongs to a process that started at another time, and both are read where the number counts.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { z } from 'zod';
 
 export const processIdentitySchema = z.strictObject({
+  /** For people; equal names prove nothing. */
   host: z.string(),
-  /** Changes with every boot of the machine. */
-  boot: z.string(),
+  /** Changes with every boot of the machine; null where the system does not tell. */
+  boot: z.string().nullable(),
+  /** The namespace in which `pid` counts (a container has its own); null where it cannot be told. */
+  pidNamespace: z.string().nullable(),
+  /** User id. */
+  user: z.int(),
+  /** /etc/machine-id; null where there is none. */
+  machine: z.string().nullable(),
   pid: z.int().min(1),
   /** Opaque, and constant over the life of the process. */
   started: z.string(),
 });
 export type ProcessIdentity = z.infer<typeof processIdentitySchema>;
 
-/** The identity of a living process of this machine, or null when no process has that number. */
-export function identifyProcess(pid: number = process.pid): ProcessIdentity | null {
-  const started = startTime(pid);
-  return started === null ? null : { host: hostname(), boot: bootId(), pid, started };
+/** `unknown` where nothing is proven from here: other machine, boot, PID namespace or user, or a hidden `/proc`. */
+export type ProcessState = 'alive' | 'gone' | 'unknown';
+
+/** Returns the identity of this process. */
+export function ownIdentity(): ProcessIdentity {
+  own ??= { host: hostname(), ...readPlace(), pid: process.pid, started: ownStartTime() };
+  return own;
 }
 
-/**
- * Whether the process is certainly gone. False also when nobody here can tell, because it ran on another host.
- */
-export function isProvenDead(identity: ProcessIdentity): boolean {
-  if (identity.host !== hostname()) return false;
-  if (identity.boot !== bootId()) return true;
-  return startTime(identity.pid) !== identity.started;
+/** Returns the identity of a running process of this PID namespace and user, or null when none has that number. */
+export function identifyProcess(pid: number): ProcessIdentity | null {
+  const { started } = readProcess(pid);
+  return started === null ? null : { ...ownIdentity(), pid, started };
 }
 
-/** Field 22 of /proc/<pid>/stat, ticks since boot; elsewhere what ps says. A zombie counts as gone. */
-function startTime(pid: number): string | null {
-  if (process.platform === 'linux') {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      // The command's name, in parentheses, may hold anything: fields are counted after its end.
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return fields[0] === 'Z' || fields[0] === 'X' ? null : fields[19]!;
-    } catch {
-      return null;
-    }
-  }
+/** Judges whether a process still runs. */
+export function processState(identity: ProcessIdentity): ProcessState {
+  const here = ownIdentity();
+  if (here.boot === null || here.pidNamespace === null) return 'unknown';
+  const comparable = ['boot', 'pidNamespace', 'user', 'machine'] as const;
+  if (comparable.some((key) => identity[key] !== here[key])) return 'unknown';
+  return judge(identity.pid, identity.started);
+}
+
+/** Returns this process's identity as a short word for file names and labels: `<digest of its place>-<pid>-<start>`. */
+export function ownProcessTag(): string {
+  const identity = ownIdentity();
+  return `${placeDigest(identity)}-${identity.pid}-${word(identity.started)}`;
+}
+
+/** Judges the process whose `ownProcessTag()` the tag is; `unknown` for a text that is not a tag. */
+export function taggedProcessState(tag: string): ProcessState {
+  const [, place, pid, started] = /^([0-9a-f]{16})-([1-9]\d*)-(\w+)$/.exec(tag) ?? [];
+  const here = ownIdentity();
+  if (here.boot === null || here.pidNamespace === null || place !== placeDigest(here)) return 'unknown';
+  return judge(Number(pid), started!);
+}
+
+function judge(pid: number, started: string): ProcessState {
+  const found = readProcess(pid);
+  if (found.hidden) return 'unknown';
+  return found.started !== null && word(found.started) === word(started) ? 'alive' : 'gone';
+}
+
+type Place = Pick<ProcessIdentity, 'boot' | 'pidNamespace' | 'user' | 'machine'>;
+
+let own: ProcessIdentity | null = null;
+
+function readPlace(): Place {
+  return {
+    boot: readBootId(),
+    pidNamespace: readPidNamespace(),
+    user: process.getuid?.() ?? 0,
+    machine: readLine('/etc/machine-id'),
+  };
+}
+
+function placeDigest({ boot, pidNamespace, user, machine }: Place): string {
+  const place = JSON.stringify([boot, pidNamespace, user, machine]);
+  return createHash('sha256').update(place).digest('hex').slice(0, 16);
+}
+
+/** macOS gives a start time in words. */
+const word = (text: string): string => text.replace(/\W/g, '');
+
+function readBootId(): string | null {
+  if (process.platform === 'linux') return readLine('/proc/sys/kernel/random/boot_id');
+  return run('sysctl', ['-n', 'kern.boottime']);
+}
+
+/** Null also where /proc is that of another namespace, as after `unshare --pid` alone: its numbers are not ours. */
+function readPidNamespace(): string | null {
+  if (process.platform !== 'linux') return 'none';
   try {
-    return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim() || null;
+    return readlinkSync('/proc/self') === String(process.pid) ? readlinkSync('/proc/self/ns/pid') : null;
   } catch {
     return null;
   }
 }
 
-let boot: string | null = null;
+function ownStartTime(): string {
+  const started = process.platform === 'linux' ? parseStat(readLine('/proc/self/stat') ?? '') : null;
+  return started ?? readProcess(process.pid).started ?? 'unknown';
+}
 
-function bootId(): string {
-  if (boot !== null) return boot;
-  if (process.platform === 'linux') boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  else boot = execFileSync('sysctl', ['-n', 'kern.boottime'], { encoding: 'utf8' }).trim();
-  return boot;
+/** `started` is null for a number that is free or belongs to a zombie. */
+function readProcess(pid: number): { started: string | null; hidden: boolean } {
+  if (process.platform !== 'linux') {
+    return { started: run('ps', ['-o', 'lstart=', '-p', String(pid)]), hidden: false };
+  }
+  try {
+    return { started: parseStat(readFileSync(`/proc/${pid}/stat`, 'utf8')), hidden: false };
+  } catch {
+    // With hidepid, /proc does not show a process that exists; kill(2) does.
+    return { started: null, hidden: !isFree(pid) };
+  }
+}
+
+function isFree(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
+/**
+ * Field 22 of /proc/<pid>/stat, ticks since boot; null for a zombie. The command, in parentheses, may hold anything
+ * (proc(5)). A killed process shows as a zombie while its other threads are still ending, and holds its files until then.
+ */
+function parseStat(stat: string): string | null {
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [state, threads, started] = [fields[0], fields[17], fields[19]];
+  const isZombie = (state === 'Z' || state === 'X') && Number(threads) <= 1;
+  return isZombie ? null : (started ?? null);
+}
+
+function readLine(file: string): string | null {
+  try {
+    return readFileSync(file, 'utf8').trim() || null;
+  } catch {
+    return null;
+  }
+}
+
+function run(program: string, parameters: string[]): string | null {
+  try {
+    return execFileSync(program, parameters, { encoding: 'utf8' }).trim() || null;
+  } catch {
+    return null;
+  }
 }

@@ -3,12 +3,10 @@
  * the steps that need no slot.
  */
 import { randomBytes } from 'node:crypto';
-import { homedir, hostname } from 'node:os';
-import path from 'node:path';
+import { hostname } from 'node:os';
 import type { ActivityInterceptorsFactory, WorkerOptions } from '@temporalio/worker';
 import { gangActivities, poolActivities, stepActivities } from '../activities/index.js';
 import { poolQueue, stepsQueue } from '../contracts/index.js';
-import { isS3 } from '../shared/storage/roots.js';
 import type { TemperConfig } from './config.js';
 import type { Connected } from './connection.js';
 import { evaluateInProcess } from './evaluator_process.js';
@@ -136,9 +134,4 @@ function recordActivities(record: OwnRecord): ActivityInterceptorsFactory {
       },
     },
   });
-}
-
-/** Folder of the host records of this machine: local, because the proof of death is. */
-export function recordsFolder(cache: string): string {
-  return path.join(isS3(cache) ? path.join(homedir(), '.cache', 'temper') : cache, 'hosts');
 }

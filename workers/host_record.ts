@@ -1,12 +1,14 @@
 /**
- * What a host worker leaves behind on its machine so that others can settle its affairs when it is killed: who it is,
- * which runs hold its slots, which activities it was working on. One file per incarnation, gone after an orderly end.
+ * A file in which a host worker notes who it is, which runs hold its slots and which activities it works on, so that
+ * others on its machine can report them when it is killed. One per incarnation, removed at an orderly end.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { timestampSchema, version } from '../contracts/index.js';
-import { identifyProcess, isProvenDead, processIdentitySchema } from '../shared/process_identity.js';
+import { writeUnsynced } from '../shared/files.js';
+import { unlessLocked } from '../shared/folder_lock.js';
+import { ownIdentity, processIdentitySchema, processState } from '../shared/process_identity.js';
 
 export const hostRecordSchema = z.strictObject({
   version: version(1),
@@ -14,7 +16,7 @@ export const hostRecordSchema = z.strictObject({
   /** The namespace's own id: the same server on another port is the same, another database is not. */
   namespaceId: z.string(),
   process: processIdentitySchema,
-  /** Refreshed while it lives. */
+  /** Refreshed while it runs. */
   aliveAt: timestampSchema,
   leases: z.array(
     z.strictObject({ workflowId: z.string(), generation: z.int().nullable(), step: z.int().nullable() }),
@@ -28,108 +30,113 @@ export type ActivityKey = HostRecord['activities'][number];
 /** ms between refreshes of `aliveAt`. */
 const refreshInterval = 2000;
 
-/** This host worker's own record. Writes follow one another and always write the newest state. */
+/** The record of this host worker. Writes follow one another and always write the newest state. */
 export class OwnRecord {
-  private readonly file: string;
-  private readonly activities = new Map<string, ActivityKey>();
-  private timer: NodeJS.Timeout | null = null;
-  private writing: Promise<void> = Promise.resolve();
-  private pending = false;
+  readonly #file: string;
+  readonly #identity: Pick<HostRecord, 'queue' | 'namespaceId'>;
+  readonly #leases: () => HostRecord['leases'];
+  readonly #activities = new Map<string, ActivityKey>();
+  #timer: NodeJS.Timeout | null = null;
+  #writing: Promise<void> = Promise.resolve();
+  #isPending = false;
 
   constructor(
     folder: string,
-    private readonly identity: Pick<HostRecord, 'queue' | 'namespaceId'>,
-    private readonly leases: () => HostRecord['leases'],
+    identity: Pick<HostRecord, 'queue' | 'namespaceId'>,
+    leases: () => HostRecord['leases'],
   ) {
-    this.file = path.join(folder, `${encodeURIComponent(identity.queue)}.json`);
+    this.#file = path.join(folder, `${encodeURIComponent(identity.queue)}.json`);
+    this.#identity = identity;
+    this.#leases = leases;
   }
 
   async open(): Promise<void> {
-    await mkdir(path.dirname(this.file), { recursive: true });
+    await mkdir(path.dirname(this.#file), { recursive: true });
     await this.update();
-    this.timer = setInterval(() => void this.update().catch(() => undefined), refreshInterval);
-    this.timer.unref();
+    this.#timer = setInterval(() => void this.update().catch(() => undefined), refreshInterval);
+    this.#timer.unref();
   }
 
   began(activity: ActivityKey): void {
-    this.activities.set(JSON.stringify(activity), activity);
+    this.#activities.set(JSON.stringify(activity), activity);
     void this.update().catch(() => undefined);
   }
 
   ended(activity: ActivityKey): void {
-    this.activities.delete(JSON.stringify(activity));
+    this.#activities.delete(JSON.stringify(activity));
     void this.update().catch(() => undefined);
   }
 
   /** Resolves when the present state, or a newer one, is on disk. */
   update(): Promise<void> {
-    if (!this.pending) {
-      this.pending = true;
-      this.writing = this.writing.catch(() => undefined).then(() => this.write());
+    if (!this.#isPending) {
+      this.#isPending = true;
+      this.#writing = this.#writing.catch(() => undefined).then(() => this.#write());
     }
-    return this.writing;
+    return this.#writing;
   }
 
-  /** After an orderly end nothing is left to settle. */
+  /** After an orderly end nothing is left to report. */
   async close(): Promise<void> {
-    if (this.timer !== null) clearInterval(this.timer);
-    await this.writing.catch(() => undefined);
-    await rm(this.file, { force: true });
+    if (this.#timer !== null) clearInterval(this.#timer);
+    await this.#writing.catch(() => undefined);
+    await rm(this.#file, { force: true });
   }
 
-  private async write(): Promise<void> {
-    this.pending = false;
+  async #write(): Promise<void> {
+    this.#isPending = false;
     const record: HostRecord = {
       version: 1,
-      ...this.identity,
-      process: identifyProcess()!,
+      ...this.#identity,
+      process: ownIdentity(),
       aliveAt: new Date().toISOString(),
-      leases: this.leases(),
-      activities: [...this.activities.values()],
+      leases: this.#leases(),
+      activities: [...this.#activities.values()],
     };
-    const partial = `${this.file}.${process.pid}.partial`;
-    await writeFile(partial, JSON.stringify(record));
-    await rename(partial, this.file);
+    await writeUnsynced(this.#file, JSON.stringify(record));
   }
 }
 
+/** ms after which a killed host worker's record is of no use to a namespace that no worker here serves any more. */
+const keptTime = 7 * 24 * 3_600_000;
+
 /**
- * Takes the records of host workers that are proven dead, each to exactly one taker: it is renamed before it is read.
- * `settle` is called for each; the record goes when it returns, and stays for a later try when it throws.
+ * Calls `report` for the record of each host worker of the namespace that is proven gone, in one process at a time. The
+ * record is removed when `report` returns, and stays for a later try when it throws, or when this process is killed.
  */
-export async function takeDeadRecords(
+export async function reapRecords(
   folder: string,
-  mine: Pick<HostRecord, 'namespaceId'>,
-  settle: (record: HostRecord) => Promise<void>,
+  namespaceId: string,
+  report: (record: HostRecord) => Promise<void>,
 ): Promise<void> {
   const names = await readdir(folder).catch(() => []);
   for (const name of names.filter((entry) => entry.endsWith('.json'))) {
     const file = path.join(folder, name);
-    const record = await readRecord(file);
-    if (record?.namespaceId !== mine.namespaceId) continue;
-    if (!isProvenDead(record.process)) continue;
-    const taken = `${file}.taken-by-${process.pid}`;
-    if (
-      !(await rename(file, taken).then(
-        () => true,
-        () => false,
-      ))
-    )
+    const readReapable = async () => {
+      const record = await readRecord(file);
+      return record !== null && processState(record.process) === 'gone' ? record : null;
+    };
+    const seen = await readReapable();
+    if (seen === null) continue;
+    if (seen.namespaceId !== namespaceId) {
+      if (Date.now() - Date.parse(seen.aliveAt) > keptTime) await rm(file, { force: true });
       continue;
-    try {
-      await settle(record);
-      await rm(taken, { force: true });
-    } catch (error) {
-      await rename(taken, file);
-      throw error;
     }
+    await unlessLocked(`${file}.lock`, async () => {
+      // Another process may have reported it since.
+      const record = await readReapable();
+      if (record === null) return;
+      await report(record);
+      await rm(file, { force: true });
+    });
   }
 }
 
+/** Null for a record that was removed meanwhile, or is of another version. */
 async function readRecord(file: string): Promise<HostRecord | null> {
   try {
     return hostRecordSchema.parse(JSON.parse(await readFile(file, 'utf8')));
   } catch {
-    return null; // taken by somebody else meanwhile, or of another version
+    return null;
   }
 }

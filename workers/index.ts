@@ -1,14 +1,15 @@
 /** `temper worker`: serves Temporal with workflows, with this machine's devices, or with both. */
+import path from 'node:path';
 import { DefaultLogger, type LogEntry, Runtime } from '@temporalio/worker';
-import { resolveRoots } from '../shared/storage/roots.js';
-import { Burial } from './burial.js';
 import type { TemperConfig } from './config.js';
 import { connect } from './connection.js';
 import { startControl } from './control.js';
 import { parseDevices } from './devices.js';
-import { Host, recordsFolder } from './host.js';
+import { Host } from './host.js';
 import { loadConfig } from './installed_config.js';
 import { noticeOf } from './notices.js';
+import { HostReaper } from './reaper.js';
+import { openRuntimeFolder } from './runtime_folder.js';
 import type { ServedWorker } from './served_worker.js';
 
 export { defineConfig, type TemperConfig, type TemperConfigInput } from './config.js';
@@ -16,6 +17,7 @@ export { type Connected, connect } from './connection.js';
 export { parseDevices } from './devices.js';
 export { loadConfig } from './installed_config.js';
 export { onStopSignal, type StopSignal, stopSignals } from './signals.js';
+export { workerState } from './worker_identity.js';
 
 export interface RunWorkerOptions {
   role: 'all' | 'control' | 'host';
@@ -50,7 +52,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle
   installRuntime(config);
   await config.register();
   const connected = await connect(config, options.address);
-  const records = recordsFolder(resolveRoots(config.storageRoots).cache);
+  const records = path.join(await openRuntimeFolder(), 'hosts');
   const control: ServedWorker | null =
     options.role === 'host' ? null : await startControl(connected, config, options);
   const pool = options.pool ?? config.pool;
@@ -58,11 +60,11 @@ export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle
     options.role === 'control'
       ? null
       : await Host.start(connected, config, { pool, devices, records }, options.log);
-  const burial = new Burial(records, connected.client, connected);
-  await burial.open();
+  const reaper = new HostReaper(records, connected.client, connected.namespaceId);
+  await reaper.open();
   let stopped: Promise<void> | null = null;
   const stop = async () => {
-    burial.close();
+    reaper.close();
     // The host first: its outcomes may still want a workflow task.
     await host?.stop();
     await control?.stop();
@@ -91,9 +93,11 @@ export function installRuntime(config: TemperConfig): void {
   Runtime.install({
     shutdownSignals: [],
     logger: new DefaultLogger('WARN', notice),
-    ...(prometheus === null
-      ? {}
-      : { telemetryOptions: { metrics: { prometheus: { bindAddress: prometheus } } } }),
+    telemetryOptions: {
+      // Otherwise the SDK's native side prints by itself, on standard output.
+      logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
+      ...(prometheus === null ? {} : { metrics: { prometheus: { bindAddress: prometheus } } }),
+    },
   });
 }
 

@@ -1,5 +1,6 @@
 /** A Temporal worker that survives its server: when its run ends in an error, another one takes its place. */
 import { Worker, type WorkerOptions } from '@temporalio/worker';
+import { workerIdentity } from './worker_identity.js';
 
 /** ms before a failed worker is replaced. */
 const pause = 2000;
@@ -19,7 +20,8 @@ export class ServedWorker {
   }
 
   static async start(options: WorkerOptions, log: (text: string) => void): Promise<ServedWorker> {
-    return new ServedWorker(await Worker.create(options), options, log);
+    const identified = { identity: workerIdentity(), ...options };
+    return new ServedWorker(await Worker.create(identified), identified, log);
   }
 
   /** Takes no more tasks, and lets those under way finish. */

@@ -13,7 +13,7 @@ export async function start(this: Context, flags: RunFlags, recipe: string): Pro
     takeOver: flags.takeOver,
   });
   await refuseCompleted(order);
-  const session = await openSession();
+  const session = await openSession((text) => void process.stderr.write(`${text}\n`));
   try {
     if (session.embedded && !(await isServed(session, session.config.taskQueue))) {
       throw new UsageError(

@@ -11,9 +11,10 @@ import { printResult } from '../result.js';
 import { openSession } from '../server.js';
 
 export async function watch(this: Context, flags: WatchFlags, id: string): Promise<void> {
-  const session = await openSession();
   const stop = new AbortController();
   const forget = onStopSignal(() => stop.abort());
+  const display = new ProgressDisplay(process.stderr);
+  const session = await openSession((text) => display.note(text));
   try {
     const handle = session.client.workflow.getHandle(id);
     await handle.describe().catch((error: unknown) => {
@@ -21,15 +22,13 @@ export async function watch(this: Context, flags: WatchFlags, id: string): Promi
         throw new UsageError(`there is no run '${id}' at ${session.address}`);
       throw error;
     });
-    const result = await follow(handle, new ProgressDisplay(process.stderr), stop.signal).catch(
-      (error: unknown) => {
-        throw runFailure(error, id);
-      },
-    );
+    const result = await follow(handle, display, stop.signal).catch((error: unknown) => {
+      throw runFailure(error, id);
+    });
     if (result === null) process.exitCode = exitCodes.interrupted;
     else printResult(result, flags.json);
   } finally {
-    forget();
     await session.close();
+    forget();
   }
 }

@@ -1,14 +1,22 @@
 /**
  * The embedded Temporal server: one per user, shared by every run that needs it, its database kept. Its state folder
- * holds the database, its log, `server.json` (who it is) and a file for each process that uses it. The last user stops
- * it; users that were killed are recognised as dead and do not count.
+ * holds the database, its log, `server.json` (who it is) and a file for each process that uses it. Each of these looks
+ * after it: a server that was killed is started again on the same port. The last user stops it; users that were killed
+ * do not count.
  */
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { ServiceUnavailable } from '../../shared/errors.js';
-import { identifyProcess, isProvenDead, processIdentitySchema } from '../../shared/process_identity.js';
+import { writeUnsynced } from '../../shared/files.js';
+import { staleAfter, withLock } from '../../shared/folder_lock.js';
+import {
+  identifyProcess,
+  ownIdentity,
+  processIdentitySchema,
+  processState,
+} from '../../shared/process_identity.js';
 import { answers, freePort, startServer } from './server_process.js';
 
 const serverFileSchema = z.strictObject({
@@ -17,6 +25,10 @@ const serverFileSchema = z.strictObject({
   uiPort: z.int().nullable(),
 });
 type ServerFile = z.infer<typeof serverFileSchema>;
+type Ports = Pick<ServerFile, 'port' | 'uiPort'>;
+
+/** Receives notices for whoever started the process. */
+type Log = (text: string) => void;
 
 export interface DevServer {
   address: string;
@@ -25,7 +37,7 @@ export interface DevServer {
   ui: string | null;
   /** Whether this call started the server. */
   started: boolean;
-  /** Says that this process needs it no longer; the last one stops it. Safe to call again. */
+  /** Ends this process's use of it; the last user stops it. Safe to call again. */
   release(): Promise<void>;
 }
 
@@ -35,21 +47,22 @@ export interface DevServer {
  */
 const oneUser = ['matching.numTaskqueueReadPartitions=1', 'matching.numTaskqueueWritePartitions=1'];
 
-/** ms between looks at a lock that somebody holds. */
-const lockPause = 50;
+/** ms between checks that the server still runs. */
+const checkInterval = 1_000;
 
 /**
- * Starts the user's server, or joins it.
+ * Starts the user's server, or joins it, and looks after it until it is released.
  * @param folder state folder, e.g. `~/.cache/temper/server`
- * @throws ServiceUnavailable when the CLI is missing or the server does not start
+ * @throws ServiceUnavailable when the CLI is missing, the server does not start, or it runs where it cannot be used from here
  */
-export async function useDevServer(folder: string): Promise<DevServer> {
+export async function useDevServer(folder: string, log: Log): Promise<DevServer> {
   await mkdir(path.join(folder, 'users'), { recursive: true });
-  return await locked(folder, async () => {
+  return await locked(folder, log, async () => {
     const running = await findRunning(folder);
-    const server = running ?? (await start(folder));
+    const server = running ?? (await start(folder, await portsInUse(folder)));
     const user = path.join(folder, 'users', `${randomUUID()}.json`);
-    await writeFile(user, JSON.stringify(identifyProcess()));
+    await writeUnsynced(user, JSON.stringify(ownIdentity()));
+    const keeper = new Keeper(folder, user, server, log);
     let released: Promise<void> | null = null;
     return {
       address: `127.0.0.1:${server.port}`,
@@ -57,15 +70,73 @@ export async function useDevServer(folder: string): Promise<DevServer> {
       ui: server.uiPort === null ? null : `http://127.0.0.1:${server.uiPort}`,
       started: running === null,
       release() {
-        released ??= leave(folder, user);
+        released ??= keeper.close().then(() => leave(folder, user, log));
         return released;
       },
     };
   });
 }
 
-async function start(folder: string): Promise<ServerFile> {
-  const [port, uiPort] = [await freePort(), await freePort()];
+/** Starts the server again when it is gone, and shows other processes that this one still uses it. */
+class Keeper {
+  readonly #folder: string;
+  readonly #user: string;
+  readonly #log: Log;
+  #server: ServerFile;
+  #timer: NodeJS.Timeout | null = null;
+  #check: Promise<void> = Promise.resolve();
+  #lastFailure = '';
+
+  constructor(folder: string, user: string, server: ServerFile, log: Log) {
+    this.#folder = folder;
+    this.#user = user;
+    this.#server = server;
+    this.#log = log;
+    this.#schedule();
+  }
+
+  /** Ends the checks; one under way is waited for. */
+  async close(): Promise<void> {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    await this.#check;
+  }
+
+  #schedule(): void {
+    this.#timer = setTimeout(() => {
+      this.#check = this.#keep().catch((error: Error) => this.#report(error.message));
+      void this.#check.then(() => {
+        if (this.#timer !== null) this.#schedule();
+      });
+    }, checkInterval).unref();
+  }
+
+  async #keep(): Promise<void> {
+    const now = new Date();
+    await utimes(this.#user, now, now);
+    if (processState(this.#server.process) !== 'gone') return;
+    await locked(this.#folder, this.#log, async () => {
+      const running = await findRunning(this.#folder);
+      this.#server = running ?? (await start(this.#folder, this.#server));
+      if (running === null) this.#log('the Temporal server had ended and was started again');
+    });
+    this.#lastFailure = '';
+  }
+
+  #report(failure: string): void {
+    if (failure !== this.#lastFailure) this.#log(`the Temporal server cannot be started again: ${failure}`);
+    this.#lastFailure = failure;
+  }
+}
+
+/** The ports of a server that has ended, where its users still expect it there. */
+async function portsInUse(folder: string): Promise<Ports | null> {
+  return (await hasUsers(folder)) ? await readServerFile(folder) : null;
+}
+
+/** @param ports null for any that are free */
+async function start(folder: string, ports: Ports | null): Promise<ServerFile> {
+  const { port, uiPort } = ports ?? { port: await freePort(), uiPort: await freePort() };
   const child = await startServer({
     dynamicConfig: oneUser,
     port,
@@ -75,28 +146,43 @@ async function start(folder: string): Promise<ServerFile> {
     // In a session of its own: Ctrl-C in the terminal is for the run, not for the server.
     detached: true,
   });
-  const identity = identifyProcess(child.pid);
+  const identity = identifyProcess(child.pid!);
   if (identity === null)
     throw new ServiceUnavailable(`the Temporal server ended at once (log: ${folder}/server.log)`);
   const file: ServerFile = { process: identity, port, uiPort };
-  await writeFile(path.join(folder, 'server.json'), JSON.stringify(file));
+  await writeUnsynced(path.join(folder, 'server.json'), JSON.stringify(file));
   return file;
 }
 
-/** The server that `server.json` names, when it lives and answers. One that lives but is silent is ended first. */
+/**
+ * Returns the server that `server.json` names, when it runs and answers. One that runs but is silent is ended first.
+ * @throws ServiceUnavailable for one on another host, or in another container, that is in use
+ */
 async function findRunning(folder: string): Promise<ServerFile | null> {
   const server = await readServerFile(folder);
-  if (server === null || isProvenDead(server.process)) return null;
-  for (let attempt = 0; attempt < 10; attempt += 1) {
+  if (server === null) return null;
+  const state = processState(server.process);
+  if (state === 'gone') return null;
+  // Only on the same machine is its loopback address ours.
+  const isNear = server.process.boot === ownIdentity().boot;
+  for (let attempt = 0; isNear && attempt < 10; attempt += 1) {
     if (await answers(`127.0.0.1:${server.port}`)) return server;
+    if (processState(server.process) === 'gone') return null;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
-  await end(server);
+  if (state === 'alive') await end(server);
+  else if (await hasUsers(folder)) {
+    const { host, pid } = server.process;
+    throw new ServiceUnavailable(
+      `${folder}: its Temporal server is process ${pid} on ${host}, in use, and cannot be reached from here: ` +
+        'set TEMPORAL_ADDRESS to a server that all hosts reach, or TEMPER_CACHE to a folder of this host',
+    );
+  }
   return null;
 }
 
-async function leave(folder: string, user: string): Promise<void> {
-  await locked(folder, async () => {
+async function leave(folder: string, user: string, log: Log): Promise<void> {
+  await locked(folder, log, async () => {
     await rm(user, { force: true });
     if (await hasUsers(folder)) return;
     const server = await readServerFile(folder);
@@ -108,19 +194,33 @@ async function leave(folder: string, user: string): Promise<void> {
 async function hasUsers(folder: string): Promise<boolean> {
   for (const name of await readdir(path.join(folder, 'users'))) {
     const file = path.join(folder, 'users', name);
-    const user = processIdentitySchema.safeParse(await readJson(file));
-    if (user.success && !isProvenDead(user.data)) return true;
+    if (await isInUse(file)) return true;
     await rm(file, { force: true });
   }
   return false;
 }
 
+/** A user that cannot be judged from here counts for as long as it shows itself. */
+async function isInUse(file: string): Promise<boolean> {
+  const user = processIdentitySchema.safeParse(await readJson(file));
+  if (!user.success) return false;
+  const state = processState(user.data);
+  if (state !== 'unknown') return state === 'alive';
+  const shown = (await stat(file).catch(() => null))?.mtimeMs ?? 0;
+  return Date.now() - shown < staleAfter;
+}
+
 /** Asks the server to end, and insists after ten seconds. */
 async function end({ process: identity }: ServerFile): Promise<void> {
-  for (const deadline = Date.now() + 10_000; !isProvenDead(identity); ) {
+  for (const deadline = Date.now() + 10_000; processState(identity) === 'alive'; ) {
     process.kill(identity.pid, Date.now() < deadline ? 'SIGTERM' : 'SIGKILL');
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
+}
+
+/** Runs `work` alone among all processes of the user. */
+async function locked<T>(folder: string, log: Log, work: () => Promise<T>): Promise<T> {
+  return withLock(path.join(folder, 'lock'), { signal: null, onWait: log, staleAfter }, work);
 }
 
 async function readServerFile(folder: string): Promise<ServerFile | null> {
@@ -133,49 +233,5 @@ async function readJson(file: string): Promise<unknown> {
     return JSON.parse(await readFile(file, 'utf8'));
   } catch {
     return null;
-  }
-}
-
-/** Runs alone among all processes of the user. A lock whose holder is dead is taken over. */
-async function locked<T>(folder: string, work: () => Promise<T>): Promise<T> {
-  const file = path.join(folder, 'lock');
-  const mine = `${file}.${randomUUID()}`;
-  await writeFile(mine, JSON.stringify(identifyProcess()));
-  try {
-    // A link appears with its content, so that no lock is ever seen whose holder is not known.
-    while (!(await unlessCode('EEXIST', link(mine, file)))) {
-      if (await isAbandoned(file)) await takeAway(file, `${mine}.dead`);
-      else await new Promise((resolve) => setTimeout(resolve, lockPause));
-    }
-    try {
-      return await work();
-    } finally {
-      await rm(file, { force: true });
-    }
-  } finally {
-    await rm(mine, { force: true });
-  }
-}
-
-async function isAbandoned(lock: string): Promise<boolean> {
-  const holder = processIdentitySchema.safeParse(await readJson(lock));
-  return holder.success && isProvenDead(holder.data);
-}
-
-/** Removes a dead holder's lock, and puts it back when somebody living took it in the meantime. */
-async function takeAway(lock: string, aside: string): Promise<void> {
-  if (!(await unlessCode('ENOENT', rename(lock, aside)))) return;
-  if (!(await isAbandoned(aside))) await unlessCode('EEXIST', link(aside, lock));
-  await rm(aside, { force: true });
-}
-
-/** Whether the change was made; false for the error that somebody else's doing explains. */
-async function unlessCode(code: string, change: Promise<void>): Promise<boolean> {
-  try {
-    await change;
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === code) return false;
-    throw error;
   }
 }

@@ -69,6 +69,7 @@ export async function startServer(options: ServerOptions): Promise<ChildProcess>
   const child = spawn(cli, serverArguments(options), {
     stdio: ['ignore', log, log],
     detached: options.detached,
+    env: serverEnvironment(process.env),
   });
   closeSync(log);
   let ended: string | null = null;
@@ -89,6 +90,14 @@ export async function startServer(options: ServerOptions): Promise<ChildProcess>
   }
   if (options.detached) child.unref();
   return child;
+}
+
+/** What the server may need of the environment; credentials it has no use for. */
+const passedVariables =
+  /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LANG|LC_\w+|GOMAXPROCS|GOMEMLIMIT|LD_LIBRARY_PATH)$/;
+
+function serverEnvironment(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => passedVariables.test(name)));
 }
 
 function serverArguments({ port, uiPort, database, dynamicConfig = [] }: ServerOptions): string[] {

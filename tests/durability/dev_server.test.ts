@@ -1,6 +1,6 @@
 /** The embedded server, with real processes that use it, share it and are killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,50 +9,65 @@ import { Client, Connection } from '@temporalio/client';
 import { type DevServer, useDevServer } from '../../infra/temporal/dev_server.js';
 import { answers, startServer } from '../../infra/temporal/server_process.js';
 import { ServiceUnavailable } from '../../shared/errors.js';
+import { identifyProcess } from '../../shared/process_identity.js';
 
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'temper-dev-server-'));
 });
-afterEach(async () => rm(folder, { recursive: true, force: true }));
+const children: ChildProcess[] = [];
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  // What a failed test has left.
+  const pid = await serverPid().catch(() => null);
+  if (pid !== null && identifyProcess(pid) !== null) process.kill(pid, 'SIGKILL');
+  await rm(folder, { recursive: true, force: true });
+});
+
+const notices: string[] = [];
+const log = (text: string) => void notices.push(text);
 
 const address = (server: DevServer) => server.address;
 
 /** Another process that uses the server until it is killed. */
-async function otherUser(): Promise<{ child: ChildProcess; address: string }> {
+async function otherUser(
+  environment: Record<string, string> = {},
+): Promise<{ child: ChildProcess; address: string }> {
   const module = fileURLToPath(new URL('../../infra/temporal/dev_server.js', import.meta.url));
   const code = `const { useDevServer } = await import(${JSON.stringify(module)});
-    const server = await useDevServer(${JSON.stringify(folder)});
+    const server = await useDevServer(${JSON.stringify(folder)}, console.error);
     console.log(server.address);
     setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...environment },
   });
+  children.push(child);
   const line = await new Promise<string>((resolve) => child.stdout.setEncoding('utf8').once('data', resolve));
   return { child, address: line.trim() };
 }
 
 test('processes share one server, and the last one stops it', async () => {
-  const [mine, other] = await Promise.all([useDevServer(folder), otherUser()]);
+  const [mine, other] = await Promise.all([useDevServer(folder, log), otherUser()]);
   expect(other.address).toBe(address(mine));
   await mine.release();
   expect(await answers(other.address)).toBe(true);
   // Killed, the other one cannot release it; the next user does not count it.
   other.child.kill('SIGKILL');
   await new Promise((resolve) => other.child.once('exit', resolve));
-  const next = await useDevServer(folder);
+  const next = await useDevServer(folder, log);
   expect(next).toMatchObject({ address: other.address, started: false });
   await next.release();
   expect(await answers(other.address)).toBe(false);
 }, 60_000);
 
 test('the database is kept', async () => {
-  const first = await useDevServer(folder);
+  const first = await useDevServer(folder, log);
   const connection = await Connection.connect({ address: first.address });
   await new Client({ connection }).workflow.start('nobody', { taskQueue: 'q', workflowId: 'kept' });
   await connection.close();
   await first.release();
-  const second = await useDevServer(folder);
+  const second = await useDevServer(folder, log);
   expect(second.started).toBe(true);
   const again = await Connection.connect({ address: second.address });
   const { status } = await new Client({ connection: again }).workflow.getHandle('kept').describe();
@@ -61,14 +76,57 @@ test('the database is kept', async () => {
   await second.release();
 }, 60_000);
 
-test('a server that was killed is replaced', async () => {
-  const first = await useDevServer(folder);
+async function serverPid(): Promise<number> {
   const { process: server } = JSON.parse(await readFile(path.join(folder, 'server.json'), 'utf8'));
-  process.kill(server.pid, 'SIGKILL');
-  const second = await useDevServer(folder);
-  expect(second.started).toBe(true);
+  return server.pid;
+}
+
+async function killServer(): Promise<void> {
+  const pid = await serverPid();
+  process.kill(pid, 'SIGKILL');
+  while (identifyProcess(pid) !== null) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+test('a server that was killed is started again by its users, on the same port and once', async () => {
+  const first = await useDevServer(folder, log);
+  const other = await otherUser();
+  await killServer();
+  while (!(await answers(first.address))) await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(other.address).toBe(first.address);
+  const pid = await serverPid();
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  expect(await serverPid()).toBe(pid);
+  other.child.kill('SIGKILL');
+  await new Promise((resolve) => other.child.once('exit', resolve));
+  await first.release();
+}, 60_000);
+
+test('who comes when a server in use was killed finds it on the same port', async () => {
+  const first = await useDevServer(folder, log);
+  await killServer();
+  const second = await useDevServer(folder, log);
+  expect(second.address).toBe(first.address);
   expect(await answers(second.address)).toBe(true);
   await Promise.all([first.release(), second.release()]);
+}, 60_000);
+
+test('the server gets none of the secrets of who starts it', async () => {
+  await otherUser({ AWS_SECRET_ACCESS_KEY: 'SENTINEL' });
+  const environment = await readFile(`/proc/${await serverPid()}/environ`, 'utf8');
+  expect(environment).toContain('PATH=');
+  expect(environment).not.toContain('SENTINEL');
+}, 60_000);
+
+test('a server in use on another host is named, and neither joined nor killed', async () => {
+  const server = await useDevServer(folder, log);
+  const file = path.join(folder, 'server.json');
+  const written = JSON.parse(await readFile(file, 'utf8'));
+  const elsewhere = { ...written.process, boot: 'another', host: 'node-17' };
+  await writeFile(file, JSON.stringify({ ...written, process: elsewhere }));
+  await expect(useDevServer(folder, log)).rejects.toThrow(`process ${elsewhere.pid} on node-17, in use`);
+  expect(await answers(server.address)).toBe(true);
+  await writeFile(file, JSON.stringify(written));
+  await server.release();
 }, 60_000);
 
 test('a port in use is named', async () => {

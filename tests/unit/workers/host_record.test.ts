@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { identifyProcess, isProvenDead, type ProcessIdentity } from '../../../shared/process_identity.js';
-import { type HostRecord, OwnRecord, takeDeadRecords } from '../../../workers/host_record.js';
+import { ownIdentity, ownProcessTag, type ProcessIdentity } from '../../../shared/process_identity.js';
+import { type HostRecord, OwnRecord, reapRecords } from '../../../workers/host_record.js';
 
 let folder: string;
 beforeEach(() => {
@@ -11,8 +12,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const mine = { namespaceId: 'n' };
-const alive = identifyProcess()!;
+const alive = ownIdentity();
 
 /** The identity of a process that has ended. */
 function dead(): ProcessIdentity {
@@ -33,45 +33,45 @@ function leave(name: string, change: Partial<HostRecord>): void {
   writeFileSync(path.join(folder, `${name}.json`), JSON.stringify(record));
 }
 
-async function taken(): Promise<string[]> {
+async function reap(): Promise<string[]> {
   const queues: string[] = [];
-  await takeDeadRecords(folder, mine, async ({ queue }) => {
+  await reapRecords(folder, 'n', async ({ queue }) => {
     queues.push(queue);
   });
   return queues;
 }
 
-test('a process is itself, and one that took its number later is not', () => {
-  expect(isProvenDead(alive)).toBe(false);
-  expect(isProvenDead({ ...alive, started: '1' })).toBe(true);
-  expect(isProvenDead({ ...alive, boot: 'an earlier one' })).toBe(true);
-  expect(isProvenDead(dead())).toBe(true);
-});
-
-test('nothing is proven about a process of another host', () => {
-  expect(isProvenDead({ ...dead(), host: 'elsewhere' })).toBe(false);
-});
-
-test('only records of dead host workers of this namespace are taken', async () => {
+test('only records of killed host workers of this namespace are reported', async () => {
   leave('living', {});
   leave('dead', { process: dead() });
+  leave('container', { process: { ...dead(), pidNamespace: 'pid:[1]' } });
   leave('foreign', { process: dead(), namespaceId: 'another' });
-  expect(await taken()).toEqual(['dead']);
+  expect(await reap()).toEqual(['dead']);
 });
 
-test('a record is taken once, however many look at the same time', async () => {
+test('a record is reported once, however many look at the same time', async () => {
   leave('dead', { process: dead() });
-  expect((await Promise.all(Array.from({ length: 8 }, taken))).flat()).toEqual(['dead']);
+  expect((await Promise.all(Array.from({ length: 8 }, reap))).flat()).toEqual(['dead']);
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('a record whose affairs could not be settled stays for the next try', async () => {
+test('a record that could not be reported stays for the next try', async () => {
   leave('dead', { process: dead() });
-  const away = takeDeadRecords(folder, mine, async () => {
+  const away = reapRecords(folder, 'n', async () => {
     throw new Error('no server');
   });
   await expect(away).rejects.toThrow('no server');
-  expect(await taken()).toEqual(['dead']);
+  expect(await reap()).toEqual(['dead']);
+});
+
+test('a record whose taker was killed in the middle is taken by the next one', async () => {
+  leave('dead', { process: dead() });
+  const [place] = ownProcessTag().split('-');
+  const lock = path.join(folder, 'dead.json.lock');
+  mkdirSync(lock);
+  writeFileSync(path.join(lock, `${place}-${dead().pid}-1.${randomUUID()}.here`), '');
+  expect(await reap()).toEqual(['dead']);
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 test('a host worker notes what it works on, and leaves nothing after an orderly end', async () => {

@@ -1,0 +1,100 @@
+/** Judging processes from here, and from other namespaces: a living one is never called gone. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import {
+  identifyProcess,
+  ownIdentity,
+  ownProcessTag,
+  type ProcessIdentity,
+  processState,
+  taggedProcessState,
+} from '../../../shared/process_identity.js';
+
+const own = ownIdentity();
+
+function endedProcess(): ProcessIdentity {
+  return { ...own, pid: spawnSync('true').pid };
+}
+
+test('the own process is alive, and one that ended is gone', () => {
+  expect(processState(own)).toBe('alive');
+  expect(identifyProcess(process.pid)).toEqual(own);
+  const ended = endedProcess();
+  expect(identifyProcess(ended.pid)).toBeNull();
+  expect(processState(ended)).toBe('gone');
+});
+
+test('a process whose number was given to another one is gone', () => {
+  expect(processState({ ...own, started: '1' })).toBe('gone');
+});
+
+test.each([
+  ['another boot', { boot: 'an earlier one' }],
+  ['another PID namespace', { pidNamespace: 'pid:[1]' }],
+  ['another user', { user: own.user + 1 }],
+  ['another machine', { machine: 'f'.repeat(32) }],
+] as const)('nothing is proven about an ended process of %s', (_, change) => {
+  expect(processState({ ...endedProcess(), ...change })).toBe('unknown');
+});
+
+test('a tag names the process as its identity does', () => {
+  const tag = ownProcessTag();
+  expect(taggedProcessState(tag)).toBe('alive');
+  const place = tag.split('-')[0]!;
+  expect(taggedProcessState(`${place}-${own.pid}-1`)).toBe('gone');
+  expect(taggedProcessState(`${place}-${endedProcess().pid}-${own.started}`)).toBe('gone');
+  expect(taggedProcessState(`${'0'.repeat(16)}-${own.pid}-1`)).toBe('unknown');
+  expect(taggedProcessState(String(own.pid))).toBe('unknown');
+});
+
+const module = pathToFileURL(path.resolve('dist/shared/process_identity.js')).href;
+const judgeSource = `
+  const { ownIdentity, processState, taggedProcessState } = await import(${JSON.stringify(module)});
+  const { identity, tag, asOwn } = JSON.parse(process.argv[1]);
+  const judged = asOwn ? { ...ownIdentity(), pid: identity.pid, started: identity.started } : identity;
+  console.log(processState(judged), taggedProcessState(tag));`;
+
+/** How a process started by `command` judges this one; `asOwn` presents it as one of the judge's own place and user. */
+function judgeFrom(command: string[], asOwn = false): string {
+  const argument = JSON.stringify({ identity: own, tag: ownProcessTag(), asOwn });
+  const [program, ...parameters] = [...command, process.execPath, '--input-type=module', '-e', judgeSource];
+  const { stdout, stderr } = spawnSync(program!, [...parameters, argument], { encoding: 'utf8' });
+  return stdout.trim() || stderr;
+}
+
+/** Namespaces need privileges that CI has and a plain user's account may lack. */
+const isPrivileged = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;
+const privileged = isPrivileged ? test : test.skip;
+
+test('another process of the same place sees it alive', () => {
+  expect(judgeFrom(['env'])).toBe('alive alive');
+});
+
+privileged('from another PID namespace with the same host name it is unknown', () => {
+  expect(judgeFrom(['unshare', '--pid', '--fork', '--mount-proc'])).toBe('unknown unknown');
+});
+
+privileged('from another PID namespace that sees the old /proc it is unknown', () => {
+  expect(judgeFrom(['unshare', '--pid', '--fork'])).toBe('unknown unknown');
+});
+
+privileged('from a machine with another machine id it is unknown', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'temper-identity-'));
+  try {
+    const file = path.join(folder, 'machine-id');
+    writeFileSync(file, `${'0'.repeat(32)}\n`);
+    const mount = `mount --bind ${file} /etc/machine-id && exec "$@"`;
+    expect(judgeFrom(['unshare', '-m', 'sh', '-c', mount, 'sh'])).toBe('unknown unknown');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+privileged('where /proc hides it, it is unknown', () => {
+  const hide =
+    'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"';
+  expect(judgeFrom(['unshare', '-m', 'sh', '-c', hide, 'sh'], true)).toBe('unknown unknown');
+});

@@ -1,0 +1,63 @@
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { StorageError } from '../../../shared/errors.js';
+import { openRuntimeFolder } from '../../../workers/runtime_folder.js';
+
+let parent: string;
+let folder: string;
+beforeEach(() => {
+  parent = mkdtempSync(path.join(tmpdir(), 'temper-runtime-'));
+  folder = path.join(parent, 'runtime');
+});
+afterEach(() => rmSync(parent, { recursive: true }));
+
+const open = () => openRuntimeFolder({ TEMPER_RUNTIME: folder });
+
+test("it is the user's own, in /tmp, whatever XDG_RUNTIME_DIR and TEMPER_CACHE say", async () => {
+  const environment = { XDG_RUNTIME_DIR: parent, TEMPER_CACHE: parent };
+  expect(await openRuntimeFolder(environment)).toBe(`/tmp/temper-${process.getuid!()}`);
+});
+
+test('it is made for its user alone, and opened again', async () => {
+  expect(await open()).toBe(folder);
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
+  expect(await open()).toBe(folder);
+});
+
+test('a link in its place is refused', async () => {
+  const target = path.join(parent, 'elsewhere');
+  mkdirSync(target, { mode: 0o700 });
+  symlinkSync(target, folder);
+  await expect(open()).rejects.toThrow(`${folder}: not a folder (a link is refused)`);
+  expect(existsSync(path.join(target, 'hosts'))).toBe(false);
+});
+
+test('one that others may use is refused', async () => {
+  mkdirSync(folder);
+  chmodSync(folder, 0o770);
+  await expect(open()).rejects.toThrow(`${folder}: others may use it (mode 770)`);
+});
+
+const asRoot = process.getuid!() === 0 ? test : test.skip;
+
+asRoot('one of another user is refused', async () => {
+  mkdirSync(folder, { mode: 0o700 });
+  chownSync(folder, 65534, 65534);
+  await expect(open()).rejects.toThrow(`${folder}: belongs to user 65534, not 0`);
+});
+
+test('a place where it cannot be made is named', async () => {
+  const opening = openRuntimeFolder({ TEMPER_RUNTIME: '/proc/temper' });
+  await expect(opening).rejects.toBeInstanceOf(StorageError);
+  await expect(opening).rejects.toThrow('/proc/temper: cannot be made');
+});
