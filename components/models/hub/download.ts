@@ -1,10 +1,11 @@
 /** Downloads a model from the hub into the cache: resumed after an interruption, checked, published all at once. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { ModelError, ServiceUnavailable } from '../../../shared/errors.js';
+import { publishFolder, removeAbandoned, writeAtomically } from '../../../shared/files.js';
+import { staleAfter, withLock } from '../../../shared/folder_lock.js';
 import { HubClient, type HubFile, type HubOptions } from './client.js';
 
 export interface DownloadOptions extends HubOptions {
@@ -13,6 +14,8 @@ export interface DownloadOptions extends HubOptions {
   revision?: string;
   onProgress?: (doneBytes: number, totalBytes: number, file: string) => void;
   onNotice?: (text: string) => void;
+  /** ms without renewal after which another host's download is taken over. Default: a minute. */
+  staleAfterMs?: number;
 }
 
 export interface DownloadedModel {
@@ -44,12 +47,18 @@ export async function downloadModel(id: string, options: DownloadOptions): Promi
   if (!(await exists(folder))) {
     if (offline())
       throw new ServiceUnavailable(
-        `${id} at ${commit} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it`,
+        `${id} at ${commit} is not in the cache, and HF_HUB_OFFLINE forbids fetching it`,
       );
     await mkdir(home, { recursive: true });
-    await withLock(`${folder}.lock`, folder, options.signal, () =>
-      fetchAll(client, id, commit, folder, options),
-    );
+    const lockOptions = {
+      signal: options.signal ?? null,
+      onWait: onNotice ?? (() => undefined),
+      staleAfter: options.staleAfterMs ?? staleAfter,
+    };
+    await withLock(`${folder}.lock`, lockOptions, async () => {
+      // Another process may have published it while this one waited.
+      if (!(await exists(folder))) await fetchAll(client, id, commit, folder, options);
+    });
   }
   return { folder, commit };
 }
@@ -67,13 +76,13 @@ async function resolveCommit(
   if (offline()) {
     if (known !== null) return known;
     throw new ServiceUnavailable(
-      `${id} at ${revision} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it`,
+      `${id} at ${revision} is not in the cache, and HF_HUB_OFFLINE forbids fetching it`,
     );
   }
   try {
     const commit = await client.commitOf(id, revision);
     await mkdir(path.dirname(ref), { recursive: true });
-    await writeFile(ref, commit);
+    await writeAtomically(ref, commit);
     return commit;
   } catch (error) {
     if (!(error instanceof ServiceUnavailable) || known === null) throw error;
@@ -89,7 +98,9 @@ async function fetchAll(
   folder: string,
   options: DownloadOptions,
 ): Promise<void> {
+  // Without a process in its name: whoever comes next resumes it.
   const partial = `${folder}.partial`;
+  await removeAbandoned(path.dirname(folder));
   await mkdir(partial, { recursive: true });
   const files = selectFiles(await client.files(id, commit), id);
   const total = files.reduce((sum, file) => sum + file.bytes, 0);
@@ -101,7 +112,7 @@ async function fetchAll(
     );
     before += file.bytes;
   }
-  await rename(partial, folder);
+  await publishFolder(partial, folder);
 }
 
 /** Config, tokenizer and safetensors weights; throws where the repository has none of the latter. */
@@ -199,45 +210,6 @@ async function checksum(file: string, { checksum: { algorithm } }: HubFile): Pro
   if (algorithm === 'git-sha1') hash.update(`blob ${(await stat(file)).size}\0`);
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
   return hash.digest('hex');
-}
-
-/** Runs `work` unless another process of this host is at it; then waits for what it publishes. */
-async function withLock(
-  lock: string,
-  published: string,
-  signal: AbortSignal | undefined,
-  work: () => Promise<void>,
-): Promise<void> {
-  const owner = `${hostname()} ${process.pid}`;
-  for (;;) {
-    signal?.throwIfAborted();
-    if (await exists(published)) return;
-    if (
-      await writeFile(lock, owner, { flag: 'wx' }).then(
-        () => true,
-        () => false,
-      )
-    )
-      break;
-    if (await isDead(lock)) await rm(lock, { force: true });
-    else await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-  try {
-    await work();
-  } finally {
-    await rm(lock, { force: true });
-  }
-}
-
-async function isDead(lock: string): Promise<boolean> {
-  const [host, pid] = (await readFile(lock, 'utf8').catch(() => '')).split(' ');
-  if (host !== hostname() || !pid) return false;
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
 }
 
 function offline(): boolean {

@@ -1,9 +1,10 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { downloadModel } from '../../../components/models/hub/download.js';
 import { type ResolveOptions, resolveModel } from '../../../components/models/index.js';
-import { ModelError, ServiceUnavailable } from '../../../shared/errors.js';
+import { ModelError, ServiceUnavailable, StorageError } from '../../../shared/errors.js';
 import { golden } from '../../support/goldens.js';
 import { type HubRepository, type HubServer, startHubServer } from '../../support/hub_server.js';
 
@@ -204,5 +205,50 @@ test('offline, nothing is asked', async () => {
     expect(hub.requests).toEqual([]);
   } finally {
     delete process.env.HF_HUB_OFFLINE;
+  }
+});
+
+/** Leaves the lock of a download by a process of another host. */
+function leaveForeignLock(): string {
+  const lock = path.join(home(), `${commit}.lock`);
+  mkdirSync(lock, { recursive: true });
+  const uuid = '00000000-0000-0000-0000-000000000000';
+  writeFileSync(path.join(lock, `${'0'.repeat(16)}-4242-1.${uuid}.node-17`), '');
+  return lock;
+}
+
+test('the download of another host that is no longer renewed is taken over, after a notice', async () => {
+  const lock = leaveForeignLock();
+  const notices: string[] = [];
+  const { folder } = await downloadModel(id, {
+    cache,
+    endpoint: hub.endpoint,
+    staleAfterMs: 1500,
+    onNotice: (text) => notices.push(text),
+  });
+  expect(readdirSync(folder).sort()).toEqual(['config.json', 'model.safetensors']);
+  expect(notices).toEqual([`waiting for process 4242 on node-17, which holds ${lock}`]);
+  expect(existsSync(lock)).toBe(false);
+});
+
+test('a lock that a killed process left empty holds nobody up', async () => {
+  mkdirSync(path.join(home(), `${commit}.lock`), { recursive: true });
+  await expect(resolve()).resolves.toMatchObject({ source: { commit } });
+});
+
+test('a cache that cannot be written to is named at once', async () => {
+  await resolve();
+  const other = 'f'.repeat(40);
+  chmodSync(cache, 0o755);
+  chmodSync(home(), 0o555);
+  const user = process.geteuid!();
+  // Permissions do not bind root.
+  if (user === 0) process.seteuid!(65534);
+  try {
+    await expect(resolve({ revision: other })).rejects.toBeInstanceOf(StorageError);
+    await expect(resolve({ revision: other })).rejects.toThrow(`${path.join(home(), `${other}.lock`)}: `);
+  } finally {
+    if (user === 0) process.seteuid!(user);
+    chmodSync(home(), 0o755);
   }
 });
