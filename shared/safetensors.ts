@@ -2,10 +2,10 @@
  * The safetensors format (https://github.com/huggingface/safetensors): eight bytes of little-endian header length, a JSON
  * header, then the tensors' bytes without a gap. The reader trusts nothing and never touches the data; the writer streams.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
-import path from 'node:path';
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
 import { ModelError } from './errors.js';
+import { writeAtomically } from './files.js';
 import type { Storage } from './storage/storage.js';
 
 /** Bits per element of the dtypes that the format names and that end on a byte. */
@@ -325,44 +325,23 @@ export interface WrittenFile {
   sha256: string;
 }
 
-/** Writes a local file all at once: a temporary beside it, synced, then renamed. */
+/** Writes a local file; it appears whole or not at all. */
 export async function writeSafetensors(
   file: string,
   sources: readonly SafetensorsSource[],
   metadata?: Record<string, string>,
 ): Promise<WrittenFile> {
-  const partial = `${file}.${randomUUID()}.partial`;
   const hash = createHash('sha256');
   let bytes = 0;
-  const handle = await open(partial, 'w');
-  try {
+  const measured = async function* () {
     for await (const chunk of streamSafetensors(sources, metadata)) {
       hash.update(chunk);
-      for (let done = 0; done < chunk.byteLength; ) {
-        const { bytesWritten } = await handle.write(chunk, done, chunk.byteLength - done);
-        done += bytesWritten;
-      }
       bytes += chunk.byteLength;
+      yield chunk;
     }
-    await handle.sync();
-    await handle.close();
-    await rename(partial, file);
-    await syncFolder(path.dirname(file));
-  } catch (error) {
-    await handle.close().catch(() => undefined);
-    await rm(partial, { force: true });
-    throw error;
-  }
+  };
+  await writeAtomically(file, measured());
   return { bytes, sha256: hash.digest('hex') };
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** By UTF-16 code unit, whatever the locale. */

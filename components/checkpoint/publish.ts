@@ -9,11 +9,12 @@
  * Nothing is held in memory but a chunk.
  */
 import { createHash, type Hash, randomUUID } from 'node:crypto';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { types } from 'node:util';
 import { sha256 } from '../../shared/digest.js';
 import { CheckpointError, StorageError } from '../../shared/errors.js';
+import { syncFolder } from '../../shared/files.js';
 import {
   readStoredSafetensorsHeader,
   type SafetensorsSource,
@@ -125,15 +126,6 @@ async function removeUnfinished(folder: string, name: string): Promise<void> {
     if (entry.startsWith(`.${name}.`) && entry.endsWith('.unfinished')) {
       await rm(path.join(folder, entry), { recursive: true, force: true });
     }
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

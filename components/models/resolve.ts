@@ -1,10 +1,10 @@
 /** From what a recipe calls a model to a local folder that has been checked. */
-import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { digestFile, sha256 } from '../../shared/digest.js';
 import { ModelError } from '../../shared/errors.js';
+import { writeUnsynced } from '../../shared/files.js';
 import { readableFolder, readablePath } from '../../shared/storage/index.js';
 import type { Model } from './family.js';
 import { converterVersion, convertGguf, type DequantizedDType } from './gguf/convert.js';
@@ -151,8 +151,6 @@ export async function rememberedDigest(file: string, cache: string): Promise<str
   if (knownState === state && known !== undefined) return known;
   const { sha256: digest } = await digestFile(file);
   await mkdir(path.dirname(note), { recursive: true });
-  const partial = `${note}.${randomUUID()}`;
-  await writeFile(partial, `${state}\n${digest}`);
-  await rename(partial, note);
+  await writeUnsynced(note, `${state}\n${digest}`);
   return digest;
 }

@@ -16,6 +16,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { types } from 'node:util';
 import { StorageError } from '../errors.js';
+import { syncFolder } from '../files.js';
 import { checkKey, checkPrefix } from './key.js';
 import { isWithin, outsideRoots } from './roots.js';
 import type { Storage, StoredObject, UnfinishedWrite } from './storage.js';
@@ -323,18 +324,6 @@ async function makeFolder(folder: string): Promise<void> {
     });
   }
   await syncFolder(path.dirname(folder));
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
-  try {
-    await handle.sync();
-  } catch (error) {
-    // Some network file systems do not sync folders; they make renames durable by themselves.
-    if (errorCode(error) !== 'EINVAL') throw error;
-  } finally {
-    await handle.close();
-  }
 }
 
 async function linkExclusively(partial: string, file: string): Promise<boolean> {

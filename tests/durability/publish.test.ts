@@ -73,7 +73,7 @@ interface Moment {
 }
 
 test.each<[string, Moment]>([
-  ['the export', { run: 'export', at: () => exports(), pattern: /\.partial\./ }],
+  ['the export', { run: 'export', at: () => exports(), pattern: /\.partial$/ }],
   ['onnx/', { run: 'onnx', at: (run) => run, pattern: /^\.onnx\..*\.unfinished$/ }],
   ['the publication', { run: 'union', at: () => shelf('.'), pattern: /^\.union\..*\.unfinished$/ }],
 ])(

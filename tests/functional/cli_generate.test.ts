@@ -1,5 +1,6 @@
 /** `temper generate` and `temper chat`: answers to a file, to a line, and what bad input is told. */
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -133,9 +134,10 @@ describe('the export', () => {
   test('that was used longest ago goes when a fifth comes', async () => {
     const [oldest] = await entries();
     const home = path.join(cache, 'onnx');
-    await mkdir(path.join(home, 'killed.partial.1'), { recursive: true });
+    const killed = `killed.${'0'.repeat(16)}-1-1.${randomUUID()}.partial`;
+    await mkdir(path.join(home, killed), { recursive: true });
     for (const name of ['a', 'b', 'c', 'd']) await mkdir(path.join(home, name));
-    for (const [days, name] of [oldest!, 'a', 'b', 'c', 'd', 'killed.partial.1'].entries()) {
+    for (const [days, name] of [oldest!, 'a', 'b', 'c', 'd', killed].entries()) {
       const used = new Date(Date.now() - (9 - days) * 86_400_000);
       await utimes(path.join(home, name), used, used);
     }

@@ -7,9 +7,10 @@
  *     per document: n, ids [n], labels [n]                      int32
  *     crc32 of everything before it                             int32
  */
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
+import { writeUnsynced } from '../../../shared/files.js';
 import type { Document } from './document.js';
 
 const magic = 0x6b6e6863; // "chnk"
@@ -54,14 +55,7 @@ export async function writeChunk(file: string, { documents, ...counts }: Tokenis
   }
   const bytes = new Uint8Array(data.buffer);
   data[place] = crc32(bytes.subarray(0, place * 4)) | 0;
-  const partial = `${file}.${process.pid}.partial`;
-  const handle = await open(partial, 'w');
-  try {
-    await handle.writeFile(bytes);
-  } finally {
-    await handle.close();
-  }
-  await rename(partial, file);
+  await writeUnsynced(file, bytes);
 }
 
 /** A finished chunk, or null when there is none or what is there is damaged (after a power failure, say): make it again. */

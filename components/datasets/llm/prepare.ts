@@ -1,10 +1,11 @@
 /** prepareData: from a dataset to packed shards, content-addressed, resumable, the same bytes whatever happened on the way. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { type DataReport, type PackIndex, packIndexSchema } from '../../../contracts/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { DataError, StorageError } from '../../../shared/errors.js';
+import { publishFolder, removeAbandoned, writeAtomically } from '../../../shared/files.js';
 import { type ChunkCounts, chunkFile, readChunk } from './chunk_store.js';
 import type { Document } from './document.js';
 import { interleave } from './mixture.js';
@@ -74,6 +75,8 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedPack
   const work = `${folder}.work`;
   try {
     await mkdir(work, { recursive: true });
+    await removeAbandoned(work);
+    await removeAbandoned(options.cache);
     const chunks = await tokenise(sources, work, options);
     const index = await pack(sources, chunks, work, folder, digest, options, started);
     await rm(work, { recursive: true, force: true });
@@ -318,26 +321,10 @@ function emptySource({ dataset, files }: PlannedSource, read: number): DataError
   return new DataError(`${where}: all ${read} documents were dropped: ${reason}`);
 }
 
-/** Makes the folder appear under its name whole: its index is written last, then it is renamed. */
+/** Makes the folder appear under its name whole: its index is written last. What is there already and unsound is replaced. */
 async function publish(building: string, folder: string, index: PackIndex): Promise<void> {
-  await writeFile(path.join(building, 'index.json'), JSON.stringify(index), { flush: true });
-  await syncFolder(building);
-  try {
-    await rename(building, folder);
-  } catch (error) {
-    const occupied = ['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '');
-    if (!occupied || (await publishedPacks(folder)) !== null) throw error;
-    await rm(folder, { recursive: true, force: true });
-    await rename(building, folder);
-  }
-  await syncFolder(path.dirname(folder));
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await writeAtomically(path.join(building, 'index.json'), JSON.stringify(index));
+  if ((await publishFolder(building, folder)) || (await publishedPacks(folder)) !== null) return;
+  await rm(folder, { recursive: true, force: true });
+  await publishFolder(building, folder);
 }

@@ -1,9 +1,9 @@
 /** Turns a GGUF file into a Hugging Face model folder: weights dequantised natively, config and tokenizer rebuilt. */
-import { randomUUID } from 'node:crypto';
-import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { dequantize } from '../../../engine/index.js';
 import { ModelError } from '../../../shared/errors.js';
+import { partialName, publishFolder, removeAbandoned } from '../../../shared/files.js';
 import { layoutSafetensors, type SafetensorsDType } from '../../../shared/safetensors.js';
 import { planShards, type WeightShard, weightIndexJson } from '../../../shared/safetensors_index.js';
 import type { Model } from '../family.js';
@@ -44,7 +44,8 @@ export async function convertGguf(file: string, target: string, options: Convert
   const { tokenizer, config: tokenizerConfig } = tokenizerFromGguf(gguf);
   const embedding = conversions.find(({ name }) => name === model.tensors[0]!.name)!;
 
-  const partial = `${target}.${randomUUID()}.partial`;
+  await removeAbandoned(path.dirname(target));
+  const partial = partialName(target);
   await mkdir(partial, { recursive: true });
   try {
     await writeWeights(gguf, conversions, partial, options);
@@ -59,16 +60,6 @@ export async function convertGguf(file: string, target: string, options: Convert
     await publishFolder(partial, target);
   } finally {
     await rm(partial, { recursive: true, force: true });
-  }
-}
-
-/** Renames a finished folder to its name. Where another process was first, its folder stands. */
-export async function publishFolder(partial: string, target: string): Promise<void> {
-  try {
-    await rename(partial, target);
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw cause;
   }
 }
 

@@ -1,6 +1,5 @@
 /** Exported models in the cache: one export for each (weights, adapter, precision), and few of them at a time. */
-import { randomUUID } from 'node:crypto';
-import { access, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { access, mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import {
   defaultCache,
@@ -10,6 +9,7 @@ import {
 } from '../../../components/models/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { ModelError, StorageError, TemperError } from '../../../shared/errors.js';
+import { partialName, publishFolder, removeAbandoned } from '../../../shared/files.js';
 import type { StepHooks } from '../../base/hooks.js';
 import { type OnnxPrecision, onnxStem } from './onnx_files.js';
 import { exportModelFolder } from './onnx_folder.js';
@@ -20,8 +20,6 @@ export const exporterVersion = 2;
 const keptEntries = 4;
 /** ms within which a used entry is not dropped: somebody may be opening it. */
 const openingTime = 600_000;
-/** ms after which an unfinished export is nobody's. */
-const abandonedTime = 24 * 3_600_000;
 
 export interface CachedModel {
   modelFolder: string;
@@ -37,6 +35,7 @@ export async function cachedOnnx(model: CachedModel, hooks: Pick<StepHooks, 'pro
   const file = path.join(folder, 'onnx', `${onnxStem(model.precision)}.onnx`);
   if (!(await exists(file))) {
     await mkdir(home, { recursive: true });
+    await removeAbandoned(home);
     await exportInto(folder, model, (bytes, of) =>
       hooks.progress(bytes / of, `exporting the model to ONNX, ${Math.round(bytes / 1e6)} MB`),
     );
@@ -75,12 +74,10 @@ async function exportInto(
   { modelFolder, adapter, precision }: CachedModel,
   progress: (bytes: number, of: number) => void,
 ): Promise<void> {
-  const partial = `${folder}.partial.${randomUUID()}`;
+  const partial = partialName(folder);
   try {
     await exportModelFolder(modelFolder, adapter, precision, partial, progress);
-    await rename(partial, folder).catch(async (error: NodeJS.ErrnoException) => {
-      if (!['ENOTEMPTY', 'EEXIST'].includes(error.code ?? '')) throw error;
-    });
+    await publishFolder(partial, folder);
   } catch (error) {
     if (error instanceof TemperError || (error as NodeJS.ErrnoException).code === undefined) throw error;
     const { message } = error as Error;
@@ -92,15 +89,14 @@ async function exportInto(
   }
 }
 
-/** Drops the entries that were used longest ago, and exports that were killed. */
+/** Drops the entries that were used longest ago. */
 async function dropOld(home: string, newest: string): Promise<void> {
   const entries: { folder: string; used: number }[] = [];
   for (const name of await readdir(home)) {
     const folder = path.join(home, name);
     const used = (await stat(folder).catch(() => null))?.mtimeMs;
-    if (used === undefined || folder === newest) continue;
-    if (!name.includes('.partial.')) entries.push({ folder, used });
-    else if (Date.now() - used > abandonedTime) await rm(folder, { recursive: true, force: true });
+    if (used === undefined || folder === newest || name.endsWith('.partial')) continue;
+    entries.push({ folder, used });
   }
   entries.sort((a, b) => b.used - a.used);
   for (const { folder, used } of entries.slice(keptEntries - 1)) {

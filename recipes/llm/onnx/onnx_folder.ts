@@ -6,13 +6,13 @@
  *     onnx/model.onnx, onnx/model_fp16.onnx                    graph, and the weights while they are small
  *     onnx/model.onnx_data, onnx/model_fp16.onnx_data          the weights otherwise
  */
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { genaiConfig, locateWeights, type Model, openModel } from '../../../components/models/index.js';
 import { readAdapter } from '../../../components/peft/index.js';
 import { ModelError } from '../../../shared/errors.js';
+import { writeAtomically } from '../../../shared/files.js';
 import { folderSources } from './folder_weights.js';
 import {
   type OnnxExport,
@@ -43,33 +43,22 @@ export async function writeOnnx(
   const [model, data] = files.toReversed().map(({ name }) => path.join(folder, name));
   for (const stale of [model!, `${model}_data`]) await rm(stale, { force: true });
   for (const file of files) {
-    await writeAtOnce(path.join(folder, file.name), file.content(), (written) => {
+    const content = reported(file.content(), (written) => {
       done += written;
       options.progress?.(done, bytes);
     });
+    await writeAtomically(path.join(folder, file.name), content);
   }
   return { model: model!, data: data ?? null, bytes };
 }
 
-async function writeAtOnce(
-  file: string,
+async function* reported(
   content: AsyncIterable<Uint8Array>,
   written: (bytes: number) => void,
-): Promise<void> {
-  const partial = `${file}.${randomUUID()}.partial`;
-  const handle = await open(partial, 'w');
-  try {
-    for await (const chunk of content) {
-      await handle.writeFile(chunk);
-      written(chunk.length);
-    }
-    await handle.sync();
-    await handle.close();
-    await rename(partial, file);
-  } catch (error) {
-    await handle.close().catch(() => undefined);
-    await rm(partial, { force: true });
-    throw error;
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of content) {
+    yield chunk;
+    written(chunk.length);
   }
 }
 

@@ -2,12 +2,12 @@
  * Compiled plans, kept in the cache under the digest of everything that they follow from: the model's graph, the
  * recipe's options and the compiler itself. A run that goes on, or begins again, finds its plans there.
  */
-import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Model, Weights } from '../../../components/models/index.js';
 import { compilerDigest } from '../../../graph/index.js';
 import { digestOf, sha256 } from '../../../shared/digest.js';
+import { removeAbandoned, writeUnsynced } from '../../../shared/files.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
 import type { Recipe } from '../recipe.js';
 import {
@@ -74,9 +74,8 @@ async function read(file: string): Promise<CompiledPlans | null> {
 
 async function keep(folder: string, file: string, body: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const temporary = path.join(folder, `${randomUUID()}.tmp`);
-  await writeFile(temporary, `${sha256(body)}\n${body}`);
-  await rename(temporary, file);
+  await removeAbandoned(folder);
+  await writeUnsynced(file, `${sha256(body)}\n${body}`);
   const others = await Promise.all(
     (await readdir(folder)).map(async (name) => {
       const at = path.join(folder, name);

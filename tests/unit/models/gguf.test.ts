@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { cpSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import {
@@ -13,6 +15,8 @@ import {
 } from '../../../components/models/index.js';
 import { llamaConfigFromGguf } from '../../../components/models/llama/gguf.js';
 import { firstNonFinite } from '../../../engine/index.js';
+import { partialName } from '../../../shared/files.js';
+import { ownProcessTag } from '../../../shared/process_identity.js';
 import { readSafetensorsHeader } from '../../../shared/safetensors.js';
 import { golden } from '../../support/goldens.js';
 
@@ -249,6 +253,18 @@ describe('resolving a .gguf file', () => {
     const [a, b] = await Promise.all([resolveModel(file, { cache }), resolveModel(file, { cache })]);
     expect(a.folder).toBe(b.folder);
     expect(await readdir(path.join(cache, 'gguf'))).toEqual([path.basename(a.folder)]);
+  });
+
+  test('removes what a conversion that was killed has left, and nothing of one that runs', async () => {
+    const cache = path.join(folder, 'cache-killed');
+    const home = path.join(cache, 'gguf');
+    const [place] = ownProcessTag().split('-');
+    const ended = spawnSync('true').pid;
+    const killed = path.join(home, `model.${place}-${ended}-1.${randomUUID()}.partial`);
+    const running = partialName(path.join(home, 'model'));
+    for (const partial of [killed, running]) await mkdir(partial, { recursive: true });
+    const { folder: converted } = await resolveModel(golden('tokenizers', 'gpt-2.gguf'), { cache });
+    expect((await readdir(home)).sort()).toEqual([converted, running].map((it) => path.basename(it)).sort());
   });
 
   test('of which a tensor is missing lists it, and leaves nothing in the cache', async () => {
