@@ -1,7 +1,15 @@
 import { InvalidRecipe, ServiceUnavailable, TemperError, UsageError } from '../shared/errors.js';
 
 /** Exit codes that scripts rely on. */
-export const exitCodes = { completed: 0, failed: 1, usage: 2, unavailable: 75, interrupted: 130 } as const;
+export const exitCodes = {
+  completed: 0,
+  failed: 1,
+  usage: 2,
+  unavailable: 75,
+  /** A worker that SIGUSR2, a batch system's notice, has stopped: its job is to be queued again. */
+  requeue: 99,
+  interrupted: 130,
+} as const;
 
 /** The exit code of a command that threw. */
 export function exitCodeOf(error: unknown): number {

@@ -3,11 +3,7 @@ import { app } from './app.js';
 import { exitCodes } from './exit.js';
 import { takeOverrides } from './overrides.js';
 
-// `temper … | head` closes the pipe while there is more to say.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit();
-});
+for (const stream of [process.stdout, process.stderr]) stream.on('error', onOutputError);
 
 const { rest, overrides } = await takeOverrides(process.argv.slice(2), async () => {
   // Loaded by these commands anyway, and by no other: `temper --help` answers at once.
@@ -17,3 +13,13 @@ const { rest, overrides } = await takeOverrides(process.argv.slice(2), async () 
 await run(app, rest, { process: process as StricliProcess & NodeJS.Process, overrides });
 // Stricli numbers unknown commands and arguments it cannot read below zero.
 if (Number(process.exitCode) < 0) process.exitCode = exitCodes.usage;
+
+/**
+ * `temper … | head` closes the pipe, and a terminal that is closed reads nothing more. A command with something to save
+ * stops in order, as after the SIGHUP of that terminal; any other ends.
+ */
+function onOutputError(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
+  if (process.listenerCount('SIGHUP') === 0) process.exit();
+  process.emit('SIGHUP', 'SIGHUP');
+}

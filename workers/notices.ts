@@ -6,6 +6,8 @@ import { ownPool, ownQueue, stepsQueue } from '../contracts/index.js';
 export function noticeOf({ level, message, meta }: LogEntry): string | null {
   // Said of queues that are for activities alone.
   if (message.startsWith('No workflows registered')) return null;
+  // Said for every call of an outage; whoever follows the run hears of it once.
+  if (/^gRPC call \S+ retried/.test(message)) return null;
   const error: unknown = meta?.error;
   if (isServedInPlace(meta) && isToldByFollowing(message, error, meta)) return null;
   return `temporal ${level}: ${message}${error instanceof Error ? `: ${error.message}` : ''}`;

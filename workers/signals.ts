@@ -1,17 +1,18 @@
 /**
- * What a signal does to a worker's process: the first one has it drain, commit and stop. Handlers stay in place, because
- * Slurm and people send more than one, and a second one must not kill a save. SIGUSR2 is Slurm's notice.
+ * Signals that end a worker or a run in order: the first one has it drain, commit and stop. Handlers stay in place,
+ * because Slurm and people send more than one, and a second one must not kill a save. SIGUSR2 is Slurm's notice, SIGHUP
+ * a closed terminal's.
  */
-export const stopSignals = ['SIGTERM', 'SIGINT', 'SIGUSR2'] as const;
+export const stopSignals = ['SIGTERM', 'SIGINT', 'SIGUSR2', 'SIGHUP'] as const;
 export type StopSignal = (typeof stopSignals)[number];
 
-/** Calls `stop` at the first signal. Returns a function that takes the handlers away. */
+/** Calls `stop` at the first signal. Returns a function that removes the handlers: call it when nothing is left to save. */
 export function onStopSignal(stop: (signal: StopSignal) => void): () => void {
-  let stopping = false;
+  let isStopping = false;
   const handlers = stopSignals.map((signal) => {
     const handler = () => {
-      if (stopping) return;
-      stopping = true;
+      if (isStopping) return;
+      isStopping = true;
       stop(signal);
     };
     process.on(signal, handler);

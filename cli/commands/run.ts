@@ -19,10 +19,11 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
     takeOver: flags.takeOver,
   });
   await refuseCompleted(order);
-  const session = await openSession();
   const display = new ProgressDisplay(process.stderr);
   const stop = new AbortController();
+  // Until the embedded server is released: a signal in between must not leave it behind.
   const forget = onStopSignal(() => stop.abort());
+  const session = await openSession((text) => display.note(text));
   const service = new Service(session, order.id, display);
   try {
     if (session.ui !== null) display.note(`Temporal UI: ${session.ui}`);
@@ -56,9 +57,8 @@ export async function run(this: Context, flags: RunFlags, recipe: string): Promi
     ];
     display.note(`the run '${order.id}' is parked. Go on with: ${again.map(quoted).join(' ')}`);
   } finally {
+    await service.stop().finally(() => session.close());
     forget();
-    await service.stop();
-    await session.close();
   }
 }
 

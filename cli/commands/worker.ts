@@ -1,23 +1,26 @@
-import { onStopSignal, runWorker } from '../../workers/index.js';
+import { onStopSignal, runWorker, type StopSignal } from '../../workers/index.js';
 import type { Context } from '../context.js';
+import { exitCodes } from '../exit.js';
 import type { WorkerFlags } from '../flags.js';
 import { openSession } from '../server.js';
 
 export async function worker(this: Context, flags: WorkerFlags): Promise<void> {
-  const session = await openSession();
+  const log = (text: string) => void process.stderr.write(`${text}\n`);
+  // From the first moment: a signal that comes while it starts must not leave an embedded server behind.
+  const stopped = new Promise<StopSignal>((resolve) => {
+    onStopSignal(resolve);
+  });
+  const session = await openSession(log);
   try {
-    const log = (text: string) => void process.stderr.write(`${text}\n`);
     const handle = await runWorker({ ...flags, taskQueue: null, address: session.address, log });
     log(
       `serving ${flags.role} at ${handle.address} (namespace '${handle.namespace}')` +
         `${handle.queue === null ? '' : ` as ${handle.queue}`}; end with Ctrl-C or SIGTERM`,
     );
-    await new Promise<void>((resolve) => {
-      onStopSignal((signal) => {
-        log(`${signal}: ranks save and make way, tasks under way finish`);
-        void handle.stop().then(resolve);
-      });
-    });
+    const signal = await stopped;
+    log(`${signal}: ranks save and make way, tasks under way finish`);
+    await handle.stop();
+    if (signal === 'SIGUSR2') process.exitCode = exitCodes.requeue;
   } finally {
     await session.close();
   }

@@ -1,6 +1,6 @@
 /** `temper run` on its embedded server: parked, killed, run beside others, and with a recipe that was changed meanwhile. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { findTemporalCli } from '../../infra/temporal/server_process.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
@@ -32,6 +32,12 @@ class Command {
       this.stderr += text;
     });
     this.ended = new Promise((resolve) => this.child.on('close', resolve));
+  }
+
+  /** Nobody reads its output any more. */
+  closeOutput(): void {
+    this.child.stdout!.destroy();
+    this.child.stderr!.destroy();
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -115,3 +121,50 @@ test('one that asks for another recipe while a run is under way is told so', asy
   server.kill('SIGINT');
   expect(await server.ended).toBe(130);
 }, 120_000);
+
+const serverFile = path.join(folder, 'cache', 'server', 'server.json');
+const serverIsGone = () => !existsSync(serverFile);
+
+/** Step of the newest checkpoint in the run's commit log. */
+function committedStep(name: string): number {
+  const commits = path.join(folder, 'runs', name, 'commits');
+  const steps = readdirSync(commits)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => JSON.parse(readFileSync(path.join(commits, file), 'utf8')) as { step?: number });
+  return Math.max(...steps.map(({ step }) => step ?? 0));
+}
+
+test('kill -9 of the embedded server: it is started again, and the command finishes', async () => {
+  const command = run('outlived', '--training.max_steps=1500');
+  await command.says(/step [1-9]/);
+  const { process: server } = JSON.parse(readFileSync(serverFile, 'utf8')) as { process: { pid: number } };
+  process.kill(server.pid, 'SIGKILL');
+  expect(await command.ended).toBe(0);
+  expect(command.stderr).toContain('the Temporal server had ended and was started again');
+  expect(command.stderr + command.stdout).not.toMatch(/gRPC call|temporalio_client/);
+  expect(JSON.parse(command.stdout)).toMatchObject({ state: 'completed', steps: 1500 });
+  expect(serverIsGone()).toBe(true);
+}, 180_000);
+
+test.each([
+  ['a closed terminal (SIGHUP)', 'hung-up', (command: Command) => command.kill('SIGHUP')],
+  ['a closed output', 'unread', (command: Command) => command.closeOutput()],
+  [
+    'three signals in quick succession',
+    'impatient',
+    (command: Command) => {
+      for (const delay of [0, 100, 200]) setTimeout(() => command.kill('SIGINT'), delay);
+    },
+  ],
+])(
+  '%s saves the run and leaves no server behind',
+  async (_, name, interrupt) => {
+    const command = run(name);
+    await command.says(/step [1-9]/);
+    interrupt(command);
+    expect(await command.ended).toBe(130);
+    expect(committedStep(name)).toBe(stepsOf(name).at(-1));
+    expect(serverIsGone()).toBe(true);
+  },
+  120_000,
+);
