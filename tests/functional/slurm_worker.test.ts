@@ -1,5 +1,9 @@
-/** infra/slurm/worker.sbatch as a batch system runs it: signals reach the worker, and its exit code is the job's. */
+/**
+ * infra/slurm/worker.sbatch as Slurm runs it: signals reach the job step, the batch shell gets them later or not at all,
+ * and the worker's exit code decides whether the job is queued again. srun and scontrol are stand-ins.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { freePort } from '../../infra/temporal/server_process.js';
 import { TestServer } from '../support/temporal_server.js';
@@ -8,54 +12,121 @@ import { temporaryFolder } from '../support/temporary_folder.js';
 const script = path.resolve('infra/slurm/worker.sbatch');
 const folder = temporaryFolder();
 
+/** srun runs the step's command in its own place, so that its number is the step's. */
+const srun = `#!/usr/bin/env bash
+while [[ "$1" == --* ]]; do echo "$1" >> "$STUBS/srun"; shift; done
+echo "$SRUN_CPUS_PER_TASK" > "$STUBS/cpus"
+echo $$ > "$STUBS/step"
+exec "$@"
+`;
+const scontrol = '#!/usr/bin/env bash\necho "$@" >> "$STUBS/scontrol"\n';
+
 interface Job {
-  child: ChildProcess;
+  batchShell: ChildProcess;
   log: () => string;
   ended: Promise<number | null>;
+  signalStep(signal: NodeJS.Signals): void;
+  /** Lines that a stand-in has written; none where it was not called. */
+  called(stub: string): string[];
 }
 
 function submit(address: string): Job {
+  const stubs = mkdtempSync(path.join(folder, 'job-'));
+  const bin = path.join(stubs, 'bin');
+  mkdirSync(bin);
+  for (const [name, text] of Object.entries({ srun, scontrol })) {
+    writeFileSync(path.join(bin, name), text);
+    chmodSync(path.join(bin, name), 0o755);
+  }
   const slurm = Object.keys(process.env).filter((name) => name.startsWith('SLURM_'));
   const env = {
     ...process.env,
     ...Object.fromEntries(slurm.map((name) => [name, undefined])),
+    PATH: `${bin}:${process.env.PATH}`,
+    STUBS: stubs,
+    SLURM_JOB_ID: '4711',
+    SLURM_CPUS_PER_TASK: '2',
     TEMPORAL_ADDRESS: address,
     TEMPER_CACHE: path.join(folder, 'cache'),
     TEMPER_THREADS: '1',
   };
-  const child = spawn('bash', [script], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const batchShell = spawn('bash', [script], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
-  for (const stream of [child.stdout, child.stderr]) {
+  for (const stream of [batchShell.stdout, batchShell.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
       log += text;
     });
   }
-  return { child, log: () => log, ended: new Promise((resolve) => child.on('close', resolve)) };
+  const read = (name: string) => {
+    const file = path.join(stubs, name);
+    return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : [];
+  };
+  return {
+    batchShell,
+    log: () => log,
+    ended: new Promise((resolve) => batchShell.on('close', resolve)),
+    signalStep: (signal) => process.kill(Number(read('step')[0]), signal),
+    called: read,
+  };
 }
 
-test.each(['SIGUSR2', 'SIGTERM'] as const)(
-  '%s to the job has the worker make way and ends it with 0',
-  async (signal) => {
-    const server = await TestServer.start();
-    try {
-      const job = submit(server.address);
-      while (!job.log().includes('serving host')) {
-        if (job.child.exitCode !== null) throw new Error(`the job ended: ${job.log()}`);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-      job.child.kill(signal);
-      expect(await job.ended).toBe(0);
-      expect(job.log()).toContain(`${signal}: ranks save and make way`);
-    } finally {
-      await server.stop();
-    }
-  },
-  60_000,
-);
+async function logs(job: Job, text: string): Promise<void> {
+  while (!job.log().includes(text)) {
+    if (job.batchShell.exitCode !== null) throw new Error(`the job ended: ${job.log()}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+describe('with a server', () => {
+  let server: TestServer;
+  let job: Job;
+  beforeAll(async () => {
+    server = await TestServer.start();
+  }, 60_000);
+  afterAll(() => server.stop());
+  beforeEach(async () => {
+    job = submit(server.address);
+    await logs(job, 'serving host');
+  }, 60_000);
+
+  test('the worker is a step with the cores of its job', async () => {
+    expect(job.called('srun')).toEqual(['--ntasks=1', '--kill-on-bad-exit=0']);
+    expect(job.called('cpus')).toEqual(['2']);
+    job.signalStep('SIGTERM');
+    await job.ended;
+  }, 60_000);
+
+  test('near the time limit the worker makes way, and the job is queued again, also when TERM follows', async () => {
+    job.signalStep('SIGUSR2');
+    await logs(job, 'SIGUSR2: ranks save and make way');
+    job.signalStep('SIGTERM');
+    job.batchShell.kill('SIGTERM');
+    expect(await job.ended).toBe(99);
+    expect(job.called('scontrol')).toEqual(['requeue 4711']);
+  }, 60_000);
+
+  test('a preemption has the worker make way and does not queue the job, which Slurm does', async () => {
+    job.signalStep('SIGTERM');
+    job.batchShell.kill('SIGTERM');
+    expect(await job.ended).toBe(0);
+    expect(job.log()).toContain('SIGTERM: ranks save and make way');
+    expect(job.called('scontrol')).toEqual([]);
+  }, 60_000);
+
+  test('the batch shell outlives its own TERM until the step has ended', async () => {
+    job.batchShell.kill('SIGTERM');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(job.batchShell.exitCode).toBeNull();
+    expect(job.batchShell.signalCode).toBeNull();
+    job.signalStep('SIGTERM');
+    expect(await job.ended).toBe(0);
+  }, 60_000);
+});
 
 test('a server that cannot be reached ends it with 75', async () => {
   const address = `127.0.0.1:${await freePort()}`;
   const job = submit(address);
   expect(await job.ended).toBe(75);
   expect(job.log()).toContain(address);
+  expect(job.called('scontrol')).toEqual([]);
 }, 60_000);
