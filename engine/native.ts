@@ -112,4 +112,6 @@ export interface NativeModule {
   ): Promise<number>;
   /** CRC-32C (Castagnoli) of a buffer, continuing from `crc`. */
   crc32c(data: Uint8Array, crc: number): number;
+  /** Has the kernel end this process with its parent; false where the system cannot. Called by shared/parent_death.ts. */
+  endWithParent(): boolean;
 }

@@ -1,6 +1,7 @@
 /** Processes that are forked to hold native code for their parent: the parent's side, and the child's. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { endWithParent } from './parent_death.js';
 
 /** Lines of a process's last words that are kept. */
 const keptLines = 20;
@@ -66,10 +67,11 @@ export class ForkedProcess<Command extends object> {
 }
 
 /**
- * The child's side: leaves signals to the parent, who decides what one to the process group means, and dies with it, at
+ * The child's side: leaves signals to the parent, who decides what one to the process group means, and ends with it, at
  * once and whatever is being done.
  */
 export function liveForParent(): void {
+  endWithParent();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2', 'SIGHUP'] as const) process.on(signal, () => {});
   process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 }

@@ -7,9 +7,14 @@
 #include "../gguf/dequantize.hpp"
 #include "arguments.hpp"
 
+#include <csignal>
 #include <fstream>
 #include <functional>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 #include <sys/utsname.h>
+#include <unistd.h>
 #if defined(__GLIBC__)
 #include <gnu/libc-version.h>
 #endif
@@ -108,6 +113,18 @@ Napi::Value crc32c_of(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), crc32c(data.data(), data.size(), crc));
 }
 
+// The kernel ends this process with its parent, also while it is stopped or blocked. False where the system cannot.
+Napi::Value end_with_parent(const Napi::CallbackInfo& info) {
+#if defined(__linux__)
+    const pid_t parent = getppid();
+    const bool armed = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+    if (getppid() != parent) kill(getpid(), SIGKILL); // it ended in between
+    return Napi::Boolean::New(info.Env(), armed);
+#else
+    return Napi::Boolean::New(info.Env(), false);
+#endif
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     // One constructor per environment: the module is loaded once per worker thread.
     env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(ContextObject::define(env))));
@@ -116,6 +133,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     exports.Set("dequantize", Napi::Function::New(env, dequantize_file));
     exports.Set("firstNonFinite", Napi::Function::New(env, first_non_finite_in_file));
     exports.Set("crc32c", Napi::Function::New(env, crc32c_of));
+    exports.Set("endWithParent", Napi::Function::New(env, end_with_parent));
     return exports;
 }
 
