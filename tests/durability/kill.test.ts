@@ -2,6 +2,7 @@
  * Whatever is killed in the middle of an epoch, the run ends with the same losses and, bit for bit, the same weights as
  * one that nobody disturbed. Everything is real: the server, the workers, the ranks, the signals.
  */
+import { spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { FinetuneResult } from '../../contracts/index.js';
@@ -50,6 +51,32 @@ test('kill -9 of the host worker: the next one goes on within seconds', async ()
   expectUndisturbed(end);
   expect(interruptions(end.result)).toMatchObject([{ event: 'host_lost', exactness: 'bitwise' }]);
 }, 120_000);
+
+/** Namespaces need privileges that CI has and a plain user's account may lack. */
+const container = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const isPrivileged = spawnSync(container[0]!, [...container.slice(1), 'true']).status === 0;
+
+(isPrivileged ? test : test.skip)(
+  'a host worker in another container, with the same host name and folders, is not taken for killed',
+  async () => {
+    expect(await deployment.host.stop()).toBe(0);
+    await deployment.restart('host', container);
+    const handle = await deployment.run('container');
+    await deployment.reached('container', 1, 3);
+    await handle.signal('pause');
+    await deployment.phase(handle, 'paused');
+    // It reports killed host workers when it starts, and every three seconds.
+    const neighbor = await deployment.anotherHost();
+    await new Promise((resolve) => setTimeout(resolve, 4000));
+    await handle.signal('resume');
+    const end = await deployment.ending(handle);
+    expectUndisturbed(end);
+    expect(interruptions(end.result)).toEqual([]);
+    await deployment.host.kill();
+    deployment.host = neighbor;
+  },
+  120_000,
+);
 
 test('kill -9 of the control worker: training does not even notice', async () => {
   const handle = await deployment.run('control');

@@ -50,14 +50,28 @@ export class Deployment {
   }
 
   /** One thread: several deployments may share the machine. */
-  private static worker(folder: string, server: TestServer, role: 'control' | 'host'): Promise<TestWorker> {
-    const environment = { TEMPER_CACHE: path.join(folder, 'cache'), TEMPER_THREADS: '1' };
-    return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), environment);
+  private static worker(
+    folder: string,
+    server: TestServer,
+    role: 'control' | 'host',
+    wrapper: readonly string[] = [],
+  ): Promise<TestWorker> {
+    const environment = {
+      TEMPER_CACHE: path.join(folder, 'cache'),
+      TEMPER_RUNTIME: path.join(folder, 'runtime'),
+      TEMPER_THREADS: '1',
+    };
+    return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), environment, wrapper);
   }
 
-  /** Starts a worker of that role in the place of the one that ended. */
-  async restart(role: 'control' | 'host'): Promise<void> {
-    this[role] = await Deployment.worker(this.folder, this.server, role);
+  /** Starts a worker of that role, by `wrapper` if any, in the place of the one that ended. */
+  async restart(role: 'control' | 'host', wrapper: readonly string[] = []): Promise<void> {
+    this[role] = await Deployment.worker(this.folder, this.server, role, wrapper);
+  }
+
+  /** Starts one more host worker beside the others. */
+  async anotherHost(): Promise<TestWorker> {
+    return Deployment.worker(this.folder, this.server, 'host');
   }
 
   async stop(): Promise<void> {

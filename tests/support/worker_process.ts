@@ -19,15 +19,17 @@ export class TestWorker {
     });
   }
 
-  /** Starts it and resolves when it serves. Its output goes to `log`. */
+  /** Starts it, by `wrapper` if any, and resolves when it serves. Its output goes to `log`. */
   static async start(
     role: Role,
     address: string,
     log: string,
     environment: Record<string, string> = {},
+    wrapper: readonly string[] = [],
   ): Promise<TestWorker> {
-    const program = fileURLToPath(import.meta.url);
-    const child = spawn(process.execPath, [program, role, address], {
+    const worker = [process.execPath, fileURLToPath(import.meta.url), role, address];
+    const [program, ...parameters] = [...wrapper, ...worker];
+    const child = spawn(program!, parameters, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
     });
