@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { findTemporalCli } from '../../infra/temporal/server_process.js';
+import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyModel } from '../support/tiny_model.js';
 
@@ -135,14 +135,14 @@ function committedStep(name: string): number {
 }
 
 test('kill -9 of the embedded server: it is started again, and the command finishes', async () => {
-  const command = run('outlived', '--training.max_steps=1500');
+  const command = run('outlived', '--training.max_steps=60');
   await command.says(/step [1-9]/);
   const { process: server } = JSON.parse(readFileSync(serverFile, 'utf8')) as { process: { pid: number } };
   process.kill(server.pid, 'SIGKILL');
   expect(await command.ended).toBe(0);
   expect(command.stderr).toContain('the Temporal server had ended and was started again');
   expect(command.stderr + command.stdout).not.toMatch(/gRPC call|temporalio_client/);
-  expect(JSON.parse(command.stdout)).toMatchObject({ state: 'completed', steps: 1500 });
+  expect(JSON.parse(command.stdout)).toMatchObject({ state: 'completed', steps: 60 });
   expect(serverIsGone()).toBe(true);
 }, 180_000);
 
