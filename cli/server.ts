@@ -1,7 +1,7 @@
 /** Which Temporal server a command speaks to: the one that environment or profile names, otherwise an embedded one. */
 import path from 'node:path';
-import { useDevServer } from '../infra/temporal/dev_server.js';
 import { resolveRoots } from '../shared/storage/index.js';
+import { useDevServer } from '../workers/embedded_server/dev_server.js';
 import { type Connected, connect, installRuntime, loadConfig, type TemperConfig } from '../workers/index.js';
 
 export interface Session extends Connected {

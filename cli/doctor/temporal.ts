@@ -1,7 +1,7 @@
 /** The Temporal CLI, and the server that commands would use. */
 import path from 'node:path';
 import { Connection, type ConnectionOptions } from '@temporalio/client';
-import { findTemporalCli } from '../../infra/temporal/server_process.js';
+import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
 import { loadConfig } from '../../workers/installed_config.js';
 import { speaksTls, tlsRemedy } from '../../workers/tls_probe.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
-import { type DevServer, useDevServer } from '../../infra/temporal/dev_server.js';
-import { answers, startServer } from '../../infra/temporal/server_process.js';
 import { ServiceUnavailable } from '../../shared/errors.js';
 import { identifyProcess } from '../../shared/process_identity.js';
+import { type DevServer, useDevServer } from '../../workers/embedded_server/dev_server.js';
+import { answers, startServer } from '../../workers/embedded_server/server_process.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -33,7 +33,7 @@ const address = (server: DevServer) => server.address;
 async function otherUser(
   environment: Record<string, string> = {},
 ): Promise<{ child: ChildProcess; address: string }> {
-  const module = fileURLToPath(new URL('../../infra/temporal/dev_server.js', import.meta.url));
+  const module = fileURLToPath(new URL('../../workers/embedded_server/dev_server.js', import.meta.url));
   const code = `const { useDevServer } = await import(${JSON.stringify(module)});
     const server = await useDevServer(${JSON.stringify(folder)}, console.error);
     console.log(server.address);

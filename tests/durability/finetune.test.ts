@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { WorkflowFailedError } from '@temporalio/client';
 import { defaultTaskQueue, type FinetuneResult, workflowType } from '../../contracts/index.js';
-import { findTemporalCli } from '../../infra/temporal/server_process.js';
+import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
 import { Deployment } from '../support/deployment.js';
 
 let deployment: Deployment;

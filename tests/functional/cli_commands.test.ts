@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { createServer } from 'node:tls';
-import { freePort } from '../../infra/temporal/server_process.js';
+import { freePort } from '../../workers/embedded_server/server_process.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyModel } from '../support/tiny_model.js';
 import { tlsCertificate } from '../support/tls_certificate.js';

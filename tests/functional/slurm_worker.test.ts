@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { freePort } from '../../infra/temporal/server_process.js';
+import { freePort } from '../../workers/embedded_server/server_process.js';
 import { TestServer } from '../support/temporal_server.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { freePort, startServer } from '../../infra/temporal/server_process.js';
+import { freePort, startServer } from '../../workers/embedded_server/server_process.js';
 
 export class TestServer {
   private constructor(

@@ -40,9 +40,7 @@ const component = (file: string) => {
   return name === 'datasets' || name === 'launcher' ? `${name}/${kind}` : name;
 };
 
-const files = [...levelOf.keys(), 'workflows', 'infra'].flatMap((folder) => [
-  ...sources(path.join(root, folder)),
-]);
+const files = [...levelOf.keys(), 'workflows'].flatMap((folder) => [...sources(path.join(root, folder))]);
 const arrows = files.flatMap((file) =>
   imports(file).map((target) => ({ from: path.relative(root, file), to: target })),
 );
@@ -50,9 +48,6 @@ const arrows = files.flatMap((file) =>
 test('imports go down the list of rooms only', () => {
   const wrong = arrows.filter(({ from, to }) => {
     if (room(from) === 'workflows') return false;
-    // The servers that infra/ starts are for the command; they need nothing but what everything may use.
-    if (room(to) === 'infra') return room(from) !== 'cli' && room(from) !== 'infra';
-    if (room(from) === 'infra') return room(to) !== 'shared' && room(to) !== 'contracts';
     const [source, target] = [levelOf.get(room(from)), levelOf.get(room(to))];
     if (source === undefined || target === undefined) return room(to) !== 'temporal.config.js';
     return (
@@ -77,6 +72,10 @@ test('no component imports another component', () => {
       room(from) === 'components' && room(to) === 'components' && component(from) !== component(to),
   );
   expect(wrong).toEqual([]);
+});
+
+test('infra/ holds scripts only', () => {
+  expect([...sources(path.join(root, 'infra'))]).toEqual([]);
 });
 
 test('the list of files read is not empty', () => {

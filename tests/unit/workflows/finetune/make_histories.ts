@@ -15,7 +15,7 @@ import {
   type LossDetails,
   signalNames,
 } from '../../../../contracts/index.js';
-import { findTemporalCli } from '../../../../infra/temporal/server_process.js';
+import { findTemporalCli } from '../../../../workers/embedded_server/server_process.js';
 import {
   admit,
   hostQueue,
