@@ -9,7 +9,7 @@ export * from './interpret.js';
 export * from './onnx/index.js';
 export * from './ops/op.js';
 export * from './ops/registry.js';
-export { type LoraOptions, linearModules, loraNames } from './passes/lora.js';
+export { type LinearModule, type LoraOptions, linearModules, loraNames } from './passes/lora.js';
 export type { LossKind } from './passes/loss.js';
 export { lowerToOnnx, type OnnxOptions } from './passes/onnx.js';
 export type { OptimizerSpec } from './passes/optimizer.js';

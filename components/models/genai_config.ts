@@ -1,5 +1,6 @@
 /** genai_config.json: how onnxruntime-genai finds its way in an exported decoder (its `src/config.h`). */
-import type { Model } from './family.js';
+import { ModelError } from '../../shared/errors.js';
+import type { Model } from './blocks/family.js';
 
 export interface GenaiOptions {
   /** The ONNX file, relative to the folder. */
@@ -13,7 +14,7 @@ export function genaiConfig(
   model: Model,
   { file, contextLength, generation }: GenaiOptions,
 ): Record<string, unknown> {
-  const { heads, kvHeads, headDim } = model.attention;
+  const { heads, kvHeads, headDim } = uniformAttention(model);
   const eos = [generation.eos_token_id ?? model.eosTokenIds].flat() as number[];
   const pad = model.padTokenId ?? eos[0] ?? 0;
   return {
@@ -30,7 +31,7 @@ export function genaiConfig(
         head_size: headDim,
         hidden_size: model.hiddenSize,
         num_attention_heads: heads,
-        num_hidden_layers: model.layers,
+        num_hidden_layers: model.attention.length,
         num_key_value_heads: kvHeads,
         inputs: {
           input_ids: 'input_ids',
@@ -60,4 +61,17 @@ export function genaiConfig(
       top_p: generation.top_p ?? 1,
     },
   };
+}
+
+/** genai_config.json has one geometry for the caches of all layers. */
+function uniformAttention({ architecture, attention }: Model) {
+  const first = attention[0];
+  const uniform = attention.every(
+    (layer) => layer.kvHeads === first!.kvHeads && layer.headDim === first!.headDim,
+  );
+  if (first === undefined || !uniform)
+    throw new ModelError(
+      `${architecture}: onnxruntime-genai needs the same key-value heads in every layer, and this model's differ`,
+    );
+  return first;
 }

@@ -1,5 +1,6 @@
 /** Models: configs, weights, tokenizers, and where they come from. */
-export type { ExpectedTensor, ForwardOptions, GgufTensorRule, Model, ModelFamily } from './family.js';
+export type { ExpectedTensor, ForwardOptions, GgufTensorRule, Model, ModelFamily } from './blocks/family.js';
+export { type Rope, ropeFrequencies, ropeTable } from './blocks/rope.js';
 export { type GenaiOptions, genaiConfig } from './genai_config.js';
 export { convertGguf, type DequantizedDType } from './gguf/convert.js';
 export { type GgufFile, parseGguf } from './gguf/parse.js';
@@ -21,7 +22,6 @@ export {
   rememberedDigest,
   resolveModel,
 } from './resolve.js';
-export { type Rope, ropeFrequencies, ropeTable } from './rope.js';
 export { type ModelOptions, modelSchema } from './schema.js';
 export type { ChatTemplateOptions } from './tokenizer/chat_template.js';
 export {

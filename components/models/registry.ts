@@ -2,8 +2,8 @@
 import path from 'node:path';
 import { ModelError } from '../../shared/errors.js';
 import { readModelJson } from '../../shared/model_files.js';
-import type { Model, ModelFamily } from './family.js';
-import { llama } from './llama/model.js';
+import type { Model, ModelFamily } from './blocks/family.js';
+import { llama } from './families/llama.js';
 
 const families = new Map<string, ModelFamily>([[llama.architecture, llama]]);
 

@@ -6,7 +6,7 @@ import { digestFile, sha256 } from '../../shared/digest.js';
 import { ModelError } from '../../shared/errors.js';
 import { writeUnsynced } from '../../shared/files.js';
 import { readableFolder, readablePath } from '../../shared/storage/index.js';
-import type { Model } from './family.js';
+import type { Model } from './blocks/family.js';
 import { converterVersion, convertGguf, type DequantizedDType } from './gguf/convert.js';
 import type { HubOptions } from './hub/client.js';
 import { downloadModel } from './hub/download.js';

@@ -3,7 +3,7 @@ import type { DType } from '../../graph/index.js';
 import { ModelError } from '../../shared/errors.js';
 import type { SafetensorsDType } from '../../shared/safetensors.js';
 import { type LocatedTensor, locateTensors } from '../../shared/safetensors_index.js';
-import type { Model } from './family.js';
+import type { Model } from './blocks/family.js';
 
 export interface Weight {
   /** Absolute path of a safetensors file. */

@@ -31,12 +31,24 @@ export const loraNames = (module: string): { a: string; b: string } => ({
 
 export const isLoraParameter = (name: string): boolean => /\.lora_[AB]\.weight$/.test(name);
 
-/** Modules of `graph` that `insertLora` could adapt: the linears, by name, in order. */
-export function linearModules(graph: Graph): string[] {
-  const modules = new Set<string>();
-  for (const node of graph.nodes)
-    for (const product of linearProducts(graph, node)) modules.add(moduleOf(product.b));
-  return [...modules];
+/** A linear layer: y [T, out] = x [T, in] · weightᵀ. */
+export interface LinearModule {
+  /** Module path, e.g. `model.layers.0.self_attn.q_proj`. */
+  readonly module: string;
+  readonly in: number;
+  readonly out: number;
+}
+
+/** Returns the linear layers of `graph`, which `insertLora` could adapt, in order. */
+export function linearModules(graph: Graph): LinearModule[] {
+  const modules = new Map<string, LinearModule>();
+  for (const node of graph.nodes) {
+    for (const { b: weight } of linearProducts(graph, node)) {
+      const [out, input] = weight.shape as [number, number];
+      modules.set(weight.name, { module: moduleOf(weight), in: input, out });
+    }
+  }
+  return [...modules.values()];
 }
 
 /** Inserts adapters into every linear that matches, in training with dropout, and freezes everything else. */
@@ -70,7 +82,9 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
   }
   if (site === 0) {
     throw new GraphError(
-      `LoRA matches none of the model's linears, which are: ${linearModules(graph).join(', ')}`,
+      `LoRA matches none of the model's linears, which are: ${linearModules(graph)
+        .map(({ module }) => module)
+        .join(', ')}`,
     );
   }
   return setTrainable(builder.build(), isLoraParameter);

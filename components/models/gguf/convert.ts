@@ -6,7 +6,7 @@ import { ModelError } from '../../../shared/errors.js';
 import { partialName, publishFolder, removeAbandoned } from '../../../shared/files.js';
 import { layoutSafetensors, type SafetensorsDType } from '../../../shared/safetensors.js';
 import { planShards, type WeightShard, weightIndexJson } from '../../../shared/safetensors_index.js';
-import type { Model } from '../family.js';
+import type { Model } from '../blocks/family.js';
 import { familyOfGguf } from '../registry.js';
 import { type GgufFile, type GgufTensor, ggmlTypes, ggufMeta, parseGguf } from './parse.js';
 import { tokenizerFromGguf } from './tokenizer.js';

@@ -1,15 +1,18 @@
 import { execFileSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { readTextConfig, textConfig } from '../../../components/models/blocks/text_config.js';
 import {
   knownArchitectures,
   modelFromConfig,
   openModel,
   registerModelFamily,
 } from '../../../components/models/index.js';
-import { parseLlamaConfig } from '../../../components/models/llama/config.js';
 import { golden, goldenModels } from '../../support/goldens.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
+
+const read = (json: Record<string, unknown>, location = 'config.json') =>
+  readTextConfig(textConfig, json, { location, architecture: 'LlamaForCausalLM' });
 
 const base = {
   architectures: ['LlamaForCausalLM'],
@@ -38,27 +41,28 @@ test('both spellings of the same model give the same config', () => {
     dtype: 'bfloat16',
     rope_parameters: { rope_type: 'llama3', rope_theta: 5e5, ...scaling },
   };
-  expect(parseLlamaConfig(old, 'a')).toEqual(parseLlamaConfig(current, 'b'));
+  expect(read(old)).toEqual(read(current));
 });
 
 test('what a config leaves out is what transformers takes', () => {
-  expect(parseLlamaConfig({}, 'x')).toMatchObject({
-    vocabSize: 32000,
-    hiddenSize: 4096,
-    kvHeads: 32,
-    headDim: 128,
-    maxPositions: 2048,
-    rmsNormEps: 1e-6,
-    tiedEmbeddings: false,
+  expect(read({})).toMatchObject({
+    vocab_size: 32000,
+    hidden_size: 4096,
+    num_key_value_heads: 32,
+    head_dim: 128,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-6,
+    tie_word_embeddings: false,
     rope: { rope_type: 'default', rope_theta: 10000 },
   });
 });
 
 test('the original context length of YaRN is the config’s where the scaling has none', () => {
-  const config = parseLlamaConfig(
-    { ...base, max_position_embeddings: 512, rope_scaling: { type: 'yarn', factor: 4 } },
-    'x',
-  );
+  const config = read({
+    ...base,
+    max_position_embeddings: 512,
+    rope_scaling: { type: 'yarn', factor: 4 },
+  });
   expect(config.rope).toMatchObject({ original_max_position_embeddings: 512 });
 });
 
@@ -85,12 +89,12 @@ test.each<[string, object, RegExp]>([
   ['more layers than a list may have', { num_hidden_layers: 4_294_967_296 }, /num_hidden_layers: .*4096/],
   ['a size beyond 32 bits', { vocab_size: 2 ** 31 }, /vocab_size: .*2147483647/],
 ])('%s is refused by key', (_, change, message) => {
-  expect(() => parseLlamaConfig({ ...base, ...change }, 'folder/config.json')).toThrow(message);
+  expect(() => read({ ...base, ...change }, 'folder/config.json')).toThrow(message);
 });
 
 test('all problems are listed at once, under the file’s name', () => {
   const broken = { ...base, hidden_act: 'relu', vocab_size: 'many', rope_scaling: { type: 'longrope' } };
-  expect(() => parseLlamaConfig(broken, 'my/config.json')).toThrow(
+  expect(() => read(broken, 'my/config.json')).toThrow(
     /my\/config\.json[\s\S]*vocab_size[\s\S]*hidden_act[\s\S]*longrope/,
   );
 });

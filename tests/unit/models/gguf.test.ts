@@ -4,6 +4,7 @@ import { cpSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { llama } from '../../../components/models/families/llama.js';
 import {
   checkFinite,
   type GgufFile,
@@ -13,7 +14,6 @@ import {
   resolveModel,
   tokenizerFromGguf,
 } from '../../../components/models/index.js';
-import { llamaConfigFromGguf } from '../../../components/models/llama/gguf.js';
 import { firstNonFinite } from '../../../engine/index.js';
 import { partialName } from '../../../shared/files.js';
 import { ownProcessTag } from '../../../shared/process_identity.js';
@@ -166,7 +166,7 @@ describe('metadata', () => {
   };
 
   test('become the config.json that they were made from', async () => {
-    expect(await llamaConfigFromGguf(model())).toMatchObject({
+    expect(await llama.configFromGguf(model())).toMatchObject({
       architectures: ['LlamaForCausalLM'],
       hidden_size: 16,
       num_key_value_heads: 2,
@@ -185,13 +185,13 @@ describe('metadata', () => {
       'llama.rope.scaling.factor': 4,
       'llama.rope.scaling.original_context_length': 16,
     };
-    expect(await llamaConfigFromGguf(model(yarn))).toMatchObject({
+    expect(await llama.configFromGguf(model(yarn))).toMatchObject({
       rope_parameters: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 16 },
     });
   });
 
   test('of a mixture of experts are refused', async () => {
-    await expect(llamaConfigFromGguf(model({ 'llama.expert_count': 8 }))).rejects.toThrow(
+    await expect(llama.configFromGguf(model({ 'llama.expert_count': 8 }))).rejects.toThrow(
       /mixtures of experts/,
     );
   });

@@ -1,9 +1,11 @@
-/** The configuration of a Llama-family decoder, read from a Hugging Face config.json of transformers 4 or 5. */
+/**
+ * The part of config.json that decoders share, as transformers 4 and 5 write it. A family extends `textConfig` by the
+ * keys of its own that decide numbers; config.json carries much else, which is left alone.
+ */
 import { z } from 'zod';
 import { ModelError } from '../../../shared/errors.js';
-import { type Rope, ropeSchema } from '../rope.js';
-
-export const architecture = 'LlamaForCausalLM';
+import type { AttentionGeometry } from './family.js';
+import { type Rope, ropeSchema } from './rope.js';
 
 /** The engine counts in 32 bits. */
 const size = z.int().positive().max(0x7fff_ffff);
@@ -11,8 +13,8 @@ const size = z.int().positive().max(0x7fff_ffff);
 const layerCount = z.int().positive().max(4096);
 const tokenId = z.int().min(0).max(0x7fff_ffff).nullish();
 
-/** Only what decides the numbers; a config.json carries much else. Defaults are transformers' LlamaConfig's. */
-const fileSchema = z.object({
+/** Defaults are those of transformers' LlamaConfig. */
+export const textConfig = z.object({
   vocab_size: size.default(32000),
   hidden_size: size.default(4096),
   intermediate_size: size.default(11008),
@@ -26,8 +28,6 @@ const fileSchema = z.object({
   max_position_embeddings: size.default(2048),
   rms_norm_eps: z.number().positive().default(1e-6),
   tie_word_embeddings: z.boolean().default(false),
-  attention_bias: z.boolean().default(false),
-  mlp_bias: z.boolean().default(false),
   attention_dropout: z
     .literal(0, { error: () => 'attention dropout is not supported; set it to 0' })
     .nullish(),
@@ -40,43 +40,43 @@ const fileSchema = z.object({
         'a quantised checkpoint; only float32, bfloat16 and float16 weights and GGUF files are supported',
     })
     .optional(),
-  dtype: z.string().nullish(),
-  torch_dtype: z.string().nullish(),
 });
 
-export interface LlamaConfig {
-  architecture: typeof architecture;
-  /** V */
-  vocabSize: number;
-  /** D */
-  hiddenSize: number;
-  /** F */
-  intermediateSize: number;
-  layers: number;
-  /** H */
-  heads: number;
-  /** G */
-  kvHeads: number;
-  /** K */
-  headDim: number;
-  maxPositions: number;
-  rmsNormEps: number;
-  tiedEmbeddings: boolean;
-  attentionBias: boolean;
-  mlpBias: boolean;
-  rope: Rope;
-  bosTokenId: number | null;
-  eosTokenIds: number[];
-  padTokenId: number | null;
-}
+/** What every family's schema extends. */
+export type TextConfigSchema = z.ZodType<z.output<typeof textConfig>>;
 
-/** Reads a parsed config.json. Throws ModelError that lists every problem by key; `place` names the file. */
-export function parseLlamaConfig(json: Record<string, unknown>, place: string): LlamaConfig {
+/** A config as forward functions see it: what the file may leave out is filled in. */
+export type TextConfig<Schema extends TextConfigSchema = typeof textConfig> = z.output<Schema> & {
+  /** G */
+  num_key_value_heads: number;
+  /** K */
+  head_dim: number;
+  rope: Rope;
+};
+
+/** The heads of every layer. */
+export const heads = (config: TextConfig): AttentionGeometry => ({
+  heads: config.num_attention_heads,
+  kvHeads: config.num_key_value_heads,
+  headDim: config.head_dim,
+});
+
+/**
+ * Reads a parsed config.json.
+ *
+ * @param location names the file in errors
+ * @throws ModelError that lists every problem by key
+ */
+export function readTextConfig<Schema extends TextConfigSchema>(
+  schema: Schema,
+  json: Record<string, unknown>,
+  { location, architecture }: { location: string; architecture: string },
+): TextConfig<Schema> {
   const problems: string[] = [];
-  const file = fileSchema.safeParse(json);
+  const file = schema.safeParse(json);
   if (!file.success)
     problems.push(...file.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
-  const rope = ropeSchema.safeParse(ropeOf(json));
+  const rope = ropeSchema.safeParse(ropeParameters(json));
   if (!rope.success) {
     const key = json.rope_parameters != null ? 'rope_parameters' : 'rope_scaling';
     problems.push(...rope.error.issues.map((issue) => `${[key, ...issue.path].join('.')}: ${issue.message}`));
@@ -84,35 +84,22 @@ export function parseLlamaConfig(json: Record<string, unknown>, place: string): 
   const partial = partialRotaryFactor(json);
   if (partial !== 1)
     problems.push(`partial_rotary_factor: only 1 is supported, not ${JSON.stringify(partial)}`);
-  if (!file.success || !rope.success || problems.length > 0) throw invalid(place, problems);
+  if (!file.success || !rope.success || problems.length > 0) throw invalid(architecture, location, problems);
 
-  const heads = file.data.num_attention_heads;
-  const config: LlamaConfig = {
-    architecture,
-    vocabSize: file.data.vocab_size,
-    hiddenSize: file.data.hidden_size,
-    intermediateSize: file.data.intermediate_size,
-    layers: file.data.num_hidden_layers,
-    heads,
-    kvHeads: file.data.num_key_value_heads ?? heads,
-    headDim: file.data.head_dim ?? file.data.hidden_size / heads,
-    maxPositions: file.data.max_position_embeddings,
-    rmsNormEps: file.data.rms_norm_eps,
-    tiedEmbeddings: file.data.tie_word_embeddings,
-    attentionBias: file.data.attention_bias,
-    mlpBias: file.data.mlp_bias,
+  const { num_attention_heads: count, num_key_value_heads, head_dim, hidden_size } = file.data;
+  const config = {
+    ...file.data,
+    num_key_value_heads: num_key_value_heads ?? count,
+    head_dim: head_dim ?? hidden_size / count,
     rope: rope.data,
-    bosTokenId: file.data.bos_token_id ?? null,
-    eosTokenIds: [file.data.eos_token_id ?? []].flat(),
-    padTokenId: file.data.pad_token_id ?? null,
   };
-  problems.push(...shapeProblems(config));
-  if (problems.length > 0) throw invalid(place, problems);
+  problems.push(...headProblems(config));
+  if (problems.length > 0) throw invalid(architecture, location, problems);
   return config;
 }
 
 /** `rope_parameters` of transformers 5, or the same gathered from `rope_theta` and `rope_scaling` before it. */
-function ropeOf(json: Record<string, unknown>): unknown {
+function ropeParameters(json: Record<string, unknown>): unknown {
   const given = json.rope_parameters ?? json.rope_scaling ?? {};
   if (typeof given !== 'object' || Array.isArray(given)) return { rope_type: given };
   const parameters = given as Record<string, unknown>;
@@ -133,25 +120,23 @@ function partialRotaryFactor(json: Record<string, unknown>): unknown {
   return parameters?.partial_rotary_factor ?? json.partial_rotary_factor ?? 1;
 }
 
-function shapeProblems(config: LlamaConfig): string[] {
+function headProblems(config: TextConfig): string[] {
   const problems: string[] = [];
-  if (config.heads % config.kvHeads !== 0) {
+  const { heads: count, kvHeads, headDim } = heads(config);
+  if (count % kvHeads !== 0)
+    problems.push(`num_attention_heads: ${count} heads cannot share ${kvHeads} key-value heads evenly`);
+  if (!Number.isInteger(headDim)) {
     problems.push(
-      `num_attention_heads: ${config.heads} heads cannot share ${config.kvHeads} key-value heads evenly`,
+      `hidden_size: ${config.hidden_size} is not a multiple of num_attention_heads, ${count}, and head_dim is not given`,
     );
-  }
-  if (!Number.isInteger(config.headDim)) {
-    problems.push(
-      `hidden_size: ${config.hiddenSize} is not a multiple of num_attention_heads, ${config.heads}, and head_dim is not given`,
-    );
-  } else if (config.headDim % 2 !== 0) {
-    problems.push(`head_dim: rotary embedding pairs elements, so it must be even, not ${config.headDim}`);
+  } else if (headDim % 2 !== 0) {
+    problems.push(`head_dim: rotary embedding pairs elements, so it must be even, not ${headDim}`);
   }
   return problems;
 }
 
-function invalid(place: string, problems: string[]): ModelError {
+function invalid(architecture: string, location: string, problems: string[]): ModelError {
   return new ModelError(
-    `${place}: this ${architecture} cannot be used\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
+    `${location}: this ${architecture} cannot be used\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
   );
 }

@@ -1,6 +1,6 @@
-/** What a model family gives, so that nothing else needs to know it. One folder per family, each with the same files. */
-import type { DType, Graph } from '../../graph/index.js';
-import type { GgufFile } from './gguf/parse.js';
+/** What a model family gives, so that nothing else needs to know it: one file per family in families/. */
+import type { DType, Graph, LinearModule } from '../../../graph/index.js';
+import type { GgufFile } from '../gguf/parse.js';
 
 export interface ExpectedTensor {
   name: string;
@@ -23,35 +23,42 @@ export interface ForwardOptions {
   dtypes: ReadonlyMap<string, DType>;
 }
 
-/** A model whose config has been read: everything that follows from the config alone. */
+/** Heads of queries, heads of keys and values, and the size of each: what a key-value cache of a layer holds. */
+export interface AttentionGeometry {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** A model whose config has been read: everything that follows from the config and the forward pass. */
 export interface Model {
   readonly architecture: string;
   /** `model_type` of config.json. */
   readonly modelType: string;
   readonly vocabSize: number;
   readonly hiddenSize: number;
-  readonly layers: number;
-  /** Heads of queries, heads of keys and values, and the size of each. */
-  readonly attention: { readonly heads: number; readonly kvHeads: number; readonly headDim: number };
+  /** One entry an attention layer, in order. */
+  readonly attention: readonly AttentionGeometry[];
   readonly maxPositions: number;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;
   /** Whether the embedding serves as head. */
   readonly tiedEmbeddings: boolean;
-  /** Every tensor that the weights must hold. */
+  /** Every tensor that the weights must hold, in the order in which the forward pass reads them. */
   readonly tensors: readonly ExpectedTensor[];
-  /** The linear layers of the decoder: what an adapter may go to. The head is none of them, as in peft's `all-linear`. */
-  readonly linearModules: readonly { module: string; in: number; out: number }[];
-  /** Tensors that files may hold beside `tensors`. */
+  /** The linear layers that an adapter may go to. The head is not one of them, as in peft's `all-linear`. */
+  readonly linearModules: readonly LinearModule[];
+  /** Returns whether files may hold a tensor of this name beside `tensors`. */
   isIgnored(name: string): boolean;
   /**
-   * The forward pass over packed documents: inputs `ids` [T], `positions` [T], `segments` [S]; constant `rope` [P, K];
-   * outputs `hidden` [T, D] and `head` [V, D].
+   * Returns the forward pass over packed documents: inputs `ids` [T], `positions` [T], `segments` [S]; outputs `hidden`
+   * [T, D] and `head` [V, D].
    */
   forward(options: ForwardOptions): Graph;
-  /** The graph's constants, by the name its builder declared. */
+  /** Returns the values of the graph's constants, by the name its writer declared. */
   constants(positions: number): Map<string, { shape: number[]; data: Float32Array }>;
+  /** Returns what becomes of a tensor of a GGUF file; null where the family has no such tensor. */
   ggufTensor(name: string): GgufTensorRule | null;
 }
 
@@ -60,8 +67,8 @@ export interface ModelFamily {
   readonly architecture: string;
   /** `general.architecture` of GGUF files of this family. */
   readonly ggufArchitectures: readonly string[];
-  /** Reads a parsed config.json; throws ModelError that names `place` and every wrong key. */
-  model(config: Record<string, unknown>, place: string): Model;
-  /** The config.json that a GGUF file's metadata amounts to, without its `dtype`. */
+  /** Reads a parsed config.json. @throws ModelError that names `location` and every wrong key */
+  model(config: Record<string, unknown>, location: string): Model;
+  /** Returns the config.json that a GGUF file's metadata amounts to, without its `dtype`. */
   configFromGguf(gguf: GgufFile): Record<string, unknown> | Promise<Record<string, unknown>>;
 }

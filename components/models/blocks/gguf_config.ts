@@ -1,13 +1,25 @@
-/** The config.json that a GGUF file of architecture `llama` amounts to; llama.cpp's convert_hf_to_gguf.py read backwards. */
+/** The config.json that the metadata of a GGUF file amounts to; llama.cpp's convert_hf_to_gguf.py read backwards. */
 import { open } from 'node:fs/promises';
 import { ModelError } from '../../../shared/errors.js';
 import { type GgufFile, ggufArray, ggufMeta, requireGgufNumber } from '../gguf/parse.js';
-import { type Rope, ropeFrequencies } from '../rope.js';
-import { architecture } from './config.js';
+import { type Rope, ropeFrequencies } from './rope.js';
 
-export async function llamaConfigFromGguf(gguf: GgufFile): Promise<Record<string, unknown>> {
-  const number = (key: string) => ggufMeta(gguf, `llama.${key}`, 'number');
-  const required = (key: string) => requireGgufNumber(gguf, `llama.${key}`);
+export interface GgufFamily {
+  /** `architectures[0]` of config.json. */
+  architecture: string;
+  /** `model_type` of config.json. */
+  modelType: string;
+  /** `general.architecture`, with which the keys of the metadata begin. */
+  ggufArchitecture: string;
+}
+
+/** Returns the config without its `dtype`. @throws ModelError where the metadata say what no supported model has */
+export async function textConfigFromGguf(
+  gguf: GgufFile,
+  { architecture, modelType, ggufArchitecture: prefix }: GgufFamily,
+): Promise<Record<string, unknown>> {
+  const number = (key: string) => ggufMeta(gguf, `${prefix}.${key}`, 'number');
+  const required = (key: string) => requireGgufNumber(gguf, `${prefix}.${key}`);
   if ((number('expert_count') ?? 0) > 0)
     throw new ModelError(`${gguf.file}: mixtures of experts are not supported`);
   const hidden = required('embedding_length');
@@ -15,14 +27,14 @@ export async function llamaConfigFromGguf(gguf: GgufFile): Promise<Record<string
   const headDim = number('attention.key_length') ?? number('rope.dimension_count') ?? hidden / heads;
   if ((number('rope.dimension_count') ?? headDim) !== headDim) {
     throw new ModelError(
-      `${gguf.file}: llama.rope.dimension_count differs from the head size, ${headDim}; partial rotary embedding is not supported`,
+      `${gguf.file}: ${prefix}.rope.dimension_count differs from the head size, ${headDim}; partial rotary embedding is not supported`,
     );
   }
   const vocabulary = ggufArray(gguf, 'tokenizer.ggml.tokens', 'string')?.length;
   const embedding = gguf.tensors.get('token_embd.weight')?.shape[0];
   const config: Record<string, unknown> = {
     architectures: [architecture],
-    model_type: 'llama',
+    model_type: modelType,
     vocab_size: embedding ?? number('vocab_size') ?? vocabulary,
     hidden_size: hidden,
     intermediate_size: required('feed_forward_length'),
@@ -44,7 +56,7 @@ export async function llamaConfigFromGguf(gguf: GgufFile): Promise<Record<string
     eos_token_id: ggufMeta(gguf, 'tokenizer.ggml.eos_token_id', 'number') ?? null,
     pad_token_id: ggufMeta(gguf, 'tokenizer.ggml.padding_token_id', 'number') ?? null,
   };
-  const rope = await ropeFromGguf(gguf, headDim);
+  const rope = await ropeFromGguf(gguf, prefix, headDim);
   // Both spellings, so that transformers before 5 read the folder as well.
   config.rope_parameters = rope;
   config.rope_theta = rope.rope_theta;
@@ -55,19 +67,19 @@ export async function llamaConfigFromGguf(gguf: GgufFile): Promise<Record<string
   return config;
 }
 
-async function ropeFromGguf(gguf: GgufFile, headDim: number): Promise<Rope> {
-  const rope_theta = shortest(ggufMeta(gguf, 'llama.rope.freq_base', 'number') ?? 10_000);
+async function ropeFromGguf(gguf: GgufFile, prefix: string, headDim: number): Promise<Rope> {
+  const rope_theta = shortest(ggufMeta(gguf, `${prefix}.rope.freq_base`, 'number') ?? 10_000);
   if (gguf.tensors.has('rope_freqs.weight')) return llama3FromFactors(gguf, rope_theta, headDim);
-  const scaling = (key: string) => ggufMeta(gguf, `llama.rope.scaling.${key}`, 'number');
-  const type = ggufMeta(gguf, 'llama.rope.scaling.type', 'string') ?? 'none';
+  const scaling = (key: string) => ggufMeta(gguf, `${prefix}.rope.scaling.${key}`, 'number');
+  const type = ggufMeta(gguf, `${prefix}.rope.scaling.type`, 'string') ?? 'none';
   const factor = shortest(scaling('factor') ?? 1);
-  const original = scaling('original_context_length') ?? requireGgufNumber(gguf, 'llama.context_length');
+  const original = scaling('original_context_length') ?? requireGgufNumber(gguf, `${prefix}.context_length`);
   if (type === 'none' || (type === 'linear' && factor === 1)) return { rope_type: 'default', rope_theta };
   if (type === 'linear') return { rope_type: 'linear', rope_theta, factor };
   if (type === 'yarn')
     return { rope_type: 'yarn', rope_theta, factor, original_max_position_embeddings: original };
   throw new ModelError(
-    `${gguf.file}: llama.rope.scaling.type ${JSON.stringify(type)} is not supported; supported: none, linear, yarn`,
+    `${gguf.file}: ${prefix}.rope.scaling.type ${JSON.stringify(type)} is not supported; supported: none, linear, yarn`,
   );
 }
 
