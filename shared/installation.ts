@@ -1,0 +1,195 @@
+/** `temporal.config.js`: where Temporal is, how workers serve it, and what an operator adds. Every process loads it. */
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { loadClientConnectConfig } from '@temporalio/envconfig';
+import { z } from 'zod';
+import { defaultTaskQueue } from '../contracts/names.js';
+import { UsageError } from './errors.js';
+
+/** Loaded when it is called: children know the configuration, and none of them connects. */
+const connectionOfEnvironment: typeof loadClientConnectConfig = (options) => {
+  const { loadClientConnectConfig: load } = createRequire(import.meta.url)('@temporalio/envconfig') as {
+    loadClientConnectConfig: typeof loadClientConnectConfig;
+  };
+  return load(options);
+};
+
+const gibibyte = 2 ** 30;
+
+/** What the process of one kind of step may use, before it is ended and its step fails as ProcessCrashed. */
+const boundsOf = (memory: number | null, seconds: number) =>
+  z
+    .strictObject({
+      /** Bytes of memory, mapped files left out and its own children included; null for no bound. */
+      memory: z
+        .int()
+        .min(2 ** 28)
+        .nullable()
+        .default(memory),
+      /** Seconds for which it may compute without a pause, as it does in a loop without end; null for no bound. */
+      seconds: z.int().min(1).nullable().default(seconds),
+    })
+    .prefault({});
+
+const configSchema = z.strictObject({
+  /** Address, TLS and credentials; the standard TEMPORAL_* variables and profiles by default. */
+  connection: z
+    .custom<typeof loadClientConnectConfig>((value) => typeof value === 'function')
+    .default(() => connectionOfEnvironment),
+  /** Null: the environment's or the profile's, else `default`. */
+  namespace: z.string().min(1).nullable().default(null),
+  taskQueue: z.string().min(1).default(defaultTaskQueue),
+  /** Pool that this machine's host worker joins unless the command line names another. */
+  pool: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]+$/)
+    .default('default'),
+  /** Storage roots, unless TEMPER_ROOTS names them. Null: whatever the worker's user may touch. */
+  storageRoots: z.array(z.string().min(1)).nullable().default(null),
+  worker: z
+    .strictObject({
+      /** Runs whose state is kept in memory between their workflow tasks. */
+      maxCachedWorkflows: z.int().min(1).default(200),
+      /** Data, model, evaluation and consolidation steps that one host runs at a time. */
+      maxConcurrentSteps: z.int().min(1).default(2),
+      /**
+       * Reading a recipe takes megabytes, tokenising and verifying one or two gigabytes. Evaluation and consolidation
+       * hold what the model's own size demands, and are bounded by the machine.
+       */
+      bounds: z
+        .strictObject({
+          admit: boundsOf(gibibyte, 30),
+          prepareData: boundsOf(16 * gibibyte, 300),
+          shardModel: boundsOf(16 * gibibyte, 300),
+          evaluate: boundsOf(null, 600),
+          consolidate: boundsOf(null, 600),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  telemetry: z
+    .strictObject({
+      /** `host:port` of a Prometheus endpoint for the SDK's metrics; null for none. */
+      prometheus: z.string().nullable().default(null),
+    })
+    .prefault({}),
+  /** Registers model families, dataset types and evaluation tasks; called once in every process and thread. */
+  register: z
+    .custom<() => void | Promise<void>>((value) => typeof value === 'function')
+    .default(() => () => {}),
+});
+
+export type TemperConfig = z.infer<typeof configSchema>;
+export type TemperConfigInput = z.input<typeof configSchema>;
+
+/**
+ * Types the default export of a `temporal.config.js`, and fills in its defaults.
+ *
+ * @throws UsageError that lists the keys that are wrong
+ * @example
+ * import { defineConfig } from '@temper-train/temper';
+ * export default defineConfig({ pool: 'fast', storageRoots: ['/data', 's3://bucket/runs'] });
+ */
+export function defineConfig(config: TemperConfigInput): TemperConfig {
+  const parsed = configSchema.safeParse(config);
+  if (!parsed.success)
+    throw new UsageError(`the configuration is not valid: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+export interface Installation {
+  config: TemperConfig;
+  /** The configuration's file; null where there is none and everything has its default. */
+  file: string | null;
+  /** Files that were seen and not loaded, each with the reason. */
+  passedOver: readonly string[];
+}
+
+let installation: Promise<Installation> | null = null;
+
+/**
+ * Loads the configuration and registers what it adds, once in a process or thread; to be called before its first work.
+ * The first process decides which file that is: `TEMPER_CONFIG`, a `temporal.config.js` (or `.mjs`, or `.ts` where this
+ * Node.js strips types) of the working folder or above it up to the first `package.json` or the home folder, or the
+ * installation's own. Its children find the decision in `TEMPER_CONFIG`.
+ *
+ * @throws UsageError for a file that does not exist, cannot be loaded or is not valid
+ */
+export function loadInstallation(): Promise<Installation> {
+  installation ??= load();
+  return installation;
+}
+
+async function load(): Promise<Installation> {
+  const { file, passedOver } = await chooseFile(process.cwd(), process.env);
+  if (file === null) return { config: defineConfig({}), file, passedOver };
+  process.env.TEMPER_CONFIG = file;
+  try {
+    const module = (await import(pathToFileURL(file).href)) as { default?: TemperConfigInput };
+    if (typeof module.default !== 'object' || module.default === null)
+      throw new UsageError('it has no default export; write: export default defineConfig({ … })');
+    const config = defineConfig(module.default);
+    await config.register();
+    return { config, file, passedOver };
+  } catch (cause) {
+    throw new UsageError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+/** The configuration that was built with the program. */
+const ownFile = fileURLToPath(new URL('../temporal.config.js', import.meta.url));
+/** What that was built from, which finds the program only in its built form. */
+const ownSource = path.resolve(path.dirname(ownFile), '../temporal.config.ts');
+
+/**
+ * Finds the file to load.
+ *
+ * @param folder where the search begins
+ */
+export async function chooseFile(
+  folder: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<Pick<Installation, 'file' | 'passedOver'>> {
+  if (environment.TEMPER_CONFIG) {
+    const file = path.resolve(folder, environment.TEMPER_CONFIG);
+    if (!existsSync(file)) throw new UsageError(`TEMPER_CONFIG names ${file}, which does not exist`);
+    return { file, passedOver: [] };
+  }
+  const passedOver: string[] = [];
+  for (const at of foldersUpFrom(folder, environment.HOME || homedir())) {
+    for (const name of configNames()) {
+      const file = path.join(at, name);
+      if (file === ownSource || !existsSync(file)) continue;
+      const distrusted = await reasonToDistrust(file);
+      if (distrusted === null) return { file, passedOver };
+      passedOver.push(`${file} is not loaded: ${distrusted}`);
+    }
+  }
+  return { file: existsSync(ownFile) ? ownFile : null, passedOver };
+}
+
+/** The folder and those above it, up to the first that is a package's or the home folder. */
+function* foldersUpFrom(folder: string, home: string): Generator<string> {
+  for (let at = path.resolve(folder); ; at = path.dirname(at)) {
+    yield at;
+    if (at === path.resolve(home) || existsSync(path.join(at, 'package.json')) || at === path.dirname(at))
+      return;
+  }
+}
+
+function configNames(): string[] {
+  const stripsTypes = Boolean((process.features as { typescript?: unknown }).typescript);
+  return ['temporal.config.js', 'temporal.config.mjs', ...(stripsTypes ? ['temporal.config.ts'] : [])];
+}
+
+/** Why a file must not be executed as this user: somebody else could have put the code there. Null where it may. */
+async function reasonToDistrust(file: string): Promise<string | null> {
+  const { uid, mode } = await stat(file);
+  if (uid !== 0 && uid !== process.getuid?.()) return 'it belongs to another user';
+  if ((mode & 0o022) !== 0) return 'others may write to it (chmod go-w)';
+  return null;
+}

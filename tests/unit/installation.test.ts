@@ -1,0 +1,62 @@
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { chooseFile, defineConfig } from '../../shared/installation.js';
+import { temporaryFolder } from '../support/temporary_folder.js';
+
+const folder = temporaryFolder();
+
+async function write(file: string, mode = 0o644): Promise<string> {
+  const written = path.join(folder, file);
+  await mkdir(path.dirname(written), { recursive: true });
+  await writeFile(written, 'export default {};');
+  await chmod(written, mode);
+  return written;
+}
+
+test('an unknown key of the configuration is refused by name', () => {
+  expect(() => defineConfig({ taskQueues: 'temper' } as object)).toThrow(/taskQueues/);
+});
+
+test('the bounds of one kind of step are changed without naming the others', () => {
+  const { bounds } = defineConfig({ worker: { bounds: { admit: { seconds: 5 } } } }).worker;
+  expect(bounds.admit).toEqual({ memory: 2 ** 30, seconds: 5 });
+  expect(bounds.prepareData.seconds).toBeGreaterThan(5);
+});
+
+describe('the file of the configuration', () => {
+  test('is the one that TEMPER_CONFIG names, as an absolute path', async () => {
+    const file = await write('named/mine.mjs');
+    expect((await chooseFile(folder, { TEMPER_CONFIG: 'named/mine.mjs' })).file).toBe(file);
+  });
+
+  test('that TEMPER_CONFIG names and that does not exist is an error', async () => {
+    await expect(chooseFile(folder, { TEMPER_CONFIG: 'absent.mjs' })).rejects.toThrow(
+      /absent\.mjs.*not exist/,
+    );
+  });
+
+  test('lies in the working folder or above it', async () => {
+    const file = await write('project/temporal.config.mjs');
+    await mkdir(path.join(folder, 'project/recipes'), { recursive: true });
+    expect((await chooseFile(path.join(folder, 'project/recipes'), { HOME: '/nowhere' })).file).toBe(file);
+  });
+
+  test.each([
+    ['package.json', {}],
+    ['nothing, where that is the home folder', { HOME: path.join(folder, 'bounded/inner') }],
+  ])('is not looked for above a folder with %s', async (stop, environment) => {
+    await write('bounded/temporal.config.js');
+    const inner = path.join(folder, 'bounded/inner');
+    await mkdir(path.join(inner, 'deep'), { recursive: true });
+    if (stop === 'package.json') await writeFile(path.join(inner, stop), '{}');
+    const { file } = await chooseFile(path.join(inner, 'deep'), environment);
+    expect(file).toBe(path.resolve(import.meta.dirname, '../../temporal.config.js'));
+  });
+
+  test('that others may write to is passed over, and named with the reason', async () => {
+    const file = await write('shared/temporal.config.mjs', 0o666);
+    const { file: chosen, passedOver } = await chooseFile(path.dirname(file), { HOME: path.dirname(file) });
+    expect(chosen).not.toBe(file);
+    expect(passedOver).toEqual([expect.stringMatching(/shared\/temporal\.config\.mjs.*others may write/)]);
+  });
+});
