@@ -1,0 +1,37 @@
+import { childEnvironment, credentialsOf, storageCredentials } from '../../../shared/child_environment.js';
+
+const environment = {
+  PATH: '/bin',
+  LC_ALL: 'C',
+  TEMPER_CACHE: '/cache',
+  HF_ENDPOINT: 'https://hub.example',
+  HF_TOKEN: 'hf_secret',
+  AWS_REGION: 'eu-west-1',
+  AWS_SECRET_ACCESS_KEY: 'aws_secret',
+  TEMPORAL_API_KEY: 'temporal_secret',
+  DATABASE_URL: 'postgres://user:secret@host',
+  SPLIT: 'train',
+  MY_DATA: '/data',
+  TEMPER_RECIPE_ENV: 'SPLIT, MY_*, HF_TOKEN',
+};
+
+test('children get what they need to work, and what recipes may read, and no secret', () => {
+  expect(childEnvironment(environment)).toEqual({
+    PATH: '/bin',
+    LC_ALL: 'C',
+    TEMPER_CACHE: '/cache',
+    HF_ENDPOINT: 'https://hub.example',
+    SPLIT: 'train',
+    MY_DATA: '/data',
+    TEMPER_RECIPE_ENV: 'SPLIT, MY_*, HF_TOKEN',
+  });
+});
+
+test('each kind of credentials is given by itself', () => {
+  expect(credentialsOf(['hub'], environment)).toEqual({ HF_TOKEN: 'hf_secret' });
+  expect(Object.keys(credentialsOf(['s3'], environment))).toEqual(['AWS_REGION', 'AWS_SECRET_ACCESS_KEY']);
+});
+
+test("the object store's keys go with its locations only", () => {
+  expect(storageCredentials(['/runs/one', '/cache/packs'])).toEqual({});
+});
