@@ -42,8 +42,8 @@ export interface PrepareOptions {
   cache: string;
   /** Worker threads; the packs do not depend on it. Default 1. */
   threads?: number;
-  /** Modules that register further dataset types, for the worker threads. */
-  extensions?: readonly string[];
+  /** Seconds that one row may take. Default 60. */
+  rowSeconds?: number;
   onProgress?: (progress: PrepareProgress) => void;
   signal?: AbortSignal;
 }
@@ -85,14 +85,23 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedPack
     // Another process that prepares the same data may have published it, and removed the work folder under us.
     const theirs = await publishedPacks(folder);
     if (theirs !== null) return { folder, digest, index: theirs, reused: true };
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
-      throw new StorageError(
-        `${options.cache}: the disk is full; what is tokenised so far is kept in ${work}`,
-        { cause: error },
-      );
-    }
-    throw error;
+    throw explainFullDisk(error, options.cache, work);
   }
+}
+
+/** A disk without room as what a user can act on; any other error as it is. */
+function explainFullDisk(error: unknown, cache: string, work: string): unknown {
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  const full: Record<string, string> = {
+    ENOSPC: 'the disk is full (no space, or no inodes)',
+    EDQUOT: "the user's disk quota is used up",
+  };
+  if (full[code] === undefined) return error;
+  return new StorageError(
+    `${cache}: ${full[code]}: free some space, or put the cache elsewhere (TEMPER_CACHE); ` +
+      `what is tokenised so far is kept in ${work} (${code})`,
+    { cause: error },
+  );
 }
 
 /** What `prepareData` has made of these options; null where it has yet to. Throws DataError for files that are not there. */
@@ -187,7 +196,7 @@ async function tokenise(
     tokenizer: options.tokenizer,
     vocabularySize: options.vocabularySize,
     packedSequenceSize: options.packedSequenceSize,
-    extensions: options.extensions ?? [],
+    rowSeconds: options.rowSeconds ?? 60,
   };
   const report = (): void => {
     const text = `tokenised ${sum.documents} documents, ${sum.tokens} tokens`;

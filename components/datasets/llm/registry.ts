@@ -12,8 +12,10 @@ import { text } from './types/text.js';
 const definitions = new Map<string, DatasetDefinition>();
 
 /**
- * Adds a dataset type. Its schema is a strict object with a literal `dataset_type`; call it before the recipe's schema
- * is made, and name its module in prepareData's `extensions`, so that worker threads register it too.
+ * Adds a dataset type. Its schema is a strict object with a literal `dataset_type`. Call it in `register()` of
+ * temporal.config.js, which every process and tokenising thread runs before the recipe's schema is first used.
+ *
+ * @throws UsageError where the type is registered already
  */
 export function registerDataset<Options>(definition: DatasetDefinition<Options>): void {
   if (definitions.has(definition.type))

@@ -29,11 +29,17 @@ export function selects(options: Partial<RowSelection>, index: number): boolean 
   return heldOut === (holdout.part === 'held_out');
 }
 
-/** Reads and tokenises a chunk. Throws DataError that names the file and the rows that cannot be used. */
+/**
+ * Reads and tokenises a chunk.
+ *
+ * @param begin called before each row is converted, with its number in the file from 0
+ * @throws DataError that names the file and the rows that cannot be used
+ */
 export async function tokeniseChunk(
   chunk: Chunk,
   dataset: SingleDataset,
   context: DatasetContext,
+  begin: (row: number) => void = () => {},
 ): Promise<TokenisedChunk> {
   const definition = datasetDefinition(dataset.dataset_type);
   const options = dataset as Partial<FileOptions> & SingleDataset;
@@ -43,6 +49,7 @@ export async function tokeniseChunk(
   const invalid: { row: Row; message: string }[] = [];
   for (const row of rows) {
     if (!selects(options, row.index)) continue;
+    begin(row.index - chunk.firstRow + chunk.firstRowOfFile);
     let converted: Document[];
     try {
       converted = definition.convert(row, dataset, context);

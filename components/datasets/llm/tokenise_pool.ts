@@ -1,6 +1,7 @@
 /** Worker threads that tokenise chunks, so that the event loop (heartbeats, signals) stays free whatever their number. */
 import { Worker } from 'node:worker_threads';
-import { DataError, ModelError, TemperError } from '../../../shared/errors.js';
+import { DataError } from '../../../shared/errors.js';
+import { errorFrom, type Failure } from '../../../shared/failures.js';
 import type { SingleDataset } from './schema.js';
 import type { Chunk } from './sources/chunk.js';
 import type { TokenizerSource } from './tokenizer.js';
@@ -9,8 +10,14 @@ export interface PoolSettings {
   tokenizer: TokenizerSource | null;
   vocabularySize: number | null;
   packedSequenceSize: number;
-  /** Modules that register further dataset types. */
-  extensions: readonly string[];
+  /** Seconds that a thread may spend on one row: a chat template may loop without end. */
+  rowSeconds: number;
+}
+
+/** What a thread starts with. */
+export interface ThreadSettings extends PoolSettings {
+  /** Written by the thread: how many rows it has begun, and the file's row (from 0) that is the last of them. */
+  position: Int32Array<SharedArrayBuffer>;
 }
 
 export interface ChunkTask {
@@ -25,11 +32,13 @@ export interface TaskResult {
   tokens: number;
 }
 
-type Reply = { result: TaskResult } | { failure: { code: string | null; message: string } };
+export type TaskReply = { result: TaskResult } | { failure: Failure };
 
 /**
  * Runs every task. After a failure no further task starts, and the failure of the lowest task is thrown: which one that
- * is does not depend on the number of threads. `onDone` hears of each finished task.
+ * is does not depend on the number of threads. `onDone` is called for each finished task.
+ *
+ * @throws DataError for a row that takes longer than `rowSeconds`, or more memory than a thread has
  */
 export async function tokeniseAll(
   tasks: readonly ChunkTask[],
@@ -41,17 +50,17 @@ export async function tokeniseAll(
   let next = 0;
   const failures: { task: number; error: Error }[] = [];
   const serve = async (): Promise<void> => {
-    const worker = new Worker(new URL('./tokenise_worker.js', import.meta.url), { workerData: settings });
+    const thread = new TokeniserThread(settings);
     try {
       while (next < tasks.length && failures.length === 0) {
         signal?.throwIfAborted();
         const number = next++;
-        const reply = await ask(worker, tasks[number]!, signal);
+        const reply = await thread.run(tasks[number]!, signal);
         if ('result' in reply) onDone(tasks[number]!, reply.result);
-        else failures.push({ task: number, error: restore(reply.failure) });
+        else failures.push({ task: number, error: errorFrom(reply.failure) });
       }
     } finally {
-      await worker.terminate();
+      await thread.end();
     }
   };
   const outcomes = await Promise.allSettled(Array.from({ length: Math.min(threads, tasks.length) }, serve));
@@ -62,26 +71,71 @@ export async function tokeniseAll(
   if (rejected !== undefined) throw rejected.reason;
 }
 
-function ask(worker: Worker, task: ChunkTask, signal: AbortSignal | undefined): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
-      worker.off('message', onMessage).off('error', onError).off('exit', onExit);
-      signal?.removeEventListener('abort', onAbort);
-      settle();
-    };
-    const onMessage = (reply: Reply): void => finish(() => resolve(reply));
-    const onError = (error: Error): void => finish(() => reject(error));
-    const onExit = (code: number): void =>
-      finish(() => reject(new Error(`a tokenising thread ended with code ${code}`)));
-    const onAbort = (): void => finish(() => reject(signal!.reason as Error));
-    worker.on('message', onMessage).on('error', onError).on('exit', onExit);
-    signal?.addEventListener('abort', onAbort);
-    worker.postMessage(task);
-  });
-}
+class TokeniserThread {
+  readonly #worker: Worker;
+  readonly #position = new Int32Array(new SharedArrayBuffer(8));
+  readonly #rowSeconds: number;
 
-function restore({ code, message }: { code: string | null; message: string }): Error {
-  if (code === 'DataError') return new DataError(message);
-  if (code === 'ModelError') return new ModelError(message);
-  return code === null ? new Error(message) : new TemperError(code, message);
+  constructor(settings: PoolSettings) {
+    this.#rowSeconds = settings.rowSeconds;
+    const workerData: ThreadSettings = { ...settings, position: this.#position };
+    this.#worker = new Worker(new URL('./tokenise_worker.js', import.meta.url), { workerData });
+  }
+
+  run(task: ChunkTask, signal: AbortSignal | undefined): Promise<TaskReply> {
+    return new Promise((resolve, reject) => {
+      const worker = this.#worker;
+      const finish = (settle: () => void): void => {
+        worker.off('message', onMessage).off('error', onError).off('exit', onExit);
+        signal?.removeEventListener('abort', onAbort);
+        clearInterval(clock);
+        settle();
+      };
+      const onMessage = (reply: TaskReply): void => finish(() => resolve(reply));
+      const onError = (error: Error): void => finish(() => reject(this.#explain(error, task)));
+      const onExit = (code: number): void =>
+        finish(() => reject(new Error(`a tokenising thread ended with code ${code}`)));
+      const onAbort = (): void => finish(() => reject(signal!.reason as Error));
+      const clock = this.#watchRows(() => finish(() => reject(this.#tooSlow(task))));
+      worker.on('message', onMessage).on('error', onError).on('exit', onExit);
+      signal?.addEventListener('abort', onAbort);
+      worker.postMessage(task);
+    });
+  }
+
+  async end(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  /** Calls `expire` when the thread has begun no further row for so long. */
+  #watchRows(expire: () => void): NodeJS.Timeout {
+    const interval = Math.min(1000, this.#rowSeconds * 250);
+    let [rows, seconds] = [Atomics.load(this.#position, 0), 0];
+    return setInterval(() => {
+      const begun = Atomics.load(this.#position, 0);
+      seconds = begun === rows ? seconds + interval / 1000 : 0;
+      rows = begun;
+      if (seconds > this.#rowSeconds) expire();
+    }, interval);
+  }
+
+  #row({ chunk }: ChunkTask): string {
+    return `${chunk.file ?? 'generated data'}: row ${Atomics.load(this.#position, 1) + 1}`;
+  }
+
+  #tooSlow(task: ChunkTask): DataError {
+    return new DataError(
+      `${this.#row(task)}: not read, rendered and tokenised within ${this.#rowSeconds} s: ` +
+        "shorten the row, or correct the model's chat template",
+    );
+  }
+
+  #explain(error: Error, task: ChunkTask): Error {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_WORKER_OUT_OF_MEMORY') return error;
+    return new DataError(
+      `${this.#row(task)}: reading, rendering and tokenising it takes more memory than a thread has: ` +
+        "shorten the row, or correct the model's chat template",
+      { cause: error },
+    );
+  }
 }

@@ -1,16 +1,17 @@
-/** A worker thread of `TokenisePool`: builds its tokenizer once, then takes one chunk after another. */
+/** A thread of `tokeniseAll`: builds its tokenizer once, then takes one chunk after another. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { TemperError } from '../../../shared/errors.js';
+import { encodeFailure } from '../../../shared/failures.js';
+import { loadInstallation } from '../../../shared/installation.js';
 import { writeChunk } from './chunk_store.js';
 import { tokeniseChunk } from './tokenise.js';
-import type { ChunkTask, PoolSettings, TaskResult } from './tokenise_pool.js';
+import type { ChunkTask, TaskReply, TaskResult, ThreadSettings } from './tokenise_pool.js';
 import { buildTokenizer, type Tokenizer } from './tokenizer.js';
 
-const settings = workerData as PoolSettings;
+const settings = workerData as ThreadSettings;
 const port = parentPort!;
 
 async function prepare(): Promise<Tokenizer | null> {
-  for (const extension of settings.extensions) await import(extension);
+  await loadInstallation();
   return settings.tokenizer === null ? null : buildTokenizer(settings.tokenizer);
 }
 
@@ -23,7 +24,12 @@ async function run(task: ChunkTask): Promise<TaskResult> {
     vocabularySize: settings.vocabularySize,
     packedSequenceSize: settings.packedSequenceSize,
   };
-  const chunk = await tokeniseChunk(task.chunk, task.dataset, context);
+  const begin = (row: number) => {
+    Atomics.store(settings.position, 1, row);
+    Atomics.add(settings.position, 0, 1);
+  };
+  begin(task.chunk.firstRowOfFile);
+  const chunk = await tokeniseChunk(task.chunk, task.dataset, context, begin);
   await writeChunk(task.file, chunk);
   const tokens = chunk.documents.reduce((sum, { ids }) => sum + ids.length, 0);
   return { documents: chunk.documents.length, tokens };
@@ -31,12 +37,7 @@ async function run(task: ChunkTask): Promise<TaskResult> {
 
 port.on('message', (task: ChunkTask) => {
   run(task).then(
-    (result) => port.postMessage({ result }),
-    (error: unknown) => {
-      const code = error instanceof TemperError ? error.code : null;
-      port.postMessage({
-        failure: { code, message: error instanceof Error ? error.message : String(error) },
-      });
-    },
+    (result) => port.postMessage({ result } satisfies TaskReply),
+    (error: unknown) => port.postMessage({ failure: encodeFailure(error) } satisfies TaskReply),
   );
 });

@@ -250,13 +250,6 @@ describe('preparing', () => {
   });
 });
 
-test('a registered dataset type is known to recipes and to worker threads', async () => {
-  const extension = new URL('./support/repeated_dataset.js', import.meta.url).href;
-  const train = { dataset_type: 'repeated', token: 7, times: 3 };
-  const { index } = await prepare(train, { extensions: [extension], tokenizer: null });
-  expect(index).toMatchObject({ tokens: [9], supervised: [6] });
-});
-
 test('validation sets go by name', () => {
   const one: Dataset = { dataset_type: 'mock' };
   expect(validationSets({ validation: one })).toEqual({ validation: one });

@@ -1,0 +1,15 @@
+/** A tokenizer that never returns, as a chat template may have it. */
+import type { Tokenizer } from '../../../components/datasets/llm/index.js';
+
+export function endlessTokenizer(): Partial<Tokenizer> {
+  return {
+    vocabularySize: 10,
+    bosId: null,
+    eosId: null,
+    specialTokens: new Set(),
+    hasChatTemplate: false,
+    encode() {
+      for (;;);
+    },
+  };
+}

@@ -1,0 +1,41 @@
+/** What the threads that tokenise do about a row without end, and about a full disk. */
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type Dataset, dataSchema, findPrepared, prepareData } from '../../components/datasets/llm/index.js';
+import { StorageError } from '../../shared/errors.js';
+import { temporaryFolder } from '../support/temporary_folder.js';
+
+const cache = temporaryFolder();
+const endless = new URL('./support/endless_tokenizer.js', import.meta.url).href;
+
+const options = (train: object) => ({
+  dataset: dataSchema.parse({ train }).train as Dataset,
+  packedSequenceSize: 32,
+  tokenizer: null,
+  vocabularySize: null,
+  cache,
+});
+
+test('a row that is not tokenised within its time ends the preparation and is named', async () => {
+  const tokenizer = { module: endless, factory: 'endlessTokenizer', argument: null, digest: 'endless' };
+  await writeFile(path.join(cache, 'text.jsonl'), '{"text": "one"}\n');
+  const text = options({ dataset_type: 'text', path: path.join(cache, 'text.jsonl') });
+  await expect(prepareData({ ...text, tokenizer, rowSeconds: 1 })).rejects.toMatchObject({
+    code: 'DataError',
+    message: expect.stringMatching(/row 1: not read, rendered and tokenised within 1 s/),
+  });
+}, 60_000);
+
+test('a full disk is a StorageError with the folder and the remedy', async () => {
+  const mock = options({ dataset_type: 'mock_packed', packs: 5, vocabulary_size: 50 });
+  const { digest, folder } = await prepareData(mock);
+  await rm(folder, { recursive: true });
+  expect(await findPrepared(mock)).toBeNull();
+  // The kernel's own device that is always full, in the place of the first chunk.
+  const work = path.join(cache, `${digest}.work`);
+  await mkdir(work);
+  await symlink('/dev/full', path.join(work, `000-000000.chunk.${process.pid}.partial`));
+  const failed = prepareData(mock);
+  await expect(failed).rejects.toBeInstanceOf(StorageError);
+  await expect(failed).rejects.toThrow(new RegExp(`^${cache}: the disk is full.*TEMPER_CACHE.*ENOSPC`));
+}, 60_000);
