@@ -1,6 +1,6 @@
 /** Text generation on token ids, by an ONNX model in a process of its own. */
-import { DataError, GeneratorLost, ModelError, TemperError } from '../../../shared/errors.js';
-import { ForkedProcess } from '../../../shared/forked_process.js';
+import { DataError, GeneratorLost, TemperError } from '../../../shared/errors.js';
+import { Conversation } from '../../../shared/processes.js';
 import {
   type Command,
   eventSchema,
@@ -135,24 +135,23 @@ export class Generator {
 
 type GenerateCommand = Omit<Extract<Command, { type: 'generate' }>, 'type' | 'streaming'>;
 
-/** One process, from its start to its death. */
+/** One process, from its start to its end. */
 class Session {
   vocabularySize = 0;
-  private ended: Error | null = null;
-  private waiter: { hear(event: SessionEvent): void; fail(error: Error): void } | null = null;
-  private readonly process: ForkedProcess<Command>;
+  readonly #conversation: Conversation<Command, SessionEvent>;
 
-  private constructor(private readonly onEnd: () => void) {
-    this.process = new ForkedProcess(
+  private constructor(onEnd: () => void) {
+    this.#conversation = new Conversation(
       program,
-      (message) => this.hear(eventSchema.parse(message)),
-      (how) => this.end(new GeneratorLost(`the process that generates text ended: ${how}`)),
+      (message) => eventSchema.parse(message),
+      (how) => new GeneratorLost(`the process that generates text ended: ${how}`),
+      onEnd,
     );
   }
 
   static async start(onnx: string, threads: number, onEnd: () => void): Promise<Session> {
     const session = new Session(onEnd);
-    await session.ask({ type: 'open', onnx, threads }, (event) => {
+    await session.#conversation.request({ type: 'open', onnx, threads }, (event) => {
       if (event.type !== 'ready') return false;
       session.vocabularySize = event.vocabularySize;
       return true;
@@ -161,19 +160,19 @@ class Session {
   }
 
   get pid(): number | null {
-    return this.process.pid ?? null;
+    return this.#conversation.process.pid ?? null;
   }
 
   async generate(command: GenerateCommand, { onToken, signal }: GenerateHooks): Promise<Generated[]> {
     signal?.throwIfAborted();
     let results: Generated[] | null = null;
     let thrown: unknown = null;
-    const cancel = () => this.process.send({ type: 'cancel' });
-    const hear = (event: SessionEvent): boolean => {
+    const cancel = () => this.#conversation.process.send({ type: 'cancel' });
+    const take = (event: SessionEvent): boolean => {
       if (event.type === 'tokens') {
         try {
           const stopped = event.tokens.filter(({ request, id }) => onToken!(request, id));
-          this.process.send({ type: 'go', stop: stopped.map(({ request }) => request) });
+          this.#conversation.process.send({ type: 'go', stop: stopped.map(({ request }) => request) });
         } catch (error) {
           thrown = error;
           cancel();
@@ -185,7 +184,10 @@ class Session {
     };
     signal?.addEventListener('abort', cancel);
     try {
-      await this.ask({ type: 'generate', streaming: onToken !== undefined, ...command }, hear);
+      await this.#conversation.request(
+        { type: 'generate', streaming: onToken !== undefined, ...command },
+        take,
+      );
     } finally {
       signal?.removeEventListener('abort', cancel);
     }
@@ -195,51 +197,17 @@ class Session {
 
   async logprobs(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
     let logprobs: Float64Array[] = [];
-    await this.ask({ type: 'score', documents: documents.map((ids) => [...ids]) }, (event) => {
-      if (event.type === 'scores') logprobs = event.logprobs;
-      return event.type === 'scores';
-    });
+    await this.#conversation.request(
+      { type: 'score', documents: documents.map((ids) => [...ids]) },
+      (event) => {
+        if (event.type === 'scores') logprobs = event.logprobs;
+        return event.type === 'scores';
+      },
+    );
     return logprobs;
   }
 
   async kill(): Promise<void> {
-    this.process.kill();
-    await this.process.gone;
+    await this.#conversation.kill();
   }
-
-  /** Sends a command, and gives events to `hear` until it returns true. */
-  private ask(command: Command, hear: (event: SessionEvent) => boolean): Promise<void> {
-    if (this.ended !== null) return Promise.reject(this.ended);
-    return new Promise((resolve, reject) => {
-      this.waiter = {
-        hear: (event) => {
-          if (hear(event)) this.settle(resolve);
-        },
-        fail: (error) => this.settle(() => reject(error)),
-      };
-      this.process.send(command);
-    });
-  }
-
-  private settle(then: () => void): void {
-    this.waiter = null;
-    then();
-  }
-
-  private hear(event: SessionEvent): void {
-    if (event.type === 'failed') this.end(restore(event));
-    else this.waiter?.hear(event);
-  }
-
-  /** The first reason counts: a process that told why it fails is not lost when it ends. */
-  private end(error: Error): void {
-    this.ended ??= error;
-    this.onEnd();
-    this.waiter?.fail(this.ended);
-  }
-}
-
-function restore({ code, message }: { code: string; message: string }): Error {
-  if (code === 'ModelError') return new ModelError(message);
-  return new TemperError(code, message);
 }

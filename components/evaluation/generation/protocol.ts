@@ -49,6 +49,5 @@ export const eventSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('results'), results: z.array(resultSchema).nullable() }),
   /** log p(token i+1 | ≤ i) of each document. */
   z.strictObject({ type: z.literal('scores'), logprobs: z.array(z.instanceof(Float64Array)) }),
-  z.strictObject({ type: z.literal('failed'), code: z.string(), message: z.string() }),
 ]);
 export type SessionEvent = z.infer<typeof eventSchema>;

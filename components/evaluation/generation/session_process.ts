@@ -1,9 +1,8 @@
 /**
  * The process that holds ONNX Runtime, whose run() keeps the event loop and whose crash would take any other process
- * with it. Logits never leave it. It dies with its parent.
+ * with it. Logits never leave it.
  */
-import { TemperError } from '../../../shared/errors.js';
-import { liveForParent } from '../../../shared/forked_process.js';
+import { emit as post, serve } from '../../../shared/processes.js';
 import { Batch } from './batch.js';
 import { OnnxDecoder } from './decoder.js';
 import { documentLogprobs } from './logprobs.js';
@@ -15,9 +14,7 @@ const memory = new PromptMemory();
 let cancelled = false;
 let answered: ((stop: readonly number[]) => void) | null = null;
 
-function emit(event: SessionEvent): void {
-  process.send?.(event);
-}
+const emit = (event: SessionEvent): void => post(event);
 
 async function obey(command: Command): Promise<void> {
   switch (command.type) {
@@ -64,17 +61,4 @@ function generate(command: Extract<Command, { type: 'generate' }>) {
   return new Batch(opened(), command.requests, command, hooks, command.reusePrompts ? memory : null).run();
 }
 
-function fail(error: unknown): void {
-  const code = error instanceof TemperError ? error.code : error instanceof Error ? error.name : 'Error';
-  const message = error instanceof Error ? error.message : String(error);
-  process.send?.({ type: 'failed', code, message } satisfies SessionEvent, () => process.exit(1));
-}
-
-liveForParent();
-process.on('uncaughtException', fail);
-process.on('unhandledRejection', fail);
-process.on('message', (message) => {
-  Promise.resolve()
-    .then(() => obey(commandSchema.parse(message)))
-    .catch(fail);
-});
+serve((message) => obey(commandSchema.parse(message)));

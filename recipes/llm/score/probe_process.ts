@@ -1,9 +1,5 @@
-/**
- * The process in which the engine scores an export's probes, so that a crash of native code takes no worker with it. One job
- * comes as a message and is answered; the process dies with its parent.
- */
-import { TemperError } from '../../../shared/errors.js';
-import { liveForParent } from '../../../shared/forked_process.js';
+/** The process in which the engine scores an export's probes, so that a crash of native code takes no worker with it. */
+import { emit, serve } from '../../../shared/processes.js';
 import { Scorer } from './scorer.js';
 
 export interface ProbeJob {
@@ -13,21 +9,14 @@ export interface ProbeJob {
   probes: readonly (readonly number[])[];
 }
 
-export type ProbeAnswer = { logprobs: Float32Array[] } | { code: string; message: string };
+export interface ProbeAnswer {
+  /** log p(token i+1 | ≤ i) of each probe. */
+  logprobs: Float32Array[];
+}
 
-async function score({ modelFolder, adapter, probes }: ProbeJob): Promise<ProbeAnswer> {
+async function score({ modelFolder, adapter, probes }: ProbeJob): Promise<void> {
   const scorer = await Scorer.open(modelFolder, { adapter, precision: 'fp32' });
-  return { logprobs: await scorer.score(probes) };
+  emit({ logprobs: await scorer.score(probes) } satisfies ProbeAnswer);
 }
 
-function failure(error: unknown): ProbeAnswer {
-  const code = error instanceof TemperError ? error.code : 'Error';
-  return { code, message: error instanceof Error ? error.message : String(error) };
-}
-
-liveForParent();
-process.once('message', (job: ProbeJob) => {
-  score(job)
-    .catch(failure)
-    .then((answer) => process.send!(answer));
-});
+serve((job) => score(job as ProbeJob));
