@@ -1,14 +1,16 @@
 /** Model families by `architectures[0]` of config.json. Operators register their own in temporal.config.ts. */
 import path from 'node:path';
-import { ModelError } from '../../shared/errors.js';
+import { ModelError, UsageError } from '../../shared/errors.js';
 import { readModelJson } from '../../shared/model_files.js';
 import type { Model, ModelFamily } from './blocks/family.js';
 import { llama } from './families/llama.js';
 
 const families = new Map<string, ModelFamily>([[llama.architecture, llama]]);
 
-/** Adds a family, or replaces the one of the same architecture. */
+/** Adds a family. @throws UsageError where its architecture has one already */
 export function registerModelFamily(family: ModelFamily): void {
+  if (families.has(family.architecture))
+    throw new UsageError(`the model family '${family.architecture}' is registered twice`);
   families.set(family.architecture, family);
 }
 

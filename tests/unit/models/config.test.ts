@@ -106,16 +106,18 @@ test('an unknown architecture lists the known ones', () => {
   expect(() => modelFromConfig({}, 'x')).toThrow(/names no 'architectures'/);
 });
 
-test('a registered family is found by its architecture', () => {
+test('a family is found by its architecture, and registered once', () => {
   const model = modelFromConfig(base, 'x');
-  registerModelFamily({
+  const mine = {
     architecture: 'MyForCausalLM',
     ggufArchitectures: [],
     model: () => model,
     configFromGguf: () => ({}),
-  });
+  };
+  registerModelFamily(mine);
   expect(modelFromConfig({ architectures: ['MyForCausalLM'] }, 'x')).toBe(model);
   expect(knownArchitectures()).toEqual(['LlamaForCausalLM', 'MyForCausalLM']);
+  expect(() => registerModelFamily(mine)).toThrow("the model family 'MyForCausalLM' is registered twice");
 });
 
 test('overrides replace keys of config.json', async () => {
