@@ -36,6 +36,8 @@ export const app = buildApplication(routes, {
   localization: {
     loadText: () => ({
       ...text_en,
+      // A command's code is loaded after the operator's configuration, whose errors are not defects.
+      exceptionWhileLoadingCommandFunction: describeError,
       exceptionWhileRunningCommand: describeError,
       commandErrorResult: (error: Error) => error.message,
     }),

@@ -14,10 +14,10 @@ import type {
   WorkerFlags,
 } from './flags.js';
 
-/** Commands that read recipes know what temporal.config.ts registers. */
+/** Every command knows what temporal.config.js registers. */
 async function extended<Command>(load: () => Promise<Command>): Promise<Command> {
-  const { loadConfig } = await import('../workers/installed_config.js');
-  await (await loadConfig()).register();
+  const { loadInstallation } = await import('../shared/installation.js');
+  await loadInstallation();
   return load();
 }
 
@@ -74,7 +74,7 @@ export const start = buildCommand<RunFlags, [string], Context>({
 });
 
 export const watch = buildCommand<WatchFlags, [string], Context>({
-  loader: async () => (await import('./commands/watch.js')).watch,
+  loader: async () => (await extended(() => import('./commands/watch.js'))).watch,
   parameters: {
     flags: { json: jsonFlag },
     positional: {
@@ -86,7 +86,7 @@ export const watch = buildCommand<WatchFlags, [string], Context>({
 });
 
 export const worker = buildCommand<WorkerFlags, [], Context>({
-  loader: async () => (await import('./commands/worker.js')).worker,
+  loader: async () => (await extended(() => import('./commands/worker.js'))).worker,
   parameters: {
     flags: {
       role: { kind: 'enum', values: ['all', 'control', 'host'], brief: 'what to serve', default: 'all' },
@@ -96,14 +96,19 @@ export const worker = buildCommand<WorkerFlags, [], Context>({
         brief: 'auto, or cpu:N for N ranks on the CPU',
         default: 'auto',
       },
-      pool: { kind: 'parsed', parse: String, brief: 'pool that this host belongs to', default: 'default' },
+      pool: {
+        kind: 'parsed',
+        parse: String,
+        brief: "pool that this host belongs to; left out: the configuration's",
+        optional: true,
+      },
     },
   },
   docs: { brief: 'Serve workflows and training until SIGTERM' },
 });
 
 export const score = buildCommand<ScoreFlags, [], Context>({
-  loader: async () => (await import('./commands/score.js')).score,
+  loader: async () => (await extended(() => import('./commands/score.js'))).score,
   parameters: {
     flags: {
       model: { kind: 'parsed', parse: String, brief: 'model folder, .gguf file or Hugging Face id' },
@@ -221,7 +226,7 @@ const answeringFlags = {
 } as const;
 
 export const generate = buildCommand<GenerateFlags, [], Context>({
-  loader: async () => (await import('./commands/generate.js')).generate,
+  loader: async () => (await extended(() => import('./commands/generate.js'))).generate,
   parameters: {
     flags: {
       ...answeringFlags,
@@ -255,7 +260,7 @@ export const generate = buildCommand<GenerateFlags, [], Context>({
 });
 
 export const chat = buildCommand<ChatFlags, [], Context>({
-  loader: async () => (await import('./commands/chat.js')).chat,
+  loader: async () => (await extended(() => import('./commands/chat.js'))).chat,
   parameters: {
     flags: {
       ...answeringFlags,

@@ -13,7 +13,7 @@ export interface WatchFlags {
 export interface WorkerFlags {
   role: 'all' | 'control' | 'host';
   devices: string;
-  pool: string;
+  pool?: string;
 }
 
 export interface ScoreFlags {

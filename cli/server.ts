@@ -1,8 +1,9 @@
 /** Which Temporal server a command speaks to: the one that environment or profile names, otherwise an embedded one. */
 import path from 'node:path';
+import { loadInstallation, type TemperConfig } from '../shared/installation.js';
 import { resolveRoots } from '../shared/storage/index.js';
 import { useDevServer } from '../workers/embedded_server/dev_server.js';
-import { type Connected, connect, installRuntime, loadConfig, type TemperConfig } from '../workers/index.js';
+import { type Connected, connect, installRuntime } from '../workers/index.js';
 
 export interface Session extends Connected {
   config: TemperConfig;
@@ -19,7 +20,7 @@ export interface Session extends Connected {
  * @throws ServiceUnavailable
  */
 export async function openSession(log: (text: string) => void): Promise<Session> {
-  const config = await loadConfig();
+  const { config } = await loadInstallation();
   installRuntime(config);
   // An empty variable counts as none, as in a shell script that clears it.
   if (config.connection().connectionOptions.address) {

@@ -1,5 +1,5 @@
 import { resolveRoots } from '../../shared/storage/index.js';
-import { loadConfig } from '../../workers/installed_config.js';
+import { checkConfiguration } from '../doctor/configuration.js';
 import type { Finding } from '../doctor/finding.js';
 import { checkEngine, checkGpus, checkMemory, checkNode, checkPython } from '../doctor/machine.js';
 import { checkCredentials, checkStorage } from '../doctor/storage.js';
@@ -17,13 +17,11 @@ export async function doctor(flags: { json: boolean }): Promise<void> {
 }
 
 async function examine(): Promise<Finding[]> {
-  const configured = await loadConfig().then(
-    (config) => config.storageRoots,
-    () => null, // reported with Temporal's connection
-  );
-  const places = resolveRoots(configured);
+  const { configuration, storageRoots } = await checkConfiguration();
+  const places = resolveRoots(storageRoots);
   const parts: (Finding | Finding[] | Promise<Finding | Finding[]>)[] = [
     { name: 'temper', status: 'ok', detail: await version(), remedy: null },
+    configuration,
     checkNode(),
     checkEngine(),
     checkMemory(),

@@ -12,7 +12,13 @@ export async function worker(this: Context, flags: WorkerFlags): Promise<void> {
   });
   const session = await openSession(log);
   try {
-    const handle = await runWorker({ ...flags, taskQueue: null, address: session.address, log });
+    const handle = await runWorker({
+      ...flags,
+      pool: flags.pool ?? null,
+      taskQueue: null,
+      address: session.address,
+      log,
+    });
     log(
       `serving ${flags.role} at ${handle.address} (namespace '${handle.namespace}')` +
         `${handle.queue === null ? '' : ` as ${handle.queue}`}; end with Ctrl-C or SIGTERM`,

@@ -1,8 +1,8 @@
 /** The Temporal CLI, and the server that commands would use. */
 import path from 'node:path';
 import { Connection, type ConnectionOptions } from '@temporalio/client';
+import { loadInstallation, type TemperConfig } from '../../shared/installation.js';
 import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
-import { loadConfig } from '../../workers/installed_config.js';
 import { speaksTls, tlsRemedy } from '../../workers/tls_probe.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';
 import { output } from './machine.js';
@@ -12,10 +12,10 @@ const patience = 3_000;
 
 export async function checkTemporal(cache: string): Promise<Finding[]> {
   const name = 'temporal server';
-  let options: ReturnType<Awaited<ReturnType<typeof loadConfig>>['connection']>;
+  let options: ReturnType<TemperConfig['connection']>;
   let namespace: string;
   try {
-    const config = await loadConfig();
+    const { config } = await loadInstallation();
     options = config.connection();
     namespace = config.namespace ?? options.namespace ?? 'default';
   } catch (error) {

@@ -1,0 +1,28 @@
+/** The operator's configuration: which file it is, and what was seen and not loaded. */
+import { loadInstallation } from '../../shared/installation.js';
+import { type Finding, fail, ok, reason, warn } from './finding.js';
+
+export async function checkConfiguration(): Promise<{
+  configuration: Finding;
+  storageRoots: readonly string[] | null;
+}> {
+  const name = 'configuration';
+  try {
+    const { config, file, passedOver } = await loadInstallation();
+    const loaded = file ?? 'defaults';
+    const configuration =
+      passedOver.length === 0
+        ? ok(name, loaded)
+        : warn(
+            name,
+            `${loaded}; ${passedOver.join('; ')}`,
+            'correct its owner and mode, or name it in TEMPER_CONFIG',
+          );
+    return { configuration, storageRoots: config.storageRoots };
+  } catch (error) {
+    return {
+      configuration: fail(name, reason(error), 'correct the file, or name another one in TEMPER_CONFIG'),
+      storageRoots: null,
+    };
+  }
+}
