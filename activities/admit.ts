@@ -1,8 +1,7 @@
 /** Before step 1: validates the input, claims the run's folder, and says who the run is. */
 import { Context } from '@temporalio/activity';
 import { type Admission, admissionSchema, type ControlActivities } from '../contracts/index.js';
-import { admit } from '../recipes/index.js';
-import { runBriefly } from './step.js';
+import { runBriefly, type StepRunner } from './step.js';
 
 export interface AdmitOptions {
   /** Storage roots of this worker; null where its user's permissions are the only bound. */
@@ -12,22 +11,22 @@ export interface AdmitOptions {
   server: { address: string; namespaceId: string };
 }
 
-export function createAdmit({
-  roots,
-  searchAttributes,
-  server,
-}: AdmitOptions): Pick<ControlActivities, 'admit'> {
+export function createAdmit(
+  { roots, searchAttributes, server }: AdmitOptions,
+  compute: StepRunner,
+): Pick<ControlActivities, 'admit'> {
   return {
     admit: (input: unknown): Promise<Admission> =>
-      runBriefly(async () => {
+      runBriefly(async (hooks) => {
         const { workflowExecution, workflowNamespace } = Context.current().info;
-        const admitted = await admit(input, {
+        const info = {
           workflowId: workflowExecution!.workflowId,
           runId: workflowExecution!.runId,
           namespace: workflowNamespace!,
           server,
           roots,
-        });
+        };
+        const admitted = await compute('admit', { input, info }, hooks);
         return admissionSchema.parse({ admitted, searchAttributes, claim: workflowExecution!.runId });
       }),
   };

@@ -4,13 +4,11 @@ import {
   consolidateRequestSchema,
   type StepActivities,
 } from '../contracts/index.js';
-import { consolidate } from '../recipes/index.js';
-import { runStep } from './step.js';
+import { runStep, type StepRunner } from './step.js';
 
-export const consolidateActivity: Pick<StepActivities, 'consolidate'> = {
-  consolidate: (request: ConsolidateRequest) =>
-    runStep((hooks) => {
-      const { run, model, data, evaluation } = consolidateRequestSchema.parse(request);
-      return consolidate(run, { model, data, evaluation }, hooks);
-    }),
-};
+export function createConsolidate(compute: StepRunner): Pick<StepActivities, 'consolidate'> {
+  return {
+    consolidate: (request: ConsolidateRequest) =>
+      runStep((hooks) => compute('consolidate', consolidateRequestSchema.parse(request), hooks)),
+  };
+}

@@ -6,21 +6,13 @@ import {
   evaluateRequestSchema,
   type StepActivities,
 } from '../contracts/index.js';
-import { evaluate, evaluateEpoch, type JobRunner } from '../recipes/index.js';
-import { runStep } from './step.js';
+import { runStep, type StepRunner } from './step.js';
 
-/** @param runner computes tasks, in a process of its own */
-export function createEvaluate(runner: JobRunner): Pick<StepActivities, 'evaluate' | 'evaluateEpoch'> {
+export function createEvaluate(compute: StepRunner): Pick<StepActivities, 'evaluate' | 'evaluateEpoch'> {
   return {
     evaluateEpoch: (request: EvaluateEpochRequest) =>
-      runStep((hooks) => {
-        const { run, ...input } = evaluateEpochRequestSchema.parse(request);
-        return evaluateEpoch(run, input, hooks, runner);
-      }),
+      runStep((hooks) => compute('evaluateEpoch', evaluateEpochRequestSchema.parse(request), hooks)),
     evaluate: (request: EvaluateRequest) =>
-      runStep((hooks) => {
-        const { run, model, data } = evaluateRequestSchema.parse(request);
-        return evaluate(run, { model, data }, hooks, runner);
-      }),
+      runStep((hooks) => compute('evaluate', evaluateRequestSchema.parse(request), hooks)),
   };
 }

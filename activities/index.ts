@@ -5,33 +5,35 @@ import type {
   PoolActivities,
   StepActivities,
 } from '../contracts/index.js';
-import type { JobRunner } from '../recipes/index.js';
 import { createAcquire } from './acquire.js';
 import { type AdmitOptions, createAdmit } from './admit.js';
-import { consolidateActivity } from './consolidate.js';
+import { createConsolidate } from './consolidate.js';
 import { createEvaluate } from './evaluate.js';
 import { finishActivity } from './finish.js';
 import { createGangControl } from './gang.js';
-import { prepareDataActivity } from './prepare_data.js';
+import { createPrepareData } from './prepare_data.js';
 import type { RankHost } from './rank_host.js';
 import { recordTimelineActivity } from './record_timeline.js';
-import { shardModelActivity } from './shard_model.js';
+import { createShardModel } from './shard_model.js';
+import type { StepRunner } from './step.js';
 import { createTrainEpoch } from './train_epoch.js';
 
 export type { AdmitOptions } from './admit.js';
 export type { ProgressListener, RankHost } from './rank_host.js';
+export { ProcessCrashed, type StepRunner } from './step.js';
 
-export function controlActivities(options: AdmitOptions): ControlActivities {
-  return { ...createAdmit(options), ...recordTimelineActivity, ...finishActivity };
+/** @param compute runs a step in a process of its own */
+export function controlActivities(options: AdmitOptions, compute: StepRunner): ControlActivities {
+  return { ...createAdmit(options, compute), ...recordTimelineActivity, ...finishActivity };
 }
 
-/** @param evaluator computes tasks, in a process of its own */
-export function stepActivities(evaluator: JobRunner): StepActivities {
+/** @param compute runs a step in a process of its own */
+export function stepActivities(compute: StepRunner): StepActivities {
   return {
-    ...prepareDataActivity,
-    ...shardModelActivity,
-    ...createEvaluate(evaluator),
-    ...consolidateActivity,
+    ...createPrepareData(compute),
+    ...createShardModel(compute),
+    ...createEvaluate(compute),
+    ...createConsolidate(compute),
   };
 }
 

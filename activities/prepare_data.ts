@@ -1,14 +1,10 @@
 /** Step 1: data → packed shards in storage, found again by their digest. */
-import {
-  type PreparedData,
-  type RunReference,
-  runReferenceSchema,
-  type StepActivities,
-} from '../contracts/index.js';
-import { prepareData } from '../recipes/index.js';
-import { runStep } from './step.js';
+import { type RunReference, runReferenceSchema, type StepActivities } from '../contracts/index.js';
+import { runStep, type StepRunner } from './step.js';
 
-export const prepareDataActivity: Pick<StepActivities, 'prepareData'> = {
-  prepareData: (run: RunReference): Promise<PreparedData> =>
-    runStep((hooks) => prepareData(runReferenceSchema.parse(run), hooks)),
-};
+export function createPrepareData(compute: StepRunner): Pick<StepActivities, 'prepareData'> {
+  return {
+    prepareData: (run: RunReference) =>
+      runStep((hooks) => compute('prepareData', runReferenceSchema.parse(run), hooks)),
+  };
+}

@@ -1,14 +1,32 @@
-/** What every activity does around the recipe's function: heartbeats, cancellation, typed failures. */
+/** What an activity does around the computation of its step: heartbeats, cancellation, typed failures. */
 import { Context } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { type CrashDetails, failureTypes, type StepName } from '../contracts/index.js';
 import type { StepHooks } from '../recipes/index.js';
+import { TemperError } from '../shared/errors.js';
 import { toActivityFailure } from './failure.js';
+import type { Steps } from './steps.js';
+
+/** Computes a step in a process of its own. */
+export type StepRunner = <Name extends StepName>(
+  step: Name,
+  request: Parameters<Steps[Name]>[0],
+  hooks: StepHooks,
+) => Promise<Awaited<ReturnType<Steps[Name]>>>;
+
+/** The process of a step was killed, aborted or exceeded its bounds. */
+export class ProcessCrashed extends TemperError {
+  constructor(readonly details: CrashDetails) {
+    super(failureTypes.processCrashed, `the process that computed ${details.step} ended: ${details.ended}`);
+  }
+}
 
 /** Interval of the heartbeats in ms. The worker throttles them to one a second. */
 const beat = 2000;
 
 /**
- * Runs one step under the current activity. Its progress is the heartbeat's details; it is also repeated while nothing
- * new is said, because a cancellation arrives only in the answer to a heartbeat.
+ * Runs one step under the current activity. Its progress is the heartbeat's details; it is also repeated while there is
+ * no news, because a cancellation arrives only in the answer to a heartbeat.
  */
 export async function runStep<T>(step: (hooks: StepHooks) => Promise<T>): Promise<T> {
   const context = Context.current();
@@ -24,19 +42,27 @@ export async function runStep<T>(step: (hooks: StepHooks) => Promise<T>): Promis
   try {
     return await step(hooks);
   } catch (error) {
-    // A step that gave up because it was told to reports the cancellation, whatever it threw on its way out.
+    // A step that gave up because it was cancelled reports the cancellation, whatever it threw on its way out.
     if (context.cancellationSignal.aborted) await context.cancelled;
-    throw toActivityFailure(error);
+    throw asFailure(error);
   } finally {
     clearInterval(timer);
   }
 }
 
 /** The same for an activity that takes a moment: no heartbeats. */
-export async function runBriefly<T>(step: () => Promise<T>): Promise<T> {
+export async function runBriefly<T>(step: (hooks: StepHooks) => Promise<T>): Promise<T> {
+  const { cancellationSignal } = Context.current();
   try {
-    return await step();
+    return await step({ progress: () => {}, signal: cancellationSignal });
   } catch (error) {
-    throw toActivityFailure(error);
+    throw asFailure(error);
   }
+}
+
+/** The workflow decides what a crash means: it knows whether this input has crashed a process before. */
+function asFailure(error: unknown): unknown {
+  if (!(error instanceof ProcessCrashed)) return toActivityFailure(error);
+  const { message, code, details } = error;
+  return ApplicationFailure.create({ message, type: code, details: [details] });
 }

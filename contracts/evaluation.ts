@@ -1,4 +1,4 @@
-/** Evaluation: scores, what a run keeps of them, and what a host worker and its evaluating process say to each other. */
+/** Evaluation: scores, and what a run keeps of them. */
 import { z } from 'zod';
 import { runReferenceSchema } from './finetune.js';
 import { scoreSchema } from './score.js';
@@ -48,11 +48,3 @@ export const evaluationJobSchema = z.strictObject({
   tasks: z.array(z.string()).min(1),
 });
 export type EvaluationJob = z.infer<typeof evaluationJobSchema>;
-
-/** What an evaluating process says: at most one of `done` and `failed`, and nothing after it. */
-export const evaluatorEventSchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('progress'), fraction: z.number().nullable(), text: z.string() }),
-  z.strictObject({ type: z.literal('done') }),
-  z.strictObject({ type: z.literal('failed'), code: z.string(), message: z.string() }),
-]);
-export type EvaluatorEvent = z.infer<typeof evaluatorEventSchema>;

@@ -10,5 +10,6 @@ export * from './rank.js';
 export * from './run.js';
 export * from './run_state.js';
 export * from './score.js';
+export * from './step_process.js';
 export * from './timeline.js';
 export * from './version.js';

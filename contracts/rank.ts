@@ -31,11 +31,5 @@ export const rankEventSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('progress'), progress: progressSchema }),
   z.strictObject({ type: z.literal('outcome'), outcome: epochOutcomeSchema }),
-  z.strictObject({
-    type: z.literal('failed'),
-    code: z.string(),
-    message: z.string(),
-    stack: z.string().nullable(),
-  }),
 ]);
 export type RankEvent = z.infer<typeof rankEventSchema>;

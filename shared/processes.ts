@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { childEnvironment } from './child_environment.js';
 import { encodeFailure, errorFrom, type Failure, failureSchema } from './failures.js';
 import { loadInstallation } from './installation.js';
+import { endWithParent } from './parent_death.js';
 
 /** Lines of a process's output that are kept, for the error that says how it ended. */
 const keptLines = 20;
@@ -222,6 +223,7 @@ export function serve(
   handle: (message: unknown) => unknown,
   ready: () => Promise<unknown> = async () => {},
 ): void {
+  endWithParent();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2', 'SIGHUP'] as const) process.on(signal, () => {});
   process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
   offerAsVictim();

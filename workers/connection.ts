@@ -2,7 +2,7 @@
 import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import { ServiceUnavailable } from '../shared/errors.js';
-import type { TemperConfig } from './config.js';
+import type { TemperConfig } from '../shared/installation.js';
 import { speaksTls, tlsRemedy } from './tls_probe.js';
 
 export interface Connected {

@@ -2,16 +2,19 @@
 import { existsSync } from 'node:fs';
 import { controlActivities } from '../activities/index.js';
 import { TemperError } from '../shared/errors.js';
+import type { TemperConfig } from '../shared/installation.js';
 import { resolveRoots } from '../shared/storage/roots.js';
-import type { TemperConfig } from './config.js';
 import type { Connected } from './connection.js';
 import { registerSearchAttributes } from './search_attributes.js';
 import { ServedWorker } from './served_worker.js';
+import type { StepProcesses } from './step_processes.js';
+import { attributeRejections } from './unhandled_rejections.js';
 import { workflowBundle } from './workflow_bundle.js';
 
 export async function startControl(
   connected: Connected,
   config: TemperConfig,
+  steps: StepProcesses,
   { taskQueue, log }: { taskQueue: string | null; log: (text: string) => void },
 ): Promise<ServedWorker> {
   if (!existsSync(workflowBundle)) {
@@ -19,13 +22,17 @@ export async function startControl(
   }
   const searchAttributes = await registerSearchAttributes(connected);
   const { roots } = resolveRoots(config.storageRoots);
+  const { address, namespaceId } = connected;
   return await ServedWorker.start(
     {
       connection: connected.connection,
       namespace: connected.namespace,
       taskQueue: taskQueue ?? config.taskQueue,
       workflowBundle: { codePath: workflowBundle },
-      activities: { ...controlActivities({ roots, searchAttributes, server: connected }) },
+      activities: {
+        ...controlActivities({ roots, searchAttributes, server: { address, namespaceId } }, steps.run),
+      },
+      interceptors: { activity: [attributeRejections] },
       maxCachedWorkflows: config.worker.maxCachedWorkflows,
     },
     log,

@@ -7,15 +7,16 @@ import { hostname } from 'node:os';
 import type { ActivityInterceptorsFactory, WorkerOptions } from '@temporalio/worker';
 import { gangActivities, poolActivities, stepActivities } from '../activities/index.js';
 import { poolQueue, stepsQueue } from '../contracts/index.js';
-import type { TemperConfig } from './config.js';
+import type { TemperConfig } from '../shared/installation.js';
 import type { Connected } from './connection.js';
-import { evaluateInProcess } from './evaluator_process.js';
 import { type ActivityKey, OwnRecord } from './host_record.js';
 import { LeaseAudit } from './lease_audit.js';
 import { othersPoll } from './pool_pollers.js';
 import { ServedWorker } from './served_worker.js';
 import { SlotGate } from './slot_gate.js';
 import { type HostIdentity, Slots } from './slots.js';
+import type { StepProcesses } from './step_processes.js';
+import { attributeRejections } from './unhandled_rejections.js';
 
 export interface HostOptions {
   pool: string;
@@ -41,6 +42,7 @@ export class Host {
   static async start(
     connected: Connected,
     config: TemperConfig,
+    steps: StepProcesses,
     { pool, devices, records }: HostOptions,
     log: (text: string) => void,
   ): Promise<Host> {
@@ -65,18 +67,18 @@ export class Host {
       maxHeartbeatThrottleInterval: heartbeatThrottle,
       // For an activity that nothing ends: by now the ranks have committed, and the process has to exit.
       shutdownForceTime: '1 minute',
-      interceptors: { activity: [recordActivities(record)] },
+      interceptors: { activity: [recordActivities(record), attributeRejections] },
     };
     const idle = { type: 'fixed-size', numSlots: 1 } as const;
     const own = await ServedWorker.start(
       { ...common, taskQueue: identity.queue, activities: { ...gangActivities(slots) } },
       log,
     );
-    const steps = await ServedWorker.start(
+    const stepsWorker = await ServedWorker.start(
       {
         ...common,
         taskQueue: stepsQueue(pool),
-        activities: { ...stepActivities(evaluateInProcess) },
+        activities: { ...stepActivities(steps.run) },
         maxConcurrentActivityTaskExecutions: config.worker.maxConcurrentSteps,
       },
       log,
@@ -97,7 +99,7 @@ export class Host {
       log,
     );
     const audit = new LeaseAudit(connected.client, () => slots.leases);
-    return new Host(identity, slots, gate, audit, record, [steps, offer], own);
+    return new Host(identity, slots, gate, audit, record, [stepsWorker, offer], own);
   }
 
   /** Offers nothing more, has every rank commit and make way, and ends when their outcomes were told. */

@@ -1,21 +1,20 @@
 /** `temper worker`: serves Temporal with workflows, with this machine's devices, or with both. */
 import path from 'node:path';
 import { DefaultLogger, type LogEntry, Runtime } from '@temporalio/worker';
-import type { TemperConfig } from './config.js';
+import { loadInstallation, type TemperConfig } from '../shared/installation.js';
 import { connect } from './connection.js';
 import { startControl } from './control.js';
 import { parseDevices } from './devices.js';
 import { Host } from './host.js';
-import { loadConfig } from './installed_config.js';
 import { noticeOf } from './notices.js';
 import { HostReaper } from './reaper.js';
 import { openRuntimeFolder } from './runtime_folder.js';
 import type { ServedWorker } from './served_worker.js';
+import { StepProcesses } from './step_processes.js';
+import { handleUnhandledRejections } from './unhandled_rejections.js';
 
-export { defineConfig, type TemperConfig, type TemperConfigInput } from './config.js';
 export { type Connected, connect } from './connection.js';
 export { parseDevices } from './devices.js';
-export { loadConfig } from './installed_config.js';
 export { onStopSignal, type StopSignal, stopSignals } from './signals.js';
 export { workerState } from './worker_identity.js';
 
@@ -48,18 +47,35 @@ export interface WorkerHandle {
  */
 export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle> {
   const devices = parseDevices(options.devices);
-  const config = await loadConfig();
+  const { config, file, passedOver } = await loadInstallation();
+  options.log(`configuration: ${file ?? 'defaults'}`);
+  for (const text of passedOver) options.log(text);
   installRuntime(config);
-  await config.register();
+  handleUnhandledRejections(options.log);
+  const steps = new StepProcesses(config);
+  try {
+    return await startWorker(options, devices, config, steps);
+  } catch (error) {
+    await steps.close();
+    throw error;
+  }
+}
+
+async function startWorker(
+  options: RunWorkerOptions,
+  devices: readonly string[],
+  config: TemperConfig,
+  steps: StepProcesses,
+): Promise<WorkerHandle> {
   const connected = await connect(config, options.address);
   const records = path.join(await openRuntimeFolder(), 'hosts');
   const control: ServedWorker | null =
-    options.role === 'host' ? null : await startControl(connected, config, options);
+    options.role === 'host' ? null : await startControl(connected, config, steps, options);
   const pool = options.pool ?? config.pool;
   const host =
     options.role === 'control'
       ? null
-      : await Host.start(connected, config, { pool, devices, records }, options.log);
+      : await Host.start(connected, config, steps, { pool, devices, records }, options.log);
   const reaper = new HostReaper(records, connected.client, connected.namespaceId);
   await reaper.open();
   let stopped: Promise<void> | null = null;
@@ -68,6 +84,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle
     // The host first: its outcomes may still want a workflow task.
     await host?.stop();
     await control?.stop();
+    await steps.close();
     await connected.connection.close();
   };
   return {

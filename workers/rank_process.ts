@@ -12,8 +12,8 @@ import {
   type RunRequests,
   rankEventSchema,
 } from '../contracts/index.js';
-import { TemperError } from '../shared/errors.js';
-import { ForkedProcess } from '../shared/forked_process.js';
+import { storageCredentials } from '../shared/child_environment.js';
+import { ForkedProcess, reportedError } from '../shared/processes.js';
 
 const program = new URL('./rank.js', import.meta.url);
 /** ms that a rank may take to exit by itself before it is killed. */
@@ -52,7 +52,7 @@ export class RankProcess {
   constructor(environment: Record<string, string>, stallLimit = defaultStallLimit) {
     this.#process = new ForkedProcess(
       program,
-      (message) => this.#hear(rankEventSchema.parse(message)),
+      (message) => this.#receive(message),
       (how) => this.#end(this.#lost(how)),
       environment,
     );
@@ -74,6 +74,7 @@ export class RankProcess {
 
   /** Loads the run's newest commit. Throws the rank's typed error, or RankLost. */
   async start(start: RankStart): Promise<void> {
+    this.#process.grant(storageCredentials([start.run.outputDir, start.model, start.data.train]));
     await this.#ask(start, 'ready');
   }
 
@@ -118,14 +119,17 @@ export class RankProcess {
     });
   }
 
-  #hear(event: RankEvent): void {
+  #receive(message: unknown): void {
     this.#heardAt = performance.now();
+    const reported = reportedError(message);
+    if (reported !== null) this.#end(reported);
+    else this.#handleEvent(rankEventSchema.parse(message));
+  }
+
+  #handleEvent(event: RankEvent): void {
     if (event.type === 'progress') {
       this.progress = event.progress;
       this.onProgress(event.progress);
-    } else if (event.type === 'failed') {
-      if (event.stack !== null) this.#process.keep(event.stack);
-      this.#end(new TemperError(event.code, event.message));
     } else if (this.#waiter?.event === event.type) {
       const { resolve } = this.#waiter;
       this.#waiter = null;

@@ -1,5 +1,4 @@
 /** Kills in the middle of evaluate: the same scores, and what was finished is not done again. */
-import { execFileSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -82,11 +81,8 @@ async function killedAfter(
   return result;
 }
 
-const evaluators = (): number[] =>
-  execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(deployment.host.child.pid)], { encoding: 'utf8' })
-    .split('\n')
-    .filter((line) => line.includes('evaluator.js'))
-    .map((line) => Number.parseInt(line, 10));
+/** The host worker's processes that compute steps: the one that evaluates is the only one while it does. */
+const evaluators = (): number[] => deployment.children('step.js');
 
 test.each([
   ['before', 10],
@@ -97,7 +93,7 @@ test.each([
     const kill = async () => {
       const [evaluator] = evaluators();
       await deployment.host.kill();
-      // It dies with its parent, as soon as it hears of that.
+      // It ends with its parent.
       while (identifyProcess(evaluator!) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
     };
     const result = await killedAfter(`host-${which}`, count, kill, () => deployment.restart('host'));

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { jest } from '@jest/globals';
 import { noRequests, type RunReference, type TrainRequest } from '../../contracts/index.js';
-import { ForkedProcess } from '../../shared/forked_process.js';
+import { ForkedProcess } from '../../shared/processes.js';
 import { Slots, type SlotsOptions } from '../../workers/slots.js';
 
 let folder: string;

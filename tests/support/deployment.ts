@@ -35,18 +35,21 @@ export class Deployment {
     readonly server: TestServer,
     private readonly connection: Connection,
     readonly client: Client,
+    private readonly environment: Record<string, string>,
     public control: TestWorker,
     public host: TestWorker,
   ) {}
 
-  static async start(): Promise<Deployment> {
+  /** @param environment added to that of both workers */
+  static async start(environment: Record<string, string> = {}): Promise<Deployment> {
     const folder = await mkdtemp(path.join(tmpdir(), 'temper-deployment-'));
     await writeTinyModel(path.join(folder, 'model'));
     const server = await TestServer.start();
     const connection = await Connection.connect({ address: server.address });
-    const worker = (role: 'control' | 'host') => Deployment.worker(folder, server, role);
+    const worker = (role: 'control' | 'host') => Deployment.worker(folder, server, role, environment);
     const [control, host] = await Promise.all([worker('control'), worker('host')]);
-    return new Deployment(folder, server, connection, new Client({ connection }), control, host);
+    const client = new Client({ connection });
+    return new Deployment(folder, server, connection, client, environment, control, host);
   }
 
   /** One thread: several deployments may share the machine. */
@@ -54,24 +57,26 @@ export class Deployment {
     folder: string,
     server: TestServer,
     role: 'control' | 'host',
+    environment: Record<string, string>,
     wrapper: readonly string[] = [],
   ): Promise<TestWorker> {
-    const environment = {
+    const added = {
       TEMPER_CACHE: path.join(folder, 'cache'),
       TEMPER_RUNTIME: path.join(folder, 'runtime'),
       TEMPER_THREADS: '1',
+      ...environment,
     };
-    return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), environment, wrapper);
+    return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), added, wrapper);
   }
 
   /** Starts a worker of that role, by `wrapper` if any, in the place of the one that ended. */
   async restart(role: 'control' | 'host', wrapper: readonly string[] = []): Promise<void> {
-    this[role] = await Deployment.worker(this.folder, this.server, role, wrapper);
+    this[role] = await Deployment.worker(this.folder, this.server, role, this.environment, wrapper);
   }
 
   /** Starts one more host worker beside the others. */
   async anotherHost(): Promise<TestWorker> {
-    return Deployment.worker(this.folder, this.server, 'host');
+    return Deployment.worker(this.folder, this.server, 'host', this.environment);
   }
 
   async stop(): Promise<void> {
@@ -130,12 +135,19 @@ export class Deployment {
     while ((await status()).phase !== wanted) await new Promise((resolve) => setTimeout(resolve, 50));
   }
 
-  /** Process ids of the host worker's ranks. */
-  ranks(): number[] {
-    const listed = execFileSync('ps', ['-o', 'pid=', '--ppid', String(this.host.child.pid)], {
+  /** Process ids of the host worker's children of one kind. */
+  children(program: 'rank.js' | 'step.js'): number[] {
+    const listed = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(this.host.child.pid)], {
       encoding: 'utf8',
     });
-    return listed.trim().split(/\s+/).map(Number);
+    return listed
+      .split('\n')
+      .filter((line) => line.endsWith(`/${program}`))
+      .map((line) => Number.parseInt(line, 10));
+  }
+
+  ranks(): number[] {
+    return this.children('rank.js');
   }
 }
 

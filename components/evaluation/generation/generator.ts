@@ -1,5 +1,5 @@
 /** Text generation on token ids, by an ONNX model in a process of its own. */
-import { DataError, GeneratorLost, TemperError } from '../../../shared/errors.js';
+import { DataError, GeneratorLost } from '../../../shared/errors.js';
 import { Conversation } from '../../../shared/processes.js';
 import {
   type Command,

@@ -1,0 +1,151 @@
+/**
+ * Inputs that crash, hang or fill the process that reads them: the run fails with a reason, the workers live, and another run
+ * continues. The workers, the server and the processes are real; the bounds are small.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { WorkflowFailedError, WorkflowHandle } from '@temporalio/client';
+import { Deployment } from '../support/deployment.js';
+import { writeTinyTextModel } from '../support/tiny_text_model.js';
+
+const secrets = {
+  HF_TOKEN: 'SENTINEL_hub',
+  AWS_SECRET_ACCESS_KEY: 'SENTINEL_aws',
+  MY_SECRET: 'SENTINEL_my',
+};
+
+let deployment: Deployment;
+let bystander: WorkflowHandle;
+let workers: (number | undefined)[];
+
+const file = (...parts: string[]) => path.join(deployment.folder, ...parts);
+const pids = () => [deployment.control.child.pid, deployment.host.child.pid];
+
+beforeAll(async () => {
+  const config = path.resolve(import.meta.dirname, 'support/hostile_config.js');
+  deployment = await Deployment.start({ TEMPER_CONFIG: config, ...secrets });
+  workers = pids();
+  bystander = await deployment.run('bystander', { training: { num_epochs: 100_000, precision: 'fp32' } });
+  await deployment.reached('bystander', 1, 2);
+}, 240_000);
+
+afterAll(async () => {
+  await bystander?.terminate();
+  await deployment.stop();
+}, 60_000);
+
+/** The failure that ends a run, after which both workers still are who they were. */
+async function failureOf(
+  name: string,
+  change: Record<string, unknown>,
+): Promise<{ type: string; message: string }> {
+  const handle = await deployment.run(name, change);
+  const thrown = (await handle.result().catch((error: unknown) => error)) as WorkflowFailedError;
+  expect([deployment.control.child.exitCode, deployment.host.child.exitCode]).toEqual([null, null]);
+  expect(pids()).toEqual(workers);
+  return thrown.cause as unknown as { type: string; message: string };
+}
+
+/** The bystander continues to train. */
+async function continues(): Promise<void> {
+  const metrics = await readFile(file('bystander', 'g1', 'metrics.jsonl'), 'utf8');
+  await deployment.reached('bystander', 1, metrics.split('\n').length + 2);
+}
+
+const withData = (train: object, more: object = {}) => ({
+  data: { train, packed_sequence_size: 64, ...more },
+});
+
+const crashed = /^(ProcessCrashed|PoisonInput)$/;
+
+test.each([
+  ['reading', 'loop', 'admit', 'computed for more than 10 s without a pause'],
+  ['reading', 'allocate', 'admit', 'used more than 0.5 GB of memory'],
+  ['reading', 'abort', 'admit', 'killed by SIGABRT'],
+  ['preparing', 'loop', 'prepareData', 'computed for more than 10 s without a pause'],
+  ['preparing', 'allocate', 'prepareData', 'used more than 0.5 GB of memory'],
+  ['preparing', 'abort', 'prepareData', 'killed by SIGABRT'],
+])(
+  '%s that does %s ends only the process of %s',
+  async (when, what, step, ended) => {
+    const change = withData({ dataset_type: 'hostile', [when]: what });
+    const { type, message } = await failureOf(`${when}-${what}`, change);
+    expect(type).toMatch(crashed);
+    expect(message).toContain(step);
+    expect(message).toContain(ended);
+    await continues();
+  },
+  120_000,
+);
+
+test('the processes of ranks and steps are started without the secrets of the worker', () => {
+  const environment = (pid: number | undefined) => readFileSync(`/proc/${pid}/environ`, 'utf8');
+  expect(environment(deployment.host.child.pid)).toContain('SENTINEL');
+  const children = [...deployment.ranks(), ...deployment.children('step.js')];
+  expect(children.length).toBeGreaterThanOrEqual(2);
+  for (const child of children) expect(environment(child)).not.toContain('SENTINEL');
+});
+
+test('a chat template that fills an array of a thousand million numbers', async () => {
+  await writeTinyTextModel(file('templated'));
+  const tokenizer = JSON.parse(await readFile(file('templated', 'tokenizer_config.json'), 'utf8'));
+  const template = '{% for i in range(1000000000) %}{% endfor %}{{ messages[0].content }}';
+  await writeFile(
+    file('templated', 'tokenizer_config.json'),
+    JSON.stringify({ ...tokenizer, chat_template: template }),
+  );
+  await writeFile(
+    file('chat.jsonl'),
+    '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+  );
+  const { type, message } = await failureOf('templated-run', {
+    model: { name: file('templated') },
+    ...withData({ dataset_type: 'chat', path: file('chat.jsonl') }),
+  });
+  expect(`${type}: ${message}`).toMatch(/^(ProcessCrashed|PoisonInput): .*|chat template/s);
+  await continues();
+}, 240_000);
+
+test('a damaged Parquet file as the data of a task', async () => {
+  const bytes = await readFile(path.resolve('tests/unit/datasets/goldens/rows_zstd.parquet'));
+  bytes.fill(0xff, 8, 60);
+  await writeFile(file('damaged.parquet'), bytes);
+  await writeTinyTextModel(file('with_text'));
+  const { message } = await failureOf('damaged-task', {
+    model: { name: file('with_text') },
+    evaluation: { tasks: [{ task: 'perplexity', path: file('damaged.parquet') }] },
+  });
+  expect(message).toMatch(/zstd|damaged|parquet/i);
+  await continues();
+}, 120_000);
+
+test('a regular expression that backtracks without end: the host still answers SIGTERM', async () => {
+  const handle = await deployment.run('regex', {
+    peft: { type: 'lora', rank: 2, alpha: 4, target_modules: ['/([a-z_.0-9]+)+X/'] },
+  });
+  await expect(handle.result()).rejects.toMatchObject({
+    cause: { type: expect.stringMatching(/Crashed|Poison|InvalidRecipe/) },
+  });
+  await continues();
+  const looping = await deployment.run('looping', withData({ dataset_type: 'hostile', preparing: 'loop' }));
+  const computing = () =>
+    execFileSync('ps', ['-o', 'stat=,args=', '--ppid', String(deployment.host.child.pid)], {
+      encoding: 'utf8',
+    });
+  await deployment.phase(looping, 'preparing_data');
+  while (!/^R.*step\.js$/m.test(computing())) await new Promise((resolve) => setTimeout(resolve, 20));
+  await looping.terminate();
+  expect(await deployment.host.stop()).toBe(0);
+  await deployment.restart('host');
+}, 120_000);
+
+test('a template of the recipe that has no end', async () => {
+  workers = pids();
+  const handle = await deployment.run('endless', { extends: '/dev/zero' });
+  await expect(handle.result()).rejects.toMatchObject({
+    cause: { type: expect.stringMatching(/Crashed|Poison|InvalidRecipe/) },
+  });
+  expect(pids()).toEqual(workers);
+}, 120_000);
