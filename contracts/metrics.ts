@@ -15,8 +15,6 @@ export const stepMetricsSchema = z.strictObject({
   /** All tokens of the step, padding included, per second of wall time. */
   tps: z.number(),
   tps_per_device: z.number(),
-  /** Model FLOPs utilisation against the device's measured peak; null where the peak is unknown. */
-  mfu: z.number().nullable(),
   num_tokens_per_step: z.int(),
   num_label_tokens: z.int(),
   /** Seconds since 1970, UTC. */

@@ -219,7 +219,6 @@ test('the journal keeps each step once across generations', async () => {
       mem: 1,
       tps: 1,
       tps_per_device: 1,
-      mfu: null,
       num_tokens_per_step: 1,
       num_label_tokens: 1,
       timestamp: 1,

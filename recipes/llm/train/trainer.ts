@@ -207,7 +207,6 @@ class RankTrainer implements Trainer {
       mem: process.resourceUsage().maxRSS * 1024,
       tps: tokens / seconds,
       tps_per_device: tokens / seconds / start.worldSize,
-      mfu: null,
       num_tokens_per_step: tokens,
       num_label_tokens: batches.supervised,
       timestamp: Date.now() / 1000,

@@ -26,7 +26,6 @@ function step(number: number, generation: number): MetricsLine {
     mem: 1,
     tps: 1,
     tps_per_device: 1,
-    mfu: null,
     num_tokens_per_step: 8,
     num_label_tokens: 4,
     timestamp: 0,
