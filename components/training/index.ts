@@ -10,7 +10,6 @@ export {
   precisionSchema,
 } from './schema.js';
 export {
-  microBatches,
   placeOf,
   type Schedule,
   type StepPlace,

@@ -50,10 +50,6 @@ export function placeOf(schedule: Schedule, step: number): StepPlace {
   };
 }
 
-export function microBatches(schedule: Schedule, place: StepPlace): number {
-  return Math.ceil(place.packs / schedule.microBatch);
-}
-
 export function validatesAfter(schedule: Schedule, place: StepPlace): boolean {
   return place.lastOfEpoch || (schedule.validateEvery !== null && place.step % schedule.validateEvery === 0);
 }

@@ -33,19 +33,6 @@ export function schedule(graph: Graph): Graph {
   return { ...graph, nodes };
 }
 
-/** A random legal order of every program, for tests: values must not depend on which legal order is run. */
-export function randomOrder(graph: Graph, seed: number): Graph {
-  let state = seed >>> 0;
-  const random = (below: number) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-  const nodes = [...programs(graph).values()].flatMap((program) =>
-    listSchedule(dependencies(graph, program), randomQueue(random)).map((at) => program[at]!),
-  );
-  return { ...graph, nodes };
-}
-
 /** The most bytes alive at one node of the program `micro`, in the order the graph has. */
 export const peakOfMicro = (graph: Graph): number => peakOf(graph, programs(graph).get('micro') ?? []);
 
@@ -82,14 +69,6 @@ function listSchedule(before: readonly (readonly number[])[], ready: ReadyQueue)
   }
   if (order.length < before.length) throw new GraphError('the graph has a cycle');
   return order;
-}
-
-function randomQueue(random: (below: number) => number): ReadyQueue {
-  const ready: number[] = [];
-  return {
-    push: (at) => ready.push(at),
-    take: () => ready.splice(random(ready.length), 1)[0],
-  };
 }
 
 function byMemory(graph: Graph, nodes: readonly Node[]): Node[] {

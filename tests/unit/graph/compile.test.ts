@@ -14,8 +14,8 @@ import { autodiff } from '../../../graph/passes/autodiff.js';
 import { insertLora as withAdapters } from '../../../graph/passes/lora.js';
 import { attachLoss } from '../../../graph/passes/loss.js';
 import { assemblePlan } from '../../../graph/passes/plan.js';
-import { randomOrder } from '../../../graph/passes/schedule.js';
 import type { Plan } from '../../../graph/plan.js';
+import { randomOrder } from './random_order.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
 const adamw = { name: 'adamw', weightDecay: () => 0.1 } as const;
