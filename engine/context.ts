@@ -5,7 +5,14 @@ import { dtypeBytes } from '../graph/plan.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
 import { native, nativeAsync } from './errors.js';
-import type { NativeCapabilities, NativeContext, NativeProgress, NativeRecordTime } from './native.js';
+import type {
+  NativeCapabilities,
+  NativeContext,
+  NativeOp,
+  NativeProgress,
+  NativeRecordTime,
+} from './native.js';
+import { type Snapshot, SnapshotRegions } from './snapshot.js';
 import { defaultThreads } from './threads.js';
 import { bytesOf, type TensorData, typedArray } from './typed_arrays.js';
 
@@ -78,6 +85,7 @@ export class EngineContext {
   constructor(context: NativeContext, signature: ExecutionSignature) {
     this.#native = context;
     this.signature = signature;
+  readonly #regions = new SnapshotRegions();
   }
 
   /** A zero-filled tensor of the context. Pages are committed when first touched. */
@@ -145,13 +153,23 @@ export class EngineContext {
   }
 
   /**
-   * Copies of whole tensors, in the order of `names`, made by the engine thread after everything queued before. Later
-   * runs wait for it, so the copy is of one moment.
+   * Copies of whole tensors, in the order of `names`, as they are after everything queued before. Programs queued later run
+   * meanwhile; only one that writes one of these tensors waits for the copy. At most two snapshots exist at a time.
    */
-  async snapshot(names: readonly string[]): Promise<Map<string, TensorData>> {
-    const infos = names.map((name) => [name, this.#info(name)] as const);
-    const buffers = await nativeAsync(async () => this.#native.snapshot([...names]));
-    return new Map(infos.map(([name, { dtype }], i) => [name, typedArray(dtype, buffers[i]!)]));
+  async snapshot(names: readonly string[]): Promise<Snapshot> {
+    const { buffers, snapshot } = this.#regions.take(
+      names.map((name) => {
+        const { dtype, shape } = this.#info(name);
+        return { name, dtype, bytes: shape.reduce((product, d) => product * d, dtypeBytes[dtype]) };
+      }),
+    );
+    try {
+      await nativeAsync(async () => this.#native.snapshot([...names], buffers));
+      return snapshot;
+    } catch (error) {
+      snapshot.release();
+      throw error;
+    }
   }
 
   /** Ends the run under way between two records; it and all that is queued reject with EngineAborted. */
@@ -189,6 +207,7 @@ export class EngineContext {
   #info(name: string): TensorInfo {
     const info = this.#tensors.get(name);
     if (info !== undefined) return info;
+    this.#regions.clear();
     throw new EngineError(this.#closed ? 'the context is closed' : `there is no tensor '${name}'`);
   }
 }
@@ -260,5 +279,5 @@ function tensorInfo(name: string, dtype: DType, shape: readonly number[]): Tenso
 
 function requireOffset(what: string, offset: number): void {
   if (!Number.isSafeInteger(offset) || offset < 0)
-    throw new EngineError(`${what}: ${offset} is no offset or count`);
+    throw new EngineError(`${what}: ${offset} is not a valid offset or count`);
 }

@@ -12,4 +12,5 @@ export { EngineAborted } from './errors.js';
 export { crc32c, type DequantizeOptions, dequantize, firstNonFinite, ggmlTypes } from './files.js';
 export type { NativeCapabilities, NativeProgress, NativeRecordTime } from './native.js';
 export { defaultThreads } from './threads.js';
+export type { Snapshot } from './snapshot.js';
 export type { TensorData } from './typed_arrays.js';

@@ -1,6 +1,7 @@
 /**
- * The bridge to native/, declared once, in the order of native/bridge/module.cpp. Plain data crosses it; all
- * validation and defaults are in engine/index.ts. A field that may be absent is `T | null`, never optional.
+ * The bridge to native/, declared once, in the order of native/bridge/module.cpp. Plain data crosses it; all validation and
+ * defaults are in context.ts and files.ts. A field that may be absent is `T | null`, never optional, so that one that was
+ * forgotten fails at compile time instead of reading as its absence.
  */
 import type { DType } from '../graph/plan.js';
 
@@ -37,8 +38,6 @@ export interface NativeProgress {
   runs: number;
   /** Largest arena byte touched so far, exclusive. */
   arenaHighWater: number;
-  /** Milliseconds since the engine thread last finished a record; 0 when idle. */
-  sinceRecordMs: number;
 }
 
 export interface NativeRecordTime {
@@ -70,8 +69,11 @@ export interface NativeContext {
   ): Promise<Record<string, ArrayBuffer>>;
   /** Allocates arena and scratch for the loaded plans and touches their pages, on the engine thread. */
   prepare(): Promise<object>;
-  /** Copies tensors into host memory on the engine thread, between runs. */
-  snapshot(names: string[]): Promise<ArrayBuffer[]>;
+  /**
+   * Copies tensors into `buffers`, one each and of their sizes, as they are after what was queued before. The copy is made
+   * beside what is queued after it; only a program that writes one of these tensors waits.
+   */
+  snapshot(names: string[], buffers: ArrayBuffer[]): Promise<ArrayBuffer[]>;
   /** Stops the run under way between two records; its promise and those queued reject with "aborted". */
   abort(): void;
   progress(): NativeProgress;

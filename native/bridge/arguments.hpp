@@ -1,4 +1,4 @@
-// Reading JavaScript values. engine/index.ts has checked them; what fails here is a bug, and says so by type.
+// Reading JavaScript values. engine/context.ts and files.ts have checked them; what fails here is a bug, and says so by type.
 #pragma once
 #include "../engine/memory.hpp"
 

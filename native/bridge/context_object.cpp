@@ -175,14 +175,15 @@ Napi::Value ContextObject::prepare(const Napi::CallbackInfo& info) {
 
 Napi::Value ContextObject::snapshot(const Napi::CallbackInfo& info) {
     const std::vector<std::string> names = to_texts(info[0]);
-    Napi::Array result = Napi::Array::New(info.Env(), names.size());
+    const auto buffers = info[1].As<Napi::Array>(); // the promise's result, so they live as long as the copy is made
     std::vector<void*> destinations;
     for (uint32_t i = 0; i < names.size(); i++) {
-        auto buffer = Napi::ArrayBuffer::New(info.Env(), context_->tensor_bytes(names[i]));
+        auto buffer = static_cast<Napi::Value>(buffers.Get(i)).As<Napi::ArrayBuffer>();
+        if (buffer.ByteLength() != context_->tensor_bytes(names[i]))
+            throw Napi::RangeError::New(info.Env(), "the buffer for '" + names[i] + "' has another size than the tensor");
         destinations.push_back(buffer.Data());
-        result.Set(i, buffer);
     }
-    return promise(info.Env(), result, [&](Context::Done done) {
+    return promise(info.Env(), buffers, [&](Context::Done done) {
         context_->snapshot(names, std::move(destinations), std::move(done));
     });
 }
@@ -200,7 +201,6 @@ Napi::Value ContextObject::progress(const Napi::CallbackInfo& info) {
     result.Set("records", static_cast<double>(progress.records));
     result.Set("runs", static_cast<double>(progress.runs));
     result.Set("arenaHighWater", static_cast<double>(progress.arena_high));
-    result.Set("sinceRecordMs", progress.since_record_ms);
     return result;
 }
 

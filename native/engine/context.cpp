@@ -12,16 +12,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int POISON = 0xff; // every float of 0xff bytes is a NaN, in each dtype
 
-// Copies on all threads: one core does not fill the memory bus.
-void parallel_copy(void* to, const void* from, size_t bytes, Threads threads) {
-    constexpr size_t PIECE = size_t{4} << 20;
-    const auto pieces = static_cast<int64_t>((bytes + PIECE - 1) / PIECE);
-    threads.run(pieces, [=](int64_t i, int) {
-        const size_t at = static_cast<size_t>(i) * PIECE;
-        std::memcpy(static_cast<char*>(to) + at, static_cast<const char*>(from) + at, std::min(PIECE, bytes - at));
-    });
-}
-
 } // namespace
 
 Context::Context(int threads, std::string isa) : pool_(threads), isa_(std::move(isa)) {
@@ -29,6 +19,7 @@ Context::Context(int threads, std::string isa) : pool_(threads), isa_(std::move(
     if (std::find(isas.begin(), isas.end(), isa_) == isas.end())
         throw std::invalid_argument("this CPU does not run the kernel set '" + isa_ + "'");
     thread_ = std::thread([this] { engine_loop(); });
+    copier_ = std::thread([this] { copy_loop(); });
 }
 
 // --- Tensors ---------------------------------------------------------------------------------------------------------
@@ -73,11 +64,15 @@ void Context::free(const std::string& name) {
 
 // A tensor may be read while nothing queued writes it, and written while nothing queued touches it.
 void Context::require_idle(const std::string& name, bool for_write) {
+    auto copies = [&](const Job& job) {
+        return std::any_of(job.tensors.begin(), job.tensors.end(), [&](const auto& tensor) { return tensor->name == name; });
+    };
+    bool busy = for_write && copying_ && copies(*copying_);
     for (const auto& job : queue_) {
-        bool busy = job->plan && (for_write ? job->plan->uses(name) : job->plan->writes(name));
-        for (const auto& tensor : job->tensors) busy = busy || (for_write && tensor->name == name);
-        if (busy) throw std::runtime_error("the tensor '" + name + "' is in use by what is queued: await it first");
+        busy = busy || (job->plan && (for_write ? job->plan->uses(name) : job->plan->writes(name)));
+        busy = busy || (for_write && copies(*job));
     }
+    if (busy) throw std::runtime_error("the tensor '" + name + "' is in use by what is queued: await it first");
 }
 
 namespace {
@@ -220,7 +215,9 @@ void Context::close() {
         epoch_++;
     }
     wake_.notify_one();
+    copy_wake_.notify_all();
     if (thread_.joinable()) thread_.join();
+    if (copier_.joinable()) copier_.join();
     std::lock_guard lock(mutex_);
     plans_.clear();
     tensors_.clear();
@@ -240,6 +237,10 @@ void Context::engine_loop() {
             if (queue_.empty()) break;
             job = queue_.front();
         }
+        if (!job->prepares && !job->plan) {
+            start_copy(std::move(job));
+            continue;
+        }
         std::string error;
         bool failed = false;
         try {
@@ -248,7 +249,6 @@ void Context::engine_loop() {
             failed = true;
             error = caught.what();
         }
-        busy_ = false;
         {
             std::lock_guard lock(mutex_);
             queue_.pop_front();
@@ -256,6 +256,7 @@ void Context::engine_loop() {
         job->plan.reset(); // an unloaded plan's memory goes before its last run's promise resolves
         job->done(failed ? &error : nullptr);
     }
+    copy_wake_.notify_all(); // nothing more will be handed over
     arena_ = Pages();
     workspace_ = Pages();
 }
@@ -268,16 +269,65 @@ void Context::execute(Job& job) {
         workspace_.touch(pool_.threads());
         return;
     }
-    if (!job.plan) return copy_tensors(job);
+    await_copy(*job.program);
     run_program(job);
     runs_++;
 }
 
+void Context::start_copy(std::shared_ptr<Job> snapshot) {
+    std::unique_lock lock(mutex_);
+    copy_wake_.wait(lock, [this] { return !copying_; });
+    copying_ = std::move(snapshot);
+    queue_.pop_front();
+    copy_wake_.notify_all();
+}
+
+void Context::await_copy(const Program& program) {
+    std::unique_lock lock(mutex_);
+    copy_wake_.wait(lock, [&] {
+        return !copying_ || std::none_of(copying_->tensors.begin(), copying_->tensors.end(),
+                                         [&](const auto& tensor) { return program.written.contains(tensor->name); });
+    });
+}
+
+void Context::copy_loop() {
+#if defined(__linux__)
+    pthread_setname_np(pthread_self(), "temper-copy");
+#endif
+    for (;;) {
+        std::shared_ptr<Job> job;
+        {
+            std::unique_lock lock(mutex_);
+            // The engine thread empties the queue before it ends, so closing with nothing queued is the end.
+            copy_wake_.wait(lock, [this] { return copying_ || (closing_ && queue_.empty()); });
+            if (!copying_) return;
+            job = copying_;
+        }
+        std::string error;
+        try {
+            copy_tensors(*job);
+        } catch (const std::exception& caught) {
+            error = caught.what();
+        }
+        {
+            std::lock_guard lock(mutex_);
+            copying_ = nullptr;
+        }
+        copy_wake_.notify_all();
+        job->done(error.empty() ? nullptr : &error);
+    }
+}
+
 void Context::copy_tensors(const Job& job) {
+    constexpr size_t PIECE = size_t{4} << 20; // bytes between two looks at abort()
+    if (epoch_ != job.epoch) throw std::runtime_error("aborted");
     for (size_t i = 0; i < job.tensors.size(); i++) {
         const Tensor& tensor = job.tensors[i]->tensor;
-        parallel_copy(job.destinations[i], tensor.data, tensor.bytes(), pool_.threads());
-        if (epoch_ != job.epoch) throw std::runtime_error("aborted");
+        for (size_t at = 0; at < tensor.bytes(); at += PIECE) {
+            if (epoch_ != job.epoch) throw std::runtime_error("aborted");
+            std::memcpy(static_cast<char*>(job.destinations[i]) + at, tensor.as<char>() + at,
+                        std::min(PIECE, tensor.bytes() - at));
+        }
     }
 }
 
@@ -291,13 +341,13 @@ void Context::reserve() {
         }
     }
     // The old range goes first: the two together may be more than there is.
-    auto resize = [](Pages& pages, size_t bytes, const char* what) {
-        if (pages.bytes() == bytes) return;
+    auto grow = [](Pages& pages, size_t bytes, const char* what) {
+        if (pages.bytes() >= bytes) return;
         pages = Pages();
         pages = Pages::zeroed(bytes, what);
     };
-    resize(arena_, arena, "the arena");
-    resize(workspace_, workspace, "the workspace");
+    grow(arena_, arena, "the arena");
+    grow(workspace_, workspace, "the workspace");
 }
 
 void Context::run_program(Job& job) {
@@ -315,8 +365,6 @@ void Context::run_program(Job& job) {
         if (arena_.bytes()) std::memset(arena_.data(), POISON, arena_.bytes());
     }
     auto next_dead = dead.begin();
-    last_record_ = Clock::now().time_since_epoch().count();
-    busy_ = true;
     for (size_t r = program.records.from; r < program.records.to; r++) {
         if (epoch_ != job.epoch) throw std::runtime_error("aborted");
         if (poison && plan.workspace_of(r)) std::memset(workspace_.data(), POISON, plan.workspace_of(r));
@@ -338,7 +386,6 @@ void Context::run_record(Job& job, size_t r) {
                                  "): " + error.what());
     }
     const auto end = Clock::now();
-    last_record_ = end.time_since_epoch().count();
     records_++;
     if (plan.arena_end(r) > arena_high_) arena_high_ = plan.arena_end(r);
     if (!profiling_) return;
@@ -351,9 +398,7 @@ void Context::run_record(Job& job, size_t r) {
 // --- Watching --------------------------------------------------------------------------------------------------------
 
 Progress Context::progress() const {
-    const std::chrono::duration<double, std::milli> since(Clock::now() -
-                                                          Clock::time_point(Clock::duration(last_record_.load())));
-    return {records_, runs_, arena_high_, busy_ ? since.count() : 0.0};
+    return {records_, runs_, arena_high_};
 }
 
 void Context::profile(bool on) {

@@ -1,5 +1,5 @@
-// A context: named tensors, loaded plans, and one engine thread that runs what is queued, in order, on the context's
-// pool. Every method may be called from any other thread.
+// A context: named tensors, loaded plans, one engine thread that runs what is queued, in order, on the context's pool, and
+// one thread that copies snapshots beside it. Every method may be called from any other thread.
 #pragma once
 #include "loaded_plan.hpp"
 #include "thread_pool.hpp"
@@ -18,7 +18,6 @@ struct Progress {
     uint64_t records;        // finished since the context was made
     uint64_t runs;           // finished since the context was made
     uint64_t arena_high;     // largest arena byte touched so far, exclusive
-    double since_record_ms;  // since the engine thread last finished a record; 0 when idle
 };
 
 struct OpTime {
@@ -34,7 +33,7 @@ struct OutputSlot {
 
 class Context {
 public:
-    // Called once on the engine thread: with nothing when the job is done, otherwise with what went wrong.
+    // Called once, on one of the context's threads: with nothing when the job is done, otherwise with what went wrong.
     using Done = std::function<void(const std::string* error)>;
     using Inputs = std::map<std::string, std::span<const std::byte>>;
 
@@ -63,7 +62,8 @@ public:
     // Queues the allocation of arena and workspace for the plans that are loaded, with every page of them touched: what
     // the first run would otherwise do a page at a time.
     void prepare(Done done);
-    // Queues a copy of whole tensors.
+    // Queues a copy of whole tensors, as they are between what was queued before and after. It is made beside the programs
+    // that follow: only one that writes one of these tensors waits for it. Destinations must live until `done` is called.
     void snapshot(const std::vector<std::string>& names, std::vector<void*> destinations, Done done);
 
     void abort();
@@ -95,17 +95,21 @@ private:
     void enqueue(std::shared_ptr<Job> job);
 
     void engine_loop();
+    void copy_loop();
+    void start_copy(std::shared_ptr<Job> snapshot); // waits for the one before
+    void await_copy(const Program& program);        // where it is of a tensor that the program writes
     void execute(Job& job);
     void run_program(Job& job);
     void copy_tensors(const Job& job);
-    void reserve(); // arena and workspace for the loaded plans
+    void reserve(); // arena and workspace for the loaded plans; both only grow
     void run_record(Job& job, size_t record);
 
     ThreadPool pool_; // the engine thread's
     const std::string isa_;
 
-    std::mutex mutex_; // guards the next six
-    std::condition_variable wake_;
+    std::mutex mutex_; // guards the next seven
+    std::condition_variable wake_, copy_wake_;
+    std::shared_ptr<Job> copying_; // the snapshot that the copying thread is at
     std::map<std::string, std::shared_ptr<NamedTensor>> tensors_;
     std::map<int, std::shared_ptr<LoadedPlan>> plans_;
     std::deque<std::shared_ptr<Job>> queue_; // the front one is being executed
@@ -115,13 +119,12 @@ private:
     Pages arena_, workspace_; // the engine thread's
 
     std::atomic<uint64_t> epoch_{0}; // abort() ends the jobs of all epochs before
-    std::atomic<bool> poison_{false}, profiling_{false}, busy_{false};
+    std::atomic<bool> poison_{false}, profiling_{false};
     std::atomic<uint64_t> records_{0}, runs_{0}, arena_high_{0};
-    std::atomic<std::chrono::steady_clock::rep> last_record_{0};
     std::mutex profile_mutex_;
     std::map<std::string, OpTime> times_;
 
-    std::thread thread_;
+    std::thread thread_, copier_;
 };
 
 } // namespace temper

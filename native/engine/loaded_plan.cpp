@@ -1,7 +1,6 @@
 #include "loaded_plan.hpp"
 
 #include <algorithm>
-#include <set>
 
 namespace temper {
 
@@ -92,7 +91,7 @@ void LoadedPlan::collect_programs() {
             for (size_t i : plan_.records[r].outputs)
                 if (plan_.buffers[i].space == Space::output) outputs.insert(i);
         }
-        programs_[name] = {range, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}};
+        programs_[name] = {range, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}, std::move(written)};
     }
 }
 
@@ -104,11 +103,14 @@ const Program& LoadedPlan::program(const std::string& name) const {
 }
 
 void* LoadedPlan::slot(size_t index) const { return static_cast<char*>(slots_.data()) + slot_offsets_[index]; }
+        std::set<std::string> written;
 
 bool LoadedPlan::writes(const std::string& tensor) const {
     const auto found = tensors_.find(tensor);
     return found != tensors_.end() && found->second.written;
 }
+                if (plan_.buffers[i].space == Space::tensor) written.insert(plan_.buffers[i].name);
+            }
 
 void LoadedPlan::bind(char* arena, char* workspace) {
     if (bound_ && arena == arena_ && workspace == workspace_) return;

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -16,6 +17,7 @@ struct Program {
     Range records{};
     std::vector<size_t> inputs;  // buffers of input slots that its records read
     std::vector<size_t> outputs; // buffers of output slots that its records write
+    std::set<std::string> written; // tensors of the context that its records write
 };
 
 // Arena bytes that nothing of the program reads after a record.

@@ -188,7 +188,7 @@ async function trainSession(one: Case, training: Record<string, unknown>): Promi
       curve.loss.push(loss);
       curve.grad_norm.push(norm);
     }
-    return { curve, tensors: (await session.snapshot()) as Map<string, Float32Array> };
+    return { curve, tensors: (await session.snapshot()).tensors as Map<string, Float32Array> };
   } finally {
     session.close();
   }

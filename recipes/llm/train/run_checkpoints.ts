@@ -89,13 +89,15 @@ export class RunCheckpoints {
     const { tensors } = this.session.context;
     // The host memory of the save under way is given back first: two copies never exist at a time.
     await this.#saver.settle();
-    const copies = await this.session.snapshot();
-    const shard = [...copies].map(([name, data]) => {
+    const snapshot = await this.session.snapshot();
+    const shard = [...snapshot.tensors].map(([name, data]) => {
       const { shape } = tensors.get(name)!;
       const role = this.#roles.get(name)!;
       return { name, dtype: 'f32' as const, role, shape, rows: [0, shape[0] ?? 1] as const, data };
     });
     const { committed } = await this.#saver.begin({ trainer, tensors: shard });
+    const release = () => snapshot.release();
+    committed.then(release, release);
     if (!this.run.recipe.checkpoint.async) await committed;
   }
 

@@ -8,6 +8,7 @@ import {
   createContext,
   type EngineContext,
   type EnginePlan,
+  type Snapshot,
   type TensorData,
 } from '../../../engine/index.js';
 import { compileInit, type Init } from '../../../graph/index.js';
@@ -124,7 +125,8 @@ export class Session {
       .map(({ name }) => name);
   }
 
-  snapshot(): Promise<Map<string, TensorData>> {
+  /** Copies of these tensors after what is queued so far; the next step's gradients need not wait for them. */
+  snapshot(): Promise<Snapshot> {
     return this.context.snapshot(this.stateTensors);
   }
 

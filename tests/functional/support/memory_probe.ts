@@ -36,7 +36,7 @@ for (const step of [1, 2]) {
   await session.gradients(batches.micro, 1 / batches.supervised, step);
   await session.update(hyper(opened.recipe.training.optimizer, step, 1e-4, 1));
 }
-const copies = await session.snapshot();
+const { tensors: copies } = await session.snapshot();
 const resident = process.memoryUsage().rss;
 const { arenaHighWater } = session.context.progress();
 const planned = model.memory;
