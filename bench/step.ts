@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { assembleMicroBatch, type MicroBatch } from '../components/datasets/llm/index.js';
 import { locateWeights, openModel } from '../components/models/index.js';
-import { hyper } from '../components/optim/index.js';
+import { optimizerInputs } from '../components/optim/index.js';
 import { adapterInit } from '../components/peft/index.js';
 import { type Recipe, recipeSchema } from '../recipes/llm/recipe.js';
 import { compileRun } from '../recipes/llm/train/plan_cache.js';
@@ -54,7 +54,7 @@ async function serve({ tokens, learningRate, profile }: StepOptions): Promise<vo
     if (profile && step === 2) session.context.profile(true);
     const start = performance.now();
     const { loss, norm } = await session.gradients([batch], 1 / batch.supervised, step);
-    await session.update(hyper(recipe.training.optimizer, step, learningRate, 1));
+    await session.update(optimizerInputs(recipe.training.optimizer, step, learningRate, 1));
     const result: StepResult = {
       seconds: (performance.now() - start) / 1000,
       loss,

@@ -38,6 +38,11 @@ export function engineCapabilities(): NativeCapabilities {
   return native(() => addon().capabilities());
 }
 
+/** The engine's table of ops, which the compiler's (graph/ops) must equal. */
+export function engineOps(): NativeOp[] {
+  return native(() => addon().opTable());
+}
+
 /** Starts an engine thread. Throws EngineError when the engine is not built or the options do not fit this CPU. */
 export function createContext(options: ContextOptions = {}): EngineContext {
   const capabilities = engineCapabilities();
@@ -80,12 +85,12 @@ export class EngineContext {
   readonly signature: ExecutionSignature;
   readonly #native: NativeContext;
   readonly #tensors = new Map<string, TensorInfo>();
+  readonly #regions = new SnapshotRegions();
   #closed = false;
 
   constructor(context: NativeContext, signature: ExecutionSignature) {
     this.#native = context;
     this.signature = signature;
-  readonly #regions = new SnapshotRegions();
   }
 
   /** A zero-filled tensor of the context. Pages are committed when first touched. */
@@ -202,12 +207,12 @@ export class EngineContext {
     this.#closed = true;
     this.#native.close();
     this.#tensors.clear();
+    this.#regions.clear();
   }
 
   #info(name: string): TensorInfo {
     const info = this.#tensors.get(name);
     if (info !== undefined) return info;
-    this.#regions.clear();
     throw new EngineError(this.#closed ? 'the context is closed' : `there is no tensor '${name}'`);
   }
 }

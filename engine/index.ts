@@ -5,12 +5,13 @@ export {
   EngineContext,
   EnginePlan,
   engineCapabilities,
+  engineOps,
   type RunOptions,
   type TensorInfo,
 } from './context.js';
 export { EngineAborted } from './errors.js';
 export { crc32c, type DequantizeOptions, dequantize, firstNonFinite, ggmlTypes } from './files.js';
 export type { NativeCapabilities, NativeProgress, NativeRecordTime } from './native.js';
-export { defaultThreads } from './threads.js';
 export type { Snapshot } from './snapshot.js';
+export { defaultThreads } from './threads.js';
 export type { TensorData } from './typed_arrays.js';

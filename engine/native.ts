@@ -3,6 +3,7 @@
  * defaults are in context.ts and files.ts. A field that may be absent is `T | null`, never optional, so that one that was
  * forgotten fails at compile time instead of reading as its absence.
  */
+import type { InPlacePair } from '../graph/ops/op.js';
 import type { DType } from '../graph/plan.js';
 
 export interface NativeCapabilities {
@@ -12,6 +13,14 @@ export interface NativeCapabilities {
   cpu: string;
   /** What the numbers depend on beside our own source: compiler, C library. */
   libraries: Record<string, string>;
+}
+
+/** What the engine knows of an op: the same as its file in graph/ops. */
+export interface NativeOp {
+  name: string;
+  /** Type of each attribute, by key. */
+  attributes: Record<string, string>;
+  inPlace: InPlacePair[];
 }
 
 export interface NativeContextOptions {
@@ -88,6 +97,8 @@ export interface NativeContext {
 
 export interface NativeModule {
   capabilities(): NativeCapabilities;
+  /** Every op, in the order of docs/plan-format.md. */
+  opTable(): NativeOp[];
   createContext(options: NativeContextOptions): NativeContext;
   /**
    * Converts `elements` values of ggml type `type` at `byteOffset` of `file` and writes them as `dtype` at

@@ -13,12 +13,15 @@
  * Axes are checked: a product contracts `D` with `D`, never with an `HK` that happens to have its size.
  */
 import { GraphError } from './error.js';
-import type { Attrs, AxisSizes, Graph, Node, Phase, Placement, Value, ValueKind } from './graph.js';
-import { axisSize, replicated } from './graph.js';
+import type { Attrs, AxisSizes, Graph, Node, Phase, Placement, TensorRole, Value } from './graph.js';
+import { axisSize, constantTensor, replicated } from './graph.js';
 import { matmulCall } from './ops/matmul.js';
 import type { EmitOptions } from './ops/op.js';
+import { checkAttributes } from './ops/op.js';
 import { opOf } from './ops/registry.js';
 import type { DType } from './plan.js';
+
+type NewValue = Pick<Value, 'name' | 'kind' | 'role' | 'axes' | 'dtype' | 'placement'>;
 
 export class GraphBuilder {
   private readonly values: Value[] = [];
@@ -64,27 +67,40 @@ export class GraphBuilder {
 
   /** A slot that the host fills for each run. `axes`: labels with spaces between, e.g. `T` or `8`. */
   input(name: string, dtype: DType, axes: string, placement: Placement = replicated): Value {
-    return this.declare(name, 'input', dtype, axes, placement);
+    return this.declare({ name, kind: 'input', role: null, dtype, axes, placement });
   }
 
-  /** A parameter under its Hugging Face name, in the dtype of its file. `trainable` (true) may be changed by passes. */
+  /** A parameter under its Hugging Face name, in the dtype of its file. It is trained unless a pass freezes it. */
   param(name: string, dtype: DType, axes: string, placement: Placement = replicated): Value {
-    return this.declare(name, 'param', dtype, axes, placement);
+    return this.declare({ name, kind: 'param', role: 'trained', dtype, axes, placement });
   }
 
-  /** A tensor that is computed once and never trained, such as the RoPE table; called `const:<name>` in plans. */
+  /** A tensor that is computed once and never trained, such as the RoPE table; called `constantTensor(name)` in plans. */
   constant(name: string, dtype: DType, axes: string): Value {
-    return this.declare(`const:${name}`, 'constant', dtype, axes, replicated);
+    return this.declare({
+      name: constantTensor(name),
+      kind: 'constant',
+      role: 'constant',
+      dtype,
+      axes,
+      placement: replicated,
+    });
   }
 
   /** A tensor of the context that the graph writes. */
-  state(name: string, dtype: DType, axes: string, placement: Placement = replicated): Value {
-    return this.declare(name, 'state', dtype, axes, placement);
+  state(
+    name: string,
+    role: TensorRole,
+    dtype: DType,
+    axes: string,
+    placement: Placement = replicated,
+  ): Value {
+    return this.declare({ name, kind: 'state', role, dtype, axes, placement });
   }
 
   /** A slot that the host reads after a run. */
   outputSlot(name: string, dtype: DType, axes: string): Value {
-    return this.declare(name, 'output', dtype, axes, replicated);
+    return this.declare({ name, kind: 'output', role: null, dtype, axes, placement: replicated });
   }
 
   /** Names `value` as what the graph is for; `hidden` [T, D] and `head` [V, D] are what a language model declares. */
@@ -130,6 +146,7 @@ export class GraphBuilder {
 
   /** Appends a node: the op's rules give its outputs' axes and placement. */
   emit = (op: string, inputs: readonly Value[], attrs: Attrs = {}, options: EmitOptions = {}): Value[] => {
+    checkAttributes(opOf(op), attrs);
     const types = opOf(op).infer(inputs, attrs);
     const prefix = this.currentLayer === null ? '' : `layers.${this.currentLayer}.`;
     const outputs = types.map((type, i) =>
@@ -138,6 +155,7 @@ export class GraphBuilder {
           options.names?.[i] === undefined ? `${prefix}${op}` : `${prefix}${options.names[i]}`,
         ),
         kind: 'intermediate',
+        role: null,
         axes: type.axes,
         dtype: options.dtypes?.[i] ?? type.dtype,
         placement: type.placement,
@@ -149,6 +167,7 @@ export class GraphBuilder {
 
   /** Appends a node that writes `outputs`, which exist already: state, output slots, values of a rewritten node. */
   append(call: { op: string; inputs: readonly Value[]; outputs: readonly Value[]; attrs: Attrs }): void {
+    checkAttributes(opOf(call.op), call.attrs);
     this.nodes.push({
       op: call.op,
       inputs: call.inputs.map((value) => value.id),
@@ -170,7 +189,7 @@ export class GraphBuilder {
 
   /** A new intermediate value like `value`. */
   clone(value: Value, name: string): Value {
-    return this.addValue({ ...value, name: this.freshName(name), kind: 'intermediate' });
+    return this.addValue({ ...value, name: this.freshName(name), kind: 'intermediate', role: null });
   }
 
   /** table [V, D], ids i32 [T] → [T, D]. */
@@ -219,7 +238,13 @@ export class GraphBuilder {
     shape: { heads: number; kvHeads: number; headDim: number; scale?: number },
   ): Value {
     const scale = shape.scale ?? 1 / Math.sqrt(shape.headDim);
-    const attrs = { heads: shape.heads, kv_heads: shape.kvHeads, head_dim: shape.headDim, scale };
+    const attrs = {
+      compute: 'f32',
+      heads: shape.heads,
+      kv_heads: shape.kvHeads,
+      head_dim: shape.headDim,
+      scale,
+    };
     return this.emit('attention', [qkv.q, qkv.k, qkv.v, qkv.segmentsS], attrs, {
       names: [name, `${name}.lse`],
     })[0]!;
@@ -230,7 +255,8 @@ export class GraphBuilder {
     return this.emit('swiglu', [gate, up], {}, { names: [name] })[0]!;
   }
 
-  private declare(name: string, kind: ValueKind, dtype: DType, axes: string, placement: Placement): Value {
+  private declare(declared: Omit<NewValue, 'axes'> & { readonly axes: string }): Value {
+    const { name, kind, dtype, axes } = declared;
     const known = this.byName.get(name);
     if (known?.kind === 'intermediate') {
       // Slots and tensors are found by their name, an intermediate value is not: it gives way.
@@ -242,21 +268,12 @@ export class GraphBuilder {
         `graph ${this.name}: '${name}' is declared twice, as ${known.kind} ${known.dtype} [${known.axes.join(' ')}] and as ${kind} ${dtype} [${axes}]`,
       );
     }
-    return this.addValue({ name, kind, dtype, axes: axes.split(' '), placement });
+    return this.addValue({ ...declared, axes: axes.split(' ') });
   }
 
-  private addValue(value: Pick<Value, 'name' | 'kind' | 'axes' | 'dtype' | 'placement'>): Value {
-    const shape = value.axes.map((label) => axisSize(label, this.axes));
-    const made: Value = {
-      id: this.values.length,
-      name: value.name,
-      axes: value.axes,
-      shape,
-      dtype: value.dtype,
-      placement: value.placement,
-      kind: value.kind,
-      trainable: value.kind === 'param',
-    };
+  private addValue({ name, kind, role, axes, dtype, placement }: NewValue): Value {
+    const shape = axes.map((label) => axisSize(label, this.axes));
+    const made: Value = { id: this.values.length, name, axes, shape, dtype, placement, kind, role };
     this.remember(made);
     return made;
   }

@@ -2,12 +2,12 @@
  * The one way from a model's graph to plans. A model declares `hidden` [T, D] and `head` [V, D]; what it is compiled
  * for decides the rest:
  *
- *     const { plan, tensors, memory } = compileTraining({ graph, optimizer: { name: 'adamw', weightDecay: () => 0 } });
+ *     const { plan, tensors, memory } = compileTraining({ graph, optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 } });
  */
 
 import { GraphBuilder } from './builder.js';
 import { GraphError } from './error.js';
-import type { Graph } from './graph.js';
+import type { Graph, TensorRole } from './graph.js';
 import { accumulateGradients } from './passes/accumulate.js';
 import { autodiff } from './passes/autodiff.js';
 import { removeDeadCode } from './passes/dead_code.js';
@@ -28,7 +28,7 @@ import { peakOfMicro, schedule } from './passes/schedule.js';
 import { setTrainable } from './passes/trainable.js';
 import type { Plan } from './plan.js';
 import type { MemoryReport, TensorSpec, WorkReport } from './report.js';
-import { memoryReport, tensorsOf, workReport } from './report.js';
+import { bytesByRole, memoryReport, tensorsOf, workReport } from './report.js';
 
 export interface Compiled {
   readonly plan: Plan;
@@ -63,11 +63,17 @@ export interface ModelOptions {
 export interface TrainingOptions extends ModelOptions {
   readonly loss?: LossKind;
   readonly optimizer: OptimizerSpec;
-  /** `auto` takes the least recompute whose arena fits `arenaBudget` bytes. */
+  /**
+   * `auto` takes the least recompute whose arena fits the bytes of `arenaBudget`, which is given what the context's tensors
+   * take by role.
+   */
   readonly recompute?:
     | { readonly mode: 'none' }
     | { readonly mode: 'full' }
-    | { readonly mode: 'auto'; readonly arenaBudget: number };
+    | {
+        readonly mode: 'auto';
+        readonly arenaBudget: (held: Readonly<Record<TensorRole, number>>) => number;
+      };
 }
 
 /** No choice of what to recompute makes the arena fit its budget. */
@@ -141,7 +147,7 @@ export function compileInit(inits: readonly Init[], seed: number): Plan {
   if (inits.length === 0) throw new GraphError('nothing to initialise');
   const builder = new GraphBuilder('init', {});
   for (const init of inits) {
-    const tensor = builder.state(init.name, 'f32', init.shape.join(' '));
+    const tensor = builder.state(init.name, 'trained', 'f32', init.shape.join(' '));
     const axes = init.shape.join(' ');
     const append = (op: string, attrs: Record<string, number | string>) =>
       builder.append({ op, inputs: [], outputs: [tensor], attrs });
@@ -158,8 +164,8 @@ function withLoss(
   options: { readonly loss?: LossKind; readonly precision?: Precision },
 ): Graph {
   const kind = options.loss ?? 'linear_ce';
-  const keep = new Set(kind === 'masked_ce' ? [logitsName] : []);
-  return setPrecision(attachLoss(graph, kind), options.precision ?? 'f32', keep);
+  const stored = new Set(kind === 'masked_ce' ? [logitsName] : []);
+  return setPrecision(attachLoss(graph, kind), options.precision ?? 'f32', { stored, computed: new Set() });
 }
 
 /** The model as it is evaluated: adapters without their dropout. */
@@ -216,19 +222,20 @@ function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recomp
   if (mode.mode === 'none') return attempt(0);
   if (mode.mode === 'full') return attempt(most);
 
+  const budget = mode.arenaBudget(bytesByRole(graph));
   // The search goes by what is alive at the fullest node, which is quick to know; the arena itself, a little larger,
   // then decides.
   let [low, high] = [-1, most];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
-    if (peakOfMicro(schedule(recompute(graph, choiceAt(middle)))) <= mode.arenaBudget) high = middle;
+    if (peakOfMicro(schedule(recompute(graph, choiceAt(middle)))) <= budget) high = middle;
     else low = middle;
   }
   for (let level = high; ; level++) {
     const made = attempt(level);
-    if (made.assembled.plan.arenaBytes <= mode.arenaBudget) return made;
+    if (made.assembled.plan.arenaBytes <= budget) return made;
     if (level >= most) {
-      throw new ArenaTooLarge(graph.name, memoryReport(made.graph, made.assembled), mode.arenaBudget);
+      throw new ArenaTooLarge(graph.name, memoryReport(made.graph, made.assembled), budget);
     }
   }
 }

@@ -1,4 +1,4 @@
-/** A plan that widens or narrows whole tensors of a context, e.g. float16 weights to the float32 their products read. */
+/** A plan that widens or narrows whole tensors of a context, such as weights to the float32 masters they are trained in. */
 import { digestOf } from './passes/plan.js';
 import type { DType, Plan, PlanBuffer } from './plan.js';
 

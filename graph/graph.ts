@@ -48,6 +48,12 @@ export const printPlacement = (p: Placement): string =>
  */
 export type ValueKind = 'param' | 'constant' | 'state' | 'input' | 'output' | 'intermediate';
 
+/**
+ * What a tensor of the context is for. A parameter is `frozen` or `trained`; a step makes its `gradient`, and its optimizer
+ * keeps `optimizer` tensors for it; a `statistic` (loss, norm) is of the step as a whole.
+ */
+export type TensorRole = 'frozen' | 'trained' | 'gradient' | 'optimizer' | 'statistic' | 'constant';
+
 export interface Value {
   readonly id: number;
   readonly name: string;
@@ -57,8 +63,8 @@ export interface Value {
   readonly dtype: DType;
   readonly placement: Placement;
   readonly kind: ValueKind;
-  /** True of a `param` that is trained. */
-  readonly trainable: boolean;
+  /** Of a tensor of the context, given by the pass that makes it; null for slots and intermediate values. */
+  readonly role: TensorRole | null;
 }
 
 export type Attrs = Readonly<Record<string, AttrValue>>;
@@ -86,6 +92,9 @@ export interface Graph {
   /** What the graph is for, by name: ids of values. */
   readonly outputs: Readonly<Record<string, number>>;
 }
+
+/** The name of the tensor that holds a model's constant `key`. */
+export const constantTensor = (key: string): string => `const:${key}`;
 
 /** Size of one axis label, e.g. `HK` → H · K. */
 export function axisSize(label: string, sizes: AxisSizes): number {

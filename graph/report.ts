@@ -1,13 +1,11 @@
 /** What a plan will take: memory by role, floating-point operations by phase, bytes moved. */
-import type { Graph, Node, Phase, Value } from './graph.js';
+import type { Graph, Node, Phase, TensorRole } from './graph.js';
 import { elements, getValue } from './graph.js';
 import { opOf } from './ops/registry.js';
 import { arenaSize } from './passes/liveness.js';
 import type { AssembledPlan } from './passes/plan.js';
 import type { DType } from './plan.js';
 import { dtypeBytes } from './plan.js';
-
-export type TensorRole = 'frozen' | 'trained' | 'gradient' | 'moment' | 'constant' | 'statistic';
 
 /** A tensor that the context must have before a plan is loaded. */
 export interface TensorSpec {
@@ -22,7 +20,7 @@ export interface MemoryReport {
   readonly frozen: number;
   readonly trained: number;
   readonly gradients: number;
-  readonly moments: number;
+  readonly optimizer: number;
   readonly constants: number;
   /** The plan's arena: activations and everything between records. */
   readonly arena: number;
@@ -49,38 +47,31 @@ export interface WorkReport {
 /** The tensors a scheduled graph reads or writes in the context, in the order of its values. */
 export function tensorsOf(graph: Graph): TensorSpec[] {
   const used = new Set(graph.nodes.flatMap((node) => [...node.inputs, ...node.outputs]));
-  return graph.values.flatMap((value) => {
-    const role = roleOf(value);
-    return role === null || !used.has(value.id)
-      ? []
-      : [{ name: value.name, role, dtype: value.dtype, shape: value.shape }];
-  });
+  return graph.values.flatMap(({ id, name, role, dtype, shape }) =>
+    role === null || !used.has(id) ? [] : [{ name, role, dtype, shape }],
+  );
 }
 
-function roleOf(value: Value): TensorRole | null {
-  if (value.kind === 'param') return value.trainable ? 'trained' : 'frozen';
-  if (value.kind === 'constant') return 'constant';
-  if (value.kind !== 'state') return null;
-  if (value.name.startsWith('grad:')) return 'gradient';
-  return value.name.startsWith('stat:') ? 'statistic' : 'moment';
+/** Bytes of the context's tensors, by role. */
+export function bytesByRole(graph: Graph): Record<TensorRole, number> {
+  const bytes = { frozen: 0, trained: 0, gradient: 0, optimizer: 0, statistic: 0, constant: 0 };
+  for (const { role, shape, dtype } of tensorsOf(graph)) bytes[role] += elements(shape) * dtypeBytes[dtype];
+  return bytes;
 }
 
 export function memoryReport(graph: Graph, assembled: AssembledPlan): MemoryReport {
-  const bytes = { frozen: 0, trained: 0, gradient: 0, moment: 0, constant: 0, statistic: 0 };
-  for (const tensor of tensorsOf(graph))
-    bytes[tensor.role] += elements(tensor.shape) * dtypeBytes[tensor.dtype];
+  const bytes = bytesByRole(graph);
   const arena = assembled.plan.arenaBytes;
   return {
     frozen: bytes.frozen,
     trained: bytes.trained,
     gradients: bytes.gradient,
-    moments: bytes.moment,
+    optimizer: bytes.optimizer,
     constants: bytes.constant,
     arena,
     arenaLowerBound: assembled.arenaLowerBound,
     activationsPerLayer: activationsPerLayer(graph),
-    total:
-      bytes.frozen + bytes.trained + bytes.gradient + bytes.moment + bytes.constant + bytes.statistic + arena,
+    total: Object.values(bytes).reduce((sum, size) => sum + size, arena),
   };
 }
 

@@ -1,3 +1,3 @@
-export { hyper } from './hyper.js';
 export { learningRate } from './learning_rate.js';
-export { type LrScheduler, lrSchedulerSchema, type Optimizer, optimizerSchema } from './schema.js';
+export { type LrScheduler, lrSchedulerSchema } from './learning_rate_schema.js';
+export { type Optimizer, optimizerInputs, optimizerSchema, optimizerSpec } from './registry.js';

@@ -1,4 +1,4 @@
-import type { LrScheduler } from './schema.js';
+import type { LrScheduler } from './learning_rate_schema.js';
 
 /**
  * Learning rate of optimiser step `step`, from 1 to `totalSteps`.

@@ -2,6 +2,7 @@
 import { open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import type { LinearModule } from '../../graph/index.js';
 import { ModelError } from '../../shared/errors.js';
 import { toFloat32 } from '../../shared/floats.js';
 import { readModelJson } from '../../shared/model_files.js';
@@ -12,7 +13,7 @@ import {
   writeSafetensors,
 } from '../../shared/safetensors.js';
 import { readableFolder } from '../../shared/storage/index.js';
-import { adapterParameters, type LinearModule } from './parameters.js';
+import { adapterParameters } from './parameters.js';
 import type { PeftOptions } from './schema.js';
 
 const prefix = 'base_model.model.';

@@ -1,3 +1,4 @@
+export { loraScale } from '../../graph/index.js';
 /** Parameter-efficient fine-tuning: LoRA's options, parameters, folders and merging. The graph pass is graph/passes/lora.ts. */
 export {
   type Adapter,
@@ -14,9 +15,6 @@ export {
   type AdapterParameter,
   adapterInit,
   adapterParameters,
-  type LinearModule,
-  loraScale,
-  siteOf,
 } from './parameters.js';
 export { type PeftOptions, peftSchema } from './schema.js';
 export { matchTargetModules } from './target_modules.js';

@@ -1,15 +1,7 @@
 /** The parameters of a LoRA adapter (Hu et al. 2021) and their initial values. */
-import type { Init } from '../../graph/index.js';
-import { loraNames } from '../../graph/index.js';
-import { sha256 } from '../../shared/digest.js';
+import type { Init, LinearModule } from '../../graph/index.js';
+import { loraNames, randomStream } from '../../graph/index.js';
 import type { PeftOptions } from './schema.js';
-
-/** A linear module and its sizes. */
-export interface LinearModule {
-  module: string;
-  in: number;
-  out: number;
-}
 
 export interface AdapterParameter {
   /** `<module>.lora_A.weight` [R, in] or `<module>.lora_B.weight` [out, R]. */
@@ -29,11 +21,6 @@ export function adapterParameters(modules: readonly LinearModule[], rank: number
   });
 }
 
-/** s: what B·A is multiplied by. */
-export function loraScale({ rank, alpha, rslora }: Pick<PeftOptions, 'rank' | 'alpha' | 'rslora'>): number {
-  return alpha / (rslora ? Math.sqrt(rank) : rank);
-}
-
 /**
  * Initial values as peft has them: A by Kaiming's uniform rule with a = √5, whose bound is 1/√in, or normal with
  * deviation 1/rank; B zero. The random stream of each parameter depends on its name alone.
@@ -44,12 +31,7 @@ export function adapterInit(
 ): Init[] {
   return adapterParameters(modules, rank).map(({ name, kind, shape }): Init => {
     if (kind === 'B') return { name, shape, kind: 'value', value: 0 };
-    if (init === 'gaussian') return { name, shape, kind: 'normal', std: 1 / rank, site: siteOf(name) };
-    return { name, shape, kind: 'uniform', bound: 1 / Math.sqrt(shape[1]), site: siteOf(name) };
+    if (init === 'gaussian') return { name, shape, kind: 'normal', std: 1 / rank, site: randomStream(name) };
+    return { name, shape, kind: 'uniform', bound: 1 / Math.sqrt(shape[1]), site: randomStream(name) };
   });
-}
-
-/** 31 bits that stand for a parameter's name in the random number counter. */
-export function siteOf(name: string): number {
-  return Number.parseInt(sha256(name).slice(0, 8), 16) >>> 1;
 }

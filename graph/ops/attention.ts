@@ -7,7 +7,7 @@ import { GraphError } from '../error.js';
 import type { Attrs, AxisSizes, Placement, Value } from '../graph.js';
 import { elements, printPlacement, replicated, shard } from '../graph.js';
 import { causalMask } from '../onnx/mask.js';
-import type { Op, Tensor } from './op.js';
+import type { AttributeTypes, Op, Tensor } from './op.js';
 import { commonPlacement, demand, notPartial, num, sameAxes, zeros } from './op.js';
 
 /** Heads may be split over ranks, tokens may not: a document's keys must be at hand. */
@@ -52,8 +52,18 @@ function documentStarts(segments: Tensor, tokens: number): Int32Array {
 const causalProduct = (q: Value, { P: longest }: AxisSizes): number =>
   Math.min(q.shape[0]!, longest ?? Number.POSITIVE_INFINITY) * elements(q.shape);
 
+const attributes: AttributeTypes = {
+  compute: 'text',
+  heads: 'integer',
+  kv_heads: 'integer',
+  head_dim: 'integer',
+  scale: 'number',
+};
+
 export const attention: Op = {
   name: 'attention',
+  attributes,
+  computes: true,
   infer(inputs, attrs) {
     const [q, k, v, segments] = inputs;
     demand(
@@ -156,6 +166,8 @@ export const attention: Op = {
 
 export const attentionGrad: Op = {
   name: 'attention_grad',
+  attributes,
+  computes: true,
   infer(inputs, attrs) {
     const [dy, q, k, v, o, , segments] = inputs;
     demand(

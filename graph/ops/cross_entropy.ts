@@ -31,6 +31,8 @@ export function logSumExp(row: Float64Array): number {
 
 export const crossEntropy: Op = {
   name: 'cross_entropy',
+  attributes: { grad: 'flag', accumulate: 'text' },
+  gradientFlags: ['grad'],
   infer(inputs, attrs) {
     const [logits, labels, weight] = inputs;
     demand(
@@ -77,7 +79,7 @@ export const crossEntropy: Op = {
   },
   float32: [0],
   accumulates: () => [0],
-  inPlace: [[1, 0]],
+  inPlace: [{ output: 1, input: 0, when: null }],
   fallback(emit, [logits, labels, weight]) {
     const [logprobs] = emitLogprobs(emit, logits!, labels!);
     const [sum] = emit('einsum', [logprobs!, weight!], { spec: 't,o->o' });

@@ -7,8 +7,12 @@ import { philox } from '../philox.js';
 import type { Op } from './op.js';
 import { demand, num, rowPlacement, zeros } from './op.js';
 
+/** A place of a pack and four of its columns have one 32-bit word of the counter. */
+const counters = 2 ** 32;
+
 export const dropout: Op = {
   name: 'dropout',
+  attributes: { probability: 'number', site: 'integer' },
   infer(inputs) {
     const [x, key, packs, offsets] = inputs;
     demand(
@@ -20,6 +24,12 @@ export const dropout: Op = {
       'dropout',
       inputs,
       'x [T, N], key i32 [4], packs i32 [T], offsets i32 [T]',
+    );
+    demand(
+      x!.shape[0]! * Math.ceil(x!.shape[1]! / 4) <= counters,
+      'dropout',
+      inputs,
+      'at most 2^32 groups of four columns in x, or masks would repeat within a pack: use a smaller packed sequence',
     );
     return [
       { axes: x!.axes, dtype: 'f32', placement: rowPlacement('dropout', [x!, packs!, offsets!], [key!]) },

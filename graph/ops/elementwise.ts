@@ -6,6 +6,7 @@ import { commonPlacement, demand, num, sameAxes } from './op.js';
 /** cast: y = x in another dtype, the output's. */
 export const cast: Op = {
   name: 'cast',
+  attributes: {},
   infer(inputs) {
     demand(inputs.length === 1, 'cast', inputs, 'one input');
     return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];
@@ -22,6 +23,7 @@ export const cast: Op = {
 /** add: y = a + b. */
 export const add: Op = {
   name: 'add',
+  attributes: {},
   infer(inputs) {
     const [a, b] = inputs;
     demand(inputs.length === 2 && sameAxes(a!, b!), 'add', inputs, 'two inputs with the same axes');
@@ -30,7 +32,10 @@ export const add: Op = {
   flops: ({ outputs }) => elements(outputs[0]!.shape),
   vjp: (_emit, _call, [dy], needs) => needs.map((need) => (need ? dy! : null)),
   evaluate: ([a, b]) => [a!.data.map((x, i) => x + b!.data[i]!)],
-  inPlace: [[0, 0]],
+  inPlace: [
+    { output: 0, input: 0, when: null },
+    { output: 0, input: 1, when: null },
+  ],
   float32: [0],
   cheap: true,
   onnx: (to, inputs) => [to.node('Add', inputs)],
@@ -39,6 +44,7 @@ export const add: Op = {
 /** scale: y = alpha · x. */
 export const scale: Op = {
   name: 'scale',
+  attributes: { alpha: 'number' },
   infer(inputs) {
     demand(inputs.length === 1, 'scale', inputs, 'one input');
     return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];

@@ -7,6 +7,7 @@ import { demand, rowPlacement, zeros } from './op.js';
 
 export const embedding: Op = {
   name: 'embedding',
+  attributes: {},
   infer(inputs) {
     const [table, ids] = inputs;
     demand(
@@ -50,6 +51,8 @@ export const embedding: Op = {
 /** embedding_grad: inputs dy [T, D] and ids; output dtable. The attribute `axes` names dtable's axes. */
 export const embeddingGrad: Op = {
   name: 'embedding_grad',
+  attributes: { accumulate: 'text' },
+  shapeAttributes: { axes: 'text' },
   infer(inputs, attrs) {
     const [dy, ids] = inputs;
     const axes = String(attrs.axes).split(' ');

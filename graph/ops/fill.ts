@@ -6,6 +6,8 @@ import { num, text, zeros } from './op.js';
 
 export const fill: Op = {
   name: 'fill',
+  attributes: { value: 'number' },
+  shapeAttributes: { axes: 'text' },
   infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: replicated }],
   flops: () => 0,
   vjp: () => [],

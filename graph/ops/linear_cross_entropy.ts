@@ -47,6 +47,9 @@ function streamedBytes({ inputs, outputs, attrs }: OpCall): number {
 
 export const linearCrossEntropy: Op = {
   name: 'linear_cross_entropy',
+  attributes: { compute: 'text', dx: 'flag', dw: 'flag', chunk_rows: 'integer', accumulate: 'text' },
+  computes: true,
+  gradientFlags: ['dx', 'dw'],
   infer(inputs, attrs) {
     const [x, w, labels, weight] = inputs;
     demand(
@@ -111,6 +114,8 @@ export const linearCrossEntropy: Op = {
 
 export const linearLogprobs: Op = {
   name: 'linear_logprobs',
+  attributes: { compute: 'text', chunk_rows: 'integer' },
+  computes: true,
   infer(inputs) {
     const [x, w, targets] = inputs;
     demand(

@@ -9,7 +9,7 @@ import { elements, partial, printPlacement, replicated, samePlacement, shard } f
 import { dtypeBytes } from '../plan.js';
 import { toBf16 } from '../round.js';
 import type { Op, OpCall, Tensor } from './op.js';
-import { demand, flag, zeros } from './op.js';
+import { demand, flag, text, zeros } from './op.js';
 
 export interface Product<V> {
   readonly a: V;
@@ -160,6 +160,15 @@ function factorGradients(p: Product<Value>, dy: Value): { da: Product<Value>; db
 
 export const matmul: Op = {
   name: 'matmul',
+  attributes: {
+    compute: 'text',
+    trans_a: 'flags',
+    trans_b: 'flags',
+    alpha: 'numbers',
+    bias: 'flag',
+    residual: 'flag',
+    accumulate: 'text',
+  },
   infer: inferMatmul,
   flops({ inputs, outputs, attrs }: OpCall) {
     const { products, bias, residual } = matmulParts(inputs, attrs);
@@ -201,6 +210,24 @@ export const matmul: Op = {
     [...inputs, ...outputs].reduce((sum, v) => sum + elements(v.shape) * dtypeBytes[v.dtype], 0) +
     (attrs.accumulate === 'never' ? 0 : elements(outputs[0]!.shape) * 4),
   accumulates: () => [0],
+  computes: true,
+  inPlace: [{ output: 0, input: -1, when: 'residual' }],
+  withResidual({ inputs, attrs }, residual) {
+    const parts = matmulParts(inputs, attrs);
+    return parts.residual === null ? matmulCall({ ...parts, residual }, text(attrs, 'compute')) : null;
+  },
+  withSum(a, b) {
+    const [first, second] = [matmulParts(a.inputs, a.attrs), matmulParts(b.inputs, b.attrs)];
+    const both =
+      (first.bias !== null && second.bias !== null) || (first.residual !== null && second.residual !== null);
+    if (both || a.attrs.compute !== b.attrs.compute) return null;
+    const parts = {
+      products: [...first.products, ...second.products],
+      bias: first.bias ?? second.bias,
+      residual: first.residual ?? second.residual,
+    };
+    return matmulCall(parts, text(a.attrs, 'compute'));
+  },
   // Gemm reads a [N, K] weight as it lies in the file, and ONNX Runtime packs it when the model is loaded.
   onnx(to, inputs, { attrs }) {
     const { products, bias, residual } = matmulParts(inputs, attrs);
@@ -237,6 +264,7 @@ function addProduct(
 /** reduce_rows: y[n] = Σ_t x[t, n], the gradient of a bias. */
 export const reduceRows: Op = {
   name: 'reduce_rows',
+  attributes: { accumulate: 'text' },
   infer(inputs) {
     const [x] = inputs;
     demand(inputs.length === 1 && x!.axes.length === 2, 'reduce_rows', inputs, 'one input [T, N]');

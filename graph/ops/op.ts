@@ -41,8 +41,40 @@ export interface OpCall {
   readonly attrs: Attrs;
 }
 
+/** The type of an attribute. An `integer` refuses a fraction: 1.9 heads are a mistake, not one head. */
+export type AttributeType = 'number' | 'integer' | 'flag' | 'text' | 'numbers' | 'flags';
+
+export type AttributeTypes = Readonly<Record<string, AttributeType>>;
+
+/** An output that may take over exactly the range of an input. */
+export interface InPlacePair {
+  readonly output: number;
+  /** Counts from the last input where it is negative. */
+  readonly input: number;
+  /** An attribute that has to be true for it; null where it always may. */
+  readonly when: string | null;
+}
+
+/** What an optimizer's op reads and keeps beyond parameter, gradient, norm and the norm it clips to. */
+export interface OptimizerRules {
+  /** Numbers of a step, in the order of the op's input slot `<op>_scalars`. */
+  readonly scalars: readonly string[];
+  /** Prefixes of the tensors it keeps for each parameter, in the order of the outputs after the parameter. */
+  states(attrs: Attrs): readonly string[];
+}
+
+/** The inputs and attributes of a node that does the work of two. */
+export interface FusedCall {
+  readonly inputs: readonly number[];
+  readonly attrs: Attrs;
+}
+
 export interface Op {
   readonly name: string;
+  /** The attributes of a record, all of them and nothing else; native/cpu has the same table. */
+  readonly attributes: AttributeTypes;
+  /** Attributes that a node has for its shape rule and a record does not. */
+  readonly shapeAttributes?: AttributeTypes;
   /** Shape and placement rule. Throws GraphError when the inputs do not fit. */
   infer(inputs: readonly Value[], attrs: Attrs): OutputType[];
   /** Floating-point operations; a multiply-add counts two. `axes` are the graph's, for what shapes do not say. */
@@ -72,8 +104,16 @@ export interface Op {
   readonly readsOutputs?: readonly number[];
   /** Outputs that stay float32 in every precision: statistics, losses, the residual stream. */
   readonly float32?: readonly number[];
-  /** Pairs [output, input] that may share a buffer. */
-  readonly inPlace?: readonly (readonly [output: number, input: number])[];
+  readonly inPlace?: readonly InPlacePair[];
+  /** True of matrix products: the precision pass decides their attribute `compute`. */
+  readonly computes?: boolean;
+  /** True of ops that make a gradient together with their output: attributes that ask for one. */
+  readonly gradientFlags?: readonly string[];
+  /** This node with `residual` added to output 0; null where it adds one already. */
+  withResidual?(node: FusedCall, residual: number): FusedCall | null;
+  /** One node for the sum of output 0 of two nodes of this op; null where there is none. */
+  withSum?(a: FusedCall, b: FusedCall): FusedCall | null;
+  readonly optimizer?: OptimizerRules;
   /** True where a pass that saves memory may well compute it again: cheap beside a matrix product. */
   readonly cheap?: boolean;
   /** The same in primitives (`ops/primitives.ts`): specification of the op and oracle of its gradient. */
@@ -100,6 +140,34 @@ export const text = (attrs: Attrs, key: string): string => {
     throw new GraphError(`attribute '${key}' should be text, is ${String(value)}`);
   return value;
 };
+
+const hasType: Record<AttributeType, (value: unknown) => boolean> = {
+  number: (value) => typeof value === 'number',
+  integer: Number.isSafeInteger,
+  flag: (value) => typeof value === 'boolean',
+  text: (value) => typeof value === 'string',
+  numbers: (value) => Array.isArray(value) && value.every((item) => typeof item === 'number'),
+  flags: (value) => Array.isArray(value) && value.every((item) => typeof item === 'boolean'),
+};
+
+/** @throws GraphError unless the attributes are exactly those of a node of this op, each of its type */
+export function checkAttributes(op: Op, attrs: Attrs): void {
+  const types = { ...op.attributes, ...op.shapeAttributes };
+  for (const [key, type] of Object.entries(types)) {
+    if (attrs[key] === undefined) throw new GraphError(`${op.name}: the attribute '${key}' is missing`);
+    if (!hasType[type](attrs[key])) {
+      throw new GraphError(
+        `${op.name}: the attribute '${key}' is ${JSON.stringify(attrs[key])}, which is not of type ${type}`,
+      );
+    }
+  }
+  const unknown = Object.keys(attrs).find((key) => types[key] === undefined);
+  if (unknown !== undefined) {
+    throw new GraphError(
+      `${op.name}: unknown attribute '${unknown}'; it has ${Object.keys(types).join(', ') || 'none'}`,
+    );
+  }
+}
 
 /** Throws unless `condition`; the message names the op and all of its inputs. */
 export function demand(

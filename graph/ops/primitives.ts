@@ -11,6 +11,7 @@ import { demand, num, text, zeros } from './op.js';
 /** literal: a constant tensor with `axes` and `values`; a single value fills it. */
 const literal: Op = {
   name: 'literal',
+  attributes: { axes: 'text', values: 'numbers' },
   infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: replicated }],
   flops: () => 0,
   vjp: () => [],
@@ -33,6 +34,7 @@ function parseSpec(spec: string): Spec {
 /** einsum: products of operands, summed over the letters the result does not name. No letter twice in an operand. */
 const einsum: Op = {
   name: 'einsum',
+  attributes: { spec: 'text' },
   infer(inputs, attrs) {
     const { operands, result } = parseSpec(text(attrs, 'spec'));
     demand(
@@ -113,6 +115,7 @@ const einsum: Op = {
 
 const reshape: Op = {
   name: 'reshape',
+  attributes: { axes: 'text' },
   infer: ([x], attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: x!.placement }],
   flops: () => 0,
   vjp: (emit, { inputs }, [dy]) => emit('reshape', [dy!], { axes: inputs[0]!.axes.join(' ') }),
@@ -128,6 +131,7 @@ const reshape: Op = {
 /** shift: y = x + by. */
 const shift: Op = {
   name: 'shift',
+  attributes: { by: 'number' },
   infer: ([x]) => [{ axes: x!.axes, dtype: 'f32', placement: x!.placement }],
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   vjp: (_emit, _call, [dy]) => [dy!],
@@ -169,6 +173,7 @@ const unaryRules: Readonly<Record<string, UnaryRule>> = {
 
 const unary: Op = {
   name: 'unary',
+  attributes: { fn: 'text' },
   infer([x], attrs) {
     demand(
       unaryRules[text(attrs, 'fn')] !== undefined,
@@ -188,6 +193,7 @@ const unary: Op = {
 /** one_hot: y[t, v] = 1 where ids[t] = v, along a new last `axis`; a negative id makes a row of zeros. */
 const oneHot: Op = {
   name: 'one_hot',
+  attributes: { axis: 'text' },
   infer: ([ids], attrs) => [
     { axes: [...ids!.axes, text(attrs, 'axis')], dtype: 'f32', placement: ids!.placement },
   ],
@@ -206,6 +212,7 @@ const oneHot: Op = {
 /** segment_mask: y[t, s] = 1 where s ≤ t lies in the document of t. */
 const segmentMask: Op = {
   name: 'segment_mask',
+  attributes: { axis: 'text' },
   infer: ([segments], attrs) => [
     { axes: [text(attrs, 'axis'), text(attrs, 'axis')], dtype: 'f32', placement: segments!.placement },
   ],

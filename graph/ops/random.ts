@@ -23,6 +23,8 @@ function words(attrs: Attrs, group: number) {
 
 export const randomUniform: Op = {
   name: 'random_uniform',
+  attributes: { seed: 'integer', site: 'integer', bound: 'number' },
+  shapeAttributes: { axes: 'text' },
   infer,
   flops: () => 0,
   evaluate(_inputs, attrs, [shape]) {
@@ -36,6 +38,8 @@ export const randomUniform: Op = {
 /** Box–Muller over words (0, 1) for elements 0 and 1 of four, (2, 3) for elements 2 and 3. */
 export const randomNormal: Op = {
   name: 'random_normal',
+  attributes: { seed: 'integer', site: 'integer', std: 'number' },
+  shapeAttributes: { axes: 'text' },
   infer,
   flops: () => 0,
   evaluate(_inputs, attrs, [shape]) {

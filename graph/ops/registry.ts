@@ -1,19 +1,21 @@
 /** Every op the graph knows, by name. */
 import { GraphError } from '../error.js';
+import { adamw } from './adamw.js';
 import { attention, attentionGrad } from './attention.js';
 import { crossEntropy } from './cross_entropy.js';
 import { dropout } from './dropout.js';
 import { add, cast, scale } from './elementwise.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { fill } from './fill.js';
+import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearLogprobs } from './linear_cross_entropy.js';
 import { matmul, reduceRows } from './matmul.js';
 import type { Op } from './op.js';
-import { adamw, globalNorm, sgd } from './optimizer.js';
 import { primitives } from './primitives.js';
 import { randomNormal, randomUniform } from './random.js';
 import { rmsnorm, rmsnormGrad } from './rmsnorm.js';
 import { rope } from './rope.js';
+import { sgd } from './sgd.js';
 import { swiglu, swigluGrad } from './swiglu.js';
 
 /** Ops that a plan may hold, in the order of docs/plan-format.md. */

@@ -8,6 +8,7 @@ import { demand, flag, num, rowPlacement, zeros } from './op.js';
 
 export const rmsnorm: Op = {
   name: 'rmsnorm',
+  attributes: { eps: 'number' },
   infer(inputs) {
     const [x, w] = inputs;
     demand(
@@ -23,14 +24,14 @@ export const rmsnorm: Op = {
     ];
   },
   flops: ({ inputs }) => 4 * elements(inputs[0]!.shape),
-  vjp(emit, { inputs, outputs, attrs }, [dy], needs) {
+  vjp(emit, { inputs, outputs }, [dy], needs) {
     const [x, w] = inputs;
     const dw = needs[1]!;
     const call = [dy!, x!, w!, outputs[1]!];
     const [dx, dweight] = emit(
       'rmsnorm_grad',
       call,
-      { eps: attrs.eps!, residual: false, dw, accumulate: 'never' },
+      { residual: false, dw, accumulate: 'never' },
       { dtypes: dw ? [x!.dtype, 'f32'] : [x!.dtype] },
     );
     return [needs[0] ? dx! : null, dw ? dweight! : null];
@@ -65,6 +66,7 @@ export const rmsnorm: Op = {
 
 export const rmsnormGrad: Op = {
   name: 'rmsnorm_grad',
+  attributes: { residual: 'flag', dw: 'flag', accumulate: 'text' },
   infer(inputs, attrs) {
     const [dy, x, w, rstd, residual] = inputs;
     const rows = flag(attrs, 'residual') ? [dy!, x!, rstd!, residual!] : [dy!, x!, rstd!];
@@ -108,4 +110,7 @@ export const rmsnormGrad: Op = {
     return flag(attrs, 'dw') ? [dx, dw] : [dx];
   },
   accumulates: () => [1],
+  inPlace: [{ output: 0, input: -1, when: 'residual' }],
+  withResidual: ({ inputs, attrs }, residual) =>
+    flag(attrs, 'residual') ? null : { inputs: [...inputs, residual], attrs: { ...attrs, residual: true } },
 };

@@ -10,6 +10,7 @@ import { commonPlacement, demand, flag, notPartial, num, rowPlacement, zeros } f
 
 export const rope: Op = {
   name: 'rope',
+  attributes: { heads: 'integer', head_dim: 'integer', inverse: 'flag' },
   infer(inputs, attrs) {
     const [x, table, positions] = inputs;
     const heads = num(attrs, 'heads');

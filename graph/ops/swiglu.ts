@@ -7,6 +7,7 @@ const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
 export const swiglu: Op = {
   name: 'swiglu',
+  attributes: {},
   infer(inputs) {
     const [gate, up] = inputs;
     demand(inputs.length === 2 && sameAxes(gate!, up!), 'swiglu', inputs, 'gate and up [T, F]');
@@ -32,6 +33,7 @@ export const swiglu: Op = {
 
 export const swigluGrad: Op = {
   name: 'swiglu_grad',
+  attributes: {},
   infer(inputs) {
     const [dh, gate, up] = inputs;
     demand(
@@ -60,7 +62,7 @@ export const swigluGrad: Op = {
     return [dgate, dup];
   },
   inPlace: [
-    [0, 1],
-    [1, 2],
+    { output: 0, input: 1, when: null },
+    { output: 1, input: 2, when: null },
   ],
 };

@@ -25,6 +25,7 @@ export function accumulateGradients(graph: Graph): Graph {
     const summed = getValue(graph, id);
     const state = builder.state(
       name === 'loss' ? lossState : name,
+      name === 'loss' ? 'statistic' : 'gradient',
       'f32',
       summed.axes.join(' '),
       summed.placement,

@@ -68,7 +68,7 @@ export function autodiff(graph: Graph): Graph {
       });
     }
     for (const value of graph.values) {
-      if (value.kind !== 'param' || !value.trainable) continue;
+      if (value.kind !== 'param' || value.role !== 'trained') continue;
       const grad = gradientOf(value.id);
       if (grad !== null) builder.output(`grad:${value.name}`, grad);
     }
@@ -81,7 +81,9 @@ const localName = (value: Value): string => value.name.replace(/^layers\.\d+\./,
 
 function valuesThatNeedGradients(graph: Graph): Set<number> {
   const needs = new Set(
-    graph.values.filter((value) => value.kind === 'param' && value.trainable).map((value) => value.id),
+    graph.values
+      .filter((value) => value.kind === 'param' && value.role === 'trained')
+      .map((value) => value.id),
   );
   for (const node of graph.nodes) {
     if (!node.inputs.some((id) => needs.has(id))) continue;

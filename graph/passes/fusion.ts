@@ -5,35 +5,40 @@
  *   residual connection, and the gradient of an input that q, k, v and their adapters share, are one record each.
  * - A sum with rmsnorm_grad becomes its residual.
  */
-import type { Attrs, Graph, Node } from '../graph.js';
-import type { MatmulParts } from '../ops/matmul.js';
-import { matmulCall, matmulParts } from '../ops/matmul.js';
-import { flag } from '../ops/op.js';
+import type { Graph, Node } from '../graph.js';
+import type { FusedCall } from '../ops/op.js';
+import { opOf } from '../ops/registry.js';
 import { removeDeadCode } from './dead_code.js';
 
 export function fuse(graph: Graph): Graph {
   return removeDeadCode(fuseSums(mergeLossWithGradient(graph)));
 }
 
-const lossOps = new Set(['cross_entropy', 'linear_cross_entropy']);
+const isLoss = (node: Node): boolean => opOf(node.op).gradientFlags !== undefined;
+
+/** What a loss computes, whatever gradients it makes with it. */
+function lossKey({ op, inputs, attrs }: Node): string {
+  const flags = opOf(op).gradientFlags!;
+  const options = Object.entries(attrs).filter(([name]) => !flags.includes(name));
+  return JSON.stringify([op, inputs, options.sort(([a], [b]) => (a < b ? -1 : 1))]);
+}
 
 /** The forward-only loss gives way to the record that makes the gradients, and the loss with them. */
 function mergeLossWithGradient(graph: Graph): Graph {
-  const key = (node: Node) => `${node.op}(${node.inputs.join(',')})`;
-  const losses = graph.nodes.filter((node) => lossOps.has(node.op));
+  const losses = graph.nodes.filter(isLoss);
   const withGradient = new Map(
-    losses.filter((node) => node.outputs.length > 1).map((node) => [key(node), node]),
+    losses.filter((node) => node.outputs.length > 1).map((node) => [lossKey(node), node]),
   );
   const replaced = new Map<number, number>();
   for (const node of losses) {
-    const other = withGradient.get(key(node));
+    const other = withGradient.get(lossKey(node));
     if (other !== undefined && other !== node) replaced.set(node.outputs[0]!, other.outputs[0]!);
   }
   const now = (id: number) => replaced.get(id) ?? id;
   return {
     ...graph,
     nodes: graph.nodes
-      .filter((node) => !lossOps.has(node.op) || !replaced.has(node.outputs[0]!))
+      .filter((node) => !isLoss(node) || !replaced.has(node.outputs[0]!))
       .map((node) => ({ ...node, inputs: node.inputs.map(now) })),
     outputs: Object.fromEntries(Object.entries(graph.outputs).map(([name, id]) => [name, now(id)])),
   };
@@ -71,10 +76,8 @@ function fuseSums(graph: Graph): Graph {
   return { ...graph, nodes: nodes.filter((node) => node !== null) };
 }
 
-interface FusedSum {
+interface FusedSum extends FusedCall {
   op: string;
-  inputs: readonly number[];
-  attrs: Attrs;
   /** The output that becomes the sum, and those of the swallowed node that stay. */
   firstOutputs: readonly number[];
   otherOutputs: readonly number[];
@@ -84,55 +87,34 @@ interface FusedSum {
 
 /** add(a, b) as one node, given the nodes that made a and b where they may be swallowed. */
 function fuseSum(sum: Node, a: Node | null, b: Node | null): FusedSum | null {
-  const partsA = a?.op === 'matmul' ? matmulParts(a.inputs, a.attrs) : null;
-  const partsB = b?.op === 'matmul' ? matmulParts(b.inputs, b.attrs) : null;
-  const asMatmul = (parts: MatmulParts<number>, like: Node, uses: FusedSum['uses']): FusedSum => ({
-    op: 'matmul',
-    ...matmulCall(parts, String(like.attrs.compute)),
-    firstOutputs: sum.outputs,
-    otherOutputs: [],
-    uses,
-  });
-  if (
-    partsA !== null &&
-    partsB !== null &&
-    compatible(partsA, partsB) &&
-    a!.attrs.compute === b!.attrs.compute
-  ) {
-    const products = [...partsA.products, ...partsB.products];
-    const parts = {
-      products,
-      bias: partsA.bias ?? partsB.bias,
-      residual: partsA.residual ?? partsB.residual,
-    };
-    return asMatmul(parts, a!, { a: true, b: true });
-  }
   const [first, second] = sum.inputs as [number, number];
-  if (partsB !== null && partsB.residual === null)
-    return asMatmul({ ...partsB, residual: first }, b!, { a: false, b: true });
-  if (partsA !== null && partsA.residual === null)
-    return asMatmul({ ...partsA, residual: second }, a!, { a: true, b: false });
-  if (isPlainNormGradient(b, second)) return asNormGradient(sum, b, first, { a: false, b: true });
-  if (isPlainNormGradient(a, first)) return asNormGradient(sum, a, second, { a: true, b: false });
+  const [termA, termB] = [absorbing(a, first), absorbing(b, second)];
+  const fused = (node: Node, call: FusedCall | null | undefined, uses: FusedSum['uses']) =>
+    call == null
+      ? null
+      : { op: node.op, ...call, firstOutputs: sum.outputs, otherOutputs: node.outputs.slice(1), uses };
+  if (termA !== null && termA.op === termB?.op) {
+    const both = fused(termA, opOf(termA.op).withSum?.(termA, termB), { a: true, b: true });
+    if (both !== null) return both;
+  }
+  // A product rather than the gradient of a norm: the product's tile has the sum in registers.
+  const candidates = [
+    { node: termB, residual: first, uses: { a: false, b: true } },
+    { node: termA, residual: second, uses: { a: true, b: false } },
+  ].sort((x, y) => rank(x.node) - rank(y.node));
+  for (const { node, residual, uses } of candidates) {
+    if (node === null) continue;
+    const one = fused(node, opOf(node.op).withResidual?.(node, residual), uses);
+    if (one !== null) return one;
+  }
   return null;
 }
 
-const compatible = (a: MatmulParts<number>, b: MatmulParts<number>): boolean =>
-  (a.bias === null || b.bias === null) && (a.residual === null || b.residual === null);
+const rank = (node: Node | null): number => (node !== null && opOf(node.op).computes ? 0 : 1);
 
-/** Whether `id` is the dx of an rmsnorm_grad that has no residual yet. */
-function isPlainNormGradient(node: Node | null, id: number): node is Node {
-  return node?.op === 'rmsnorm_grad' && !flag(node.attrs, 'residual') && node.outputs[0] === id;
-}
-
-const asNormGradient = (sum: Node, node: Node, residual: number, uses: FusedSum['uses']): FusedSum => ({
-  op: 'rmsnorm_grad',
-  inputs: [...node.inputs, residual],
-  attrs: { ...node.attrs, residual: true },
-  firstOutputs: sum.outputs,
-  otherOutputs: node.outputs.slice(1),
-  uses,
-});
+/** The node, where output 0 is the term and its op could add to it. */
+const absorbing = (node: Node | null, term: number): Node | null =>
+  node !== null && node.outputs[0] === term && opOf(node.op).withResidual !== undefined ? node : null;
 
 function countUses(graph: Graph): Map<number, number> {
   const uses = new Map<number, number>();

@@ -11,15 +11,23 @@ import type { Product } from '../ops/matmul.js';
 import { matmulCall, matmulParts } from '../ops/matmul.js';
 import { setTrainable } from './trainable.js';
 
-export interface LoraOptions {
+export interface LoraScale {
   rank: number;
   alpha: number;
-  rsLora: boolean;
+  /** Divide alpha by √rank instead of by rank. */
+  rslora: boolean;
+}
+
+export interface LoraOptions extends LoraScale {
   /** Probability that an element of the adapter's input is dropped while training; 0 leaves the op out. */
   dropout: number;
   /** Whether a linear is adapted, by module name: `model.layers.0.self_attn.q_proj`. */
   matches: (module: string) => boolean;
 }
+
+/** s: what B·A is multiplied by. */
+export const loraScale = ({ rank, alpha, rslora }: LoraScale): number =>
+  alpha / (rslora ? Math.sqrt(rank) : rank);
 
 const weightSuffix = '.weight';
 
@@ -58,7 +66,7 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
   }
   const builder = GraphBuilder.withValuesOf(graph);
   builder.setAxes({ R: options.rank });
-  const scale = options.alpha / (options.rsLora ? Math.sqrt(options.rank) : options.rank);
+  const scale = loraScale(options);
   let site = 0;
   for (const node of graph.nodes) {
     const adapted = linearProducts(graph, node).filter((product) => options.matches(moduleOf(product.b)));

@@ -32,20 +32,21 @@ export function attachLoss(graph: Graph, kind: LossKind): Graph {
   const head = outputOf(graph, 'head');
   const labels = builder.input('labels', 'i32', hidden.axes[0]!);
   const weight = builder.input('weight', 'f32', '1');
-  const rows = chunkRows(hidden.shape[0]!, head.shape[0]!);
   if (kind === 'linear_ce') {
-    const attrs = { compute: 'f32', dx: false, dw: false, chunk_rows: rows, accumulate: 'never' };
+    const attrs = {
+      compute: 'f32',
+      dx: false,
+      dw: false,
+      chunk_rows: chunkRows(hidden.shape[0]!, head.shape[0]!),
+      accumulate: 'never',
+    };
     const [loss] = builder.emit('linear_cross_entropy', [hidden, head, labels, weight], attrs, {
       names: ['loss'],
     });
     return withOutputs(builder, { loss: loss!.id });
   }
   const logits = builder.linear(logitsName, hidden, head);
-  const attrs = {
-    grad: false,
-    chunk_rows: kind === 'masked_ce' ? hidden.shape[0]! : rows,
-    accumulate: 'never',
-  };
+  const attrs = { grad: false, accumulate: 'never' };
   const [loss] = builder.emit('cross_entropy', [logits, labels, weight], attrs, { names: ['loss'] });
   return withOutputs(builder, { loss: loss!.id });
 }

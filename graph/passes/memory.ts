@@ -57,10 +57,11 @@ function separateRanges(graph: Graph, nodes: readonly Node[]): Range[] {
 function sharedRanges(graph: Graph, nodes: readonly Node[]): Range[] {
   const ranges = new Map(separateRanges(graph, nodes).map((range) => [range.ids[0]!, range]));
   nodes.forEach((node, at) => {
-    for (const [output, input] of opOf(node.op).inPlace ?? []) {
-      const [made, read] = [node.outputs[output], node.inputs[input]];
-      if (made === undefined || read === undefined) continue;
+    for (const { output, input, when } of opOf(node.op).inPlace ?? []) {
+      const [made, read] = [node.outputs[output], node.inputs.at(input)];
+      if (made === undefined || read === undefined || (when !== null && node.attrs[when] !== true)) continue;
       const [into, from] = [ranges.get(made), ranges.get(read)];
+      if (into !== undefined && into.ids[0] !== made) continue; // it has taken over another input's range
       const alone = node.inputs.filter((id) => id === read).length === 1;
       if (into === undefined || from === undefined || from.life.last !== at || !alone) continue;
       if (!sameStorage(getValue(graph, made), getValue(graph, read))) continue;

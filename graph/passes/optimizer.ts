@@ -4,12 +4,18 @@
  */
 import { GraphBuilder } from '../builder.js';
 import { GraphError } from '../error.js';
-import type { Graph, Value } from '../graph.js';
+import type { Attrs, Graph, Value } from '../graph.js';
+import { maxNormSlot, optimizerRules, scalarsSlot } from '../ops/optimizer.js';
+import { opOf } from '../ops/registry.js';
 import { lossState } from './accumulate.js';
 
-export type OptimizerSpec =
-  | { readonly name: 'adamw'; readonly weightDecay: (parameter: string) => number }
-  | { readonly name: 'sgd'; readonly momentum: boolean; readonly weightDecay: (parameter: string) => number };
+export interface OptimizerSpec {
+  /** The optimizer's op. */
+  readonly op: string;
+  /** Its attributes but `weight_decay`. */
+  readonly attrs: Attrs;
+  readonly weightDecay: (parameter: string) => number;
+}
 
 /** The context's tensor that holds the global norm between `norm` and `update`. */
 export const normState = 'stat:norm';
@@ -17,7 +23,7 @@ export const normState = 'stat:norm';
 /** The trained parameters with their gradients, in the order of the `norms` output. */
 export function trainedParameters(graph: Graph): { parameter: Value; gradient: Value }[] {
   const states = new Map(
-    graph.values.filter((value) => value.kind === 'state').map((value) => [value.name, value]),
+    graph.values.filter((value) => value.role === 'gradient').map((value) => [value.name, value]),
   );
   return graph.values.flatMap((parameter) => {
     const gradient = states.get(`grad:${parameter.name}`);
@@ -29,8 +35,8 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec): Graph {
   const builder = GraphBuilder.from(graph);
   const trained = trainedParameters(graph);
   if (trained.length === 0) throw new GraphError(`graph ${graph.name} has no gradients to optimise with`);
-  const loss = builder.state(lossState, 'f32', '1');
-  const norm = builder.state(normState, 'f32', '1');
+  const loss = builder.state(lossState, 'statistic', 'f32', '1');
+  const norm = builder.state(normState, 'statistic', 'f32', '1');
   builder.phase('norm', () => {
     const norms = builder.outputSlot('norms', 'f32', String(trained.length));
     const gradients = trained.map(({ gradient }) => gradient);
@@ -49,29 +55,44 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec): Graph {
     });
   });
   builder.phase('update', () => {
-    const hyper = builder.input('hyper', 'f32', '8');
+    const rules = optimizerRules(opOf(spec.op));
+    const maxNorm = builder.input(maxNormSlot, 'f32', '1');
+    const scalars = builder.input(scalarsSlot(spec.op), 'f32', String(rules.scalars.length));
     for (const { parameter, gradient } of trained) {
-      const moment = (prefix: string) =>
-        builder.state(`${prefix}:${parameter.name}`, 'f32', parameter.axes.join(' '), parameter.placement);
-      const inputs = [parameter, gradient, norm, hyper];
-      const weightDecay = spec.weightDecay(parameter.name);
-      if (spec.name === 'adamw') {
-        builder.append({
-          op: 'adamw',
-          inputs,
-          outputs: [parameter, moment('m'), moment('v')],
-          attrs: { weight_decay: weightDecay },
-        });
-      } else {
-        const outputs = spec.momentum ? [parameter, moment('momentum')] : [parameter];
-        builder.append({
-          op: 'sgd',
-          inputs,
-          outputs,
-          attrs: { weight_decay: weightDecay, momentum: spec.momentum },
-        });
-      }
+      const attrs = { ...spec.attrs, weight_decay: spec.weightDecay(parameter.name) };
+      const states = rules
+        .states(attrs)
+        .map((prefix) =>
+          builder.state(
+            `${prefix}:${parameter.name}`,
+            'optimizer',
+            'f32',
+            parameter.axes.join(' '),
+            parameter.placement,
+          ),
+        );
+      const inputs = [parameter, gradient, norm, maxNorm, scalars];
+      builder.append({ op: spec.op, inputs, outputs: [parameter, ...states], attrs });
     }
   });
   return builder.build();
+}
+
+/**
+ * The inputs of the program `update`: an optimizer's scalars, by name, and the norm to clip to (0 does not clip).
+ *
+ * @throws GraphError unless the scalars are exactly the optimizer's
+ */
+export function updateInputs(
+  op: string,
+  scalars: Readonly<Record<string, number>>,
+  maxNorm: number,
+): Record<string, Float32Array> {
+  const names = optimizerRules(opOf(op)).scalars;
+  if (Object.keys(scalars).sort().join() !== [...names].sort().join())
+    throw new GraphError(`${op} takes ${names.join(', ')}, not ${Object.keys(scalars).join(', ')}`);
+  return {
+    [maxNormSlot]: Float32Array.of(maxNorm),
+    [scalarsSlot(op)]: Float32Array.from(names, (name) => scalars[name]!),
+  };
 }

@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto';
 import type { Attrs, Graph, Node, Value, ValueKind } from '../graph.js';
 import { elements, getValue } from '../graph.js';
+import { checkAttributes } from '../ops/op.js';
+import { opOf } from '../ops/registry.js';
 import type { AttrValue, Plan, PlanBuffer, PlanRecord, Space } from '../plan.js';
 import { dtypeBytes } from '../plan.js';
 import { planMemory } from './memory.js';
@@ -64,14 +66,22 @@ const recordFor = (node: Node, buffer: (id: number) => number): PlanRecord => ({
   op: node.op,
   inputs: node.inputs.map(buffer),
   outputs: node.outputs.map(buffer),
-  attrs: planAttrs(node.attrs),
+  attrs: recordAttrs(node),
 });
 
-/** Attributes in key order; `axes` only served the shape rule. */
-function planAttrs(attrs: Attrs): Record<string, AttrValue> {
-  const keys = Object.keys(attrs).filter((key) => key !== 'axes');
-  return Object.fromEntries(keys.sort().map((key) => [key, attrs[key]!]));
+/** The attributes that a record of the node's op has, in key order. */
+function recordAttrs(node: Node): Record<string, AttrValue> {
+  const op = opOf(node.op);
+  checkAttributes(op, node.attrs);
+  return Object.fromEntries(
+    Object.keys(op.attributes)
+      .sort()
+      .map((key) => [key, node.attrs[key]!]),
+  );
 }
+
+const inKeyOrder = (attrs: Attrs): Attrs =>
+  Object.fromEntries(Object.entries(attrs).sort(([a], [b]) => (a < b ? -1 : 1)));
 
 /** sha256 of the canonical JSON of everything in a plan but its digest. */
 export function digestOf(plan: Omit<Plan, 'digest'>): string {
@@ -81,7 +91,7 @@ export function digestOf(plan: Omit<Plan, 'digest'>): string {
     name,
     arenaBytes,
     buffers: buffers.map(({ name: n, dtype, shape, space, offset }) => [n, dtype, shape, space, offset]),
-    records: records.map(({ op, inputs, outputs, attrs }) => [op, inputs, outputs, planAttrs(attrs)]),
+    records: records.map(({ op, inputs, outputs, attrs }) => [op, inputs, outputs, inKeyOrder(attrs)]),
     programs: Object.entries(ranges).sort(([a], [b]) => (a < b ? -1 : 1)),
   };
   return createHash('sha256').update(JSON.stringify(canonical)).digest('hex');

@@ -3,38 +3,43 @@
  * products round their factors to bfloat16 and activations are stored in it; the residual stream, statistics, losses
  * and every sum inside an op stay float32. Trained parameters are float32 masters; frozen ones keep their file's dtype.
  */
-import type { Graph, Value } from '../graph.js';
+import type { Graph, Node, Value } from '../graph.js';
 import { opOf } from '../ops/registry.js';
 
 export type Precision = 'f32' | 'bf16';
 
-const withCompute = new Set(['matmul', 'linear_cross_entropy', 'linear_logprobs']);
+/** Values that stay float32 in every precision, by name. */
+export interface Float32Values {
+  /** Stored in float32; a product that makes one computes as all others do. */
+  readonly stored: ReadonlySet<string>;
+  /** Computed in float32 too, such as a router's scores, and therefore stored in it. */
+  readonly computed: ReadonlySet<string>;
+}
 
-/** `keep`: names of values that stay float32 all the same. */
-export function setPrecision(
-  graph: Graph,
-  precision: Precision,
-  keep: ReadonlySet<string> = new Set(),
-): Graph {
+const none: Float32Values = { stored: new Set(), computed: new Set() };
+
+/** Decides dtypes of values, and the arithmetic (`compute`) of every op with matrix products. */
+export function setPrecision(graph: Graph, precision: Precision, float32: Float32Values = none): Graph {
+  const keeps = (id: number, set: ReadonlySet<string>) => set.has(graph.values[id]!.name);
+  const computeOf = (node: Node): Precision =>
+    node.outputs.some((id) => keeps(id, float32.computed)) ? 'f32' : precision;
   const narrowed = new Set<number>();
-  if (precision === 'bf16') {
-    for (const node of graph.nodes) {
-      const float32 = opOf(node.op).float32 ?? [];
-      node.outputs.forEach((id, i) => {
-        if (!float32.includes(i)) narrowed.add(id);
-      });
-    }
+  for (const node of graph.nodes) {
+    if (computeOf(node) === 'f32') continue;
+    const always = opOf(node.op).float32 ?? [];
+    node.outputs.forEach((id, i) => {
+      if (!always.includes(i) && !keeps(id, float32.stored)) narrowed.add(id);
+    });
   }
   const dtypeOf = (value: Value): Value['dtype'] => {
-    // Products read f32 and bf16; float16 weights are widened once, when they are loaded.
-    if (value.kind === 'param') return value.trainable || value.dtype === 'f16' ? 'f32' : value.dtype;
-    return narrowed.has(value.id) && !keep.has(value.name) ? 'bf16' : value.dtype;
+    if (value.kind === 'param') return value.role === 'trained' ? 'f32' : value.dtype;
+    return narrowed.has(value.id) ? 'bf16' : value.dtype;
   };
   return {
     ...graph,
     values: graph.values.map((value) => ({ ...value, dtype: dtypeOf(value) })),
     nodes: graph.nodes.map((node) =>
-      withCompute.has(node.op) ? { ...node, attrs: { ...node.attrs, compute: precision } } : node,
+      opOf(node.op).computes ? { ...node, attrs: { ...node.attrs, compute: computeOf(node) } } : node,
     ),
   };
 }

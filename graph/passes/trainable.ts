@@ -6,7 +6,7 @@ export function setTrainable(graph: Graph, trained: (name: string) => boolean): 
   return {
     ...graph,
     values: graph.values.map((value) =>
-      value.kind === 'param' ? { ...value, trainable: trained(value.name) } : value,
+      value.kind === 'param' ? { ...value, role: trained(value.name) ? 'trained' : 'frozen' } : value,
     ),
   };
 }

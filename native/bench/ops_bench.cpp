@@ -103,7 +103,7 @@ void attention(const Bench& bench, DType dtype, int32_t length) {
     for (int32_t t = 0; t < T; t++) pairs += t % length + 1;
     const Tensor q = tensor(dtype, {T, H * K}), k = tensor(dtype, {T, G * K}), v = tensor(dtype, {T, G * K});
     const Tensor o = tensor(dtype, q.shape), lse = tensor(DType::f32, {H, T}), segments = integers(bounds);
-    const std::map<std::string, Attr> attrs = {{"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", 1 / std::sqrt(double(K))}};
+    const std::map<std::string, Attr> attrs = {{"compute", std::string(dtype == DType::bf16 ? "bf16" : "f32")}, {"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", 1 / std::sqrt(double(K))}};
     const std::string suffix = std::string(dtype == DType::f32 ? " f32" : " bf16") + ", documents of " + std::to_string(length);
     bench.measure(("attention" + suffix).c_str(), "attention", attrs, {q, k, v, segments}, {o, lse}, 4 * pairs * H * K);
     bench.measure(("attention_grad" + suffix).c_str(), "attention_grad", attrs,

@@ -1,5 +1,5 @@
 // The Node-API face of the engine: plain data in and out, in the order of engine/native.ts. Validation of what a user
-// may get wrong and all defaults are in engine/index.ts.
+// may get wrong and all defaults are in engine/context.ts and files.ts.
 #include "context_object.hpp"
 
 #include "../engine/crc32c.hpp"
@@ -54,6 +54,32 @@ Napi::Value capabilities(const Napi::CallbackInfo& info) {
     result.Set("cpu", cpu_name());
     result.Set("libraries", libraries(info.Env()));
     return result;
+}
+
+// Attributes and in-place pairs of every op, for the compiler's tests: it has the same table (graph/ops).
+Napi::Value op_table(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    Napi::Array table = Napi::Array::New(env);
+    for (const std::string& name : op_names()) {
+        const Op& op = *find_op("portable", name);
+        Napi::Object attributes = Napi::Object::New(env);
+        for (const Attribute* attribute = op.attributes; attribute->key; attribute++)
+            attributes.Set(attribute->key, name_of(attribute->type));
+        Napi::Array in_place = Napi::Array::New(env);
+        for (const InPlace* pair = op.in_place; pair->output >= 0; pair++) {
+            Napi::Object entry = Napi::Object::New(env);
+            entry.Set("output", pair->output);
+            entry.Set("input", pair->input);
+            entry.Set("when", pair->when ? Napi::String::New(env, pair->when).As<Napi::Value>() : env.Null());
+            in_place.Set(in_place.Length(), entry);
+        }
+        Napi::Object entry = Napi::Object::New(env);
+        entry.Set("name", name);
+        entry.Set("attributes", attributes);
+        entry.Set("inPlace", in_place);
+        table.Set(table.Length(), entry);
+    }
+    return table;
 }
 
 Napi::Value create_context(const Napi::CallbackInfo& info) {
@@ -129,6 +155,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     // One constructor per environment: the module is loaded once per worker thread.
     env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(ContextObject::define(env))));
     exports.Set("capabilities", Napi::Function::New(env, capabilities));
+    exports.Set("opTable", Napi::Function::New(env, op_table));
     exports.Set("createContext", Napi::Function::New(env, create_context));
     exports.Set("dequantize", Napi::Function::New(env, dequantize_file));
     exports.Set("firstNonFinite", Napi::Function::New(env, first_non_finite_in_file));

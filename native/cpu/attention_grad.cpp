@@ -222,16 +222,18 @@ static void check(const Call& call) {
 }
 
 static size_t workspace(const Call& call) {
-    return with_arithmetic({&call.in[0], &call.in[1], &call.in[2], &call.in[3]}, [&](auto arithmetic) {
+    return with_arithmetic(call, [&](auto arithmetic) {
         return BackwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[1]), call.threads.count, nullptr).bytes;
     });
 }
 
 static void run(Call& call) {
-    with_arithmetic({&call.in[0], &call.in[1], &call.in[2], &call.in[3]},
-                    [&](auto arithmetic) { attention_grad<decltype(arithmetic)>(call); });
+    with_arithmetic(call, [&](auto arithmetic) { attention_grad<decltype(arithmetic)>(call); });
 }
 
-extern const Op attention_grad_op = {"attention_grad", check, workspace, run};
+extern const Op attention_grad_op = {"attention_grad", check, workspace, run,
+                                     {{"compute", AttrType::text}, {"heads", AttrType::integer},
+                                      {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
+                                      {"scale", AttrType::number}}};
 
 } // namespace temper::TEMPER_ISA

@@ -4,6 +4,7 @@
 // Names: T tokens, H query heads, G key/value heads, K head size. A *panel* is `PANEL` columns of the right factor.
 #pragma once
 #include "expect.hpp"
+#include "gemm.hpp"
 #include "loops.hpp"
 #include "math.hpp"
 #include "scratch.hpp"
@@ -121,6 +122,7 @@ struct Attention {
 inline void expect_attention(const Call& call, const Tensor& q, const Tensor& k, const Tensor& v,
                              const Tensor& segments) {
     const int64_t H = call.attrs.integer("heads"), G = call.attrs.integer("kv_heads"), K = call.attrs.integer("head_dim");
+    compute_type(call);
     expect(H > 0 && G > 0 && H % G == 0, call, "heads must be a multiple of kv_heads");
     expect(K > 0 && K <= 256, call, "head_dim must lie in [1, 256]");
     expect(call.attrs.number("scale") > 0, call, "scale must be positive");
@@ -243,13 +245,12 @@ inline void store_row(const Tensor& y, int64_t t, int64_t head, const Attention&
         y);
 }
 
-// Calls f with the arithmetic that the inputs call for: bfloat16 products where all are bf16 and the CPU has them.
-template <class F> auto with_arithmetic(std::initializer_list<const Tensor*> inputs, F&& f) {
+// Calls f with the arithmetic of the record: bfloat16 products with `compute: "bf16"`, where the CPU has them.
+template <class F> auto with_arithmetic(const Call& call, F&& f) {
 #if defined(__AVX512BF16__)
-    if (std::all_of(inputs.begin(), inputs.end(), [](const Tensor* x) { return x->dtype == DType::bf16; }))
-        return f(BFloat16{});
+    if (compute_type(call) == Compute::bf16) return f(BFloat16{});
 #else
-    (void)inputs;
+    (void)call;
 #endif
     return f(Float32{});
 }

@@ -52,6 +52,8 @@ void run(Call& call) {
 
 } // namespace
 
-extern const Op cross_entropy_op = {"cross_entropy", check, workspace, run};
+extern const Op cross_entropy_op = {"cross_entropy", check, workspace, run,
+                                    {{"grad", AttrType::flag}, {"accumulate", AttrType::text}},
+                                    {{1, 0}}};
 
 } // namespace temper::TEMPER_ISA

@@ -9,6 +9,9 @@
 
 namespace temper::TEMPER_ISA {
 
+// One word of the counter names four columns of a place in a pack, so a pack has this many before masks would repeat.
+static constexpr int64_t COUNTERS = int64_t{1} << 32;
+
 static void check(const Call& call) {
     expect_counts(call, 4, 1);
     const Tensor &x = call.in[0], &y = call.out[0];
@@ -22,7 +25,9 @@ static void check(const Call& call) {
     for (int i = 1; i < 4; i++) expect_dtype(call, call.in[i], "key, packs and offsets", DType::i32);
     const double probability = call.attrs.number("probability");
     expect(probability >= 0 && probability <= 1, call, "probability must lie in [0, 1]");
-    call.attrs.number("site");
+    expect(x.shape[0] * ceil_div(x.shape[1], 4) <= COUNTERS, call,
+           "the " + std::to_string(x.shape[0]) + " × " + std::to_string(x.shape[1]) +
+               " elements of x take more than the 2^32 counters of a pack, which would repeat: use a smaller packed sequence");
 }
 
 struct Site {
@@ -71,6 +76,12 @@ static void drop_row(const Site& site, int64_t N, uint64_t first, uint32_t pack,
 static void run(Call& call) {
     const int64_t T = call.in[0].shape[0], N = call.in[0].shape[1];
     const int32_t *packs = call.in[2].as<int32_t>(), *offsets = call.in[3].as<int32_t>();
+    const int64_t places = COUNTERS / ceil_div(N, 4);
+    for (int64_t t = 0; t < T; t++)
+        if (offsets[t] < 0 || offsets[t] >= places)
+            throw std::out_of_range("dropout: offsets[" + std::to_string(t) + "] is " + std::to_string(offsets[t]) +
+                                    ", but rows of " + std::to_string(N) + " have counters for " + std::to_string(places) +
+                                    " places of a pack");
     const Site site = site_of(call);
     with_types(
         [&](auto* x, auto* y) {
@@ -89,6 +100,7 @@ static void run(Call& call) {
         call.in[0], call.out[0]);
 }
 
-extern const Op dropout_op = {"dropout", check, no_workspace, run};
+extern const Op dropout_op = {"dropout", check, no_workspace, run,
+                              {{"probability", AttrType::number}, {"site", AttrType::integer}}};
 
 } // namespace temper::TEMPER_ISA

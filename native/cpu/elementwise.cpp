@@ -97,9 +97,9 @@ static void run_scale(Call& call) {
         call.in[0], call.out[0]);
 }
 
-extern const Op fill_op = {"fill", check_fill, no_workspace, run_fill};
+extern const Op fill_op = {"fill", check_fill, no_workspace, run_fill, {{"value", AttrType::number}}};
 extern const Op cast_op = {"cast", check_cast, no_workspace, run_cast};
-extern const Op add_op = {"add", check_add, no_workspace, run_add};
-extern const Op scale_op = {"scale", check_scale, no_workspace, run_scale};
+extern const Op add_op = {"add", check_add, no_workspace, run_add, {}, {{0, 0}, {0, 1}}};
+extern const Op scale_op = {"scale", check_scale, no_workspace, run_scale, {{"alpha", AttrType::number}}};
 
 } // namespace temper::TEMPER_ISA

@@ -101,7 +101,7 @@ static void run_embedding_grad(Call& call) {
 }
 
 extern const Op embedding_op = {"embedding", check_embedding, no_workspace, run_embedding};
-extern const Op embedding_grad_op = {"embedding_grad", check_embedding_grad, workspace_embedding_grad,
-                                     run_embedding_grad};
+extern const Op embedding_grad_op = {"embedding_grad", check_embedding_grad, workspace_embedding_grad, run_embedding_grad,
+                                     {{"accumulate", AttrType::text}}};
 
 } // namespace temper::TEMPER_ISA

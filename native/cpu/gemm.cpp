@@ -154,8 +154,9 @@ void prefetch(const void* data, DType dtype, int64_t ld, int64_t m, int64_t rows
 }
 
 template <class Lanes> vf load_as_float(const void* data, DType dtype, int64_t at, Lanes lanes) {
-    return dtype == DType::f32 ? load(static_cast<const float*>(data) + at, lanes)
-                               : load(static_cast<const bf16*>(data) + at, lanes);
+    if (dtype == DType::f32) return load(static_cast<const float*>(data) + at, lanes);
+    if (dtype == DType::bf16) return load(static_cast<const bf16*>(data) + at, lanes);
+    return load(static_cast<const f16*>(data) + at, lanes);
 }
 
 // The tile's way out: sums [rows][width] times alpha, plus what y adds, to rows m.. and columns n.. of y.

@@ -44,7 +44,7 @@ struct Output {
     DType dtype = DType::f32; // f32 or bf16
     int64_t ld = 0;
     bool accumulate = false;         // add to what y holds; f32 only
-    const void* bias = nullptr;      // (N), f32 or bf16
+    const void* bias = nullptr;      // (N), f32, bf16 or f16
     DType bias_dtype = DType::f32;
     const void* residual = nullptr;  // (M, N), f32 or bf16
     DType residual_dtype = DType::f32;

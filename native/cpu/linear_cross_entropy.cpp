@@ -137,6 +137,9 @@ void run(Call& call) {
 
 } // namespace
 
-extern const Op linear_cross_entropy_op = {"linear_cross_entropy", check, workspace, run};
+extern const Op linear_cross_entropy_op = {"linear_cross_entropy", check, workspace, run,
+                                           {{"compute", AttrType::text}, {"dx", AttrType::flag},
+                                            {"dw", AttrType::flag}, {"chunk_rows", AttrType::integer},
+                                            {"accumulate", AttrType::text}}};
 
 } // namespace temper::TEMPER_ISA

@@ -60,6 +60,7 @@ void run(Call& call) {
 
 } // namespace
 
-extern const Op linear_logprobs_op = {"linear_logprobs", check, workspace, run};
+extern const Op linear_logprobs_op = {"linear_logprobs", check, workspace, run,
+                                      {{"compute", AttrType::text}, {"chunk_rows", AttrType::integer}}};
 
 } // namespace temper::TEMPER_ISA

@@ -41,7 +41,7 @@ Gemm gemm_of(const Call& call) {
     if (bias) {
         const Tensor& t = call.in[2 * products];
         expect_shape(call, t, "bias", {n});
-        expect_float(call, t, "bias");
+        expect_weight(call, t, "bias");
         gemm.y.bias = t.data;
         gemm.y.bias_dtype = t.dtype;
     }
@@ -62,6 +62,10 @@ void run(Call& call) { gemm(gemm_of(call), call.workspace); }
 
 } // namespace
 
-extern const Op matmul_op = {"matmul", check, workspace, run};
+extern const Op matmul_op = {"matmul", check, workspace, run,
+                             {{"compute", AttrType::text}, {"trans_a", AttrType::flags}, {"trans_b", AttrType::flags},
+                              {"alpha", AttrType::numbers}, {"bias", AttrType::flag}, {"residual", AttrType::flag},
+                              {"accumulate", AttrType::text}},
+                             {{0, -1, "residual"}}};
 
 } // namespace temper::TEMPER_ISA

@@ -68,7 +68,11 @@ static void run_random_uniform(Call& call) {
     });
 }
 
-extern const Op random_normal_op = {"random_normal", check_random_normal, no_workspace, run_random_normal};
-extern const Op random_uniform_op = {"random_uniform", check_random_uniform, no_workspace, run_random_uniform};
+extern const Op random_normal_op = {"random_normal", check_random_normal, no_workspace, run_random_normal,
+                                    {{"seed", AttrType::integer}, {"site", AttrType::integer},
+                                     {"std", AttrType::number}}};
+extern const Op random_uniform_op = {"random_uniform", check_random_uniform, no_workspace, run_random_uniform,
+                                     {{"seed", AttrType::integer}, {"site", AttrType::integer},
+                                      {"bound", AttrType::number}}};
 
 } // namespace temper::TEMPER_ISA

@@ -37,6 +37,6 @@ static void run(Call& call) {
     sum_partials(call.threads, partials, blocks.count, N, call.out[0].as<float>(), call.accumulates());
 }
 
-extern const Op reduce_rows_op = {"reduce_rows", check, workspace, run};
+extern const Op reduce_rows_op = {"reduce_rows", check, workspace, run, {{"accumulate", AttrType::text}}};
 
 } // namespace temper::TEMPER_ISA

@@ -138,7 +138,10 @@ static void run_rmsnorm_grad(Call& call) {
     if (has_dw) sum_partials(call.threads, partials, blocks.count, D, call.out[1].as<float>(), call.accumulates());
 }
 
-extern const Op rmsnorm_op = {"rmsnorm", check_rmsnorm, workspace_rmsnorm, run_rmsnorm};
-extern const Op rmsnorm_grad_op = {"rmsnorm_grad", check_rmsnorm_grad, workspace_rmsnorm_grad, run_rmsnorm_grad};
+extern const Op rmsnorm_op = {"rmsnorm", check_rmsnorm, workspace_rmsnorm, run_rmsnorm, {{"eps", AttrType::number}}};
+extern const Op rmsnorm_grad_op = {"rmsnorm_grad", check_rmsnorm_grad, workspace_rmsnorm_grad, run_rmsnorm_grad,
+                                   {{"residual", AttrType::flag}, {"dw", AttrType::flag},
+                                    {"accumulate", AttrType::text}},
+                                   {{0, -1, "residual"}}};
 
 } // namespace temper::TEMPER_ISA

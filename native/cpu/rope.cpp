@@ -52,6 +52,7 @@ static void run(Call& call) {
         call.in[0], call.out[0]);
 }
 
-extern const Op rope_op = {"rope", check, no_workspace, run};
+extern const Op rope_op = {"rope", check, no_workspace, run,
+                           {{"heads", AttrType::integer}, {"head_dim", AttrType::integer}, {"inverse", AttrType::flag}}};
 
 } // namespace temper::TEMPER_ISA

@@ -1,28 +1,45 @@
-// sgd with momentum, as torch.optim.SGD: g ← g + weight_decay · p; b ← momentum · b + g (b ← g at step 1); p ← p − lr · b.
+// sgd, as torch.optim.SGD: clipping, momentum and update in one pass over memory. With a norm that is not finite it changes
+// nothing.
 #include "optimizer.hpp"
 
 namespace temper::TEMPER_ISA {
 
-static void check(const Call& call) { expect_optimizer(call, call.attrs.flag("momentum") ? 1 : 0); }
+namespace {
 
-static void run(Call& call) {
-    const Hyper& h = hyper_of(call);
+// The input slot `sgd_scalars`; components/optim/sgd.ts computes it for each step.
+struct SgdScalars {
+    float lr;
+    float momentum;
+    float first_step; // 1 at step 1, whose momentum buffer holds nothing yet; 0 after it
+};
+
+void check(const Call& call) {
+    expect_optimizer(call, sizeof(SgdScalars) / sizeof(float), call.attrs.flag("momentum") ? 1 : 0);
+}
+
+void run(Call& call) {
+    if (!has_finite_norm(call)) return;
+    const SgdScalars& s = *call.in[4].as<SgdScalars>();
     const float clip = clip_factor(call), decay = static_cast<float>(call.attrs.number("weight_decay"));
-    const float lr = h.lr, momentum = h.momentum;
-    const bool has_momentum = call.attrs.flag("momentum"), first_step = h.bias2 == 1.0f; // the host puts the step there
+    const float lr = s.lr, momentum = s.momentum;
+    const bool has_momentum = call.attrs.flag("momentum"), first_step = s.first_step != 0;
     const float *p = call.in[0].as<float>(), *g = call.in[1].as<float>();
     float *to = call.out[0].as<float>(), *buffer = has_momentum ? call.out[1].as<float>() : nullptr;
     each_vector_parallel(call.threads, call.in[0].elements(), [=](int64_t i, auto lanes) {
         const vf pi = load(p + i, lanes);
-        vf direction = load(g + i, lanes) * clip + pi * decay;
+        vf direction = load(g + i, lanes) * clip + pi * decay; // g ← g + λ·p
         if (has_momentum) {
-            if (!first_step) direction = load(buffer + i, lanes) * momentum + direction;
+            if (!first_step) direction = load(buffer + i, lanes) * momentum + direction; // b ← μ·b + g; b ← g at step 1
             store(buffer + i, direction, lanes);
         }
-        store(to + i, pi - lr * direction, lanes);
+        store(to + i, pi - lr * direction, lanes); // p ← p − lr·b
     });
 }
 
-extern const Op sgd_op = {"sgd", check, no_workspace, run};
+} // namespace
+
+extern const Op sgd_op = {"sgd", check, no_workspace, run,
+                          {{"weight_decay", AttrType::number}, {"momentum", AttrType::flag}},
+                          {{0, 0}}};
 
 } // namespace temper::TEMPER_ISA

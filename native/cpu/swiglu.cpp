@@ -63,6 +63,6 @@ static void run_swiglu_grad(Call& call) {
 }
 
 extern const Op swiglu_op = {"swiglu", check_swiglu, no_workspace, run_swiglu};
-extern const Op swiglu_grad_op = {"swiglu_grad", check_swiglu_grad, no_workspace, run_swiglu_grad};
+extern const Op swiglu_grad_op = {"swiglu_grad", check_swiglu_grad, no_workspace, run_swiglu_grad, {}, {{0, 1}, {1, 2}}};
 
 } // namespace temper::TEMPER_ISA

@@ -62,7 +62,9 @@ void LoadedPlan::prepare(size_t index, const std::string& isa, Threads threads) 
         use.written = true;
     }
     try {
+        check_attributes(*op, record.attrs);
         op->check(call);
+        check_aliases(*op, record);
         workspaces_.push_back(op->workspace(call));
     } catch (const std::exception& error) {
         throw std::invalid_argument(where + error.what());
@@ -71,6 +73,22 @@ void LoadedPlan::prepare(size_t index, const std::string& isa, Threads threads) 
     ops_.push_back(op);
     calls_.push_back(std::move(call));
     arena_ends_.push_back(arena_end);
+}
+
+// An output lies on an input only where the op says that it works in place; that ranges overlap in part, or by chance in
+// two outputs, parse_plan has refused.
+void LoadedPlan::check_aliases(const Op& op, const Record& record) const {
+    auto same = [&](size_t a, size_t b) {
+        const Buffer &x = plan_.buffers[a], &y = plan_.buffers[b];
+        return x.space == y.space && (x.space == Space::arena ? x.offset == y.offset : x.name == y.name);
+    };
+    for (size_t out = 0; out < record.outputs.size(); out++)
+        for (size_t in = 0; in < record.inputs.size(); in++)
+            if (same(record.outputs[out], record.inputs[in]) &&
+                !works_in_place(op, record.attrs, out, in, record.inputs.size()))
+                throw std::invalid_argument("its output '" + plan_.buffers[record.outputs[out]].name +
+                                            "' lies on its input '" + plan_.buffers[record.inputs[in]].name +
+                                            "', where it does not work in place");
 }
 
 void LoadedPlan::lay_out_slots() {
@@ -85,11 +103,14 @@ void LoadedPlan::lay_out_slots() {
 void LoadedPlan::collect_programs() {
     for (const auto& [name, range] : plan_.programs) {
         std::set<size_t> inputs, outputs;
+        std::set<std::string> written;
         for (size_t r = range.from; r < range.to; r++) {
             for (size_t i : plan_.records[r].inputs)
                 if (plan_.buffers[i].space == Space::input) inputs.insert(i);
-            for (size_t i : plan_.records[r].outputs)
+            for (size_t i : plan_.records[r].outputs) {
                 if (plan_.buffers[i].space == Space::output) outputs.insert(i);
+                if (plan_.buffers[i].space == Space::tensor) written.insert(plan_.buffers[i].name);
+            }
         }
         programs_[name] = {range, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}, std::move(written)};
     }
@@ -103,14 +124,11 @@ const Program& LoadedPlan::program(const std::string& name) const {
 }
 
 void* LoadedPlan::slot(size_t index) const { return static_cast<char*>(slots_.data()) + slot_offsets_[index]; }
-        std::set<std::string> written;
 
 bool LoadedPlan::writes(const std::string& tensor) const {
     const auto found = tensors_.find(tensor);
     return found != tensors_.end() && found->second.written;
 }
-                if (plan_.buffers[i].space == Space::tensor) written.insert(plan_.buffers[i].name);
-            }
 
 void LoadedPlan::bind(char* arena, char* workspace) {
     if (bound_ && arena == arena_ && workspace == workspace_) return;

@@ -62,6 +62,7 @@ private:
 
     void find_tensors(const FindTensor& find_tensor);
     void prepare(size_t record, const std::string& isa, Threads threads);
+    void check_aliases(const Op& op, const Record& record) const;
     void lay_out_slots();
     void collect_programs();
 

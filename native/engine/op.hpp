@@ -71,14 +71,42 @@ struct Call {
     }
 };
 
+// The type of an attribute. An integer refuses a fraction: 1.9 heads are a mistake, not one head.
+enum class AttrType : uint8_t { number, integer, flag, text, numbers, flags };
+
+struct Attribute {
+    const char* key = nullptr;
+    AttrType type = AttrType::number;
+};
+
+// An output that may lie on exactly an input's range. A negative `input` counts from the last; with `when`, only where
+// that flag of the record is true.
+struct InPlace {
+    int output = -1;
+    int input = 0;
+    const char* when = nullptr;
+};
+
 struct Op {
     const char* name;
-    // Throws std::invalid_argument when counts, dtypes, shapes or attributes are not the op's.
+    // Throws std::invalid_argument when counts, dtypes, shapes or values of attributes are not the op's.
     void (*check)(const Call&);
     // Bytes of scratch for this call on call.threads.count threads.
     size_t (*workspace)(const Call&);
     void (*run)(Call&);
+    // What a record of this op has, all of it and nothing else; the list ends at the first without a key.
+    Attribute attributes[8] = {};
+    // Ends at the first whose output is -1.
+    InPlace in_place[3] = {};
 };
+
+// Throws std::invalid_argument when the attributes are not exactly the op's, each of its type.
+void check_attributes(const Op& op, const Attrs& attrs);
+
+// Whether the op computes `output` correctly when it lies on `input`, one of `inputs`.
+bool works_in_place(const Op& op, const Attrs& attrs, size_t output, size_t input, size_t inputs);
+
+const char* name_of(AttrType type);
 
 // The op of that name in the kernel set `isa`, or nullptr. Each kernel set registers its own table.
 const Op* find_op(const std::string& isa, const std::string& name);

@@ -106,17 +106,19 @@ std::vector<size_t> buffer_indices(const Json& json, const std::string& where, s
 }
 
 bool overlap(const Buffer& a, const Buffer& b) {
-    return a.space == Space::arena && b.space == Space::arena && a.offset < b.offset + b.bytes &&
-           b.offset < a.offset + a.bytes;
+    if (a.space != b.space) return false;
+    if (a.space != Space::arena) return a.name == b.name;
+    return a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 }
 
-// Two outputs never share memory. An output may be an input's very range (the op decides), never a part of it.
+// Two outputs never share memory. An output may be an input's very range where its op says so (LoadedPlan asks it), never
+// a part of it.
 void check_overlap(const Record& record, const std::vector<Buffer>& buffers, const std::string& where) {
     for (size_t i = 0; i < record.outputs.size(); i++) {
         const Buffer& out = buffers[record.outputs[i]];
         if (out.space == Space::input) fail(where, "writes the input slot '" + out.name + "'");
         for (size_t j = 0; j < i; j++)
-            if (record.outputs[i] == record.outputs[j] || overlap(out, buffers[record.outputs[j]]))
+            if (overlap(out, buffers[record.outputs[j]]))
                 fail(where, "the outputs '" + out.name + "' and '" + buffers[record.outputs[j]].name + "' overlap");
         for (size_t input : record.inputs) {
             const Buffer& in = buffers[input];

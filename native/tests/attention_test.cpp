@@ -13,7 +13,7 @@ struct Problem {
     Values q, k, v, dout;
 
     std::map<std::string, Attr> attrs() const {
-        return {{"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", scale}};
+        return {{"compute", std::string(q.dtype == DType::bf16 ? "bf16" : "f32")}, {"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", scale}};
     }
     Values segments() const {
         std::vector<int64_t> padded = bounds;

@@ -180,7 +180,7 @@ TEST(refuses_malformed_plans) {
     CHECK_THROWS(load(plan(buffer("a", "arena", 4, 0, "f64"), "", "", 64)), "unknown dtype 'f64'");
     CHECK_THROWS(load(plan(buffer("a", "input", 4) + "," + buffer("a", "input", 5), "", "")), "two slots are called 'a'");
     CHECK_THROWS(load(plan(a, record("fill", "", "1", R"("value":1)"), "", 64)), "record 0 (fill).outputs: there is no buffer 1");
-    CHECK_THROWS(load(plan(a, record("fill", "", "0"), "", 64)), "attribute 'value' is missing");
+    CHECK_THROWS(load(plan(a, record("fill", "", "0"), "", 64)), "the attribute 'value' is missing");
     CHECK_THROWS(load(plan(a, record("fall", "", "0"), "", 64)), "record 0 (fall): unknown op; known are fill, cast");
     CHECK_THROWS(load(plan(a, record("fill", "0", "0", R"("value":1)"), "", 64)), "record 0 (fill): ");
     CHECK_THROWS(load(plan(a, "", R"("go":[0,1])", 64)), "program 'go': is not a range of the 0 records");
@@ -240,6 +240,68 @@ TEST(an_op_that_fails_is_named_with_its_record) {
     CHECK_THROWS(run(c, id, "go", {{"ids", {as_float}}}), "plan 'test' record 1 (embedding): ");
 }
 
+TEST(refuses_attributes_that_are_not_exactly_those_of_the_op) {
+    Context c = context();
+    const std::string x = buffer("x", "arena", 4, 0) + "," + buffer("y", "arena", 4, 64);
+    auto load = [&](const std::string& attrs, const std::string& op = "scale") {
+        return c.load(plan(x, record(op, "0", "1", attrs), "", 128));
+    };
+    load(R"("alpha":2)");
+    CHECK_THROWS(load(R"("alpha":2,"softcap":30)"),
+                 "plan 'test' record 0 (scale): unknown attribute 'softcap'; this engine knows alpha");
+    CHECK_THROWS(load(""), "the attribute 'alpha' is missing");
+    CHECK_THROWS(load(R"("alpha":true)"), "the attribute 'alpha' is not of type number");
+    CHECK_THROWS(load(R"("heads":1.9,"head_dim":2,"inverse":false)", "rope"), "the attribute 'heads' is not of type integer");
+}
+
+TEST(every_op_refuses_an_attribute_that_it_does_not_know) {
+    for (const std::string& name : op_names()) {
+        const Op& op = *find_op("portable", name);
+        Attrs attrs{name, {{"no_such_attribute", 1.0}}};
+        for (const Attribute* attribute = op.attributes; attribute->key; attribute++)
+            switch (attribute->type) {
+            case AttrType::number:
+            case AttrType::integer: attrs.values[attribute->key] = 1.0; break;
+            case AttrType::flag: attrs.values[attribute->key] = false; break;
+            case AttrType::text: attrs.values[attribute->key] = std::string("never"); break;
+            case AttrType::numbers: attrs.values[attribute->key] = std::vector<double>{1}; break;
+            case AttrType::flags: attrs.values[attribute->key] = std::vector<bool>{false}; break;
+            }
+        CHECK_THROWS(check_attributes(op, attrs), "unknown attribute 'no_such_attribute'");
+        attrs.values.erase("no_such_attribute");
+        check_attributes(op, attrs);
+    }
+}
+
+TEST(an_output_lies_on_an_input_only_where_the_op_works_in_place) {
+    Context c = context();
+    auto matrix = [](const std::string& name, int offset) {
+        return R"({"name":")" + name + R"(","dtype":"f32","shape":[4,4],"space":"arena","offset":)" + std::to_string(offset) + "}";
+    };
+    const std::string buffers = matrix("a", 0) + "," + matrix("b", 64) + "," + matrix("r", 128) + "," + matrix("y", 192) + "," +
+                                buffer("w", "tensor", 4);
+    auto matmul = [&](const std::string& in, const std::string& out) {
+        const bool residual = in.size() > 3;
+        return c.load(plan(buffers,
+                           record("matmul", in, out,
+                                  R"("compute":"f32","trans_a":[false],"trans_b":[false],"alpha":[1],"bias":false,"residual":)" +
+                                      std::string(residual ? "true" : "false") + R"(,"accumulate":"never")"),
+                           "", 256));
+    };
+    c.allocate("w", DType::f32, {4});
+    matmul("0,1", "3");
+    matmul("0,1,2", "2");
+    CHECK_THROWS(matmul("0,1", "0"), "plan 'test' record 0 (matmul): its output 'a' lies on its input 'a'");
+    CHECK_THROWS(matmul("0,1", "1"), "its output 'b' lies on its input 'b'");
+    CHECK_THROWS(matmul("0,1,2", "0"), "its output 'a' lies on its input 'a'");
+    CHECK_THROWS(c.load(plan(buffers, record("scale", "4", "4", R"("alpha":2)"), "", 256)), "its output 'w' lies on its input 'w'");
+
+    const std::string qkv = matrix("q", 0) + "," + matrix("k", 64) + "," + matrix("v", 128) + "," + buffer("s", "input", 5, -1, "i32") +
+                            R"(,{"name":"lse","dtype":"f32","shape":[2,4],"space":"arena","offset":192})";
+    CHECK_THROWS(c.load(plan(qkv, record("attention", "0,1,2,3", "0,4", R"("compute":"f32","heads":2,"kv_heads":2,"head_dim":2,"scale":1)"), "", 256)),
+                 "its output 'q' lies on its input 'q'");
+}
+
 TEST(prepare_touches_the_arena_and_keeps_tensors) {
     Context c = context();
     c.allocate("w", DType::f32, {3});
@@ -276,34 +338,6 @@ TEST(a_snapshot_is_of_the_moment_it_was_queued_for) {
     CHECK(copy == x);
 }
 
-TEST(close_ends_what_is_queued) {
-    std::promise<std::string> end;
-    {
-        Context c = context();
-        const int id = c.load(plan(buffer("a", "arena", 4, 0), record("fill", "", "0", R"("value":1)"), R"("go":[0,1])", 64)).plan;
-        c.close();
-        CHECK_THROWS(c.outputs(id, "go"), "the context is closed");
-        c.close();
-    }
-    Context c = context();
-    std::string records;
-    for (int i = 0; i < 50000; i++) records += (i ? "," : "") + record("fill", "", "0", R"("value":1)");
-    const int id = c.load(plan(buffer("a", "arena", 4096, 0), records, R"("go":[0,50000])", 4096 * 4)).plan;
-    c.run(id, "go", {}, false, {}, [&](const std::string* error) { end.set_value(error ? *error : ""); });
-    while (c.progress().records == 0) std::this_thread::yield();
-    c.close();
-    CHECK_EQ(end.get_future().get(), "aborted");
-}
-
-TEST(two_contexts_run_side_by_side) {
-    Context a = context(1), b = context(2);
-    for (Context* c : {&a, &b}) c->allocate("w", DType::f32, {4});
-    const int in_a = a.load(example()).plan, in_b = b.load(example()).plan;
-    CHECK_EQ(run(a, in_a, "go", {{"x", {1, 1, 1, 1}}})[0], 3.0f);
-    CHECK_EQ(run(b, in_b, "go", {{"x", {2, 2, 2, 2}}})[0], 6.0f);
-}
-
-TEST(refuses_a_kernel_set_that_is_not_there) { CHECK_THROWS(Context(1, "avx1024"), "does not run the kernel set"); }
 namespace {
 
 // Memory whose first write stands still until open() is called: what holds a copy up at a place of the test's choosing.
@@ -382,3 +416,31 @@ TEST(the_arena_is_kept_when_a_larger_plan_is_gone) {
     CHECK(resident_bytes() + large / 2 > filled);
 }
 
+TEST(close_ends_what_is_queued) {
+    std::promise<std::string> end;
+    {
+        Context c = context();
+        const int id = c.load(plan(buffer("a", "arena", 4, 0), record("fill", "", "0", R"("value":1)"), R"("go":[0,1])", 64)).plan;
+        c.close();
+        CHECK_THROWS(c.outputs(id, "go"), "the context is closed");
+        c.close();
+    }
+    Context c = context();
+    std::string records;
+    for (int i = 0; i < 50000; i++) records += (i ? "," : "") + record("fill", "", "0", R"("value":1)");
+    const int id = c.load(plan(buffer("a", "arena", 4096, 0), records, R"("go":[0,50000])", 4096 * 4)).plan;
+    c.run(id, "go", {}, false, {}, [&](const std::string* error) { end.set_value(error ? *error : ""); });
+    while (c.progress().records == 0) std::this_thread::yield();
+    c.close();
+    CHECK_EQ(end.get_future().get(), "aborted");
+}
+
+TEST(two_contexts_run_side_by_side) {
+    Context a = context(1), b = context(2);
+    for (Context* c : {&a, &b}) c->allocate("w", DType::f32, {4});
+    const int in_a = a.load(example()).plan, in_b = b.load(example()).plan;
+    CHECK_EQ(run(a, in_a, "go", {{"x", {1, 1, 1, 1}}})[0], 3.0f);
+    CHECK_EQ(run(b, in_b, "go", {{"x", {2, 2, 2, 2}}})[0], 6.0f);
+}
+
+TEST(refuses_a_kernel_set_that_is_not_there) { CHECK_THROWS(Context(1, "avx1024"), "does not run the kernel set"); }

@@ -123,6 +123,7 @@ struct Invocation {
                 (side == &in ? call.in : call.out).push_back(tensor);
             }
         for (auto [output, input] : in_place) call.out[output].data = call.in[input].data;
+        check_attributes(*found, call.attrs);
         found->check(call);
         Memory workspace(found->workspace(call));
         call.workspace = workspace.get();

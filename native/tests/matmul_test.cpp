@@ -76,6 +76,8 @@ void compare(const Case& test) {
     if (test.bias) add(call.in.emplace_back(normal(test.bias_dtype, {n})), false);
     if (test.residual) add(call.in.emplace_back(normal(test.residual_dtype, {m, n})), true);
     call.out = {normal(test.y_dtype, {m, n})};
+    const bool in_place = test.residual && test.residual_dtype == test.y_dtype && test.accumulate == "never";
+    if (in_place) call.in_place = {{0, call.in.size() - 1}};
     if (test.accumulate == "always") add(call.out[0], true);
     call.attrs = {{"compute", test.compute}, {"trans_a", test.trans_a}, {"trans_b", test.trans_b},
                   {"alpha", test.alpha},     {"bias", test.bias},       {"residual", test.residual},

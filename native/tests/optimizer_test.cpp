@@ -36,8 +36,10 @@ namespace {
 
 constexpr double lr = 0.01, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
 
-std::vector<double> hyper(int step, double max_norm) {
-    return {lr, beta1, beta2, eps, 1 - std::pow(beta1, step), 1 - std::pow(beta2, step), max_norm, 0};
+Values one(double x) { return values(DType::f32, {1}, {x}); }
+
+Values adamw_scalars(int step) {
+    return values(DType::f32, {6}, {lr, beta1, beta2, eps, 1 - std::pow(beta1, step), 1 - std::pow(beta2, step)});
 }
 
 } // namespace
@@ -61,7 +63,7 @@ TEST(adamw_follows_torch_for_five_steps) {
                     }
                     const auto results = Invocation{"adamw",
                                                     {{"weight_decay", decay}},
-                                                    {p, g, norm, values(DType::f32, {8}, hyper(step, max_norm))},
+                                                    {p, g, norm, one(max_norm), adamw_scalars(step)},
                                                     {p, m, v},
                                                     false,
                                                     {{0, 0}}}
@@ -80,7 +82,7 @@ TEST(adamw_gives_the_same_bits_on_any_number_of_threads) {
     const Values p = normal(DType::f32, {20011}), g = normal(DType::f32, {20011});
     Invocation{"adamw",
                {{"weight_decay", 0.1}},
-               {p, g, values(DType::f32, {1}, {3}), values(DType::f32, {8}, hyper(1, 1))},
+               {p, g, one(3), one(1), adamw_scalars(1)},
                {p, zeros(DType::f32, {20011}), zeros(DType::f32, {20011})},
                false,
                {{0, 0}}}
@@ -103,7 +105,7 @@ TEST(sgd_follows_torch_with_and_without_momentum) {
                 }
                 Invocation invocation{"sgd",
                                       {{"weight_decay", 0.1}, {"momentum", has_momentum}},
-                                      {p, g, norm, values(DType::f32, {8}, {0.05, 0, 0, 0, 1 - std::pow(0.9, step), double(step), max_norm, 0.9})},
+                                      {p, g, norm, one(max_norm), values(DType::f32, {3}, {0.05, 0.9, step == 1 ? 1.0 : 0.0})},
                                       {p},
                                       false,
                                       {{0, 0}}};
@@ -115,5 +117,25 @@ TEST(sgd_follows_torch_with_and_without_momentum) {
                 p.data = results[0];
                 if (has_momentum) b.data = results[1];
             }
+        }
+}
+
+// A norm that is not finite says that some gradient is not: nothing of it may reach weights or moments.
+TEST(a_norm_that_is_not_finite_changes_nothing) {
+    const int64_t n = 101;
+    const Values p = normal(DType::f32, {n}), m = normal(DType::f32, {n}), v = values(DType::f32, {n}, std::vector<double>(n, 2.0));
+    Values g = normal(DType::f32, {n});
+    g.data[7] = NAN;
+    for (double norm : {double(NAN), double(INFINITY)})
+        for (double max_norm : {0.0, 1.0}) {
+            Invocation{"adamw", {{"weight_decay", 0.1}}, {p, g, one(norm), one(max_norm), adamw_scalars(3)}, {p, m, v}, false, {{0, 0}}}
+                .on_each_isa([&](const auto& results) { CHECK(results[0] == p.data && results[1] == m.data && results[2] == v.data); });
+            Invocation{"sgd",
+                       {{"weight_decay", 0.1}, {"momentum", true}},
+                       {p, g, one(norm), one(max_norm), values(DType::f32, {3}, {0.05, 0.9, 0})},
+                       {p, m},
+                       false,
+                       {{0, 0}}}
+                .on_each_isa([&](const auto& results) { CHECK(results[0] == p.data && results[1] == m.data); });
         }
 }

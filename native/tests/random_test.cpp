@@ -55,6 +55,26 @@ TEST(dropout_of_a_row_depends_on_its_place_not_on_its_neighbours) {
     CHECK(!std::equal(a.begin(), a.begin() + 50, a.begin() + 50));
 }
 
+TEST(dropout_refuses_a_place_whose_counter_would_repeat) {
+    const int64_t N = 4096; // 2^10 counters a row
+    Invocation call{"dropout",
+                    {{"probability", 0.5}, {"site", 0.0}},
+                    {zeros(DType::f32, {1, N}), integers({1, 2, 3, 0}), integers({0}), integers({(int64_t{1} << 22) - 1})},
+                    {zeros(DType::f32, {1, N})}};
+    call.run("portable", 1);
+    call.in[3] = integers({int64_t{1} << 22});
+    CHECK_THROWS(call.run("portable", 1), "offsets[0] is 4194304, but rows of 4096 have counters for 4194304 places");
+
+    Call large{{{DType::f32, {int64_t{1} << 22, N + 1}, nullptr},
+                {DType::i32, {4}, nullptr},
+                {DType::i32, {int64_t{1} << 22}, nullptr},
+                {DType::i32, {int64_t{1} << 22}, nullptr}},
+               {{DType::f32, {int64_t{1} << 22, N + 1}, nullptr}},
+               {"dropout", {{"probability", 0.5}, {"site", 0.0}}},
+               1, nullptr, false};
+    CHECK_THROWS(find_op("portable", "dropout")->check(large), "would repeat");
+}
+
 TEST(random_normal_has_its_moments_and_the_same_values_in_every_set) {
     const int64_t n = 100003;
     const Invocation invocation{"random_normal", {{"seed", 42.0}, {"site", 3.0}, {"std", 0.02}}, {}, {zeros(DType::f32, {n})}};

@@ -5,8 +5,8 @@ import { type Cast, compileCast, type TensorSpec } from '../../graph/index.js';
 import { ModelError } from '../../shared/errors.js';
 
 /**
- * Maps what can be used as it lies in its file; widens the rest (masters of trained parameters, float16) into tensors of
- * the context. Nothing passes through JavaScript.
+ * Maps frozen weights from their files, whatever their dtype; widens trained ones into float32 masters in the context.
+ * Nothing passes through JavaScript.
  */
 export async function loadWeights(
   context: EngineContext,
@@ -18,7 +18,7 @@ export async function loadWeights(
     const weight = weights.get(spec.name);
     if (weight === undefined)
       throw new ModelError(`the weights have no tensor '${spec.name}', which the plan reads`);
-    if (spec.role === 'frozen' && weight.dtype === spec.dtype) {
+    if (spec.role === 'frozen') {
       mapWeight(context, spec.name, weight);
       continue;
     }

@@ -84,12 +84,12 @@ describe.each(['lora', 'rslora'])('the peft adapter %s', (name) => {
     const model = await openModel(base);
     const adapter = await readAdapter(golden('peft', name), model.linearModules);
     const adapted = new Set(adapter.modules.map(({ module }) => module));
-    const { rank, alpha, rslora: rsLora } = adapter;
+    const { rank, alpha, rslora } = adapter;
     const written = await writeOnnx({
       model,
       tensors: folderSources(await locateWeights(base, model), null),
       precision: 'fp32',
-      adapterInputs: { rank, alpha, rsLora, dropout: 0, matches: (module) => adapted.has(module) },
+      adapterInputs: { rank, alpha, rslora, dropout: 0, matches: (module) => adapted.has(module) },
       folder: path.join(folder, `inputs-${name}`),
     });
     const extra: Record<string, { shape: number[]; data: number[] }> = {};

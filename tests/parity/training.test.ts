@@ -7,7 +7,7 @@ import {
   type MicroBatch,
   type NumberedPack,
 } from '../../components/datasets/llm/index.js';
-import { hyper, learningRate } from '../../components/optim/index.js';
+import { learningRate, optimizerInputs } from '../../components/optim/index.js';
 import { openRun } from '../../recipes/base/run_folder.js';
 import type { Recipe } from '../../recipes/llm/recipe.js';
 import { openSession } from '../../recipes/llm/train/open_session.js';
@@ -184,7 +184,7 @@ async function trainSession(one: Case, training: Record<string, unknown>): Promi
       const supervised = batches.reduce((sum, batch) => sum + batch.supervised, 0);
       const { loss, norm } = await session.gradients(batches, 1 / supervised, index + 1);
       const rate = learningRate(lr_scheduler, learning_rate, index + 1, steps);
-      await session.update(hyper(optimizer, index + 1, rate, clip_grad_norm ?? 0));
+      await session.update(optimizerInputs(optimizer, index + 1, rate, clip_grad_norm));
       curve.loss.push(loss);
       curve.grad_norm.push(norm);
     }

@@ -8,7 +8,7 @@ import type { StepHooks } from '../../base/hooks.js';
 import { modelNotices, resolveRunModel } from '../model.js';
 import { preparedPacks } from '../prepare/prepare_data.js';
 import type { Recipe } from '../recipe.js';
-import { arenaBudget, forecastMemory, memoryLimit, usableShare } from '../train/memory.js';
+import { forecastMemory, memoryLimit, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
 import { scheduleOf } from '../train/trainer.js';
 
@@ -41,8 +41,7 @@ export async function planRun(
   const resolved = await resolveRunModel(recipe, hooks);
   const weights = [...resolved.weights.values()];
   const available = memoryLimit() * usableShare;
-  const budget = arenaBudget(recipe, weights, available);
-  const compiled = await compileRun(recipe, resolved.model, resolved.weights, budget);
+  const compiled = await compileRun(recipe, resolved.model, resolved.weights, available);
   const { training } = compiled;
   const trained = training.tensors.filter(({ role }) => role === 'trained');
   const { batch_size: batch, packed_sequence_size: packedSequenceSize } = recipe.data;

@@ -2,12 +2,8 @@
 import { open } from 'node:fs/promises';
 import type { Checkpoint } from '../../../components/checkpoint/index.js';
 import type { Weight, Weights } from '../../../components/models/index.js';
-import {
-  type LinearModule,
-  loraScale,
-  mergedWeight,
-  type PeftOptions,
-} from '../../../components/peft/index.js';
+import { loraScale, mergedWeight, type PeftOptions } from '../../../components/peft/index.js';
+import type { LinearModule } from '../../../graph/index.js';
 import { loraNames } from '../../../graph/index.js';
 import { fromFloat32, toFloat32 } from '../../../shared/floats.js';
 import type { SafetensorsDType, SafetensorsSource } from '../../../shared/safetensors.js';

@@ -10,18 +10,14 @@ import {
   readCheckpointEntry,
 } from '../../../components/checkpoint/index.js';
 import { locateWeights, type Model, openModel, type Weights } from '../../../components/models/index.js';
-import {
-  adapterConfig,
-  adapterTensorKey,
-  type LinearModule,
-  type PeftOptions,
-} from '../../../components/peft/index.js';
+import { adapterConfig, adapterTensorKey, type PeftOptions } from '../../../components/peft/index.js';
 import type { CheckpointEntry } from '../../../contracts/index.js';
+import type { LinearModule } from '../../../graph/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import type { SafetensorsSource } from '../../../shared/safetensors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import type { OpenRun } from '../../base/run_folder.js';
-import { adaptedModules } from '../train/compile.js';
+import { adaptedModules } from '../adapter.js';
 import { mergedSources, trainedSources } from './full_weights.js';
 
 export type ModelForm = 'adapter' | 'merged' | 'full';

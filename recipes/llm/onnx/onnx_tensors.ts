@@ -1,6 +1,6 @@
 /** The bytes of an ONNX file's tensors, converted on their way from where the weights lie; a chunk at a time. */
 import type { Model } from '../../../components/models/index.js';
-import type { OnnxTensor } from '../../../graph/index.js';
+import { constantTensor, type OnnxTensor } from '../../../graph/index.js';
 import { ModelError } from '../../../shared/errors.js';
 import { fromFloat32, toFloat32 } from '../../../shared/floats.js';
 import {
@@ -13,17 +13,19 @@ export type TensorReader = (tensor: OnnxTensor) => AsyncGenerator<Uint8Array>;
 
 const dtypes = { f32: 'F32', f16: 'F16' } as const;
 
-/** Reads parameters from `sources` by name, and `const:` tensors from the model. Throws ModelError for what neither has. */
+/** Reads parameters from `sources` by name, and constants from the model. Throws ModelError for what neither has. */
 export function tensorReader(
   model: Model,
   positions: number,
   sources: readonly SafetensorsSource[],
 ): TensorReader {
   const byName = new Map(sources.map((source) => [source.name, source]));
-  const constants = model.constants(positions);
+  const constants = new Map(
+    [...model.constants(positions)].map(([key, constant]) => [constantTensor(key), constant]),
+  );
   return async function* read(tensor) {
     const dtype = dtypes[tensor.dtype];
-    const constant = constants.get(tensor.source.replace(/^const:/, ''));
+    const constant = constants.get(tensor.source);
     if (constant !== undefined) {
       yield fromFloat32(columnsOf(constant.data, constant.shape, tensor.columns), dtype);
       return;

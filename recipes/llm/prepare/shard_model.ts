@@ -10,7 +10,7 @@ import { modelNotices, resolveRunModel } from '../model.js';
 import { checkLocation } from '../publish/publish_union.js';
 import { parsePublishLocation } from '../publish_location.js';
 import type { Recipe } from '../recipe.js';
-import { arenaBudget, doesNotFit, forecastMemory, memoryLimit, usableShare } from '../train/memory.js';
+import { doesNotFit, forecastMemory, memoryLimit, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
 
 /** Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published. */
@@ -35,12 +35,7 @@ export async function forecastRun(
   { model, weights }: Pick<ResolvedModel, 'model' | 'weights'>,
 ) {
   const limit = memoryLimit() * usableShare;
-  const compiled = await compileRun(
-    recipe,
-    model,
-    weights,
-    arenaBudget(recipe, [...weights.values()], limit),
-  );
+  const compiled = await compileRun(recipe, model, weights, limit);
   const memory = forecastMemory(compiled);
   if (memory.total > limit) throw new OutOfMemoryError(doesNotFit(memory, limit));
   const trainedParameters = compiled.training.tensors

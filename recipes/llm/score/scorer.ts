@@ -8,8 +8,9 @@ import {
 } from '../../../components/models/index.js';
 import { type Adapter, readAdapter, readAdapterTensor } from '../../../components/peft/index.js';
 import { createContext, type EngineContext, type EnginePlan } from '../../../engine/index.js';
-import { compileScoring, type LoraOptions, type TensorSpec } from '../../../graph/index.js';
+import { compileScoring, constantTensor, type TensorSpec } from '../../../graph/index.js';
 import { ModelError } from '../../../shared/errors.js';
+import { loraOptions } from '../adapter.js';
 import { loadWeights } from '../load_weights.js';
 
 export interface ScorerOptions {
@@ -100,7 +101,7 @@ export class Scorer {
     const { plan, tensors } = compileScoring({
       graph,
       precision: this.precision === 'bf16' ? 'bf16' : 'f32',
-      lora: this.adapter && loraOptions(this.adapter),
+      lora: this.adapter && loraOptions(this.adapter, this.adapter.modules),
     });
     await this.#load(tensors.filter(({ name }) => !this.context.tensors.has(name)));
     const loaded = this.context.load(plan);
@@ -120,24 +121,17 @@ export class Scorer {
   async #load(wanted: readonly TensorSpec[]): Promise<void> {
     const fromFiles = wanted.filter(({ name }) => this.weights.has(name));
     await loadWeights(this.context, fromFiles, this.weights);
-    const constants = this.model.constants(this.#positions);
+    const constants = new Map(
+      [...this.model.constants(this.#positions)].map(([key, { data }]) => [constantTensor(key), data]),
+    );
     for (const { name, role, dtype, shape } of wanted) {
       if (this.weights.has(name)) continue;
-      const data =
-        role === 'constant'
-          ? constants.get(name.replace(/^const:/, ''))!.data
-          : await readAdapterTensor(this.adapter!, name);
+      const data = role === 'constant' ? constants.get(name)! : await readAdapterTensor(this.adapter!, name);
       this.context.allocate(name, dtype, shape);
       this.context.write(name, data);
       if (role === 'constant') this.#constants.add(name);
     }
   }
-}
-
-function loraOptions(adapter: Adapter): LoraOptions {
-  const adapted = new Set(adapter.modules.map(({ module }) => module));
-  const { rank, alpha, rslora } = adapter;
-  return { rank, alpha, rsLora: rslora, dropout: 0, matches: (module) => adapted.has(module) };
 }
 
 function requireVocabulary(documents: readonly (readonly number[])[], size: number): void {

@@ -1,7 +1,6 @@
 /** From a recipe and a model to the plans of its run, before anything is allocated. */
 import { type Model, type Weights, weightDTypes } from '../../../components/models/index.js';
-import type { Optimizer } from '../../../components/optim/index.js';
-import { type LinearModule, matchTargetModules, type PeftOptions } from '../../../components/peft/index.js';
+import { optimizerSpec } from '../../../components/optim/index.js';
 import {
   ArenaTooLarge,
   type Compiled,
@@ -9,13 +8,12 @@ import {
   compileTraining,
   compileValidation,
   type Graph,
-  type LoraOptions,
-  type OptimizerSpec,
+  type LinearModule,
 } from '../../../graph/index.js';
 import { OutOfMemoryError } from '../../../shared/errors.js';
-import { compileGlob } from '../../../shared/patterns/glob.js';
+import { adaptedModules, loraOptions } from '../adapter.js';
 import type { Recipe } from '../recipe.js';
-import { arenaDoesNotFit } from './memory.js';
+import { arenaBudget, arenaDoesNotFit } from './memory.js';
 
 /** What a run compiles to, as far as it can be kept in a file. */
 export interface CompiledPlans {
@@ -41,15 +39,15 @@ export interface CompileRequest extends Pick<CompiledRun, 'positions' | 'adapted
   /** The model's forward pass for one micro-batch. */
   graph: Graph;
   recipe: Recipe;
-  /** Bytes that `activation_checkpointing: auto` may use for the arena. */
-  arenaBudget: number;
+  /** Bytes that the rank may use, which `activation_checkpointing: auto` keeps within. */
+  memoryLimit: number;
 }
 
 export function compileRequest(
   recipe: Recipe,
   model: Model,
   weights: Weights,
-  arenaBudget: number,
+  memoryLimit: number,
 ): CompileRequest {
   const { data, peft } = recipe;
   const positions = data.packed_sequence_size;
@@ -61,7 +59,7 @@ export function compileRequest(
   return {
     graph,
     recipe,
-    arenaBudget,
+    memoryLimit,
     positions,
     adapted: peft === null ? null : adaptedModules(peft, model),
     compileBaseValidation:
@@ -72,16 +70,16 @@ export function compileRequest(
 }
 
 /** Runs the compiler. Throws OutOfMemoryError where no arena fits the budget. */
-export function compilePlans({ graph, recipe, adapted, arenaBudget }: CompileRequest): CompiledPlans {
+export function compilePlans({ graph, recipe, adapted, memoryLimit }: CompileRequest): CompiledPlans {
   const { training, data, peft } = recipe;
-  const lora = peft === null || adapted === null ? null : loraOptions(peft, adapted);
+  const lora = peft === null || adapted === null ? null : loraOptions(peft, adapted, peft.dropout);
   const options = { graph, ...numerics(recipe), lora };
   const mode = training.activation_checkpointing;
   try {
     const { graph: _, ...compiled } = compileTraining({
       ...options,
       optimizer: optimizerSpec(training.optimizer),
-      recompute: mode === 'auto' ? { mode, arenaBudget } : { mode },
+      recompute: mode === 'auto' ? { mode, arenaBudget: (held) => arenaBudget(held, memoryLimit) } : { mode },
     });
     if (data.validation === null) return { training: compiled, validation: null };
     const { graph: __, ...validation } = compileValidation({ ...options, trainable: () => peft === null });
@@ -97,37 +95,3 @@ const numerics = ({ training }: Recipe) => ({
   precision: training.precision === 'bf16' ? ('bf16' as const) : ('f32' as const),
   loss: training.loss,
 });
-
-/** The linear modules that the recipe's `peft.target_modules` name. Throws ModelError when one names none. */
-export function adaptedModules(peft: PeftOptions, model: Model): LinearModule[] {
-  // As in peft, `all-linear` and globs mean the decoder's own linears, never the head.
-  const linears = model.linearModules.filter(({ module }) => module !== 'lm_head');
-  const matched = new Set(
-    matchTargetModules(
-      peft.target_modules,
-      linears.map(({ module }) => module),
-    ),
-  );
-  return linears.filter(({ module }) => matched.has(module));
-}
-
-export function loraOptions(peft: PeftOptions, adapted: readonly LinearModule[]): LoraOptions {
-  const modules = new Set(adapted.map(({ module }) => module));
-  return {
-    rank: peft.rank,
-    alpha: peft.alpha,
-    rsLora: peft.rslora,
-    dropout: peft.dropout,
-    matches: (module) => modules.has(module),
-  };
-}
-
-function optimizerSpec(optimizer: Optimizer): OptimizerSpec {
-  const globs = optimizer.no_decay.map((glob) =>
-    compileGlob(glob, 'training.optimizer.no_decay', { dot: true }),
-  );
-  const excluded = (parameter: string) => globs.some((matches) => matches(parameter));
-  const weightDecay = (parameter: string) => (excluded(parameter) ? 0 : optimizer.weight_decay);
-  if (optimizer.name === 'sgd') return { name: 'sgd', momentum: optimizer.momentum > 0, weightDecay };
-  return { name: 'adamw', weightDecay };
-}

@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import type { MemoryForecast } from '../../../contracts/index.js';
 import { createContext } from '../../../engine/index.js';
-import { type Compiled, elements, type MemoryReport } from '../../../graph/index.js';
-import type { Recipe } from '../recipe.js';
+import type { Compiled, MemoryReport, TensorRole } from '../../../graph/index.js';
 
 /** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
 export function memoryLimit(): number {
@@ -59,9 +58,9 @@ function partsOf(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'tota
     weights: memory.frozen + memory.constants,
     trained: memory.trained,
     gradients: memory.gradients,
-    optimizer: memory.moments,
+    optimizer: memory.optimizer,
     arena: memory.arena,
-    snapshot: memory.trained + memory.moments,
+    snapshot: memory.trained + memory.optimizer,
   };
 }
 
@@ -94,14 +93,12 @@ const sum = (parts: Readonly<Record<string, number>>) =>
 
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
 
-/** What is left for activations: half of what the weights, were all of them trained, would leave. */
-export function arenaBudget(
-  recipe: Recipe,
-  weights: readonly { byteLength: number; shape: number[] }[],
-  limit: number,
-): number {
-  const frozen = weights.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  // Master, gradient, two moments, and the snapshot's copy of three of them.
-  const trained = weights.reduce((sum, { shape }) => sum + elements(shape) * 4 * 7, 0);
-  return Math.max(0, limit - (recipe.peft === null ? trained : 1.25 * frozen)) * 0.9;
+/** Of what the tensors leave, the share that is kept for the engine's scratch: its size follows from the plan only. */
+const scratchShare = 0.1;
+
+/** Bytes left for activations beside the context's tensors (`held`, by role) and a checkpoint's copy of them. */
+export function arenaBudget(held: Readonly<Record<TensorRole, number>>, limit: number): number {
+  const tensors = Object.values(held).reduce((total, bytes) => total + bytes, 0);
+  const snapshot = held.trained + held.optimizer;
+  return Math.max(0, limit - tensors - snapshot) * (1 - scratchShare);
 }

@@ -6,7 +6,7 @@ import {
   readAdapterTensor,
 } from '../../../components/peft/index.js';
 import type { OpenRun } from '../../base/run_folder.js';
-import { arenaBudget, memoryLimit, usableShare } from './memory.js';
+import { memoryLimit, usableShare } from './memory.js';
 import { compileRun } from './plan_cache.js';
 import { Session } from './session.js';
 
@@ -14,8 +14,7 @@ import { Session } from './session.js';
 export async function openSession({ recipe }: OpenRun, modelFolder: string): Promise<Session> {
   const model = await openModel(modelFolder, recipe.model.config_overrides);
   const weights = await locateWeights(modelFolder, model);
-  const budget = arenaBudget(recipe, [...weights.values()], memoryLimit() * usableShare);
-  const compiled = await compileRun(recipe, model, weights, budget);
+  const compiled = await compileRun(recipe, model, weights, memoryLimit() * usableShare);
   const { adapted } = compiled;
   const initial = new Map<string, Float32Array>();
   if (recipe.peft !== null && recipe.peft.init_from !== null && adapted !== null) {

@@ -26,9 +26,9 @@ export async function compileRun(
   recipe: Recipe,
   model: Model,
   weights: Weights,
-  arenaBudget: number,
+  memoryLimit: number,
 ): Promise<CompiledRun> {
-  const request = compileRequest(recipe, model, weights, arenaBudget);
+  const request = compileRequest(recipe, model, weights, memoryLimit);
   const { positions, adapted, compileBaseValidation } = request;
   return { ...(await plansOf(request)), positions, adapted, compileBaseValidation };
 }
@@ -46,7 +46,7 @@ async function plansOf(request: CompileRequest): Promise<CompiledPlans> {
   return plans;
 }
 
-async function keyOf({ graph, recipe, arenaBudget }: CompileRequest): Promise<string> {
+async function keyOf({ graph, recipe, memoryLimit }: CompileRequest): Promise<string> {
   const { training, data, peft } = recipe;
   const { optimizer, precision, loss, activation_checkpointing } = training;
   return digestOf({
@@ -60,7 +60,7 @@ async function keyOf({ graph, recipe, arenaBudget }: CompileRequest): Promise<st
       peft,
       validation: data.validation !== null,
     },
-    arenaBudget: activation_checkpointing === 'auto' ? arenaBudget : null,
+    memoryLimit: activation_checkpointing === 'auto' ? memoryLimit : null,
   });
 }
 

@@ -11,7 +11,7 @@ import {
   type Snapshot,
   type TensorData,
 } from '../../../engine/index.js';
-import { compileInit, type Init } from '../../../graph/index.js';
+import { compileInit, constantTensor, type Init } from '../../../graph/index.js';
 import { loadWeights } from '../load_weights.js';
 import type { CompiledRun } from './compile.js';
 
@@ -59,9 +59,9 @@ export class Session {
       for (const { name, dtype, shape } of specs) {
         if (!context.tensors.has(name)) context.allocate(name, dtype, shape);
       }
-      for (const { name, role } of specs) {
-        if (role === 'constant')
-          context.write(name, options.constants.get(name.replace(/^const:/, ''))!.data);
+      for (const [key, { data }] of options.constants) {
+        const name = constantTensor(key);
+        if (context.tensors.has(name)) context.write(name, data);
       }
       await initialise(context, options);
       const session = new Session(context, compiled, options.seed);
@@ -72,15 +72,6 @@ export class Session {
       context.close();
       throw error;
     }
-  }
-
-  /** Bytes of the arena and of the workspace that the plans share. */
-  get memory(): { arena: number; workspace: number } {
-    const plans = [this.#training, ...(this.#validation === null ? [] : [this.#validation])];
-    return {
-      arena: Math.max(...plans.map((plan) => plan.arenaBytes)),
-      workspace: Math.max(...plans.map((plan) => plan.workspaceBytes)),
-    };
   }
 
   /** Forward and backward of a whole step; nothing is changed yet. `weight` is 1 ÷ supervised tokens of the step. */
@@ -94,8 +85,9 @@ export class Session {
     return { loss: loss![0]!, norm: total![0]!, norms: norms as Float32Array };
   }
 
-  async update(hyper: Float32Array): Promise<void> {
-    await this.#training.run('update', { hyper });
+  /** Applies the gradients. `inputs` are what `optimizerInputs` gives for the step. */
+  async update(inputs: Readonly<Record<string, Float32Array>>): Promise<void> {
+    await this.#training.run('update', inputs);
   }
 
   /** Σ −log p over the batch's supervised tokens. */
@@ -121,7 +113,7 @@ export class Session {
   /** Names of the tensors that a checkpoint holds: trained parameters and their moments. */
   get stateTensors(): string[] {
     return this.compiled.training.tensors
-      .filter(({ role }) => role === 'trained' || role === 'moment')
+      .filter(({ role }) => role === 'trained' || role === 'optimizer')
       .map(({ name }) => name);
   }
 

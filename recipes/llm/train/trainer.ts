@@ -3,7 +3,7 @@
  * obeys. It lives in the rank's process; the host worker speaks to it.
  */
 import { type MicroBatch, PackReader } from '../../../components/datasets/llm/index.js';
-import { hyper, learningRate } from '../../../components/optim/index.js';
+import { learningRate, optimizerInputs } from '../../../components/optim/index.js';
 import {
   guardFinite,
   placeOf,
@@ -189,7 +189,7 @@ class RankTrainer implements Trainer {
       place.step,
       totalSteps(schedule),
     );
-    await session.update(hyper(training.optimizer, place.step, rate, training.clip_grad_norm ?? 0));
+    await session.update(optimizerInputs(training.optimizer, place.step, rate, training.clip_grad_norm));
     const seconds = (performance.now() - started) / 1000;
     this.#advance(place, batches, seed);
     this.#lastLoss = result.loss;

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { PackReader } from '../../../components/datasets/llm/index.js';
-import { hyper } from '../../../components/optim/index.js';
+import { optimizerInputs } from '../../../components/optim/index.js';
 import { placeOf } from '../../../components/training/index.js';
 import { openRun } from '../../../recipes/base/run_folder.js';
 import { admit, prepareData, shardModel } from '../../../recipes/index.js';
@@ -34,7 +34,7 @@ const session = await openSession(opened, model.model);
 for (const step of [1, 2]) {
   const batches = await stepBatches(reader, schedule, placeOf(schedule, step), opened.recipe.seed);
   await session.gradients(batches.micro, 1 / batches.supervised, step);
-  await session.update(hyper(opened.recipe.training.optimizer, step, 1e-4, 1));
+  await session.update(optimizerInputs(opened.recipe.training.optimizer, step, 1e-4, 1));
 }
 const { tensors: copies } = await session.snapshot();
 const resident = process.memoryUsage().rss;

@@ -18,11 +18,11 @@ import type { Plan } from '../../../graph/plan.js';
 import { randomOrder } from './random_order.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
-const adamw = { name: 'adamw', weightDecay: () => 0.1 } as const;
+const adamw = { op: 'adamw', attrs: {}, weightDecay: () => 0.1 } as const;
 const lora = {
   rank: 3,
   alpha: 6,
-  rsLora: false,
+  rslora: false,
   dropout: 0.25,
   matches: (module: string) => /(q|v|o|down|gate)_proj$/.test(module),
 };
@@ -61,7 +61,7 @@ const models: [string, Graph, typeof lora | null][] = [
   ['full, tied', tinyDecoder(), null],
   ['full, untied, biases', tinyDecoder({ tied: false, bias: true }), null],
   ['LoRA with dropout', tinyDecoder(), lora],
-  ['LoRA, biases, one layer', tinyDecoder({ bias: true, layers: 1 }), { ...lora, rsLora: true }],
+  ['LoRA, biases, one layer', tinyDecoder({ bias: true, layers: 1 }), { ...lora, rslora: true }],
 ];
 
 /** Two programs' buffers that overlap in the arena while both are alive, other than in-place pairs. */
@@ -95,7 +95,7 @@ describe('compileTraining', () => {
     '%s: gradients are those of autodiff alone, summed over micro-batches',
     (_name, graph, adapters) => {
       const { compiled, tensors } = step({ graph, lora: adapters });
-      const plain = compiled.graph.values.filter((v) => v.trainable && v.kind === 'param').map((v) => v.name);
+      const plain = compiled.graph.values.filter((v) => v.role === 'trained').map((v) => v.name);
       expect(compiled.trained).toEqual(plain);
       const feeds = feedsFor(compiled.graph);
       // The plan's own graph before any pass but LoRA and the loss: fusion, schedule and memory plan are not in it.
@@ -169,7 +169,7 @@ describe('compileTraining', () => {
     const { tensors, plan } = compileTraining({ graph: tinyDecoder(), optimizer: adamw, lora });
     for (const { name, role } of tensors) {
       if (role === 'frozen') expect(name).not.toMatch(/lora/);
-      if (role === 'gradient' || role === 'moment') expect(name).toMatch(/lora_[AB]\.weight$/);
+      if (role === 'gradient' || role === 'optimizer') expect(name).toMatch(/lora_[AB]\.weight$/);
     }
     const ops = plan.records.map((record) => record.op);
     expect(ops.filter((op) => op === 'rmsnorm_grad')).toHaveLength(4);
@@ -194,11 +194,11 @@ describe('compileTraining', () => {
     const full = arena({ mode: 'full' });
     expect(full.memory.arena).toBeLessThan(none.memory.arena);
     const budget = Math.round((none.memory.arena + full.memory.arena) / 2);
-    const auto = arena({ mode: 'auto', arenaBudget: budget });
+    const auto = arena({ mode: 'auto', arenaBudget: () => budget });
     expect(auto.memory.arena).toBeLessThanOrEqual(budget);
     expect(auto.work.recompute).toBeLessThan(full.work.recompute);
-    expect(arena({ mode: 'auto', arenaBudget: none.memory.arena }).work.recompute).toBe(0);
-    expect(() => arena({ mode: 'auto', arenaBudget: 64 })).toThrow(ArenaTooLarge);
+    expect(arena({ mode: 'auto', arenaBudget: () => none.memory.arena }).work.recompute).toBe(0);
+    expect(() => arena({ mode: 'auto', arenaBudget: () => 64 })).toThrow(ArenaTooLarge);
   });
 
   test('bf16 keeps the residual stream, masters and gradients in float32', () => {

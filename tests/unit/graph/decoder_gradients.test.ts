@@ -6,7 +6,7 @@ import { attachLoss } from '../../../graph/passes/loss.js';
 import { setTrainable } from '../../../graph/passes/trainable.js';
 import { feedsFor, numbers, tinyDecoder } from './tiny_decoder.js';
 
-const adapters = { rank: 2, alpha: 3, rsLora: true, dropout: 0.3, matches: () => true };
+const adapters = { rank: 2, alpha: 3, rslora: true, dropout: 0.3, matches: () => true };
 
 const models: [string, Graph][] = [
   ['full, tied', attachLoss(tinyDecoder(), 'linear_ce')],
@@ -26,7 +26,7 @@ test.each(models)('%s: every parameter’s gradient agrees with finite differenc
   const feeds = feedsFor(graph);
   const run = interpret(differentiated, feeds);
   const random = numbers(9);
-  const trained = graph.values.filter((value) => value.trainable);
+  const trained = graph.values.filter((value) => value.role === 'trained');
   expect(Object.keys(differentiated.outputs)).toHaveLength(trained.length + 1);
   for (const { name } of trained) {
     const gradient = run[differentiated.values[differentiated.outputs[`grad:${name}`]!]!.name]!;
@@ -67,8 +67,8 @@ describe('LoRA', () => {
   test.each([
     [false, 3 / 2],
     [true, 3 / Math.sqrt(2)],
-  ])('rsLora %s scales the adapter by %d: merged into W it is the same model', (rsLora, scale) => {
-    const adapted = insertLora(graph, { ...adapters, rsLora, dropout: 0 });
+  ])('rslora %s scales the adapter by %d: merged into W it is the same model', (rslora, scale) => {
+    const adapted = insertLora(graph, { ...adapters, rslora, dropout: 0 });
     const feeds = feedsFor(adapted);
     const merged = { ...feeds };
     for (const base of Object.keys(feeds).filter(

@@ -7,7 +7,7 @@ const shape = { T: 19, D: 24, H: 4, G: 2, K: 8, F: 31, V: 37 };
 const lora = {
   rank: 3,
   alpha: 6,
-  rsLora: false,
+  rslora: false,
   dropout: 0.25,
   matches: (module: string) => module.endsWith('_proj'),
 };
@@ -20,7 +20,7 @@ function compileStep(method: keyof typeof adapters, precision: 'f32' | 'bf16', m
     lora: adapters[method],
     precision,
     recompute: { mode },
-    optimizer: { name: 'adamw', weightDecay: () => 0.1 },
+    optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0.1 },
   });
 }
 

@@ -97,7 +97,7 @@ test('a bias is the product’s own', () => {
 });
 
 test('an adapter’s A and B are inputs under their own names, its scale is a factor', () => {
-  const lora = { rank: 2, alpha: 6, rsLora: false, dropout: 0.5 };
+  const lora = { rank: 2, alpha: 6, rslora: false, dropout: 0.5 };
   const model = exported(tinyDecoder({ layers: 1 }), {
     adapter: { ...lora, matches: (module) => module.endsWith('q_proj') },
   });
@@ -120,7 +120,6 @@ test('an op without an ONNX form is named', () => {
   const logits = g.input('logits', 'f32', 'T V');
   g.emit('cross_entropy', [logits, g.input('labels', 'i32', 'T'), g.input('weight', 'f32', '1')], {
     grad: false,
-    chunk_rows: 4,
     accumulate: 'never',
   });
   g.output('hidden', g.param('x', 'f32', 'T D'));

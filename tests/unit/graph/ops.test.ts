@@ -64,7 +64,7 @@ const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
   attention: {
     op: 'attention',
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', segments: 'i32:S' },
-    attrs: { heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
   },
   swiglu: { op: 'swiglu', inputs: { gate: 'T F', up: 'T F' }, attrs: {} },
   dropout: {
@@ -75,7 +75,7 @@ const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
   cross_entropy: {
     op: 'cross_entropy',
     inputs: { logits: 'T V', labels: 'i32:T', weight: 'frozen:1' },
-    attrs: { grad: false, chunk_rows: 4, accumulate: 'never' },
+    attrs: { grad: false, accumulate: 'never' },
   },
   linear_cross_entropy: {
     op: 'linear_cross_entropy',
@@ -239,7 +239,7 @@ describe('types', () => {
     const rows = data.input('rows', 'f32', 'T D', shard(0));
     const labels = data.input('labels', 'i32', 'T', shard(0));
     const logits = data.linear('logits', rows, data.param('w', 'f32', 'V D'));
-    const attrs = { grad: false, chunk_rows: 4, accumulate: 'never' };
+    const attrs = { grad: false, accumulate: 'never' };
     data.output(
       'loss',
       data.emit('cross_entropy', [logits, labels, data.input('weight', 'f32', '1')], attrs)[0]!,

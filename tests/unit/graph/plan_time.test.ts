@@ -19,7 +19,7 @@ const llama70b = () =>
 const lora = {
   rank: 16,
   alpha: 32,
-  rsLora: false,
+  rslora: false,
   dropout: 0,
   matches: (module: string) => module.endsWith('_proj'),
 };
@@ -37,7 +37,7 @@ test.each([
       lora: adapters,
       precision: 'bf16',
       recompute: { mode: 'full' },
-      optimizer: { name: 'adamw', weightDecay: () => 0 },
+      optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 },
     });
     const json = JSON.stringify(plan);
     const seconds = process.cpuUsage(before).user / 1e6;

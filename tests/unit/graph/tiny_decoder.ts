@@ -101,7 +101,8 @@ export function feedsFor(graph: Graph, seed = 1): Record<string, Float64Array> {
     segments: (i) => (i === 0 ? 0 : i === 1 ? cut : T),
     dropout_key: (i) => [17, 0, 5, 0][i]!,
     weight: () => 1 / Math.max(1, Math.ceil((2 * T) / 3)),
-    hyper: (i) => [0.01, 0.9, 0.99, 1e-8, 0.1, 0.01, 0.5, 0.9][i]!,
+    max_norm: () => 0.5,
+    adamw_scalars: (i) => [0.01, 0.9, 0.99, 1e-8, 0.1, 0.01][i]!,
   };
   const feeds: Record<string, Float64Array> = {};
   for (const value of graph.values) {

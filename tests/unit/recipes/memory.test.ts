@@ -1,10 +1,10 @@
-import { arenaDoesNotFit, doesNotFit } from '../../../recipes/llm/train/memory.js';
+import { arenaBudget, arenaDoesNotFit, doesNotFit } from '../../../recipes/llm/train/memory.js';
 
 const memory = {
   frozen: 269_030_000,
   trained: 19_537_920,
   gradients: 19_537_920,
-  moments: 39_075_840,
+  optimizer: 39_075_840,
   constants: 1_048_576,
   arena: 23_969_398_784,
   arenaLowerBound: 23_000_000_000,
@@ -33,4 +33,12 @@ test('so is a run whose forecast is beyond the host', () => {
   expect(doesNotFit({ ...parts, total: 9e9 }, 8e9)).toContain(
     'needs 9.00 GB of memory and this host has 8.00 GB to give: weights 5.00 GB, arena 3.00 GB, workspace 1.00 GB',
   );
+});
+
+test('activations may take what the tensors and a checkpoint’s copy leave, less a tenth for scratch', () => {
+  const held = { frozen: 100, trained: 10, gradient: 10, statistic: 0, constant: 5 };
+  expect(arenaBudget({ ...held, optimizer: 20 }, 1000)).toBeCloseTo(0.9 * (1000 - 145 - 30), 9);
+  // An optimizer that keeps nothing leaves what its tensors and their copies would take.
+  expect(arenaBudget({ ...held, optimizer: 0 }, 1000)).toBeCloseTo(0.9 * (1000 - 125 - 10), 9);
+  expect(arenaBudget({ ...held, optimizer: 20 }, 100)).toBe(0);
 });

@@ -1,0 +1,23 @@
+import { elements } from '../graph.js';
+import type { Op } from './op.js';
+import { demand } from './op.js';
+
+/** global_norm: the Euclidean norm over all gradients, and that of each. */
+export const globalNorm: Op = {
+  name: 'global_norm',
+  attributes: {},
+  infer(inputs) {
+    demand(inputs.length > 0, 'global_norm', inputs, 'at least one gradient');
+    const placement = { kind: 'replicated' as const };
+    return [
+      { axes: ['1'], dtype: 'f32', placement },
+      { axes: [String(inputs.length)], dtype: 'f32', placement },
+    ];
+  },
+  flops: ({ inputs }) => inputs.reduce((sum, g) => sum + 2 * elements(g.shape), 0),
+  evaluate(inputs) {
+    const squares = inputs.map((g) => g.data.reduce((sum, x) => sum + x * x, 0));
+    const total = squares.reduce((sum, x) => sum + x, 0);
+    return [Float64Array.of(Math.sqrt(total)), Float64Array.from(squares, Math.sqrt)];
+  },
+};

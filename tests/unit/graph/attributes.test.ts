@@ -1,0 +1,88 @@
+/** The attributes and in-place pairs of ops: one table in graph/ops, one in native/cpu, both of them strict. */
+import { createContext, engineOps } from '../../../engine/index.js';
+import type { Attrs, Op } from '../../../graph/index.js';
+import { compileTraining, GraphBuilder, GraphError, opOf, planOps } from '../../../graph/index.js';
+import { checkAttributes } from '../../../graph/ops/op.js';
+import { assemblePlan } from '../../../graph/passes/plan.js';
+import { tinyPlan } from '../engine/tiny_plans.js';
+import { tinyDecoder } from './tiny_decoder.js';
+
+const example = {
+  number: 0.5,
+  integer: 2,
+  flag: false,
+  text: 'never',
+  numbers: [1],
+  flags: [false],
+} as const;
+
+const exampleAttrs = (op: Op): Record<string, Attrs[string]> =>
+  Object.fromEntries(
+    Object.entries(op.attributes).map(([key, type]) => {
+      const value = example[type];
+      return [key, Array.isArray(value) ? [...value] : value] as [string, Attrs[string]];
+    }),
+  );
+
+test('the engine has the compiler’s ops, with the same attributes and in-place pairs', () => {
+  const table = planOps.map(({ name, attributes, inPlace }) => ({
+    name,
+    attributes,
+    inPlace: inPlace ?? [],
+  }));
+  expect(engineOps()).toEqual(table);
+});
+
+describe.each(planOps.map((op) => [op.name, op] as const))('%s', (_name, op) => {
+  test('refuses an attribute that it does not know', () => {
+    const shape = op.shapeAttributes === undefined ? {} : { axes: 'T' };
+    checkAttributes(op, { ...exampleAttrs(op), ...shape });
+    expect(() => checkAttributes(op, { ...exampleAttrs(op), ...shape, window: 2 })).toThrow(
+      `${op.name}: unknown attribute 'window'`,
+    );
+  });
+
+  test('is refused by the engine with one', () => {
+    const context = createContext({ threads: 1 });
+    try {
+      const plan = tinyPlan([], [[op.name, [], [], { ...exampleAttrs(op), window: 2 }]]);
+      expect(() => context.load(plan)).toThrow(
+        `plan 'tiny' record 0 (${op.name}): unknown attribute 'window'`,
+      );
+    } finally {
+      context.close();
+    }
+  });
+});
+
+test('an integer refuses a fraction, here and in the engine', () => {
+  const attrs = { ...exampleAttrs(opOf('rope')), heads: 1.9 };
+  expect(() => checkAttributes(opOf('rope'), attrs)).toThrow(
+    "rope: the attribute 'heads' is 1.9, which is not of type integer",
+  );
+  const context = createContext({ threads: 1 });
+  expect(() => context.load(tinyPlan([], [['rope', [], [], attrs]]))).toThrow(
+    "record 0 (rope): the attribute 'heads' is not of type integer",
+  );
+  context.close();
+});
+
+test('neither the builder nor the plan takes an attribute that an op does not have', () => {
+  const g = new GraphBuilder('strict', { T: 4, D: 2 });
+  const x = g.input('x', 'f32', 'T D');
+  expect(() => g.emit('scale', [x], { alpha: 2, softcap: 30 })).toThrow(GraphError);
+  g.scale('y', x, 2);
+  const graph = g.build();
+  const nodes = graph.nodes.map((node) => ({ ...node, attrs: { ...node.attrs, softcap: 30 } }));
+  expect(() => assemblePlan({ ...graph, nodes })).toThrow("scale: unknown attribute 'softcap'");
+});
+
+test('what only the shape rule needs is not in the plan', () => {
+  const { plan } = compileTraining({
+    graph: tinyDecoder(),
+    optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 },
+  });
+  const keys = new Set(plan.records.flatMap((record) => Object.keys(record.attrs)));
+  expect(plan.records.map(({ op }) => op)).toContain('embedding_grad');
+  expect(keys).not.toContain('axes');
+});
