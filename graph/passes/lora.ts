@@ -9,6 +9,7 @@ import type { Graph, Node, Value } from '../graph.js';
 import { getValue } from '../graph.js';
 import type { Product } from '../ops/matmul.js';
 import { matmulCall, matmulParts } from '../ops/matmul.js';
+import { randomStream } from '../random_stream.js';
 import { setTrainable } from './trainable.js';
 
 export interface LoraScale {
@@ -67,7 +68,7 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
   const builder = GraphBuilder.withValuesOf(graph);
   builder.setAxes({ R: options.rank });
   const scale = loraScale(options);
-  let site = 0;
+  let matched = false;
   for (const node of graph.nodes) {
     const adapted = linearProducts(graph, node).filter((product) => options.matches(moduleOf(product.b)));
     const outputs = node.outputs.map((id) => getValue(graph, id));
@@ -77,10 +78,9 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
         builder.append({ op: node.op, inputs, outputs, attrs: node.attrs });
         return;
       }
+      matched = true;
       const parts = matmulParts(inputs, node.attrs);
-      const products = adapted.map((product) =>
-        lowRankProduct(builder, product, scale, options.dropout, site++),
-      );
+      const products = adapted.map((product) => lowRankProduct(builder, product, scale, options.dropout));
       const call = matmulCall(
         { ...parts, products: [...parts.products, ...products] },
         String(node.attrs.compute),
@@ -88,7 +88,7 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
       builder.append({ op: 'matmul', inputs: call.inputs, outputs, attrs: call.attrs });
     });
   }
-  if (site === 0) {
+  if (!matched) {
     throw new GraphError(
       `LoRA matches none of the model's linears, which are: ${linearModules(graph)
         .map(({ module }) => module)
@@ -116,14 +116,13 @@ function lowRankProduct(
   base: Product<Value>,
   scale: number,
   probability: number,
-  site: number,
 ): Product<Value> {
   const module = moduleOf(base.b);
   const [out, into] = base.b.axes as [string, string];
   const names = loraNames(module);
   const a = builder.param(names.a, 'f32', `R ${into}`);
   const b = builder.param(names.b, 'f32', `${out} R`);
-  const x = probability === 0 ? base.a : dropped(builder, base.a, probability, site);
+  const x = probability === 0 ? base.a : dropped(builder, base.a, probability, randomStream(module));
   const u = builder.linear(`${module.split('.').at(-1)!}.lora_u`, x, a);
   return { a: u, b, transA: false, transB: true, alpha: base.alpha * scale };
 }
