@@ -9,7 +9,7 @@ import type {
 import { FencedError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { appendCheckpoint, type CheckpointDraft, readLog, requireGeneration } from './commit_log.js';
-import type { MetricsJournal } from './metrics_journal.js';
+import type { JournalCut, MetricsJournal } from './metrics_journal.js';
 import { retire } from './retention.js';
 import { mergeShards, type ShardRecord, type ShardTensor, sidecarKey, writeShard } from './shard.js';
 
@@ -69,9 +69,14 @@ export class CheckpointSaver {
    */
   async begin(snapshot: Snapshot): Promise<{ committed: Promise<CheckpointEntry> }> {
     await this.settle();
-    const committed = this.save(snapshot);
-    const { run, keepLast } = this.options;
-    this.#saving = committed.then((entry) => retire(run, entry, { keepLast }));
+    const { run, keepLast, journal } = this.options;
+    // Before anything is awaited: training may write lines of later steps as soon as it continues.
+    const cut = journal.cut();
+    const committed = this.save(snapshot, cut);
+    this.#saving = committed.then(async (entry) => {
+      await journal.confirm(cut);
+      await retire(run, entry, { keepLast });
+    });
     // Its error is kept for the next begin or settle; it must not end the process in the meantime.
     this.#saving.catch(() => undefined);
     return { committed };
@@ -87,16 +92,12 @@ export class CheckpointSaver {
     }
   }
 
-  private async save({ trainer, tensors }: Snapshot): Promise<CheckpointEntry> {
-    const { journal } = this.options;
-    // Before anything is awaited: training may write lines of later steps as soon as it continues.
-    const cut = journal.cut();
+  private async save({ trainer, tensors }: Snapshot, cut: JournalCut): Promise<CheckpointEntry> {
     const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
     const shards = again === null ? [await this.write(trainer.step, tensors)] : [];
-    const metrics = await journal.write(cut);
+    const metrics = await this.options.journal.write(cut);
     const entry = await this.commit(trainer, shards, metrics, again);
     this.#last = entry;
-    await journal.confirm(cut);
     return entry;
   }
 

@@ -170,7 +170,9 @@ test('checkpoints, fencing, retention and resume work on an object store as in a
   await expect(old.settle()).rejects.toThrow(FencedError);
   await save(saver, 4);
   expect(await keys(run, 'g')).toEqual(
-    ['g1/step-00000003', 'g2/step-00000004'].map((folder) => `${folder}/rank-00000-of-00001.safetensors`),
+    ['g1/step-00000003', 'g2/step-00000004'].flatMap((folder) =>
+      ['json', 'safetensors'].map((type) => `${folder}/rank-00000-of-00001.${type}`),
+    ),
   );
   const bytes: Record<string, number> = {};
   const { entry, damage } = await loadNewestSound(run, (checkpoint) =>

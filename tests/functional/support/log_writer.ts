@@ -11,7 +11,9 @@ let commits = 0;
 
 for (let round = 0; round < Number(rounds); round += 1) {
   const { generation } = await takeGeneration(run, { holder, worldSize: 1 });
+  let journal: MetricsJournal | null = null;
   try {
+    journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
     const saver = new CheckpointSaver({
       run,
       generation,
@@ -19,7 +21,7 @@ for (let round = 0; round < Number(rounds); round += 1) {
       planDigest: digest,
       signature,
       resumedFrom: null,
-      journal: await MetricsJournal.open({ run, generation, resumedFrom: null }),
+      journal,
       keepLast: 3,
     });
     for (let step = 1; step <= 4; step += 1) {
@@ -45,6 +47,8 @@ for (let round = 0; round < Number(rounds); round += 1) {
     }
   } catch (error) {
     if (!(error instanceof FencedError)) throw error;
+  } finally {
+    await journal?.close();
   }
 }
 process.stdout.write(`${JSON.stringify({ commits })}\n`);
