@@ -50,6 +50,8 @@ const configSchema = z.strictObject({
     .default('default'),
   /** Storage roots, unless TEMPER_ROOTS names them. Null: whatever the worker's user may touch. */
   storageRoots: z.array(z.string().min(1)).nullable().default(null),
+  /** Variables that recipes may read with `${env:X}`, unless TEMPER_RECIPE_ENV lists them; `NAME_*` for all that begin so. */
+  recipeEnvironment: z.array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*\*?$/)).default([]),
   worker: z
     .strictObject({
       /** Runs whose state is kept in memory between their workflow tasks. */

@@ -107,6 +107,7 @@ export function installRuntime(config: TemperConfig): void {
   const { prometheus } = config.telemetry;
   // What ranks inherit, so that their storage has the same bounds.
   if (config.storageRoots !== null) process.env.TEMPER_ROOTS ??= config.storageRoots.join(':');
+  if (config.recipeEnvironment.length > 0) process.env.TEMPER_RECIPE_ENV ??= config.recipeEnvironment.join(',');
   Runtime.install({
     shutdownSignals: [],
     logger: new DefaultLogger('WARN', notice),
