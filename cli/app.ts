@@ -1,6 +1,6 @@
 import { buildApplication, buildRouteMap, text_en } from '@stricli/core';
 import * as commands from './commands.js';
-import { describeError, exitCodeOf } from './exit.js';
+import { describeError, exitCodeOf } from './command/exit.js';
 
 const routes = buildRouteMap({
   routes: {
@@ -29,7 +29,7 @@ const routes = buildRouteMap({
 
 export const app = buildApplication(routes, {
   name: 'temper',
-  versionInfo: { getCurrentVersion: async () => (await import('./version.js')).version() },
+  versionInfo: { getCurrentVersion: async () => (await import('./command/version.js')).version() },
   scanner: { caseStyle: 'allow-kebab-for-camel' },
   documentation: { caseStyle: 'convert-camel-to-kebab' },
   determineExitCode: exitCodeOf,

@@ -1,6 +1,6 @@
 /** What each command takes. What it does is in commands/, loaded only when it is run. */
 import { buildCommand, numberParser } from '@stricli/core';
-import type { Context } from './context.js';
+import type { Context } from './command/context.js';
 import type {
   ChatFlags,
   EvaluateFlags,

@@ -1,7 +1,7 @@
 import { run, type StricliProcess } from '@stricli/core';
 import { app } from './app.js';
-import { exitCodes } from './exit.js';
-import { takeOverrides } from './overrides.js';
+import { exitCodes } from './command/exit.js';
+import { takeOverrides } from './command/overrides.js';
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', onOutputError);
 

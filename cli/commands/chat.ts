@@ -2,8 +2,8 @@ import { createInterface, type Interface } from 'node:readline';
 import { type ChatMessage, openTextGenerator, type TextGenerator } from '../../recipes/index.js';
 import { TemperError, UsageError } from '../../shared/errors.js';
 import type { ChatFlags } from '../flags.js';
-import { ProgressDisplay } from '../progress.js';
-import { stepHooks } from '../step_progress.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { stepHooks } from '../terminal/step_progress.js';
 import { answeringOf, modelOf } from './generate.js';
 
 export async function chat(flags: ChatFlags): Promise<void> {

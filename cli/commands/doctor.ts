@@ -4,9 +4,9 @@ import type { Finding } from '../doctor/finding.js';
 import { checkEngine, checkGpus, checkMemory, checkNode, checkPython } from '../doctor/machine.js';
 import { checkCredentials, checkStorage } from '../doctor/storage.js';
 import { checkTemporal } from '../doctor/temporal.js';
-import { exitCodes } from '../exit.js';
-import { usesColor } from '../terminal.js';
-import { version } from '../version.js';
+import { exitCodes } from '../command/exit.js';
+import { usesColor } from '../terminal/color.js';
+import { version } from '../command/version.js';
 
 export async function doctor(flags: { json: boolean }): Promise<void> {
   const findings = await examine();

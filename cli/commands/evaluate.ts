@@ -1,7 +1,7 @@
 import { evaluateModel, type ModelScores, readTasks } from '../../recipes/index.js';
 import type { EvaluateFlags } from '../flags.js';
-import { duration, ProgressDisplay } from '../progress.js';
-import { stepHooks } from '../step_progress.js';
+import { duration, ProgressDisplay } from '../terminal/progress.js';
+import { stepHooks } from '../terminal/step_progress.js';
 
 export async function evaluate(flags: EvaluateFlags): Promise<void> {
   const { model, adapter = null, precision, output = null, json } = flags;

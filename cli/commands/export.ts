@@ -1,8 +1,8 @@
 import { exportRun } from '../../recipes/index.js';
 import { UsageError } from '../../shared/errors.js';
 import type { ExportFlags } from '../flags.js';
-import { ProgressDisplay } from '../progress.js';
-import { stepHooks } from '../step_progress.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { stepHooks } from '../terminal/step_progress.js';
 
 const formNames = { adapter: 'adapter', merged: 'merged model', full: 'model' };
 

@@ -1,8 +1,8 @@
 import { generateFile, openTextGenerator, type TextGenerator } from '../../recipes/index.js';
 import { UsageError } from '../../shared/errors.js';
 import type { AnsweringFlags, GenerateFlags } from '../flags.js';
-import { ProgressDisplay } from '../progress.js';
-import { stepHooks } from '../step_progress.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { stepHooks } from '../terminal/step_progress.js';
 
 export async function generate(flags: GenerateFlags): Promise<void> {
   const { prompt, input, output, raw, batchSize } = flags;

@@ -1,9 +1,9 @@
 import { planRun, type RunPlan, readRecipe } from '../../recipes/index.js';
 import { OutOfMemoryError } from '../../shared/errors.js';
-import type { Context } from '../context.js';
+import type { Context } from '../command/context.js';
 import type { PlanFlags } from '../flags.js';
-import { ProgressDisplay } from '../progress.js';
-import { stepHooks } from '../step_progress.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { stepHooks } from '../terminal/step_progress.js';
 import { describeReport } from './preview.js';
 
 export async function plan(this: Context, flags: PlanFlags, recipe: string): Promise<void> {

@@ -1,11 +1,11 @@
 import type { DataReport } from '../../contracts/index.js';
 import { previewRun, readRecipe, type SetPreview } from '../../recipes/index.js';
 import { DataError, UsageError } from '../../shared/errors.js';
-import type { Context } from '../context.js';
+import type { Context } from '../command/context.js';
 import type { PreviewFlags } from '../flags.js';
-import { ProgressDisplay } from '../progress.js';
-import { stepHooks } from '../step_progress.js';
-import { usesColor } from '../terminal.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { stepHooks } from '../terminal/step_progress.js';
+import { usesColor } from '../terminal/color.js';
 
 export async function preview(this: Context, { rows }: PreviewFlags, recipe: string): Promise<void> {
   if (!Number.isInteger(rows) || rows < 1)

@@ -1,15 +1,15 @@
 import { ownPool, ownQueue } from '../../contracts/index.js';
 import { onStopSignal, runWorker, type WorkerHandle } from '../../workers/index.js';
-import type { Context } from '../context.js';
-import { exitCodes } from '../exit.js';
-import { runFailure } from '../failure.js';
+import type { Context } from '../command/context.js';
+import { exitCodes } from '../command/exit.js';
+import { runFailure } from '../session/failure.js';
 import type { RunFlags } from '../flags.js';
-import { follow } from '../follow.js';
-import { isServed } from '../pollers.js';
-import { ProgressDisplay } from '../progress.js';
-import { printResult } from '../result.js';
-import { openSession, type Session } from '../server.js';
-import { orderFrom, place, refuseCompleted } from '../submit.js';
+import { follow } from '../session/follow.js';
+import { isServed } from '../session/pollers.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { printResult } from '../terminal/result.js';
+import { openSession, type Session } from '../session/server.js';
+import { orderFrom, place, refuseCompleted } from '../session/submit.js';
 
 export async function run(this: Context, flags: RunFlags, recipe: string): Promise<void> {
   const order = await orderFrom(recipe, {

@@ -1,7 +1,7 @@
 import { scoreFile } from '../../recipes/index.js';
 import type { ScoreFlags } from '../flags.js';
-import { ProgressDisplay } from '../progress.js';
-import { stepHooks } from '../step_progress.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { stepHooks } from '../terminal/step_progress.js';
 
 export async function score(flags: ScoreFlags): Promise<void> {
   const display = new ProgressDisplay(process.stderr);

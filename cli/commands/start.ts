@@ -1,9 +1,9 @@
 import { UsageError } from '../../shared/errors.js';
-import type { Context } from '../context.js';
+import type { Context } from '../command/context.js';
 import type { RunFlags } from '../flags.js';
-import { isServed } from '../pollers.js';
-import { openSession } from '../server.js';
-import { orderFrom, refuseCompleted, submit } from '../submit.js';
+import { isServed } from '../session/pollers.js';
+import { openSession } from '../session/server.js';
+import { orderFrom, refuseCompleted, submit } from '../session/submit.js';
 
 export async function start(this: Context, flags: RunFlags, recipe: string): Promise<void> {
   const order = await orderFrom(recipe, {

@@ -1,6 +1,6 @@
 import { printRecipe, redact } from '../../components/config/index.js';
 import { readRecipe } from '../../recipes/base/read_recipe.js';
-import type { Context } from '../context.js';
+import type { Context } from '../command/context.js';
 
 /** Only the schema is loaded, neither the engine nor Temporal: editors and hooks call this often. */
 export async function validate(this: Context, flags: { json: boolean }, recipe: string): Promise<void> {

@@ -1,14 +1,14 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { UsageError } from '../../shared/errors.js';
 import { onStopSignal } from '../../workers/index.js';
-import type { Context } from '../context.js';
-import { exitCodes } from '../exit.js';
-import { runFailure } from '../failure.js';
+import type { Context } from '../command/context.js';
+import { exitCodes } from '../command/exit.js';
+import { runFailure } from '../session/failure.js';
 import type { WatchFlags } from '../flags.js';
-import { follow } from '../follow.js';
-import { ProgressDisplay } from '../progress.js';
-import { printResult } from '../result.js';
-import { openSession } from '../server.js';
+import { follow } from '../session/follow.js';
+import { ProgressDisplay } from '../terminal/progress.js';
+import { printResult } from '../terminal/result.js';
+import { openSession } from '../session/server.js';
 
 export async function watch(this: Context, flags: WatchFlags, id: string): Promise<void> {
   const stop = new AbortController();

@@ -1,8 +1,8 @@
 import { onStopSignal, runWorker, type StopSignal } from '../../workers/index.js';
-import type { Context } from '../context.js';
-import { exitCodes } from '../exit.js';
+import type { Context } from '../command/context.js';
+import { exitCodes } from '../command/exit.js';
 import type { WorkerFlags } from '../flags.js';
-import { openSession } from '../server.js';
+import { openSession } from '../session/server.js';
 
 export async function worker(this: Context, flags: WorkerFlags): Promise<void> {
   const log = (text: string) => void process.stderr.write(`${text}\n`);

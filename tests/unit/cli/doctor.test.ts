@@ -2,7 +2,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { checkMemory, checkNode } from '../../../cli/doctor/machine.js';
 import { checkCredentials, checkStorage } from '../../../cli/doctor/storage.js';
-import { usesColor } from '../../../cli/terminal.js';
+import { usesColor } from '../../../cli/terminal/color.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 
 const cache = temporaryFolder();

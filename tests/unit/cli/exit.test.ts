@@ -1,4 +1,4 @@
-import { describeError, exitCodeOf } from '../../../cli/exit.js';
+import { describeError, exitCodeOf } from '../../../cli/command/exit.js';
 import { DataError, InvalidRecipe, ServiceUnavailable, UsageError } from '../../../shared/errors.js';
 
 test.each([

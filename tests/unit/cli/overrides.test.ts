@@ -1,5 +1,5 @@
 import { plan, preview, run, start, validate } from '../../../cli/commands.js';
-import { takeOverrides as takeFrom } from '../../../cli/overrides.js';
+import { takeOverrides as takeFrom } from '../../../cli/command/overrides.js';
 import { recipeJsonSchema } from '../../../components/config/index.js';
 import { recipeKeys, recipeSchema } from '../../../recipes/llm/recipe.js';
 

@@ -1,4 +1,4 @@
-import { plot } from '../../../cli/plot.js';
+import { plot } from '../../../cli/terminal/plot.js';
 
 test('a falling curve starts at the top left and ends at the bottom right', () => {
   const lines = plot([4, 3, 2, 1], 2, 2).split('\n');

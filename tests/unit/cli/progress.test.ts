@@ -1,4 +1,4 @@
-import { ProgressDisplay } from '../../../cli/progress.js';
+import { ProgressDisplay } from '../../../cli/terminal/progress.js';
 
 /** A display without a terminal, whose interval never ends, and what it wrote. */
 function plainDisplay(): { display: ProgressDisplay; lines: () => string[] } {

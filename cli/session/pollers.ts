@@ -1,4 +1,4 @@
-import { type Connected, workerState } from '../workers/index.js';
+import { type Connected, workerState } from '../../workers/index.js';
 
 /** Workers poll anew at least this often, in ms. */
 const pollInterval = 65_000;

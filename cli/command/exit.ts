@@ -1,4 +1,4 @@
-import { InvalidRecipe, ServiceUnavailable, TemperError, UsageError } from '../shared/errors.js';
+import { InvalidRecipe, ServiceUnavailable, TemperError, UsageError } from '../../shared/errors.js';
 
 /** Exit codes that scripts rely on. */
 export const exitCodes = {

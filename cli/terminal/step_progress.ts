@@ -1,4 +1,4 @@
-import type { StepHooks } from '../recipes/index.js';
+import type { StepHooks } from '../../recipes/index.js';
 import type { ProgressDisplay } from './progress.js';
 
 /** A step's progress on the terminal, where the step runs in this process. Never cancelled: Ctrl-C ends the process. */

@@ -1,4 +1,4 @@
-import type { FinetuneResult } from '../contracts/index.js';
+import type { FinetuneResult } from '../../contracts/index.js';
 import { duration } from './progress.js';
 
 /** The end of a run: one JSON object, or a few lines for a person. */

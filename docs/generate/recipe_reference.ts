@@ -1,6 +1,6 @@
 /** docs/recipe.md and docs/recipe.schema.json, from the schema that validates recipes: `npm run docs` writes both. */
-import { type JsonSchema, pathKeyword, recipeJsonSchema } from '../components/config/index.js';
-import { recipeSchema } from '../recipes/llm/recipe.js';
+import { type JsonSchema, pathKeyword, recipeJsonSchema } from '../../components/config/index.js';
+import { recipeSchema } from '../../recipes/llm/recipe.js';
 
 const introduction = `# The recipe
 

@@ -12,10 +12,10 @@ import {
   queryNames,
   type RunStatus,
   type TimelineEntry,
-} from '../contracts/index.js';
-import { ServiceUnavailable } from '../shared/errors.js';
-import type { ProgressDisplay } from './progress.js';
-import { duration } from './progress.js';
+} from '../../contracts/index.js';
+import { ServiceUnavailable } from '../../shared/errors.js';
+import type { ProgressDisplay } from '../terminal/progress.js';
+import { duration } from '../terminal/progress.js';
 
 /** ms between looks. */
 const interval = 400;

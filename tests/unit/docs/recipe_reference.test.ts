@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { recipeReference } from '../../../cli/recipe_reference.js';
+import { recipeReference } from '../../../docs/generate/recipe_reference.js';
 import { datasetDefinitions } from '../../../components/datasets/llm/index.js';
 
 const docs = path.resolve(import.meta.dirname, '../../../../docs');

@@ -1,8 +1,8 @@
 /** From a recipe file to a started workflow. */
 import path from 'node:path';
 import { defaultPayloadConverter, type WorkflowHandle, WorkflowNotFoundError } from '@temporalio/client';
-import { readRunDocument } from '../components/checkpoint/index.js';
-import { composeRecipe } from '../components/config/index.js';
+import { readRunDocument } from '../../components/checkpoint/index.js';
+import { composeRecipe } from '../../components/config/index.js';
 import {
   ownPool,
   ownQueue,
@@ -11,11 +11,11 @@ import {
   type Submission,
   submissionSchema,
   workflowType,
-} from '../contracts/index.js';
-import { recipeSchema } from '../recipes/llm/recipe.js';
-import { canonicalJson } from '../shared/digest.js';
-import { UsageError } from '../shared/errors.js';
-import { canonicalUri, openStorage } from '../shared/storage/index.js';
+} from '../../contracts/index.js';
+import { recipeSchema } from '../../recipes/llm/recipe.js';
+import { canonicalJson } from '../../shared/digest.js';
+import { UsageError } from '../../shared/errors.js';
+import { canonicalUri, openStorage } from '../../shared/storage/index.js';
 import { isServed } from './pollers.js';
 import type { Session } from './server.js';
 

@@ -4,7 +4,7 @@ import {
   TerminatedFailure,
   WorkflowFailedError,
 } from '@temporalio/client';
-import { ServiceUnavailable, TemperError, UsageError } from '../shared/errors.js';
+import { ServiceUnavailable, TemperError, UsageError } from '../../shared/errors.js';
 
 /** A failed workflow as one of our errors, so that it is printed and numbered like a failure of this process. */
 export function runFailure(error: unknown, id: string): unknown {

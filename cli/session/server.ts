@@ -1,9 +1,9 @@
 /** Which Temporal server a command speaks to: the one that environment or profile names, otherwise an embedded one. */
 import path from 'node:path';
-import { loadInstallation, type TemperConfig } from '../shared/installation.js';
-import { resolveRoots } from '../shared/storage/index.js';
-import { useDevServer } from '../workers/embedded_server/dev_server.js';
-import { type Connected, connect, installRuntime } from '../workers/index.js';
+import { loadInstallation, type TemperConfig } from '../../shared/installation.js';
+import { resolveRoots } from '../../shared/storage/index.js';
+import { useDevServer } from '../../workers/embedded_server/dev_server.js';
+import { type Connected, connect, installRuntime } from '../../workers/index.js';
 
 export interface Session extends Connected {
   config: TemperConfig;
