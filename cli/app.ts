@@ -1,24 +1,47 @@
+/** The commands. Each file of commands/ owns its flags, its help and its code. */
 import { buildApplication, buildRouteMap, text_en } from '@stricli/core';
-import * as commands from './commands.js';
+import { takesRecipe } from './command/define.js';
 import { describeError, exitCodeOf } from './command/exit.js';
+import { chat } from './commands/chat.js';
+import { doctor } from './commands/doctor.js';
+import { evaluate } from './commands/evaluate.js';
+import { exportModel } from './commands/export.js';
+import { generate } from './commands/generate.js';
+import { plan } from './commands/plan.js';
+import { preview } from './commands/preview.js';
+import { run } from './commands/run.js';
+import { schema } from './commands/schema.js';
+import { score } from './commands/score.js';
+import { start } from './commands/start.js';
+import { validate } from './commands/validate.js';
+import { watch } from './commands/watch.js';
+import { worker } from './commands/worker.js';
+
+/** In the order of `temper --help`. */
+export const commands = {
+  run,
+  start,
+  watch,
+  worker,
+  score,
+  evaluate,
+  generate,
+  chat,
+  plan,
+  preview,
+  validate,
+  export: exportModel,
+  schema,
+  doctor,
+};
+
+/** Names of the commands that take a recipe, and with it recipe keys as flags. */
+export const recipeCommands: ReadonlySet<string> = new Set(
+  Object.entries(commands).flatMap(([name, command]) => (takesRecipe(command) ? [name] : [])),
+);
 
 const routes = buildRouteMap({
-  routes: {
-    run: commands.run,
-    start: commands.start,
-    watch: commands.watch,
-    worker: commands.worker,
-    score: commands.score,
-    evaluate: commands.evaluate,
-    generate: commands.generate,
-    chat: commands.chat,
-    plan: commands.plan,
-    preview: commands.preview,
-    validate: commands.validate,
-    export: commands.exportModel,
-    schema: commands.schema,
-    doctor: commands.doctor,
-  },
+  routes: commands,
   docs: {
     brief: 'Fine-tunes language models as durable Temporal workflows',
     fullDescription:

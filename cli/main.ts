@@ -1,11 +1,11 @@
 import { run, type StricliProcess } from '@stricli/core';
-import { app } from './app.js';
+import { app, recipeCommands } from './app.js';
 import { exitCodes } from './command/exit.js';
 import { takeOverrides } from './command/overrides.js';
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', onOutputError);
 
-const { rest, overrides } = await takeOverrides(process.argv.slice(2), async () => {
+const { rest, overrides } = await takeOverrides(process.argv.slice(2), recipeCommands, async () => {
   // Loaded by these commands anyway, and by no other: `temper --help` answers at once.
   const { recipeKeys } = await import('../recipes/llm/recipe.js');
   return recipeKeys;

@@ -1,16 +1,15 @@
 /** Recipe keys set on the command line, told apart from a command's own flags. */
 
-/** Commands that take a recipe; the others have flags of such names. */
-const recipeCommands = new Set(['run', 'start', 'plan', 'preview', 'validate']);
-
 /**
  * Takes `--any.key=value` and `--any.key value` out of the command line of a command that takes a recipe.
  *
- * @param topLevelKeys the recipe's own keys, which need no dot; asked for such a command alone
+ * @param recipeCommands names of those commands; the others have flags of their own that look like recipe keys
+ * @param topLevelKeys returns the recipe's own keys, which need no dot; called only for such a command
  * @returns what is left for the command's own flags, and the overrides as `any.key=value`
  */
 export async function takeOverrides(
   argv: readonly string[],
+  recipeCommands: ReadonlySet<string>,
   topLevelKeys: () => Promise<readonly string[]>,
 ): Promise<{ rest: string[]; overrides: string[] }> {
   if (!recipeCommands.has(argv[0] ?? '')) return { rest: [...argv], overrides: [] };

@@ -1,38 +1,21 @@
-import { resolveRoots } from '../../shared/storage/index.js';
-import { checkConfiguration } from '../doctor/configuration.js';
-import type { Finding } from '../doctor/finding.js';
-import { checkEngine, checkGpus, checkMemory, checkNode, checkPython } from '../doctor/machine.js';
-import { checkCredentials, checkStorage } from '../doctor/storage.js';
-import { checkTemporal } from '../doctor/temporal.js';
+import { diagnosticCommand } from '../command/define.js';
 import { exitCodes } from '../command/exit.js';
-import { usesColor } from '../terminal/color.js';
-import { version } from '../command/version.js';
+import { jsonFlag } from '../command/flags.js';
+import type { Finding } from '../doctor/finding.js';
+import { usesColor } from '../terminal/index.js';
 
-export async function doctor(flags: { json: boolean }): Promise<void> {
-  const findings = await examine();
-  const sound = findings.every(({ status }) => status !== 'fail');
-  if (flags.json) process.stdout.write(`${JSON.stringify({ ok: sound, findings })}\n`);
-  else process.stdout.write(`${findings.map((finding) => describe(finding)).join('\n')}\n`);
-  if (!sound) process.exitCode = exitCodes.failed;
-}
-
-async function examine(): Promise<Finding[]> {
-  const { configuration, storageRoots } = await checkConfiguration();
-  const places = resolveRoots(storageRoots);
-  const parts: (Finding | Finding[] | Promise<Finding | Finding[]>)[] = [
-    { name: 'temper', status: 'ok', detail: await version(), remedy: null },
-    configuration,
-    checkNode(),
-    checkEngine(),
-    checkMemory(),
-    checkGpus(),
-    checkTemporal(places.cache),
-    checkStorage(places),
-    checkCredentials(),
-    checkPython(places.cache),
-  ];
-  return (await Promise.all(parts)).flat();
-}
+export const doctor = diagnosticCommand<{ json: boolean }>({
+  docs: { brief: 'Check CPU, memory, engine, Temporal, storage and credentials, each with a remedy' },
+  flags: { json: jsonFlag },
+  async run({ json }) {
+    const { examine } = await import('../doctor/examine.js');
+    const findings = await examine();
+    const sound = findings.every(({ status }) => status !== 'fail');
+    if (json) process.stdout.write(`${JSON.stringify({ ok: sound, findings })}\n`);
+    else process.stdout.write(`${findings.map((finding) => describe(finding)).join('\n')}\n`);
+    if (!sound) process.exitCode = exitCodes.failed;
+  },
+});
 
 const colors = { ok: '\x1b[32m', warn: '\x1b[33m', fail: '\x1b[31m' };
 

@@ -1,19 +1,62 @@
-import { evaluateModel, type ModelScores, readTasks } from '../../recipes/index.js';
-import type { EvaluateFlags } from '../flags.js';
-import { duration, ProgressDisplay } from '../terminal/progress.js';
-import { stepHooks } from '../terminal/step_progress.js';
+import type { ModelScores } from '../../recipes/index.js';
+import { command } from '../command/define.js';
+import { jsonFlag, type ModelFlags, modelFlags, optionalText } from '../command/flags.js';
+import { duration, ProgressDisplay, stepHooks } from '../terminal/index.js';
 
-export async function evaluate(flags: EvaluateFlags): Promise<void> {
-  const { model, adapter = null, precision, output = null, json } = flags;
-  const tasks = await readTasks({ file: flags.tasks ?? null, inline: flags.task ?? [] });
-  const display = new ProgressDisplay(process.stderr);
-  const options = { model, adapter, precision, tasks, output };
-  const scores = await evaluateModel(options, stepHooks(display)).finally(() => display.clear());
-  process.stderr.write(`evaluated in ${duration(scores.seconds)}\n`);
-  if (output !== null) process.stderr.write(`every example: ${output}\n`);
-  if (json) process.stdout.write(`${JSON.stringify({ model, adapter, precision, ...scores })}\n`);
-  else process.stdout.write(table(scores));
+interface Flags extends ModelFlags {
+  task?: string[];
+  tasks?: string;
+  precision: 'fp32' | 'bf16';
+  json: boolean;
+  output?: string;
 }
+
+export const evaluate = command<Flags>({
+  docs: {
+    brief: 'Score a model on tasks: multiple choice, question answering, perplexity, JSON',
+    fullDescription:
+      'Scores a model on tasks: hellaswag, multiple_choice, squad, perplexity, json_fields, samples. Definitions are those\n' +
+      'of lm-evaluation-harness and the official SQuAD script; every score comes with its number of examples and standard error.',
+  },
+  flags: {
+    ...modelFlags,
+    task: {
+      kind: 'parsed',
+      parse: String,
+      brief: '[NAME=]TASK:key=value,… e.g. hellaswag:path=val.jsonl,limit=100; may be repeated',
+      variadic: true,
+      optional: true,
+    },
+    tasks: optionalText("YAML file with a list 'tasks', as in a recipe's evaluation section"),
+    precision: {
+      kind: 'enum',
+      values: ['fp32', 'bf16'],
+      brief: 'precision of matrix products and activations for log-likelihoods',
+      default: 'fp32',
+    },
+    json: jsonFlag,
+    output: optionalText('JSON lines with every example'),
+  },
+  async run({
+    model,
+    adapter = null,
+    precision,
+    output = null,
+    json,
+    tasks: file = null,
+    task: inline = [],
+  }) {
+    const { evaluateModel, readTasks } = await import('../../recipes/index.js');
+    const tasks = await readTasks({ file, inline });
+    const display = new ProgressDisplay(process.stderr);
+    const options = { model, adapter, precision, tasks, output };
+    const scores = await evaluateModel(options, stepHooks(display)).finally(() => display.clear());
+    process.stderr.write(`evaluated in ${duration(scores.seconds)}\n`);
+    if (output !== null) process.stderr.write(`every example: ${output}\n`);
+    if (json) process.stdout.write(`${JSON.stringify({ model, adapter, precision, ...scores })}\n`);
+    else process.stdout.write(table(scores));
+  },
+});
 
 /** One line a metric: value, standard error, examples, and an arrow to where it is better. */
 function table({ tasks }: ModelScores): string {

@@ -1,21 +1,51 @@
-import { exportRun } from '../../recipes/index.js';
-import { UsageError } from '../../shared/errors.js';
-import type { ExportFlags } from '../flags.js';
-import { ProgressDisplay } from '../terminal/progress.js';
-import { stepHooks } from '../terminal/step_progress.js';
+import { command } from '../command/define.js';
+import { text, wholeNumber } from '../command/flags.js';
+import { ProgressDisplay, stepHooks } from '../terminal/index.js';
+
+interface Flags {
+  merge: boolean;
+  onnx?: 'fp32' | 'fp16';
+  step?: number;
+  output: string;
+}
 
 const formNames = { adapter: 'adapter', merged: 'merged model', full: 'model' };
 
-export async function exportModel(flags: ExportFlags, outputDir: string): Promise<void> {
-  const { step = null, merge, onnx = null, output } = flags;
-  if (step !== null && (!Number.isInteger(step) || step < 1))
-    throw new UsageError(`--step ${step}: must be a whole number from 1`);
-  const display = new ProgressDisplay(process.stderr);
-  const exported = await exportRun({ outputDir, output, merge, onnx, step }, stepHooks(display)).finally(() =>
-    display.clear(),
-  );
-  process.stderr.write(
-    `published the ${formNames[exported.form]} of step ${exported.step}${onnx === null ? '' : ' and its ONNX export'}\n`,
-  );
-  process.stdout.write(`${exported.model}\n`);
-}
+export const exportModel = command<Flags, [outputDir: string]>(
+  {
+    docs: {
+      brief: 'Publish a checkpoint of a run as a Hugging Face folder',
+      fullDescription:
+        'Publishes a checkpoint of a run as a Hugging Face folder, with --onnx also for ONNX Runtime: to a folder, S3 or\n' +
+        'the Hugging Face hub (token in HF_TOKEN). It becomes visible all at once, and replaces only an earlier publication.',
+    },
+    flags: {
+      merge: { kind: 'boolean', brief: 'merge the adapter into the model', default: false },
+      onnx: {
+        kind: 'enum',
+        values: ['fp32', 'fp16'],
+        brief: 'add the model for ONNX Runtime, an adapter merged in, compared with the engine',
+        optional: true,
+      },
+      step: {
+        kind: 'parsed',
+        parse: wholeNumber(1),
+        brief: 'step of the checkpoint; the newest unless given',
+        optional: true,
+      },
+      output: text('folder, s3:// prefix or hf://owner/name[@branch]'),
+    },
+    async run({ step = null, merge, onnx = null, output }, outputDir) {
+      const { exportRun } = await import('../../recipes/index.js');
+      const display = new ProgressDisplay(process.stderr);
+      const exported = await exportRun({ outputDir, output, merge, onnx, step }, stepHooks(display)).finally(
+        () => display.clear(),
+      );
+      process.stderr.write(
+        `published the ${formNames[exported.form]} of step ${exported.step}${onnx === null ? '' : ' and its ONNX export'}\n`,
+      );
+      process.stdout.write(`${exported.model}\n`);
+    },
+  },
+  { brief: 'output folder of a run', placeholder: 'OUTPUT_DIR' },
+);

@@ -1,32 +1,61 @@
-import { generateFile, openTextGenerator, type TextGenerator } from '../../recipes/index.js';
-import { UsageError } from '../../shared/errors.js';
-import type { AnsweringFlags, GenerateFlags } from '../flags.js';
-import { ProgressDisplay } from '../terminal/progress.js';
-import { stepHooks } from '../terminal/step_progress.js';
+import type { TextGenerator } from '../../recipes/index.js';
+import { command } from '../command/define.js';
+import { type GenerationFlags, generationFlags, optionalText, wholeNumber } from '../command/flags.js';
+import { generationOptions, modelOptions } from '../command/generation.js';
+import { ProgressDisplay, stepHooks } from '../terminal/index.js';
 
-export async function generate(flags: GenerateFlags): Promise<void> {
-  const { prompt, input, output, raw, batchSize } = flags;
+interface Flags extends GenerationFlags {
+  prompt?: string;
+  input?: string;
+  output?: string;
+  raw: boolean;
+  batchSize: number;
+}
+
+export const generate = command<Flags>({
+  docs: {
+    brief: 'Answer a prompt, or a file of prompts',
+    fullDescription:
+      'Answers a prompt, or a file of prompts, with the model exported to ONNX and run by ONNX Runtime. A prompt is put\n' +
+      "into the model's chat template where it has one; --raw leaves it unchanged. The export is kept in the cache.",
+  },
+  flags: {
+    ...generationFlags,
+    prompt: optionalText('one prompt; its answer is streamed'),
+    input: optionalText('JSON lines with prompt, or messages ({"role": …, "content": …})'),
+    output: optionalText('JSON lines with completion and finish'),
+    raw: { kind: 'boolean', brief: 'continue the text as it is, without a chat template', default: false },
+    batchSize: { kind: 'parsed', parse: wholeNumber(1), brief: 'prompts answered together', default: '16' },
+  },
+  async run(flags) {
+    const { generateFile, openTextGenerator } = await import('../../recipes/index.js');
+    const { prompt, input, output, raw, batchSize } = flags;
+    await checkFiles(flags);
+    const display = new ProgressDisplay(process.stderr);
+    const hooks = stepHooks(display);
+    const options = { ...modelOptions(flags), batchSize };
+    const generator = await openTextGenerator(options, hooks).finally(() => display.clear());
+    try {
+      const chat = !raw && generator.hasChatTemplate;
+      if (prompt !== undefined) return await answerOne(generator, prompt, chat, flags);
+      const files = { ...generationOptions(flags), input: input!, output: output!, chat };
+      const summary = await generateFile(generator, files, hooks).finally(() => display.clear());
+      const rate = (summary.tokens / Math.max(summary.seconds, 1e-3)).toFixed(1);
+      process.stderr.write(
+        `answered ${summary.prompts} prompts with ${summary.tokens} tokens (${rate} tok/s): ${output}\n`,
+      );
+    } finally {
+      await generator.close();
+    }
+  },
+});
+
+async function checkFiles({ prompt, input, output }: Flags): Promise<void> {
+  const { UsageError } = await import('../../shared/errors.js');
   if ((prompt === undefined) === (input === undefined))
     throw new UsageError('give either --prompt TEXT, or --input PROMPTS.jsonl with --output ANSWERS.jsonl');
   if ((input === undefined) !== (output === undefined))
     throw new UsageError('--input and --output go together');
-  const display = new ProgressDisplay(process.stderr);
-  const hooks = stepHooks(display);
-  const generator = await openTextGenerator({ ...modelOf(flags), batchSize }, hooks).finally(() =>
-    display.clear(),
-  );
-  try {
-    const chat = !raw && generator.hasChatTemplate;
-    if (prompt !== undefined) return await answerOne(generator, prompt, chat, flags);
-    const options = { ...answeringOf(flags), input: input!, output: output!, chat };
-    const summary = await generateFile(generator, options, hooks).finally(() => display.clear());
-    const rate = (summary.tokens / Math.max(summary.seconds, 1e-3)).toFixed(1);
-    process.stderr.write(
-      `answered ${summary.prompts} prompts with ${summary.tokens} tokens (${rate} tok/s): ${output}\n`,
-    );
-  } finally {
-    await generator.close();
-  }
 }
 
 /** Streams the answer to stdout. */
@@ -34,7 +63,7 @@ async function answerOne(
   generator: TextGenerator,
   prompt: string,
   chat: boolean,
-  flags: GenerateFlags,
+  flags: Flags,
 ): Promise<void> {
   const started = performance.now();
   const onText = (_: number, text: string): boolean => {
@@ -42,18 +71,8 @@ async function answerOne(
     return false;
   };
   const question = chat ? [{ role: 'user', content: prompt }] : prompt;
-  const [answer] = await generator.answer([question], answeringOf(flags), { onText });
+  const [answer] = await generator.answer([question], generationOptions(flags), { onText });
   process.stdout.write('\n');
   const rate = (1000 * answer!.tokens) / (performance.now() - started);
   process.stderr.write(`${answer!.tokens} tokens (${rate.toFixed(1)} tok/s), ended by ${answer!.finish}\n`);
-}
-
-export function modelOf({ model, adapter, precision }: AnsweringFlags) {
-  return { model, adapter: adapter ?? null, precision };
-}
-
-export function answeringOf(flags: AnsweringFlags) {
-  const { maxNewTokens, temperature, topK, topP, repetitionPenalty, stop = [], seed } = flags;
-  if (stop.includes('')) throw new UsageError('--stop: the text is empty');
-  return { maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, seed };
 }

@@ -1,24 +1,36 @@
-import { planRun, type RunPlan, readRecipe } from '../../recipes/index.js';
-import { OutOfMemoryError } from '../../shared/errors.js';
-import type { Context } from '../command/context.js';
-import type { PlanFlags } from '../flags.js';
-import { ProgressDisplay } from '../terminal/progress.js';
-import { stepHooks } from '../terminal/step_progress.js';
+import type { RunPlan } from '../../recipes/index.js';
+import { recipeCommand } from '../command/define.js';
+import { jsonFlag } from '../command/flags.js';
+import { ProgressDisplay, stepHooks } from '../terminal/index.js';
 import { describeReport } from './preview.js';
 
-export async function plan(this: Context, flags: PlanFlags, recipe: string): Promise<void> {
-  const { value } = await readRecipe(recipe, this.overrides);
-  const display = new ProgressDisplay(process.stderr);
-  const { summary, text } = await planRun(value, stepHooks(display)).finally(() => display.clear());
-  if (flags.json) process.stdout.write(`${JSON.stringify(summary)}\n`);
-  else process.stdout.write(`${flags.print ? text() : describe(summary)}\n`);
-  if (summary.memory.total > summary.available) {
-    throw new OutOfMemoryError(
-      `the run needs ${gigabytes(summary.memory.total)} and this host has ${gigabytes(summary.available)} to give: ` +
-        'lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft)',
-    );
-  }
+interface Flags {
+  json: boolean;
+  print: boolean;
 }
+
+export const plan = recipeCommand<Flags>({
+  docs: { brief: 'Print memory, FLOPs and steps of a recipe, before anything is allocated' },
+  flags: {
+    json: jsonFlag,
+    print: { kind: 'boolean', brief: 'print the whole plan as text', default: false },
+  },
+  async run({ json, print }, recipe) {
+    const { planRun, readRecipe } = await import('../../recipes/index.js');
+    const { OutOfMemoryError } = await import('../../shared/errors.js');
+    const { value } = await readRecipe(recipe, this.overrides);
+    const display = new ProgressDisplay(process.stderr);
+    const { summary, text } = await planRun(value, stepHooks(display)).finally(() => display.clear());
+    if (json) process.stdout.write(`${JSON.stringify(summary)}\n`);
+    else process.stdout.write(`${print ? text() : describe(summary)}\n`);
+    if (summary.memory.total > summary.available) {
+      throw new OutOfMemoryError(
+        `the run needs ${gigabytes(summary.memory.total)} and ${gigabytes(summary.available)} is available on this host: ` +
+          'lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft)',
+      );
+    }
+  },
+});
 
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(3)} GB`;
 const millions = (count: number) => `${(count / 1e6).toFixed(2)} M`;

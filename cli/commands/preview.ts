@@ -1,30 +1,33 @@
 import type { DataReport } from '../../contracts/index.js';
-import { previewRun, readRecipe, type SetPreview } from '../../recipes/index.js';
-import { DataError, UsageError } from '../../shared/errors.js';
-import type { Context } from '../command/context.js';
-import type { PreviewFlags } from '../flags.js';
-import { ProgressDisplay } from '../terminal/progress.js';
-import { stepHooks } from '../terminal/step_progress.js';
-import { usesColor } from '../terminal/color.js';
+import type { SetPreview } from '../../recipes/index.js';
+import { recipeCommand } from '../command/define.js';
+import { wholeNumber } from '../command/flags.js';
+import { ProgressDisplay, stepHooks, usesColor } from '../terminal/index.js';
 
-export async function preview(this: Context, { rows }: PreviewFlags, recipe: string): Promise<void> {
-  if (!Number.isInteger(rows) || rows < 1)
-    throw new UsageError(`--rows ${rows}: must be a whole number from 1`);
-  const { value } = await readRecipe(recipe, this.overrides);
-  const display = new ProgressDisplay(process.stderr);
-  const color = usesColor(process.stdout);
-  const sets = await previewRun(value, { rows, color }, stepHooks(display)).finally(() => display.clear());
-  const legend = color
-    ? 'trained on in green, the rest dimmed'
-    : 'trained on in ⟦brackets⟧; colours on a terminal';
-  process.stdout.write(`${[...sets.map(describeSet), legend].join('\n\n')}\n`);
-  const empty = sets.filter((set) => set.rows.length === 0).map(({ name }) => name);
-  if (empty.length > 0) {
-    throw new DataError(
-      `${empty.join(', ')}: no row is left to train on; look at the files, and at rows, limit and holdout of the recipe`,
-    );
-  }
-}
+export const preview = recipeCommand<{ rows: number }>({
+  docs: { brief: 'Show sample rows of the data with their template, and what the loss sees' },
+  flags: {
+    rows: { kind: 'parsed', parse: wholeNumber(1), brief: 'rows of each dataset to show', default: '3' },
+  },
+  async run({ rows }, recipe) {
+    const { previewRun, readRecipe } = await import('../../recipes/index.js');
+    const { DataError } = await import('../../shared/errors.js');
+    const { value } = await readRecipe(recipe, this.overrides);
+    const display = new ProgressDisplay(process.stderr);
+    const color = usesColor(process.stdout);
+    const sets = await previewRun(value, { rows, color }, stepHooks(display)).finally(() => display.clear());
+    const legend = color
+      ? 'trained on in green, the rest dimmed'
+      : 'trained on in ⟦brackets⟧; colours on a terminal';
+    process.stdout.write(`${[...sets.map(describeSet), legend].join('\n\n')}\n`);
+    const empty = sets.filter((set) => set.rows.length === 0).map(({ name }) => name);
+    if (empty.length > 0) {
+      throw new DataError(
+        `${empty.join(', ')}: no row is left to train on; look at the files, and at rows, limit and holdout of the recipe`,
+      );
+    }
+  },
+});
 
 function describeSet({ name, rows, report }: SetPreview): string {
   const samples = rows.map(({ text, tokens, supervised }, index) => {

@@ -1,116 +1,68 @@
-import { ownPool, ownQueue } from '../../contracts/index.js';
-import { onStopSignal, runWorker, type WorkerHandle } from '../../workers/index.js';
-import type { Context } from '../command/context.js';
+import { recipeCommand } from '../command/define.js';
 import { exitCodes } from '../command/exit.js';
-import { runFailure } from '../session/failure.js';
-import type { RunFlags } from '../flags.js';
-import { follow } from '../session/follow.js';
-import { isServed } from '../session/pollers.js';
-import { ProgressDisplay } from '../terminal/progress.js';
-import { printResult } from '../terminal/result.js';
-import { openSession, type Session } from '../session/server.js';
-import { orderFrom, place, refuseCompleted } from '../session/submit.js';
+import { type RunFlags, runFlags } from '../command/flags.js';
+import { ProgressDisplay, printResult } from '../terminal/index.js';
 
-export async function run(this: Context, flags: RunFlags, recipe: string): Promise<void> {
-  const order = await orderFrom(recipe, {
-    overrides: this.overrides,
-    id: flags.id ?? null,
-    fresh: flags.new,
-    takeOver: flags.takeOver,
-  });
-  await refuseCompleted(order);
-  const display = new ProgressDisplay(process.stderr);
-  const stop = new AbortController();
-  // Until the embedded server is released: a signal in between must not leave it behind.
-  const forget = onStopSignal(() => stop.abort());
-  const session = await openSession((text) => display.note(text));
-  const service = new Service(session, order.id, display);
-  try {
-    if (session.ui !== null) display.note(`Temporal UI: ${session.ui}`);
-    const { handle, otherRecipe } = await place(session, order, () => service.look());
-    if (otherRecipe) {
-      display.note(
-        `the run '${order.id}' is under way with another recipe, and goes on with that one; stop it first to change it`,
-      );
-    }
-    const result = await follow(handle, display, stop.signal).catch((error: unknown) => {
-      throw runFailure(error, order.id);
+export const run = recipeCommand<RunFlags>({
+  docs: {
+    brief: 'Run a recipe and follow it to its end',
+    fullDescription:
+      'Runs a recipe as a durable workflow and follows it. Uses the Temporal server that the environment or a profile\n' +
+      'names, otherwise an embedded one; starts a worker in this process where none serves the queue.\n' +
+      'Exit codes: 0 completed, 1 failed, 2 wrong usage or recipe, 75 a service is not reachable, 130 interrupted.',
+  },
+  flags: runFlags,
+  async run(flags, recipe) {
+    const { follow, InPlaceWorker, openSession, orderFrom, place, refuseCompleted, runFailure } =
+      await import('../session/index.js');
+    const { onStopSignal } = await import('../../workers/index.js');
+    const order = await orderFrom(recipe, {
+      overrides: this.overrides,
+      id: flags.id ?? null,
+      fresh: flags.new,
+      takeOver: flags.takeOver,
     });
-    if (result !== null) {
-      printResult(result, flags.json);
-      return;
+    await refuseCompleted(order);
+    const display = new ProgressDisplay(process.stderr);
+    const stop = new AbortController();
+    // Until the embedded server is released: a signal in between must not leave it behind.
+    const removeHandlers = onStopSignal(() => stop.abort());
+    const session = await openSession((text) => display.note(text));
+    const worker = new InPlaceWorker(session, order.id, display);
+    try {
+      if (session.ui !== null) display.note(`Temporal UI: ${session.ui}`);
+      const { handle, otherRecipe } = await place(session, order, () => worker.look());
+      if (otherRecipe) {
+        display.note(
+          `the run '${order.id}' is already running with another recipe and continues with that one; stop it first to change it`,
+        );
+      }
+      const result = await follow(handle, display, stop.signal).catch((error: unknown) => {
+        throw runFailure(error, order.id);
+      });
+      if (result !== null) {
+        printResult(result, flags.json);
+        return;
+      }
+      process.exitCode = exitCodes.interrupted;
+      if (!worker.serves) {
+        display.note(
+          `detached: the run '${order.id}' continues where its worker is. Follow it with: temper watch ${order.id}`,
+        );
+        return;
+      }
+      display.note('saving a checkpoint …');
+      await worker.stop();
+      const again = [recipe, ...(flags.id === undefined ? [] : ['--id', flags.id])];
+      const words = [...again, ...this.overrides.map((override) => `--${override}`)].map(quoted);
+      display.note(`the run '${order.id}' is parked. Resume it with: temper run ${words.join(' ')}`);
+    } finally {
+      await worker.stop().finally(() => session.close());
+      removeHandlers();
     }
-    process.exitCode = exitCodes.interrupted;
-    if (!service.serves) {
-      display.note(
-        `detached: the run '${order.id}' goes on where its worker is. Follow it with: temper watch ${order.id}`,
-      );
-      return;
-    }
-    display.note('saving a checkpoint …');
-    await service.stop();
-    const again = [
-      'temper run',
-      recipe,
-      ...(flags.id === undefined ? [] : ['--id', flags.id]),
-      ...this.overrides.map((override) => `--${override}`),
-    ];
-    display.note(`the run '${order.id}' is parked. Go on with: ${again.map(quoted).join(' ')}`);
-  } finally {
-    await service.stop().finally(() => session.close());
-    forget();
-  }
-}
+  },
+});
 
-/** ms between looks whether the process that serves the run is still there. */
-const lookInterval = 3000;
-
-/** A worker in this process for a run's own queue, as soon as no other process serves that. */
-class Service {
-  private worker: WorkerHandle | null = null;
-  private stopped = false;
-  private timer: NodeJS.Timeout | null = null;
-
-  constructor(
-    private readonly session: Session,
-    private readonly run: string,
-    private readonly display: ProgressDisplay,
-  ) {}
-
-  get serves(): boolean {
-    return this.worker !== null;
-  }
-
-  /** Serves where nobody does; otherwise looks again from time to time. */
-  async look(): Promise<void> {
-    if (await isServed(this.session, ownQueue(this.run))) this.lookLater();
-    else await this.serve();
-  }
-
-  private lookLater(): void {
-    if (this.stopped) return;
-    this.timer = setTimeout(() => void this.look().catch(() => this.lookLater()), lookInterval);
-  }
-
-  private async serve(): Promise<void> {
-    if (this.stopped) return;
-    this.worker = await runWorker({
-      role: 'all',
-      devices: 'auto',
-      pool: ownPool(this.run),
-      taskQueue: ownQueue(this.run),
-      address: this.session.address,
-      log: (text) => this.display.note(text),
-    });
-    if (this.stopped) await this.worker.stop();
-  }
-
-  async stop(): Promise<void> {
-    this.stopped = true;
-    if (this.timer !== null) clearTimeout(this.timer);
-    await this.worker?.stop();
-  }
-}
-
+/** Quotes a word for a shell, where it needs that. */
 const quoted = (word: string): string =>
-  /^[\w./:=@%+,-]+$/.test(word) || word === 'temper run' ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

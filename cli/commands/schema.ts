@@ -1,6 +1,13 @@
-import { recipeJsonSchema } from '../../components/config/index.js';
-import { recipeSchema } from '../../recipes/llm/recipe.js';
+import { command } from '../command/define.js';
 
-export async function schema(): Promise<void> {
-  process.stdout.write(`${JSON.stringify(recipeJsonSchema(recipeSchema), null, 2)}\n`);
-}
+export const schema = command<Record<never, never>>({
+  docs: { brief: "Print the recipe's JSON Schema, for editors" },
+  flags: {},
+  async run() {
+    const [{ recipeJsonSchema }, { recipeSchema }] = await Promise.all([
+      import('../../components/config/index.js'),
+      import('../../recipes/llm/recipe.js'),
+    ]);
+    process.stdout.write(`${JSON.stringify(recipeJsonSchema(recipeSchema), null, 2)}\n`);
+  },
+});

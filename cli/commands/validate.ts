@@ -1,14 +1,21 @@
-import { printRecipe, redact } from '../../components/config/index.js';
-import { readRecipe } from '../../recipes/base/read_recipe.js';
-import type { Context } from '../command/context.js';
+import { recipeCommand } from '../command/define.js';
+import { jsonFlag } from '../command/flags.js';
 
-/** Only the schema is loaded, neither the engine nor Temporal: editors and hooks call this often. */
-export async function validate(this: Context, flags: { json: boolean }, recipe: string): Promise<void> {
-  const { canonical, digest, value } = await readRecipe(recipe, this.overrides);
-  const document = inOrderOf(value, JSON.parse(canonical));
-  if (flags.json) process.stdout.write(`${JSON.stringify({ digest, recipe: redact(document) })}\n`);
-  else process.stdout.write(`# valid; digest ${digest.slice(0, 16)}\n${printRecipe(document)}`);
-}
+export const validate = recipeCommand<{ json: boolean }>({
+  docs: { brief: 'Check a recipe and print it with every default' },
+  flags: { json: jsonFlag },
+  async run({ json }, recipe) {
+    // Neither the engine nor Temporal is loaded: editors and hooks run this often.
+    const [{ printRecipe, redact }, { readRecipe }] = await Promise.all([
+      import('../../components/config/index.js'),
+      import('../../recipes/base/read_recipe.js'),
+    ]);
+    const { canonical, digest, value } = await readRecipe(recipe, this.overrides);
+    const document = inOrderOf(value, JSON.parse(canonical));
+    if (json) process.stdout.write(`${JSON.stringify({ digest, recipe: redact(document) })}\n`);
+    else process.stdout.write(`# valid; digest ${digest.slice(0, 16)}\n${printRecipe(document)}`);
+  },
+});
 
 /** `shown` with its keys in the order that `value` has them in, which is the schema's. */
 function inOrderOf(value: unknown, shown: unknown): unknown {

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { plot } from '../../dist/cli/plot.js';
+import { plot } from '../../dist/cli/terminal/plot.js';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const recipe = path.join(root, 'examples/llm/smollm2_135m_countries_lora.yaml');

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { recipeReference } from '../../../docs/generate/recipe_reference.js';
 import { datasetDefinitions } from '../../../components/datasets/llm/index.js';
+import { recipeReference } from '../../../docs/generate/recipe_reference.js';
 
 const docs = path.resolve(import.meta.dirname, '../../../../docs');
 const { markdown, schema } = recipeReference();

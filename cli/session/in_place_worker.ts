@@ -1,0 +1,56 @@
+/** The worker that `temper run` starts in its own process where nobody else serves the run. */
+import { ownPool, ownQueue } from '../../contracts/index.js';
+import { runWorker, type WorkerHandle } from '../../workers/index.js';
+import type { ProgressDisplay } from '../terminal/index.js';
+import { isServed } from './pollers.js';
+import type { Session } from './server.js';
+
+/** ms between looks whether the process that serves the run is still there. */
+const lookInterval = 3000;
+
+/** A worker in this process for a run's own queue, as soon as no other process serves that. */
+export class InPlaceWorker {
+  private worker: WorkerHandle | null = null;
+  private stopped = false;
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    private readonly session: Session,
+    private readonly run: string,
+    private readonly display: ProgressDisplay,
+  ) {}
+
+  get serves(): boolean {
+    return this.worker !== null;
+  }
+
+  /** Serves where nobody does; otherwise looks again from time to time. */
+  async look(): Promise<void> {
+    if (await isServed(this.session, ownQueue(this.run))) this.lookLater();
+    else await this.serve();
+  }
+
+  private lookLater(): void {
+    if (this.stopped) return;
+    this.timer = setTimeout(() => void this.look().catch(() => this.lookLater()), lookInterval);
+  }
+
+  private async serve(): Promise<void> {
+    if (this.stopped) return;
+    this.worker = await runWorker({
+      role: 'all',
+      devices: 'auto',
+      pool: ownPool(this.run),
+      taskQueue: ownQueue(this.run),
+      address: this.session.address,
+      log: (text) => this.display.note(text),
+    });
+    if (this.stopped) await this.worker.stop();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    await this.worker?.stop();
+  }
+}

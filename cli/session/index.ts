@@ -1,0 +1,7 @@
+/** What commands need to speak to Temporal; imported by a command only when it runs. */
+export { runFailure } from './failure.js';
+export { follow } from './follow.js';
+export { InPlaceWorker } from './in_place_worker.js';
+export { isServed } from './pollers.js';
+export { openSession, type Session } from './server.js';
+export { orderFrom, place, refuseCompleted, submit } from './submit.js';

@@ -1,0 +1,5 @@
+/** What people see of a command. */
+export { usesColor } from './color.js';
+export { duration, ProgressDisplay } from './progress.js';
+export { printResult } from './result.js';
+export { stepHooks } from './step_progress.js';
