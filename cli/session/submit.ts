@@ -52,7 +52,7 @@ export async function orderFrom(
   };
 }
 
-/** Refuses a run whose folder says that it has completed, unless it is to begin afresh. */
+/** Refuses a run whose folder says that it has completed, unless it is to start over. */
 export async function refuseCompleted({ id, outputDir, submission }: Order): Promise<void> {
   if (outputDir === null || submission.fresh) return;
   const document = await readRunDocument(await openStorage(outputDir, { roots: null })).catch(() => null);
@@ -126,7 +126,7 @@ interface OpenWorkflow {
   handle: WorkflowHandle;
   runId: string;
   taskQueue: string;
-  /** Whether a worker serves it; false where the run is to begin afresh, which does not ask. */
+  /** Whether a worker serves it; false where the run is to start over, which does not ask. */
   served: boolean;
 }
 

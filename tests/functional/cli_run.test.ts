@@ -79,7 +79,7 @@ test('a parked run goes on when it is run again, and a changed one is judged by 
   await first.says(/step [1-9]/);
   first.kill('SIGINT');
   expect(await first.ended).toBe(130);
-  expect(first.stderr).toContain('parked. Go on with: temper run recipe.yaml --name=parked');
+  expect(first.stderr).toContain('parked. Resume it with: temper run recipe.yaml --name=parked');
 
   // Another run does not wait for the parked one, nor serve it.
   const other = run('other', '--training.max_steps=5');
@@ -114,7 +114,7 @@ test('one that asks for another recipe while a run is under way is told so', asy
   const server = run('busy');
   await server.says(/step [1-9]/);
   const follower = run('busy', '--seed=9');
-  await follower.says(/under way with another recipe/);
+  await follower.says(/already running with another recipe/);
   follower.kill('SIGINT');
   expect(await follower.ended).toBe(130);
   expect(follower.stderr).toContain('detached');
