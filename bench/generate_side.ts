@@ -3,7 +3,7 @@
  * then, for every line on stdin, answers all prompts and prints a GenerateResult.
  */
 import { createInterface } from 'node:readline';
-import { Generator } from '../components/evaluation/generation/index.js';
+import { Generator } from '../components/generation/index.js';
 
 export interface GenerateOptions {
   /** For the peer. */

@@ -1,7 +1,7 @@
 /** The engine as the rest of Temper sees it: contexts, tensors and plans, typed and checked. */
 import type { ExecutionSignature } from '../contracts/commit.js';
-import type { DType, Plan } from '../graph/plan.js';
-import { dtypeBytes } from '../graph/plan.js';
+import type { DType, Plan } from '../graph/ir/plan.js';
+import { dtypeBytes } from '../graph/ir/plan.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
 import { native, nativeAsync } from './errors.js';

@@ -1,5 +1,5 @@
 /** The engine's work on files: dequantisation and the search for NaN, off the event loop, and checksums. */
-import type { DType } from '../graph/plan.js';
+import type { DType } from '../graph/ir/plan.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
 import { native, nativeAsync } from './errors.js';

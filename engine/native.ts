@@ -3,8 +3,9 @@
  * defaults are in context.ts and files.ts. A field that may be absent is `T | null`, never optional, so that one that was
  * forgotten fails at compile time instead of reading as its absence.
  */
+
+import type { DType } from '../graph/ir/plan.js';
 import type { InPlacePair } from '../graph/ops/op.js';
-import type { DType } from '../graph/plan.js';
 
 export interface NativeCapabilities {
   version: string;
@@ -125,6 +126,6 @@ export interface NativeModule {
   ): Promise<number>;
   /** CRC-32C (Castagnoli) of a buffer, continuing from `crc`. */
   crc32c(data: Uint8Array, crc: number): number;
-  /** Has the kernel end this process with its parent; false where the system cannot. Called by shared/parent_death.ts. */
+  /** Has the kernel end this process with its parent; false where the system cannot. Called by shared/processes/parent_death.ts. */
   endWithParent(): boolean;
 }

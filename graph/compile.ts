@@ -5,9 +5,10 @@
  *     const { plan, tensors, memory } = compileTraining({ graph, optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 } });
  */
 
-import { GraphBuilder } from './builder.js';
-import { GraphError } from './error.js';
-import type { Graph, TensorRole } from './graph.js';
+import { GraphBuilder } from './builder/builder.js';
+import { GraphError } from './ir/error.js';
+import type { Graph, TensorRole } from './ir/graph.js';
+import type { Plan } from './ir/plan.js';
 import { accumulateGradients } from './passes/accumulate.js';
 import { autodiff } from './passes/autodiff.js';
 import { removeDeadCode } from './passes/dead_code.js';
@@ -26,7 +27,6 @@ import type { RecomputeChoice } from './passes/recompute.js';
 import { layersOf, recompute } from './passes/recompute.js';
 import { peakOfMicro, schedule } from './passes/schedule.js';
 import { setTrainable } from './passes/trainable.js';
-import type { Plan } from './plan.js';
 import type { MemoryReport, TensorSpec, WorkReport } from './report.js';
 import { bytesByRole, memoryReport, tensorsOf, workReport } from './report.js';
 

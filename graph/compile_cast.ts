@@ -1,6 +1,7 @@
 /** A plan that widens or narrows whole tensors of a context, such as weights to the float32 masters they are trained in. */
+
+import type { DType, Plan, PlanBuffer } from './ir/plan.js';
 import { digestOf } from './passes/plan.js';
-import type { DType, Plan, PlanBuffer } from './plan.js';
 
 export interface Cast {
   readonly from: { readonly name: string; readonly dtype: DType };

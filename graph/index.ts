@@ -1,11 +1,15 @@
 /** The model as data: values, ops, passes, the float64 interpreter and the plan. */
-export * from './builder.js';
+export * from './builder/builder.js';
 export * from './compile.js';
 export * from './compile_cast.js';
 export { compilerDigest } from './compiler_digest.js';
-export * from './error.js';
-export * from './graph.js';
 export * from './interpret.js';
+export * from './ir/error.js';
+export * from './ir/graph.js';
+export * from './ir/philox.js';
+export * from './ir/plan.js';
+export { randomStream } from './ir/random_stream.js';
+export * from './ir/round.js';
 export * from './onnx/index.js';
 export * from './ops/op.js';
 export * from './ops/registry.js';
@@ -15,8 +19,4 @@ export { lowerToOnnx, type OnnxOptions } from './passes/onnx.js';
 export { type OptimizerSpec, updateInputs } from './passes/optimizer.js';
 export { digestOf, printPlan } from './passes/plan.js';
 export type { Precision } from './passes/precision.js';
-export * from './philox.js';
-export * from './plan.js';
-export { randomStream } from './random_stream.js';
 export * from './report.js';
-export * from './round.js';

@@ -2,14 +2,14 @@
  * The reference interpreter: executes a graph, or a plan, in float64. Gradients are checked against finite differences
  * here, and native kernels and whole plans against this.
  */
-import { GraphError } from './error.js';
-import type { Attrs, Graph } from './graph.js';
-import { elements, getValue } from './graph.js';
+import { GraphError } from './ir/error.js';
+import type { Attrs, Graph } from './ir/graph.js';
+import { elements, getValue } from './ir/graph.js';
+import type { Plan, PlanBuffer, PlanRecord } from './ir/plan.js';
+import { dtypeBytes } from './ir/plan.js';
+import { roundTo } from './ir/round.js';
 import type { EvaluateMode, Op, Tensor } from './ops/op.js';
 import { opOf } from './ops/registry.js';
-import type { Plan, PlanBuffer, PlanRecord } from './plan.js';
-import { dtypeBytes } from './plan.js';
-import { roundTo } from './round.js';
 
 /** Tensors by name. */
 export type Tensors = Record<string, Float64Array>;

@@ -1,11 +1,11 @@
 /** What a plan will take: memory by role, floating-point operations by phase, bytes moved. */
-import type { Graph, Node, Phase, TensorRole } from './graph.js';
-import { elements, getValue } from './graph.js';
+import type { Graph, Node, Phase, TensorRole } from './ir/graph.js';
+import { elements, getValue } from './ir/graph.js';
+import type { DType } from './ir/plan.js';
+import { dtypeBytes } from './ir/plan.js';
 import { opOf } from './ops/registry.js';
 import { arenaSize } from './passes/liveness.js';
 import type { AssembledPlan } from './passes/plan.js';
-import type { DType } from './plan.js';
-import { dtypeBytes } from './plan.js';
 
 /** A tensor that the context must have before a plan is loaded. */
 export interface TensorSpec {

@@ -2,21 +2,21 @@
 import path from 'node:path';
 import { DefaultLogger, type LogEntry, Runtime } from '@temporalio/worker';
 import { loadInstallation, type TemperConfig } from '../shared/installation.js';
-import { connect } from './connection.js';
-import { startControl } from './control.js';
-import { parseDevices } from './devices.js';
-import { Host } from './host.js';
-import { noticeOf } from './notices.js';
-import { HostReaper } from './reaper.js';
-import { openRuntimeFolder } from './runtime_folder.js';
-import type { ServedWorker } from './served_worker.js';
-import { StepProcesses } from './step_processes.js';
-import { handleUnhandledRejections } from './unhandled_rejections.js';
+import { startControl } from './control/control.js';
+import { parseDevices } from './host/devices.js';
+import { Host } from './host/host.js';
+import { HostReaper } from './host/reaper.js';
+import { openRuntimeFolder } from './host/runtime_folder.js';
+import { StepProcesses } from './processes/step_processes.js';
+import { connect } from './temporal/connection.js';
+import { noticeOf } from './temporal/notices.js';
+import type { ServedWorker } from './temporal/served_worker.js';
+import { handleUnhandledRejections } from './temporal/unhandled_rejections.js';
 
-export { type Connected, connect } from './connection.js';
-export { parseDevices } from './devices.js';
+export { parseDevices } from './host/devices.js';
 export { onStopSignal, type StopSignal, stopSignals } from './signals.js';
-export { workerState } from './worker_identity.js';
+export { type Connected, connect } from './temporal/connection.js';
+export { workerState } from './temporal/worker_identity.js';
 
 export interface RunWorkerOptions {
   role: 'all' | 'control' | 'host';
@@ -107,7 +107,8 @@ export function installRuntime(config: TemperConfig): void {
   const { prometheus } = config.telemetry;
   // What ranks inherit, so that their storage has the same bounds.
   if (config.storageRoots !== null) process.env.TEMPER_ROOTS ??= config.storageRoots.join(':');
-  if (config.recipeEnvironment.length > 0) process.env.TEMPER_RECIPE_ENV ??= config.recipeEnvironment.join(',');
+  if (config.recipeEnvironment.length > 0)
+    process.env.TEMPER_RECIPE_ENV ??= config.recipeEnvironment.join(',');
   Runtime.install({
     shutdownSignals: [],
     logger: new DefaultLogger('WARN', notice),

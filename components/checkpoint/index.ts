@@ -32,14 +32,6 @@ export {
   type MetricsLine,
   settleTaskMetrics,
 } from './metrics_journal.js';
-export { type Publication, type PublishedFile, type PublishOptions, publishModel } from './publish.js';
-export {
-  isReplaceable,
-  manifestName,
-  type PublicationManifest,
-  parseManifest,
-  readPublication,
-} from './publish_manifest.js';
 export { type Retention, retire } from './retention.js';
 export {
   type ClaimedRun,

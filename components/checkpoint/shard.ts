@@ -16,7 +16,7 @@ import {
   layoutSafetensors,
   type SafetensorsDType,
   type SafetensorsLayout,
-} from '../../shared/safetensors.js';
+} from '../../shared/safetensors/safetensors.js';
 import type { Storage } from '../../shared/storage/index.js';
 
 type DType = CommittedTensor['dtype'];

@@ -1,17 +1,6 @@
 /** Evaluation: tasks by name, their scores, and text from a model. */
 export { rstrip } from '../../shared/python_text.js';
-export { registerTask, taskDefinition, taskDefinitions } from './registry.js';
-export {
-  directionOf,
-  type EvaluationOptions,
-  evaluationSchema,
-  isValidationMetric,
-  type RecipeTask,
-  recipeTaskSchema,
-  taskName,
-  watchedProblem,
-} from './schema.js';
-export { meanEstimate, meansOfScores, ratioEstimate } from './statistics.js';
+export { meanEstimate, meansOfScores, ratioEstimate } from './scoring/statistics.js';
 export type {
   AnswerOptions,
   ChatMessage,
@@ -26,4 +15,15 @@ export type {
   TaskDefinition,
   TaskOptions,
   TaskRow,
-} from './task.js';
+} from './scoring/task.js';
+export { registerTask, taskDefinition, taskDefinitions } from './tasks/registry.js';
+export {
+  directionOf,
+  type EvaluationOptions,
+  evaluationSchema,
+  isValidationMetric,
+  type RecipeTask,
+  recipeTaskSchema,
+  taskName,
+  watchedProblem,
+} from './tasks/schema.js';

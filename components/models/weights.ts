@@ -1,8 +1,8 @@
 /** Finds a model's tensors in its folder and checks them against what the config demands, all problems at once. */
 import type { DType } from '../../graph/index.js';
 import { ModelError } from '../../shared/errors.js';
-import type { SafetensorsDType } from '../../shared/safetensors.js';
-import { type LocatedTensor, locateTensors } from '../../shared/safetensors_index.js';
+import type { SafetensorsDType } from '../../shared/safetensors/safetensors.js';
+import { type LocatedTensor, locateTensors } from '../../shared/safetensors/weight_index.js';
 import type { Model } from './blocks/family.js';
 
 export interface Weight {

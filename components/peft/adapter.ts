@@ -4,14 +4,14 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { LinearModule } from '../../graph/index.js';
 import { ModelError } from '../../shared/errors.js';
-import { toFloat32 } from '../../shared/floats.js';
 import { readModelJson } from '../../shared/model_files.js';
+import { toFloat32 } from '../../shared/safetensors/floats.js';
 import {
   readSafetensorsHeader,
   type SafetensorsEntry,
   type SafetensorsSource,
   writeSafetensors,
-} from '../../shared/safetensors.js';
+} from '../../shared/safetensors/safetensors.js';
 import { readableFolder } from '../../shared/storage/index.js';
 import { adapterParameters } from './parameters.js';
 import type { PeftOptions } from './schema.js';

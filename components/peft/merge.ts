@@ -1,8 +1,8 @@
 /** Folding an adapter into the weights it was trained on: W + s·B·A, one block of rows at a time. */
 import { open } from 'node:fs/promises';
 import { ModelError } from '../../shared/errors.js';
-import { fromFloat32, toFloat32 } from '../../shared/floats.js';
-import { type SafetensorsDType, safetensorsDTypeBytes } from '../../shared/safetensors.js';
+import { fromFloat32, toFloat32 } from '../../shared/safetensors/floats.js';
+import { type SafetensorsDType, safetensorsDTypeBytes } from '../../shared/safetensors/safetensors.js';
 
 export interface MergeInput {
   /** W [out, in] in its file. */

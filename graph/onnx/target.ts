@@ -4,8 +4,8 @@
  * Reshapes between the two cost nothing at run time, and a pair of them cancels here.
  */
 
-import { numberToHalf } from '../../shared/floats.js';
-import { GraphError } from '../error.js';
+import { numberToHalf } from '../../shared/safetensors/floats.js';
+import { GraphError } from '../ir/error.js';
 import type { OnnxAttr, OnnxDType, OnnxInitializer, OnnxModel, OnnxNode, OnnxSlot } from './model.js';
 import { isLiteral } from './model.js';
 

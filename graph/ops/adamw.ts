@@ -2,7 +2,7 @@
  * adamw (Loshchilov and Hutter 2019, as torch.optim.AdamW), after g is clipped: p ← p − lr·λ·p, m ← β₁·m + (1 − β₁)·g,
  * v ← β₂·v + (1 − β₂)·g², p ← p − lr·m̂ ÷ (√v̂ + ε) with m̂ = m ÷ (1 − β₁ᵗ), v̂ = v ÷ (1 − β₂ᵗ).
  */
-import { elements } from '../graph.js';
+import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { num } from './op.js';
 import { clipFactor, inferOptimizer, scalarsByName } from './optimizer.js';

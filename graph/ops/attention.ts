@@ -3,9 +3,9 @@
  * lse is the log of each row's softmax sum. Backward (Dao et al. 2022): P = exp(S − lse), D = Σ(do ⊙ o), dv = Pᵀ·do,
  * dS = P ⊙ (do·vᵀ − D), dq = scale · dS·k, dk = scale · dSᵀ·q; a key/value head sums over its query heads.
  */
-import { GraphError } from '../error.js';
-import type { Attrs, AxisSizes, Placement, Value } from '../graph.js';
-import { elements, printPlacement, replicated, shard } from '../graph.js';
+import { GraphError } from '../ir/error.js';
+import type { Attrs, AxisSizes, Placement, Value } from '../ir/graph.js';
+import { elements, printPlacement, replicated, shard } from '../ir/graph.js';
 import { causalMask } from '../onnx/mask.js';
 import type { AttributeTypes, Op, Tensor } from './op.js';
 import { commonPlacement, demand, notPartial, num, sameAxes, zeros } from './op.js';

@@ -2,9 +2,9 @@
  * cross_entropy: loss = weight · Σ_t −log softmax(logits[t])[labels[t]] over labels ≥ 0, and with `grad` also
  * dlogits = weight · (softmax − onehot), 0 where there is no label. `weight` is 1 ÷ supervised tokens of the step.
  */
-import { GraphError } from '../error.js';
-import type { Placement, Value } from '../graph.js';
-import { elements, partial } from '../graph.js';
+import { GraphError } from '../ir/error.js';
+import type { Placement, Value } from '../ir/graph.js';
+import { elements, partial } from '../ir/graph.js';
 import type { Op, OpCall } from './op.js';
 import { demand, flag, rowPlacement, zeros } from './op.js';
 

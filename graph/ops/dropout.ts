@@ -2,8 +2,8 @@
  * dropout (Srivastava et al. 2014), scaled at training time. The mask is a function of seed, step, site, pack and place
  * within the pack (docs/plan-format.md, "Randomness"), so the gradient is the same op applied to dy.
  */
-import { elements } from '../graph.js';
-import { philox } from '../philox.js';
+import { elements } from '../ir/graph.js';
+import { philox } from '../ir/philox.js';
 import type { Op } from './op.js';
 import { demand, num, rowPlacement, zeros } from './op.js';
 

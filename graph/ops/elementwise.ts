@@ -1,5 +1,5 @@
 /** cast, add and scale: the elementwise ops that are linear, so they also work on Partial values. */
-import { elements } from '../graph.js';
+import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { commonPlacement, demand, num, sameAxes } from './op.js';
 

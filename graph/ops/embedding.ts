@@ -1,7 +1,7 @@
 /** embedding: y[t] = table[ids[t]]; its gradient adds dy[t] to row ids[t], in token order. */
 
-import { elements, partial } from '../graph.js';
-import { dtypeBytes } from '../plan.js';
+import { elements, partial } from '../ir/graph.js';
+import { dtypeBytes } from '../ir/plan.js';
 import type { Op } from './op.js';
 import { demand, rowPlacement, zeros } from './op.js';
 

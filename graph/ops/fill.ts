@@ -1,6 +1,6 @@
 /** fill: y = value everywhere. Attributes: `value`, and `axes` (`"T D"`) for its shape. */
 
-import { replicated } from '../graph.js';
+import { replicated } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { num, text, zeros } from './op.js';
 

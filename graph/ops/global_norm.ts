@@ -1,4 +1,4 @@
-import { elements } from '../graph.js';
+import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { demand } from './op.js';
 

@@ -5,10 +5,10 @@
  * linear_logprobs: log p of each target, the scoring form of the same.
  */
 
-import type { Attrs } from '../graph.js';
-import { elements } from '../graph.js';
-import { dtypeBytes } from '../plan.js';
-import { toBf16 } from '../round.js';
+import type { Attrs } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
+import { dtypeBytes } from '../ir/plan.js';
+import { toBf16 } from '../ir/round.js';
 import { crossEntropy, emitLogprobs, logSumExp, lossPlacement, refuseScaledLoss } from './cross_entropy.js';
 import type { EvaluateMode, Op, OpCall, Tensor } from './op.js';
 import { demand, flag, rowPlacement, zeros } from './op.js';

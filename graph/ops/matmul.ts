@@ -3,11 +3,11 @@
  * op(a) is M×K, `a` itself [K, M] when trans_a; op(b) is K×N, `b` itself [N, K] when trans_b.
  */
 
-import { GraphError } from '../error.js';
-import type { Attrs, Placement, Value } from '../graph.js';
-import { elements, partial, printPlacement, replicated, samePlacement, shard } from '../graph.js';
-import { dtypeBytes } from '../plan.js';
-import { toBf16 } from '../round.js';
+import { GraphError } from '../ir/error.js';
+import type { Attrs, Placement, Value } from '../ir/graph.js';
+import { elements, partial, printPlacement, replicated, samePlacement, shard } from '../ir/graph.js';
+import { dtypeBytes } from '../ir/plan.js';
+import { toBf16 } from '../ir/round.js';
 import type { Op, OpCall, Tensor } from './op.js';
 import { demand, flag, text, zeros } from './op.js';
 

@@ -1,9 +1,9 @@
 /** What an op is to the graph. Each file of this folder holds one op: its rules forward, then those of its gradient. */
-import { GraphError } from '../error.js';
-import type { Attrs, AxisSizes, Placement, Value } from '../graph.js';
-import { elements, printPlacement, printValue, samePlacement } from '../graph.js';
+import { GraphError } from '../ir/error.js';
+import type { Attrs, AxisSizes, Placement, Value } from '../ir/graph.js';
+import { elements, printPlacement, printValue, samePlacement } from '../ir/graph.js';
+import type { DType } from '../ir/plan.js';
 import type { OnnxTarget } from '../onnx/target.js';
-import type { DType } from '../plan.js';
 
 /** A tensor of the interpreter: row-major, float64 whatever its dtype. */
 export interface Tensor {

@@ -4,8 +4,8 @@
  * min(1, max_norm ÷ (norm + 1e-6)) unless max_norm is 0; a norm that is not finite changes nothing.
  */
 
-import { GraphError } from '../error.js';
-import type { Value } from '../graph.js';
+import { GraphError } from '../ir/error.js';
+import type { Value } from '../ir/graph.js';
 import type { Op, OptimizerRules, OutputType, Tensor } from './op.js';
 import { demand } from './op.js';
 

@@ -2,9 +2,9 @@
  * The primitives that fallbacks are written in. They exist in the interpreter alone: no backend runs them. Small in
  * number and obvious in meaning, each with its own VJP, so that a fused op and its gradient have an independent oracle.
  */
-import { GraphError } from '../error.js';
-import type { Value } from '../graph.js';
-import { elements, replicated } from '../graph.js';
+import { GraphError } from '../ir/error.js';
+import type { Value } from '../ir/graph.js';
+import { elements, replicated } from '../ir/graph.js';
 import type { Emit, Op } from './op.js';
 import { demand, num, text, zeros } from './op.js';
 

@@ -2,9 +2,9 @@
  * random_uniform and random_normal: initial values from Philox (docs/plan-format.md, "Randomness"), a function of seed,
  * site and element. `axes` gives the shape.
  */
-import type { Attrs } from '../graph.js';
-import { replicated } from '../graph.js';
-import { philox } from '../philox.js';
+import type { Attrs } from '../ir/graph.js';
+import { replicated } from '../ir/graph.js';
+import { philox } from '../ir/philox.js';
 import type { Op } from './op.js';
 import { num, text, zeros } from './op.js';
 

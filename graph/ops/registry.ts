@@ -1,5 +1,5 @@
 /** Every op the graph knows, by name. */
-import { GraphError } from '../error.js';
+import { GraphError } from '../ir/error.js';
 import { adamw } from './adamw.js';
 import { attention, attentionGrad } from './attention.js';
 import { crossEntropy } from './cross_entropy.js';

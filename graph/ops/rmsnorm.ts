@@ -2,7 +2,7 @@
  * rmsnorm (Zhang and Sennrich 2019): rstd = 1/√(mean(x²) + eps), y = x · rstd · w. Outputs y and rstd.
  * Backward, g = dy · w: dx = rstd · (g − x · rstd² · mean(g · x)), dw = Σ_t dy · x · rstd.
  */
-import { elements, partial } from '../graph.js';
+import { elements, partial } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { demand, flag, num, rowPlacement, zeros } from './op.js';
 

@@ -3,8 +3,8 @@
  * the token's position. The gradient is the rotation back.
  */
 
-import { GraphError } from '../error.js';
-import { elements } from '../graph.js';
+import { GraphError } from '../ir/error.js';
+import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { commonPlacement, demand, flag, notPartial, num, rowPlacement, zeros } from './op.js';
 

@@ -2,7 +2,7 @@
  * sgd (as torch.optim.SGD), after g is clipped: g ← g + λ·p, b ← μ·b + g (b ← g at the first step), p ← p − lr·b. Without
  * momentum b is g, and nothing is kept.
  */
-import { elements } from '../graph.js';
+import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { flag, num } from './op.js';
 import { clipFactor, inferOptimizer, scalarsByName } from './optimizer.js';

@@ -1,5 +1,5 @@
 /** swiglu (Shazeer 2020): h = gate · σ(gate) · up. Backward: dgate = dh · up · σ(1 + gate(1 − σ)), dup = dh · gate · σ. */
-import { elements } from '../graph.js';
+import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { commonPlacement, demand, notPartial, sameAxes, zeros } from './op.js';
 

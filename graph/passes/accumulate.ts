@@ -3,10 +3,10 @@
  * that makes a gradient adds to it directly (`accumulate`), so no pass over memory is spent on the sum; of several ops
  * that contribute to one gradient the first overwrites on a step's first micro-batch, and the others always add.
  */
-import { GraphBuilder } from '../builder.js';
-import { GraphError } from '../error.js';
-import type { Graph, Node, Value } from '../graph.js';
-import { getValue } from '../graph.js';
+import { GraphBuilder } from '../builder/builder.js';
+import { GraphError } from '../ir/error.js';
+import type { Graph, Node, Value } from '../ir/graph.js';
+import { getValue } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
 
 /** The context's tensor that a step's loss is summed in. */

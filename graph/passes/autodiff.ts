@@ -3,10 +3,10 @@
  * each trainable parameter that the loss depends on. Work is done only for values that a trainable parameter feeds:
  * a frozen parameter costs no gradient, and nothing flows to layers below the lowest trained one.
  */
-import { GraphBuilder } from '../builder.js';
-import { GraphError } from '../error.js';
-import type { Graph, Value } from '../graph.js';
-import { getValue, outputOf } from '../graph.js';
+import { GraphBuilder } from '../builder/builder.js';
+import { GraphError } from '../ir/error.js';
+import type { Graph, Value } from '../ir/graph.js';
+import { getValue, outputOf } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
 import { removeDeadCode } from './dead_code.js';
 

@@ -1,6 +1,6 @@
 /** Removes nodes that reach no output of the graph, no state and no output slot. */
-import type { Graph } from '../graph.js';
-import { getValue } from '../graph.js';
+import type { Graph } from '../ir/graph.js';
+import { getValue } from '../ir/graph.js';
 
 export function removeDeadCode(graph: Graph): Graph {
   const needed = new Set(Object.values(graph.outputs));

@@ -5,7 +5,7 @@
  *   residual connection, and the gradient of an input that q, k, v and their adapters share, are one record each.
  * - A sum with rmsnorm_grad becomes its residual.
  */
-import type { Graph, Node } from '../graph.js';
+import type { Graph, Node } from '../ir/graph.js';
 import type { FusedCall } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
 import { removeDeadCode } from './dead_code.js';

@@ -1,7 +1,7 @@
 /** What each node waits for, and from when to when each value lives: shared by scheduling and memory planning. */
-import type { Graph, Node, Value } from '../graph.js';
-import { elements, getValue } from '../graph.js';
-import { dtypeBytes } from '../plan.js';
+import type { Graph, Node, Value } from '../ir/graph.js';
+import { elements, getValue } from '../ir/graph.js';
+import { dtypeBytes } from '../ir/plan.js';
 
 /** Alignment of every buffer, bytes: a cache line, and the widest vector. */
 export const alignment = 64;

@@ -3,13 +3,13 @@
  * alpha ÷ √R (rsLoRA, Kalajdzievski 2023). W and everything else is frozen. The low-rank product joins the matmul of
  * W as a second product of the same record, so it costs no pass over y.
  */
-import { GraphBuilder } from '../builder.js';
-import { GraphError } from '../error.js';
-import type { Graph, Node, Value } from '../graph.js';
-import { getValue } from '../graph.js';
+import { GraphBuilder } from '../builder/builder.js';
+import { GraphError } from '../ir/error.js';
+import type { Graph, Node, Value } from '../ir/graph.js';
+import { getValue } from '../ir/graph.js';
+import { randomStream } from '../ir/random_stream.js';
 import type { Product } from '../ops/matmul.js';
 import { matmulCall, matmulParts } from '../ops/matmul.js';
-import { randomStream } from '../random_stream.js';
 import { setTrainable } from './trainable.js';
 
 export interface LoraScale {

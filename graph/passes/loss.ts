@@ -7,9 +7,9 @@
  * | `chunked_ce` | [T, V] in the activations' dtype, softmax a chunk of rows at a time | 2·T·V bytes in bf16 |
  * | `linear_ce` | never materialised: a chunk at a time inside one op, gradients included | none in the arena |
  */
-import { GraphBuilder } from '../builder.js';
-import type { Graph } from '../graph.js';
-import { outputOf } from '../graph.js';
+import { GraphBuilder } from '../builder/builder.js';
+import type { Graph } from '../ir/graph.js';
+import { outputOf } from '../ir/graph.js';
 
 export type LossKind = 'masked_ce' | 'chunked_ce' | 'linear_ce';
 

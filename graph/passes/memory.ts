@@ -3,10 +3,10 @@
  * time overlap. Greedy by size, best fit (Pisarchyk and Lee 2020, "Efficient memory management for deep neural net
  * inference"): the largest value is placed first, each into the tightest gap among those it lives beside.
  */
-import type { Graph, Node, Value } from '../graph.js';
-import { elements, getValue } from '../graph.js';
+import type { Graph, Node, Value } from '../ir/graph.js';
+import { elements, getValue } from '../ir/graph.js';
+import { dtypeBytes } from '../ir/plan.js';
 import { opOf } from '../ops/registry.js';
-import { dtypeBytes } from '../plan.js';
 import type { Lifetime } from './liveness.js';
 import { arenaSize, lifetimes, peakBytes } from './liveness.js';
 

@@ -7,10 +7,10 @@
  * after 64 tokens and faster after 1000. So the file holds standard ONNX alone, and left padding is a matter of
  * `attention_mask`.
  */
-import { GraphBuilder } from '../builder.js';
-import { GraphError } from '../error.js';
-import type { Graph, Value } from '../graph.js';
-import { getValue, outputOf } from '../graph.js';
+import { GraphBuilder } from '../builder/builder.js';
+import { GraphError } from '../ir/error.js';
+import type { Graph, Value } from '../ir/graph.js';
+import { getValue, outputOf } from '../ir/graph.js';
 import type { OnnxModel } from '../onnx/model.js';
 import type { OnnxFloat } from '../onnx/target.js';
 import { OnnxTarget, slots } from '../onnx/target.js';

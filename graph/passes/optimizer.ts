@@ -2,9 +2,9 @@
  * Appends what ends a step: the global norm of the gradients with the loss (program `norm`), and the optimiser, in
  * place on parameters and moments (program `update`). Between the two the host looks at the norm.
  */
-import { GraphBuilder } from '../builder.js';
-import { GraphError } from '../error.js';
-import type { Attrs, Graph, Value } from '../graph.js';
+import { GraphBuilder } from '../builder/builder.js';
+import { GraphError } from '../ir/error.js';
+import type { Attrs, Graph, Value } from '../ir/graph.js';
 import { maxNormSlot, optimizerRules, scalarsSlot } from '../ops/optimizer.js';
 import { opOf } from '../ops/registry.js';
 import { lossState } from './accumulate.js';

@@ -1,11 +1,11 @@
 /** Assembles a scheduled graph into a plan: buffers, records, programs, digest. `docs/plan-format.md` is its reference. */
 import { createHash } from 'node:crypto';
-import type { Attrs, Graph, Node, Value, ValueKind } from '../graph.js';
-import { elements, getValue } from '../graph.js';
+import type { Attrs, Graph, Node, Value, ValueKind } from '../ir/graph.js';
+import { elements, getValue } from '../ir/graph.js';
+import type { AttrValue, Plan, PlanBuffer, PlanRecord, Space } from '../ir/plan.js';
+import { dtypeBytes } from '../ir/plan.js';
 import { checkAttributes } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
-import type { AttrValue, Plan, PlanBuffer, PlanRecord, Space } from '../plan.js';
-import { dtypeBytes } from '../plan.js';
 import { planMemory } from './memory.js';
 import { programs } from './schedule.js';
 

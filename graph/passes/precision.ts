@@ -3,7 +3,7 @@
  * products round their factors to bfloat16 and activations are stored in it; the residual stream, statistics, losses
  * and every sum inside an op stay float32. Trained parameters are float32 masters; frozen ones keep their file's dtype.
  */
-import type { Graph, Node, Value } from '../graph.js';
+import type { Graph, Node, Value } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
 
 export type Precision = 'f32' | 'bf16';

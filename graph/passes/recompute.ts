@@ -4,9 +4,9 @@
  * where it is cheap, only what costs little beside a matrix product is computed again (Korthikanti et al. 2022), and
  * only where that saves memory. Dropout draws the same mask again, because its mask is a function of its counter.
  */
-import { GraphBuilder } from '../builder.js';
-import type { Graph, Node } from '../graph.js';
-import { getValue } from '../graph.js';
+import { GraphBuilder } from '../builder/builder.js';
+import type { Graph, Node } from '../ir/graph.js';
+import { getValue } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
 
 export interface RecomputeChoice {

@@ -3,9 +3,9 @@
  * or backward nodes the one that frees most (allocates least) goes first, ties as written. A program keeps the order it
  * came in where that peaks lower. Deterministic.
  */
-import { GraphError } from '../error.js';
-import type { Graph, Node, Phase } from '../graph.js';
-import { getValue } from '../graph.js';
+import { GraphError } from '../ir/error.js';
+import type { Graph, Node, Phase } from '../ir/graph.js';
+import { getValue } from '../ir/graph.js';
 import { arenaSize, dependencies, lifetimes, peakBytes } from './liveness.js';
 
 export type ProgramName = 'micro' | 'norm' | 'update';

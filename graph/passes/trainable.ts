@@ -1,5 +1,5 @@
 /** Marks which parameters are trained. */
-import type { Graph } from '../graph.js';
+import type { Graph } from '../ir/graph.js';
 
 /** Parameters for which `trained` is true are trained, all others frozen. */
 export function setTrainable(graph: Graph, trained: (name: string) => boolean): Graph {

@@ -1,8 +1,8 @@
 /** Which slots a host takes back from runs that say nothing: with a real server, and a workflow that follows a script. */
 import type { Grant, TrainRequest } from '../../contracts/index.js';
-import { Lease } from '../../workers/lease.js';
-import { LeaseAudit } from '../../workers/lease_audit.js';
-import type { RankProcess } from '../../workers/rank_process.js';
+import { Lease } from '../../workers/host/lease.js';
+import { LeaseAudit } from '../../workers/host/lease_audit.js';
+import type { RankProcess } from '../../workers/host/rank_process.js';
 import { outcome, ScriptedGang } from '../support/scripted_gang.js';
 import { TestServer } from '../support/temporal_server.js';
 

@@ -1,6 +1,6 @@
 /** What a host worker learns of its rank, with a real rank process. */
 import { noRequests, type RankStart } from '../../contracts/index.js';
-import { RankProcess } from '../../workers/rank_process.js';
+import { RankProcess } from '../../workers/host/rank_process.js';
 
 const digest = 'a'.repeat(64);
 const start: RankStart = {

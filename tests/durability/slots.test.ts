@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { jest } from '@jest/globals';
 import { noRequests, type RunReference, type TrainRequest } from '../../contracts/index.js';
-import { ForkedProcess } from '../../shared/processes.js';
-import { Slots, type SlotsOptions } from '../../workers/slots.js';
+import { ForkedProcess } from '../../shared/processes/forked_process.js';
+import { Slots, type SlotsOptions } from '../../workers/host/slots.js';
 
 let folder: string;
 const opened: Slots[] = [];

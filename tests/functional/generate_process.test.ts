@@ -1,7 +1,7 @@
 /** The process that holds ONNX Runtime, killed and orphaned. */
 import { fork } from 'node:child_process';
 import path from 'node:path';
-import { Generator, GeneratorLost, samplingSchema } from '../../components/evaluation/generation/index.js';
+import { Generator, GeneratorLost, samplingSchema } from '../../components/generation/index.js';
 import { exportModelFolder } from '../../recipes/index.js';
 import { DataError, ModelError } from '../../shared/errors.js';
 import { identifyProcess } from '../../shared/process_identity.js';

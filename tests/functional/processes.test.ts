@@ -1,7 +1,7 @@
 /** The shell of child processes, with real ones: how each way to end reaches the parent, and what they are given. */
 import { readFileSync } from 'node:fs';
-import { childEnvironment } from '../../shared/child_environment.js';
-import { Conversation } from '../../shared/processes.js';
+import { childEnvironment } from '../../shared/processes/child_environment.js';
+import { Conversation } from '../../shared/processes/forked_process.js';
 import type { HostileCommand } from './support/hostile_child.js';
 
 const program = new URL('./support/hostile_child.js', import.meta.url);

@@ -2,8 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { readPublication } from '../../components/checkpoint/index.js';
-import { Generator } from '../../components/evaluation/generation/index.js';
+import { Generator } from '../../components/generation/index.js';
+import { readPublication } from '../../components/publication/index.js';
 import { consolidate, evaluate, exportRun, Scorer } from '../../recipes/index.js';
 import { verifyOnnx } from '../../recipes/llm/publish/onnx_verify.js';
 import { CheckpointError, UsageError } from '../../shared/errors.js';

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
-import { publishModel, readPublication } from '../../components/checkpoint/index.js';
+import { publishModel, readPublication } from '../../components/publication/index.js';
 import { openStorage, type Storage } from '../../shared/storage/index.js';
 import { type S3Server, startS3Server } from '../support/s3_server.js';
 import { temporaryFolder } from '../support/temporary_folder.js';

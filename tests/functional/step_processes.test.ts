@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { digestOf } from '../../shared/digest.js';
 import { defineConfig } from '../../shared/installation.js';
-import { StepProcesses } from '../../workers/step_processes.js';
+import { StepProcesses } from '../../workers/processes/step_processes.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyModel } from '../support/tiny_model.js';
 

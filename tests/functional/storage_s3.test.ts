@@ -6,10 +6,10 @@ import {
   loadNewestSound,
   MetricsJournal,
   newestSound,
-  publishModel,
   readLog,
   takeGeneration,
 } from '../../components/checkpoint/index.js';
+import { publishModel } from '../../components/publication/index.js';
 import { admit } from '../../recipes/index.js';
 import { FencedError, ServiceUnavailable, StorageError } from '../../shared/errors.js';
 import { openStorage, requireExclusiveCreation, type Storage } from '../../shared/storage/index.js';

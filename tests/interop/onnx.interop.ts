@@ -3,14 +3,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Generator } from '../../components/evaluation/generation/index.js';
-import {
-  defaultCache,
-  locateWeights,
-  ModelTokenizer,
-  openModel,
-  resolveModel,
-} from '../../components/models/index.js';
+import { Generator } from '../../components/generation/index.js';
+import { defaultCache, locateWeights, openModel, resolveModel } from '../../components/models/index.js';
+import { ModelTokenizer } from '../../components/tokenizer/index.js';
 import { exportModelFolder, onnxConfigJson, onnxFiles, writeOnnx } from '../../recipes/index.js';
 import { folderSources } from '../../recipes/llm/onnx/folder_weights.js';
 import { type GoldenDocument, golden, goldenModels, readGolden } from '../support/goldens.js';

@@ -1,7 +1,7 @@
 /** Greedy answers against transformers' `generate`, token by token up to a near-tie of the two best logits. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { type Generated, Generator, samplingSchema } from '../../components/evaluation/generation/index.js';
+import { type Generated, Generator, samplingSchema } from '../../components/generation/index.js';
 import { defaultCache, openModel, resolveModel } from '../../components/models/index.js';
 import { TextGenerator } from '../../recipes/index.js';
 import { exportModelFolder } from '../../recipes/llm/onnx/onnx_folder.js';

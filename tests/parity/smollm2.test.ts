@@ -3,12 +3,8 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import {
-  defaultCache,
-  ModelTokenizer,
-  type ResolvedModel,
-  resolveModel,
-} from '../../components/models/index.js';
+import { defaultCache, type ResolvedModel, resolveModel } from '../../components/models/index.js';
+import { ModelTokenizer } from '../../components/tokenizer/index.js';
 import { type GoldenDocument, readGolden } from '../support/goldens.js';
 import { distance, rms, scoreDocuments } from './score_documents.js';
 

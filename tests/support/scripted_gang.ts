@@ -25,7 +25,7 @@ import type {
   TimelineEntry,
 } from '../../contracts/index.js';
 import { defaultTaskQueue, poolQueue, stepsQueue, workflowType } from '../../contracts/names.js';
-import { workflowBundle } from '../../workers/workflow_bundle.js';
+import { workflowBundle } from '../../workers/control/workflow_bundle.js';
 
 export const digest = 'a'.repeat(64);
 export const hostQueue = 'test.host.1';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { toFloat32 } from '../../shared/floats.js';
-import { readSafetensorsHeader } from '../../shared/safetensors.js';
+import { toFloat32 } from '../../shared/safetensors/floats.js';
+import { readSafetensorsHeader } from '../../shared/safetensors/safetensors.js';
 
 /** Every tensor of a safetensors file as float32, by name. */
 export async function readTensors(file: string): Promise<Map<string, Float32Array>> {

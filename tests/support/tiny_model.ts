@@ -1,7 +1,7 @@
 /** A small Llama with random weights, the same ones each time, in the Hugging Face layout. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { writeSafetensors } from '../../shared/safetensors.js';
+import { writeSafetensors } from '../../shared/safetensors/safetensors.js';
 
 export interface TinyModelOptions {
   vocabulary?: number;

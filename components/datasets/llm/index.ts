@@ -1,6 +1,14 @@
-export { assembleMicroBatch, type MicroBatch } from './batch.js';
-export { type Document, ignored } from './document.js';
-export { EpochOrder } from './order.js';
+export { type Document, ignored } from './documents/document.js';
+export {
+  buildTokenizer,
+  type Encoding,
+  type Message,
+  type Tokenizer,
+  type TokenizerSource,
+} from './documents/tokenizer.js';
+export { assembleMicroBatch, type MicroBatch } from './packs/batch.js';
+export { EpochOrder } from './packs/order.js';
+export { LocalPackFolder, type NumberedPack, type PackFolder, PackReader } from './packs/reader.js';
 export {
   findPrepared,
   type PreparedPacks,
@@ -9,8 +17,9 @@ export {
   prepareData,
 } from './prepare.js';
 export { type Preview, type PreviewOptions, previewDataset } from './preview.js';
-export { LocalPackFolder, type NumberedPack, type PackFolder, PackReader } from './reader.js';
-export { datasetDefinitions, registerDataset } from './registry.js';
+export { readFileRows } from './sources/read.js';
+export { type DatasetContext, type DatasetDefinition, RowError } from './types/definition.js';
+export { datasetDefinitions, registerDataset } from './types/registry.js';
 export {
   type DataOptions,
   type Dataset,
@@ -18,13 +27,4 @@ export {
   type MixtureDataset,
   type SingleDataset,
   validationSets,
-} from './schema.js';
-export { readFileRows } from './sources/read.js';
-export {
-  buildTokenizer,
-  type Encoding,
-  type Message,
-  type Tokenizer,
-  type TokenizerSource,
-} from './tokenizer.js';
-export { type DatasetContext, type DatasetDefinition, RowError } from './types/definition.js';
+} from './types/schema.js';

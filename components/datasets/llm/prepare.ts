@@ -6,16 +6,16 @@ import { type DataReport, type PackIndex, packIndexSchema } from '../../../contr
 import { digestOf } from '../../../shared/digest.js';
 import { DataError, StorageError } from '../../../shared/errors.js';
 import { publishFolder, removeAbandoned, writeAtomically } from '../../../shared/files.js';
-import { type ChunkCounts, chunkFile, readChunk } from './chunk_store.js';
-import type { Document } from './document.js';
-import { interleave } from './mixture.js';
-import { ShardWriter } from './pack_file.js';
-import { Packer, packingWindow } from './packing.js';
-import { chunksOf, type PlannedSource, planSource } from './plan_chunks.js';
-import { datasetDefinition } from './registry.js';
-import { type Dataset, isMixture, type SingleDataset } from './schema.js';
-import { type ChunkTask, tokeniseAll } from './tokenise_pool.js';
-import type { TokenizerSource } from './tokenizer.js';
+import type { Document } from './documents/document.js';
+import type { TokenizerSource } from './documents/tokenizer.js';
+import { interleave } from './packs/mixture.js';
+import { ShardWriter } from './packs/pack_file.js';
+import { Packer, packingWindow } from './packs/packing.js';
+import { type ChunkCounts, chunkFile, readChunk } from './tokenize/chunk_store.js';
+import { chunksOf, type PlannedSource, planSource } from './tokenize/plan_chunks.js';
+import { type ChunkTask, tokeniseAll } from './tokenize/tokenize_pool.js';
+import { datasetDefinition } from './types/registry.js';
+import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 
 /** Raised when the same input would give other packs: old ones are then not found, and made anew. */
 const formatVersion = 2;

@@ -1,10 +1,10 @@
 /** Sample rows as the model will see them: template applied, and what is trained on marked. */
-import type { Document } from './document.js';
-import { ignored } from './document.js';
-import { chunksOf, planSource } from './plan_chunks.js';
-import { type Dataset, isMixture, type SingleDataset } from './schema.js';
-import { tokeniseChunk } from './tokenise.js';
-import type { Tokenizer } from './tokenizer.js';
+import type { Document } from './documents/document.js';
+import { ignored } from './documents/document.js';
+import type { Tokenizer } from './documents/tokenizer.js';
+import { chunksOf, planSource } from './tokenize/plan_chunks.js';
+import { tokeniseChunk } from './tokenize/tokenize.js';
+import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 
 export interface Preview {
   /** Which dataset of a mixture; 0 otherwise. */

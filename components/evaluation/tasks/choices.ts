@@ -1,7 +1,7 @@
 /** Multiple choice by log-likelihood: what HellaSwag, ARC and their like have in common. */
 import { length } from '../../../shared/python_text.js';
-import { meansOfScores } from '../statistics.js';
-import type { Direction, EvaluatedModel, ExampleResult } from '../task.js';
+import { meansOfScores } from '../scoring/statistics.js';
+import type { Direction, EvaluatedModel, ExampleResult } from '../scoring/task.js';
 
 export interface ChoiceExample {
   id: string;

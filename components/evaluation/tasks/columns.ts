@@ -1,6 +1,6 @@
 /** Rows as objects with columns. */
 import { asRecord, columnAt, lacksColumns, noRecord, type Row } from '../../../shared/rows.js';
-import { rowError, type TaskRow } from '../task.js';
+import { rowError, type TaskRow } from '../scoring/task.js';
 
 /** Returns the row as an object. Throws DataError. */
 export function recordOf(row: TaskRow, path: string | readonly string[]): Row {

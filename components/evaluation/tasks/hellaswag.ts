@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { cleanHellaswag } from '../../../shared/hellaswag_text.js';
 import { capitalize } from '../../../shared/python_text.js';
-import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
+import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../scoring/task.js';
 import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
 import { allRows, columnOf, recordOf, textColumn, textsColumn } from './columns.js';
 import { checkFewShot, fewShotOptions, fileOptions } from './options.js';

@@ -1,8 +1,8 @@
 /** Answers that are to be a JSON object: is it one, and which of its fields are right? */
 import { z } from 'zod';
 import { canonicalJson } from '../../../shared/digest.js';
-import { meansOfScores } from '../statistics.js';
-import { rowError, type TaskDefinition } from '../task.js';
+import { meansOfScores } from '../scoring/statistics.js';
+import { rowError, type TaskDefinition } from '../scoring/task.js';
 import { allRows, columnOf, recordOf, textColumn } from './columns.js';
 import { answerOptions, fileOptions, greedy } from './options.js';
 import { conversation, usesChat } from './prompts.js';

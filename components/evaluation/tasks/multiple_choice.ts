@@ -3,7 +3,7 @@
  * lm-evaluation-harness' `arc_easy` and `arc_challenge` (Clark et al. 2018), and rows are ARC's as the hub has them.
  */
 import { z } from 'zod';
-import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
+import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../scoring/task.js';
 import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
 import { allRows, columnOf, recordOf, textColumn } from './columns.js';
 import { checkFewShot, fewShotOptions, fileOptions } from './options.js';

@@ -1,8 +1,8 @@
 /** Perplexity of texts by token, word and byte, as lm-evaluation-harness' `wikitext`. */
 import { z } from 'zod';
 import { splitAtSpace } from '../../../shared/python_text.js';
-import { ratioEstimate } from '../statistics.js';
-import type { Estimate, ExampleResult, TaskDefinition } from '../task.js';
+import { ratioEstimate } from '../scoring/statistics.js';
+import type { Estimate, ExampleResult, TaskDefinition } from '../scoring/task.js';
 import { columnOf, recordOf } from './columns.js';
 import { fileOptions } from './options.js';
 

@@ -1,6 +1,6 @@
 /** From a question to the prompt that a model is given. */
 import { UsageError } from '../../../shared/errors.js';
-import type { ChatMessage, EvaluatedModel } from '../task.js';
+import type { ChatMessage, EvaluatedModel } from '../scoring/task.js';
 
 export type Template = 'auto' | 'chat' | 'plain';
 

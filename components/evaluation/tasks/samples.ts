@@ -1,6 +1,6 @@
 /** Answers for people to read: no score, kept side by side for each step at which they were asked for. */
 import { z } from 'zod';
-import type { TaskDefinition } from '../task.js';
+import type { TaskDefinition } from '../scoring/task.js';
 import { allRows, recordOf, textColumn } from './columns.js';
 import { answerOptions, fileOptions } from './options.js';
 import { conversation, usesChat } from './prompts.js';

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { split } from '../../../shared/python_text.js';
-import { meansOfScores } from '../statistics.js';
-import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../task.js';
+import { meansOfScores } from '../scoring/statistics.js';
+import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../scoring/task.js';
 import { allRows, columnOf, recordOf, textColumn } from './columns.js';
 import { answerOptions, fileOptions, greedy } from './options.js';
 import { conversation, usesChat } from './prompts.js';

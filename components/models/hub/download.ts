@@ -6,7 +6,7 @@ import path from 'node:path';
 import { ModelError, ServiceUnavailable } from '../../../shared/errors.js';
 import { publishFolder, removeAbandoned, writeAtomically } from '../../../shared/files.js';
 import { staleAfter, withLock } from '../../../shared/folder_lock.js';
-import { HubClient, type HubFile, type HubOptions } from './client.js';
+import { HubClient, type HubFile, type HubOptions } from '../../../shared/hub_client.js';
 
 export interface DownloadOptions extends HubOptions {
   /** Folder of the cache. */

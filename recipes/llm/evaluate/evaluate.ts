@@ -9,7 +9,7 @@ import {
   writeHistory,
 } from '../../../components/checkpoint/index.js';
 import { directionOf, isValidationMetric } from '../../../components/evaluation/index.js';
-import { loadTokenizer } from '../../../components/models/index.js';
+import { loadTokenizer } from '../../../components/tokenizer/index.js';
 import { shouldStop, updateBest } from '../../../components/training/index.js';
 import {
   type CheckpointEntry,

@@ -5,7 +5,7 @@ import type {
   Likelihood,
   Prompt,
 } from '../../../components/evaluation/index.js';
-import { loadTokenizer, type ModelTokenizer } from '../../../components/models/index.js';
+import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { ModelError } from '../../../shared/errors.js';
 import type { StepHooks } from '../../base/hooks.js';
 import { TextGenerator } from '../generate/generate.js';

@@ -6,14 +6,9 @@ import {
   type GenerationRequest,
   Generator,
   samplingSchema,
-} from '../../../components/evaluation/generation/index.js';
-import {
-  loadTokenizer,
-  type Model,
-  type ModelTokenizer,
-  openModel,
-  resolveModel,
-} from '../../../components/models/index.js';
+} from '../../../components/generation/index.js';
+import { type Model, openModel, resolveModel } from '../../../components/models/index.js';
+import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { defaultThreads } from '../../../engine/index.js';
 import { DataError, ModelError } from '../../../shared/errors.js';
 import type { StepHooks } from '../../base/hooks.js';

@@ -1,5 +1,5 @@
 /** The text of an answer while its tokens come: whole characters only, and nothing from a stop string on. */
-import type { ModelTokenizer } from '../../../components/models/index.js';
+import type { ModelTokenizer } from '../../../components/tokenizer/index.js';
 
 export class TextStream {
   private readonly ids: number[] = [];

@@ -1,6 +1,6 @@
 /** Sample rows of a recipe's data, exactly as they are trained on, and the report where they have been prepared. */
 import { type Preview, previewDataset, validationSets } from '../../../components/datasets/llm/index.js';
-import { loadTokenizer } from '../../../components/models/index.js';
+import { loadTokenizer } from '../../../components/tokenizer/index.js';
 import type { DataReport } from '../../../contracts/index.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../base/hooks.js';

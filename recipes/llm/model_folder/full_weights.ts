@@ -5,8 +5,8 @@ import type { Weight, Weights } from '../../../components/models/index.js';
 import { loraScale, mergedWeight, type PeftOptions } from '../../../components/peft/index.js';
 import type { LinearModule } from '../../../graph/index.js';
 import { loraNames } from '../../../graph/index.js';
-import { fromFloat32, toFloat32 } from '../../../shared/floats.js';
-import type { SafetensorsDType, SafetensorsSource } from '../../../shared/safetensors.js';
+import { fromFloat32, toFloat32 } from '../../../shared/safetensors/floats.js';
+import type { SafetensorsDType, SafetensorsSource } from '../../../shared/safetensors/safetensors.js';
 
 const chunkBytes = 4 << 20;
 const safetensorsDType = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;

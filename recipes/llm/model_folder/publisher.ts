@@ -5,16 +5,15 @@ import path from 'node:path';
 import {
   type Checkpoint,
   openCheckpoint,
-  type PublishedFile,
-  publishModel,
   readCheckpointEntry,
 } from '../../../components/checkpoint/index.js';
 import { locateWeights, type Model, openModel, type Weights } from '../../../components/models/index.js';
 import { adapterConfig, adapterTensorKey, type PeftOptions } from '../../../components/peft/index.js';
+import { type PublishedFile, publishModel } from '../../../components/publication/index.js';
 import type { CheckpointEntry } from '../../../contracts/index.js';
 import type { LinearModule } from '../../../graph/index.js';
 import { digestOf } from '../../../shared/digest.js';
-import type { SafetensorsSource } from '../../../shared/safetensors.js';
+import type { SafetensorsSource } from '../../../shared/safetensors/safetensors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import type { OpenRun } from '../../base/run_folder.js';
 import { adaptedModules } from '../adapter.js';

@@ -2,7 +2,7 @@
 import type { Weights } from '../../../components/models/index.js';
 import { type Adapter, loraScale, mergedWeight, readAdapterTensor } from '../../../components/peft/index.js';
 import { loraNames } from '../../../graph/index.js';
-import type { SafetensorsSource } from '../../../shared/safetensors.js';
+import type { SafetensorsSource } from '../../../shared/safetensors/safetensors.js';
 import { fileChunks } from '../model_folder/full_weights.js';
 
 const dtypes = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;

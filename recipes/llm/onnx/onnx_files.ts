@@ -16,7 +16,7 @@ import {
   tensorBytes,
 } from '../../../graph/index.js';
 import { ModelError } from '../../../shared/errors.js';
-import type { SafetensorsSource } from '../../../shared/safetensors.js';
+import type { SafetensorsSource } from '../../../shared/safetensors/safetensors.js';
 import { type TensorReader, tensorReader } from './onnx_tensors.js';
 
 export type OnnxPrecision = 'fp32' | 'fp16';

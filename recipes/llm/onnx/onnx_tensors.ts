@@ -2,12 +2,12 @@
 import type { Model } from '../../../components/models/index.js';
 import { constantTensor, type OnnxTensor } from '../../../graph/index.js';
 import { ModelError } from '../../../shared/errors.js';
-import { fromFloat32, toFloat32 } from '../../../shared/floats.js';
+import { fromFloat32, toFloat32 } from '../../../shared/safetensors/floats.js';
 import {
   type SafetensorsDType,
   type SafetensorsSource,
   safetensorsDTypeBytes,
-} from '../../../shared/safetensors.js';
+} from '../../../shared/safetensors/safetensors.js';
 
 export type TensorReader = (tensor: OnnxTensor) => AsyncGenerator<Uint8Array>;
 

@@ -9,7 +9,8 @@ import {
   type TokenizerSource,
   validationSets,
 } from '../../../components/datasets/llm/index.js';
-import { type ResolvedModel, tokenizerDigest } from '../../../components/models/index.js';
+import type { ResolvedModel } from '../../../components/models/index.js';
+import { tokenizerDigest } from '../../../components/tokenizer/index.js';
 import type { DataReport, PreparedData, RunReference } from '../../../contracts/index.js';
 import { defaultThreads } from '../../../engine/index.js';
 import type { StepHooks } from '../../base/hooks.js';
@@ -79,6 +80,6 @@ function packOptions(
 /** How worker threads build the model's tokenizer; null when the model has none, which pretokenized data does not need. */
 export async function tokenizerSource(folder: string): Promise<TokenizerSource | null> {
   if (!existsSync(path.join(folder, 'tokenizer.json'))) return null;
-  const module = fileURLToPath(new URL('../../../components/models/index.js', import.meta.url));
+  const module = fileURLToPath(new URL('../../../components/tokenizer/index.js', import.meta.url));
   return { module, factory: 'loadTokenizer', argument: folder, digest: await tokenizerDigest(folder) };
 }

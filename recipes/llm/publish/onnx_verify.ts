@@ -4,8 +4,9 @@
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { Generator } from '../../../components/evaluation/generation/index.js';
-import { loadTokenizer, type Model, openModel } from '../../../components/models/index.js';
+import { Generator } from '../../../components/generation/index.js';
+import { type Model, openModel } from '../../../components/models/index.js';
+import { loadTokenizer } from '../../../components/tokenizer/index.js';
 import { defaultThreads } from '../../../engine/index.js';
 import { CheckpointError } from '../../../shared/errors.js';
 import { type OnnxPrecision, onnxContext } from '../onnx/onnx_files.js';

@@ -1,6 +1,6 @@
 /** A commit as an ONNX folder: the export that evaluation may have made already, verified, and published with a model card. */
 import path from 'node:path';
-import { type PublishedFile, publishModel, readPublication } from '../../../components/checkpoint/index.js';
+import { type PublishedFile, publishModel, readPublication } from '../../../components/publication/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../base/hooks.js';

@@ -3,13 +3,15 @@
  * of the hub. It becomes visible all at once, and the same again changes nothing.
  */
 import {
+  hubUploadToken,
   isReplaceable,
   manifestName,
   type PublicationManifest,
   parseManifest,
   publishModel,
   readPublication,
-} from '../../../components/checkpoint/index.js';
+  uploadToHub,
+} from '../../../components/publication/index.js';
 import { digestOf, sha256 } from '../../../shared/digest.js';
 import { CheckpointError, UsageError } from '../../../shared/errors.js';
 import { isWithin, type Storage } from '../../../shared/storage/index.js';
@@ -73,8 +75,7 @@ export async function openLocation({
  */
 export async function checkLocation(location: PublishLocation, outputDir: string): Promise<void> {
   if (location.kind === 'hub') {
-    const { uploadToken } = await import('../../../components/models/hub/upload.js');
-    uploadToken({ id: location.id });
+    await hubUploadToken({ id: location.id });
     return;
   }
   if (isWithin(location.uri, [outputDir]) || isWithin(outputDir, [location.uri]))
@@ -133,7 +134,6 @@ async function toHub(
   files: readonly UnionFile[],
   hooks: StepHooks,
 ): Promise<Published> {
-  const { uploadModel } = await import('../../../components/models/hub/upload.js');
   const uploads = files.map(({ name, from, bytes, sha256: digest }) => ({
     path: name,
     bytes,
@@ -141,7 +141,7 @@ async function toHub(
     read: (start: number, end: number) => from.readStream(name, start, end),
   }));
   const manifest = manifestOf(files);
-  const { url, written } = await uploadModel({
+  const { url, written } = await uploadToHub({
     id,
     branch,
     title,

@@ -1,6 +1,6 @@
 /** Log-probabilities by the engine, computed in a process of its own. */
 import { EngineLost } from '../../../shared/errors.js';
-import { Conversation } from '../../../shared/processes.js';
+import { Conversation } from '../../../shared/processes/forked_process.js';
 import type { ProbeAnswer, ProbeJob } from './probe_process.js';
 
 const program = new URL('./probe_process.js', import.meta.url);

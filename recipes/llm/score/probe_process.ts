@@ -1,5 +1,5 @@
 /** The process in which the engine scores an export's probes, so that a crash of native code takes no worker with it. */
-import { emit, serve } from '../../../shared/processes.js';
+import { emit, serve } from '../../../shared/processes/forked_process.js';
 import { Scorer } from './scorer.js';
 
 export interface ProbeJob {

@@ -1,5 +1,6 @@
 /** `temper score`: JSON lines of documents in, JSON lines of log-probabilities out, in the same order. */
-import { loadTokenizer, type ModelTokenizer, resolveModel } from '../../../components/models/index.js';
+import { resolveModel } from '../../../components/models/index.js';
+import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { ModelError, UsageError } from '../../../shared/errors.js';
 import { canonicalUri, openStorage, resolveRoots, type Storage } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../base/hooks.js';

@@ -1,5 +1,5 @@
 /** The lines that `temper score` reads. */
-import type { ModelTokenizer } from '../../../components/models/index.js';
+import type { ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { DataError } from '../../../shared/errors.js';
 import { readJsonLines } from '../../base/json_lines.js';
 

@@ -6,15 +6,11 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadRecipe } from '../../../components/config/index.js';
 import { PackReader, prepareData, readFileRows } from '../../../components/datasets/llm/index.js';
-import {
-  ModelTokenizer,
-  modelFromConfig,
-  parseGguf,
-  tokenizerFromGguf,
-} from '../../../components/models/index.js';
+import { modelFromConfig, parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import { ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { recipeSchema } from '../../../recipes/llm/recipe.js';
 import { TemperError } from '../../../shared/errors.js';
-import { readSafetensorsHeader } from '../../../shared/safetensors.js';
+import { readSafetensorsHeader } from '../../../shared/safetensors/safetensors.js';
 import { golden } from '../../support/goldens.js';
 import { damageBytes, damageJson, type Random, randomFrom } from './mutations.js';
 

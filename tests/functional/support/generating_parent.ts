@@ -1,5 +1,5 @@
 /** Opens the model named on the command line, tells the number of the process that holds it, and answers without end. */
-import { Generator, samplingSchema } from '../../../components/evaluation/generation/index.js';
+import { Generator, samplingSchema } from '../../../components/generation/index.js';
 
 const onnx = process.argv[2]!;
 const generator = await Generator.open({ onnx, eosTokenIds: [], contextLength: 2048, threads: 1 });

@@ -1,5 +1,5 @@
 /** A child process that does what its tests ask of it, by the shell that all of them have. */
-import { Conversation, emit, serve } from '../../../shared/processes.js';
+import { Conversation, emit, serve } from '../../../shared/processes/forked_process.js';
 
 export type HostileCommand = {
   does: 'loop' | 'allocate' | 'allocateInChild' | 'abort' | 'throw' | 'reject' | 'environment';

@@ -1,6 +1,9 @@
 /** Two activities side by side, of which one leaves a rejected promise behind; prints how each ended. */
 import type { Context } from '@temporalio/activity';
-import { attributeRejections, handleUnhandledRejections } from '../../../workers/unhandled_rejections.js';
+import {
+  attributeRejections,
+  handleUnhandledRejections,
+} from '../../../workers/temporal/unhandled_rejections.js';
 
 handleUnhandledRejections((text) => process.stderr.write(`${text}\n`));
 

@@ -13,7 +13,7 @@ import {
   writeShard,
 } from '../../../components/checkpoint/index.js';
 import type { CheckpointEntry, Sidecar } from '../../../contracts/index.js';
-import { readSafetensorsHeader } from '../../../shared/safetensors.js';
+import { readSafetensorsHeader } from '../../../shared/safetensors/safetensors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { digest, newRun, newSaver, save, signature, tensorsAt, trainerState } from './fixture.js';

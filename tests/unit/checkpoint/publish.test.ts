@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { isReplaceable, type PublishOptions, publishModel } from '../../../components/checkpoint/index.js';
+import { isReplaceable, type PublishOptions, publishModel } from '../../../components/publication/index.js';
 import { CheckpointError } from '../../../shared/errors.js';
-import type { SafetensorsSource } from '../../../shared/safetensors.js';
-import { locateTensors } from '../../../shared/safetensors_index.js';
+import type { SafetensorsSource } from '../../../shared/safetensors/safetensors.js';
+import { locateTensors } from '../../../shared/safetensors/weight_index.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { newRun } from './fixture.js';

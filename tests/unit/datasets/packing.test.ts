@@ -1,9 +1,9 @@
-import { cutToSize, type Document } from '../../../components/datasets/llm/document.js';
+import { cutToSize, type Document } from '../../../components/datasets/llm/documents/document.js';
+import { uniform } from '../../../components/datasets/llm/documents/random.js';
 import { assembleMicroBatch } from '../../../components/datasets/llm/index.js';
-import { interleave } from '../../../components/datasets/llm/mixture.js';
-import { decodePack, encodePack } from '../../../components/datasets/llm/pack_file.js';
-import { type Pack, Packer } from '../../../components/datasets/llm/packing.js';
-import { uniform } from '../../../components/datasets/llm/random.js';
+import { interleave } from '../../../components/datasets/llm/packs/mixture.js';
+import { decodePack, encodePack } from '../../../components/datasets/llm/packs/pack_file.js';
+import { type Pack, Packer } from '../../../components/datasets/llm/packs/packing.js';
 
 const document = (ids: number[], labels = ids): Document => ({
   ids: Int32Array.from(ids),

@@ -6,10 +6,10 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { parquetMetadata } from 'hyparquet';
 import { dataSchema, type SingleDataset } from '../../../components/datasets/llm/index.js';
-import { chunksOf, planSource } from '../../../components/datasets/llm/plan_chunks.js';
 import { renderDocument } from '../../../components/datasets/llm/preview.js';
 import { footerProblem } from '../../../components/datasets/llm/sources/parquet_footer.js';
-import { tokeniseChunk } from '../../../components/datasets/llm/tokenise.js';
+import { chunksOf, planSource } from '../../../components/datasets/llm/tokenize/plan_chunks.js';
+import { tokeniseChunk } from '../../../components/datasets/llm/tokenize/tokenize.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { byteTokenizer } from './support/byte_tokenizer.js';
 

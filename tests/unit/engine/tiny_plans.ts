@@ -1,4 +1,4 @@
-import type { DType, Plan, PlanBuffer, PlanRecord } from '../../../graph/plan.js';
+import type { DType, Plan, PlanBuffer, PlanRecord } from '../../../graph/ir/plan.js';
 
 /** `name: dtype[shape]@space`, e.g. `x: f32[2,3]@input` or `a: bf16[4]@arena+64`. */
 function buffer(text: string): PlanBuffer {

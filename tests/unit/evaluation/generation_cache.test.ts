@@ -1,5 +1,5 @@
-import { KvCache } from '../../../components/evaluation/generation/kv_cache.js';
-import { PromptMemory } from '../../../components/evaluation/generation/prompt_memory.js';
+import { KvCache } from '../../../components/generation/kv_cache.js';
+import { PromptMemory } from '../../../components/generation/prompt_memory.js';
 
 const geometry = { layers: 1, kvHeads: 2, headSize: 3, type: 'float32' } as const;
 

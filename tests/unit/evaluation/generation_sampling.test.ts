@@ -1,4 +1,4 @@
-import { penalise, Sampler, type SamplingOptions } from '../../../components/evaluation/generation/index.js';
+import { penalise, Sampler, type SamplingOptions } from '../../../components/generation/index.js';
 import { ModelError } from '../../../shared/errors.js';
 import { readGolden } from '../../support/goldens.js';
 

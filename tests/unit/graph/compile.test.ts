@@ -10,11 +10,11 @@ import {
   PlanInterpreter,
   printPlan,
 } from '../../../graph/index.js';
+import type { Plan } from '../../../graph/ir/plan.js';
 import { autodiff } from '../../../graph/passes/autodiff.js';
 import { insertLora as withAdapters } from '../../../graph/passes/lora.js';
 import { attachLoss } from '../../../graph/passes/loss.js';
 import { assemblePlan } from '../../../graph/passes/plan.js';
-import type { Plan } from '../../../graph/plan.js';
 import { randomOrder } from './random_order.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 

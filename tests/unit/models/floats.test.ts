@@ -1,4 +1,4 @@
-import { fromFloat32, halfToNumber, numberToHalf, toFloat32 } from '../../../shared/floats.js';
+import { fromFloat32, halfToNumber, numberToHalf, toFloat32 } from '../../../shared/safetensors/floats.js';
 
 test('every float16 survives the way to a number and back', () => {
   const halves = Array.from({ length: 0x10000 }, (_, half) => half);

@@ -17,7 +17,7 @@ import {
 import { firstNonFinite } from '../../../engine/index.js';
 import { partialName } from '../../../shared/files.js';
 import { ownProcessTag } from '../../../shared/process_identity.js';
-import { readSafetensorsHeader } from '../../../shared/safetensors.js';
+import { readSafetensorsHeader } from '../../../shared/safetensors/safetensors.js';
 import { golden } from '../../support/goldens.js';
 
 let folder: string;

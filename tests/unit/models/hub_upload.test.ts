@@ -1,7 +1,7 @@
 /** Uploads against a local hub that speaks the real one's protocol. */
 import { createHash } from 'node:crypto';
-import { type UploadOptions, uploadModel } from '../../../components/models/hub/upload.js';
-import type { UploadFile } from '../../../components/models/hub/upload_blob.js';
+import { type UploadOptions, uploadModel } from '../../../components/publication/hub/upload.js';
+import type { UploadFile } from '../../../components/publication/hub/upload_blob.js';
 import { ServiceUnavailable, StorageError } from '../../../shared/errors.js';
 import { UploadHub } from '../../support/upload_hub.js';
 

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import { locateWeights, openModel, type Weight, weightDTypes } from '../../../components/models/index.js';
 import { compileScoring, interpret } from '../../../graph/index.js';
-import { toFloat32 } from '../../../shared/floats.js';
+import { toFloat32 } from '../../../shared/safetensors/floats.js';
 import { type GoldenDocument, golden, goldenModels, readGolden } from '../../support/goldens.js';
 
 const fileDType = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;

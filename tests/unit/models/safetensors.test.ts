@@ -9,8 +9,8 @@ import {
   type SafetensorsSource,
   streamSafetensors,
   writeSafetensors,
-} from '../../../shared/safetensors.js';
-import { locateTensors, planShards, weightIndexJson } from '../../../shared/safetensors_index.js';
+} from '../../../shared/safetensors/safetensors.js';
+import { locateTensors, planShards, weightIndexJson } from '../../../shared/safetensors/weight_index.js';
 import { openStorage } from '../../../shared/storage/index.js';
 
 let folder: string;

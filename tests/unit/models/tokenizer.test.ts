@@ -2,12 +2,8 @@ import { cpSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import {
-  ModelTokenizer,
-  parseGguf,
-  tokenizerDigest,
-  tokenizerFromGguf,
-} from '../../../components/models/index.js';
+import { parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import { ModelTokenizer, tokenizerDigest } from '../../../components/tokenizer/index.js';
 import { ModelError } from '../../../shared/errors.js';
 import { golden, readGolden } from '../../support/goldens.js';
 

@@ -18,8 +18,8 @@ import {
   writeAdapter,
 } from '../../../components/peft/index.js';
 import { randomStream } from '../../../graph/index.js';
-import { fromFloat32, toFloat32 } from '../../../shared/floats.js';
-import { readSafetensorsHeader } from '../../../shared/safetensors.js';
+import { fromFloat32, toFloat32 } from '../../../shared/safetensors/floats.js';
+import { readSafetensorsHeader } from '../../../shared/safetensors/safetensors.js';
 import { golden } from '../../support/goldens.js';
 
 const base = golden('models', 'gqa_tied_bf16');

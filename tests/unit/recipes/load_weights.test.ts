@@ -5,7 +5,7 @@ import type { Weight } from '../../../components/models/index.js';
 import { createContext, type EngineContext } from '../../../engine/index.js';
 import { type CompiledTraining, compileTraining, elements } from '../../../graph/index.js';
 import { loadWeights } from '../../../recipes/llm/load_weights.js';
-import { fromFloat32, toFloat32 } from '../../../shared/floats.js';
+import { fromFloat32, toFloat32 } from '../../../shared/safetensors/floats.js';
 import { feedsFor, tinyDecoder } from '../graph/tiny_decoder.js';
 
 const lora = {

@@ -10,7 +10,7 @@ import {
   onnxFiles,
 } from '../../../recipes/index.js';
 import { folderSources } from '../../../recipes/llm/onnx/folder_weights.js';
-import type { SafetensorsSource } from '../../../shared/safetensors.js';
+import type { SafetensorsSource } from '../../../shared/safetensors/safetensors.js';
 import { golden } from '../../support/goldens.js';
 import { type ReadTensor, readOnnx } from '../graph/onnx_schema.js';
 

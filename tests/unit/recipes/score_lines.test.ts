@@ -1,4 +1,5 @@
-import { ModelTokenizer, parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import { parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import { ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { readRequests, type ScoreRequest } from '../../../recipes/llm/score/score_lines.js';
 import { bufferSize } from '../../../recipes/llm/score/scorer.js';
 import { DataError } from '../../../shared/errors.js';

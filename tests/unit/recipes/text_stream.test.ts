@@ -1,4 +1,5 @@
-import { ModelTokenizer, parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import { parseGguf, tokenizerFromGguf } from '../../../components/models/index.js';
+import { ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { TextStream } from '../../../recipes/llm/generate/text_stream.js';
 import { golden } from '../../support/goldens.js';
 

@@ -1,4 +1,8 @@
-import { childEnvironment, credentialsOf, storageCredentials } from '../../../shared/child_environment.js';
+import {
+  childEnvironment,
+  credentialsOf,
+  storageCredentials,
+} from '../../../shared/processes/child_environment.js';
 
 const environment = {
   PATH: '/bin',

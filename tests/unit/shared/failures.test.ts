@@ -1,5 +1,5 @@
 import { DataError, InvalidRecipe, StorageError, TemperError } from '../../../shared/errors.js';
-import { encodeFailure, errorFrom } from '../../../shared/failures.js';
+import { encodeFailure, errorFrom } from '../../../shared/processes/failures.js';
 
 /** The error as the other end of a channel throws it. */
 const received = (error: unknown) => errorFrom(structuredClone(encodeFailure(error)));

@@ -1,5 +1,5 @@
 import { UsageError } from '../../../shared/errors.js';
-import { parseDevices } from '../../../workers/devices.js';
+import { parseDevices } from '../../../workers/host/devices.js';
 
 test.each([
   ['auto', ['cpu:0']],

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { ownIdentity, ownProcessTag, type ProcessIdentity } from '../../../shared/process_identity.js';
-import { type HostRecord, OwnRecord, reapRecords } from '../../../workers/host_record.js';
+import { type HostRecord, OwnRecord, reapRecords } from '../../../workers/host/host_record.js';
 
 let folder: string;
 beforeEach(() => {

@@ -1,7 +1,7 @@
 import { jest } from '@jest/globals';
 import type { EpochOutcome, Grant, RankStart, RunRequests, TrainRequest } from '../../../contracts/index.js';
-import { Lease } from '../../../workers/lease.js';
-import type { RankProcess } from '../../../workers/rank_process.js';
+import { Lease } from '../../../workers/host/lease.js';
+import type { RankProcess } from '../../../workers/host/rank_process.js';
 
 const digest = 'a'.repeat(64);
 const run = { version: 1, run: 'r', outputDir: '/run', recipeDigest: digest } as const;

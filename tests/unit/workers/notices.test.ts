@@ -1,7 +1,7 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { LogEntry } from '@temporalio/worker';
 import { defaultTaskQueue, ownPool, ownQueue, stepsQueue } from '../../../contracts/index.js';
-import { noticeOf } from '../../../workers/notices.js';
+import { noticeOf } from '../../../workers/temporal/notices.js';
 
 const entry = (message: string, meta: Record<string, unknown>): LogEntry => ({
   level: 'WARN',

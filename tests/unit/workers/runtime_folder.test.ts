@@ -11,7 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { StorageError } from '../../../shared/errors.js';
-import { openRuntimeFolder } from '../../../workers/runtime_folder.js';
+import { openRuntimeFolder } from '../../../workers/host/runtime_folder.js';
 
 let parent: string;
 let folder: string;

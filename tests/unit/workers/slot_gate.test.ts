@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { SlotGate } from '../../../workers/slot_gate.js';
+import { SlotGate } from '../../../workers/host/slot_gate.js';
 
 /** Whether a promise has settled by now. */
 async function settled(promise: Promise<unknown>): Promise<boolean> {

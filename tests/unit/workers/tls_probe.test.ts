@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import { speaksTls } from '../../../workers/tls_probe.js';
+import { speaksTls } from '../../../workers/temporal/tls_probe.js';
 import { tlsCertificate } from '../../support/tls_certificate.js';
 
 async function probe(server: Server): Promise<boolean> {

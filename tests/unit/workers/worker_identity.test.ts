@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { workerIdentity, workerState } from '../../../workers/worker_identity.js';
+import { workerIdentity, workerState } from '../../../workers/temporal/worker_identity.js';
 
 test('a worker is judged by its identity, which begins as the one of the SDK does', () => {
   expect(workerIdentity()).toMatch(new RegExp(`^${process.pid}@\\S+ `));

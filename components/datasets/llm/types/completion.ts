@@ -1,6 +1,6 @@
 /** A prompt and its completion as one document. */
-import { type Document, ignored } from '../document.js';
-import type { Encoding, Message, Tokenizer } from '../tokenizer.js';
+import { type Document, ignored } from '../documents/document.js';
+import type { Encoding, Message, Tokenizer } from '../documents/tokenizer.js';
 import { RowError } from './definition.js';
 
 /** What the loss covers. */

@@ -3,11 +3,11 @@ import { z } from 'zod';
 import { DataError } from '../../../../shared/errors.js';
 import { asRecord, type Row as Columns, columnAt, lacksColumns, noRecord } from '../../../../shared/rows.js';
 import { filePaths } from '../../../../shared/schema_keys.js';
-import type { Document } from '../document.js';
+import type { Document } from '../documents/document.js';
+import type { Tokenizer } from '../documents/tokenizer.js';
 import type { Row } from '../sources/chunk.js';
 import { fileFormats } from '../sources/files.js';
 import type { TextUnit } from '../sources/split.js';
-import type { Tokenizer } from '../tokenizer.js';
 
 const longDocuments = z.enum(['truncate', 'split']);
 export type LongDocuments = z.infer<typeof longDocuments>;

@@ -1,7 +1,7 @@
 /** HellaSwag as training text: a context and its right ending. */
 import { z } from 'zod';
 import { cleanHellaswag } from '../../../../shared/hellaswag_text.js';
-import type { Document } from '../document.js';
+import type { Document } from '../documents/document.js';
 import { encodeCompletion } from './completion.js';
 import {
   type DatasetDefinition,

@@ -1,8 +1,8 @@
 /** Random tokens, for measurements and for tests of everything but the data. */
 import { z } from 'zod';
 import { DataError } from '../../../../shared/errors.js';
-import type { Document } from '../document.js';
-import { hashWords, uniform } from '../random.js';
+import type { Document } from '../documents/document.js';
+import { hashWords, uniform } from '../documents/random.js';
 import { type DatasetContext, type DatasetDefinition, lengthKeys } from './definition.js';
 
 const randomKeys = {

@@ -1,7 +1,7 @@
 /** Documents that are tokens already: `{"input_ids": […], "labels": […]}`, labels −100 where not trained on. */
 import { z } from 'zod';
 import { columnAt } from '../../../../shared/rows.js';
-import type { Document } from '../document.js';
+import type { Document } from '../documents/document.js';
 import { type DatasetDefinition, fileKeys, RowError, recordOf, requireColumn } from './definition.js';
 
 const schema = z

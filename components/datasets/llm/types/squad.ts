@@ -1,6 +1,6 @@
 /** SQuAD: articles as published (`{"data": [{"paragraphs": […]}]}`), or rows as the hub has them. */
 import { z } from 'zod';
-import type { Document } from '../document.js';
+import type { Document } from '../documents/document.js';
 import { encodeExchange } from './column_mapped.js';
 import {
   type DatasetContext,

@@ -1,6 +1,6 @@
 /** Raw text for continued pretraining: every token is trained on, and an end-of-text token stands between documents. */
 import { z } from 'zod';
-import type { Document } from '../document.js';
+import type { Document } from '../documents/document.js';
 import { endWith, label } from './completion.js';
 import {
   type DatasetDefinition,

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
-import { workflowBundle } from '../../../../workers/workflow_bundle.js';
+import { workflowBundle } from '../../../../workers/control/workflow_bundle.js';
 
 const folder = path.resolve(import.meta.dirname, '../../../../../tests/unit/workflows/finetune/histories');
 const names = readdirSync(folder).filter((name) => name.endsWith('.json'));

@@ -1,0 +1,101 @@
+/**
+ * Tokenised chunks on disk: the journal from which a killed preparation goes on. A chunk's file appears under its name
+ * whole or not at all, its content depends on nothing but the chunk, and its checksum is verified when it is read.
+ *
+ *     magic, version, documents, words behind this header       int32
+ *     read, truncated, split, dropped                           int32
+ *     per document: n, ids [n], labels [n]                      int32
+ *     crc32 of everything before it                             int32
+ */
+import { readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { crc32 } from 'node:zlib';
+import { writeUnsynced } from '../../../../shared/files.js';
+import type { Document } from '../documents/document.js';
+
+const magic = 0x6b6e6863; // "chnk"
+const version = 1;
+const headerWords = 8;
+
+export interface ChunkCounts {
+  /** Documents read, before any was cut or dropped. */
+  read: number;
+  truncated: number;
+  split: number;
+  dropped: number;
+}
+
+export interface TokenisedChunk extends ChunkCounts {
+  documents: Document[];
+}
+
+export const chunkFile = (folder: string, source: number, index: number): string =>
+  path.join(folder, `${String(source).padStart(3, '0')}-${String(index).padStart(6, '0')}.chunk`);
+
+/** Writes a chunk under its final name, atomically. */
+export async function writeChunk(file: string, { documents, ...counts }: TokenisedChunk): Promise<void> {
+  const words = documents.reduce((sum, { ids }) => sum + 1 + 2 * ids.length, 0);
+  const data = new Int32Array(headerWords + words + 1);
+  data.set([
+    magic,
+    version,
+    documents.length,
+    words,
+    counts.read,
+    counts.truncated,
+    counts.split,
+    counts.dropped,
+  ]);
+  let place = headerWords;
+  for (const { ids, labels } of documents) {
+    data[place] = ids.length;
+    data.set(ids, place + 1);
+    data.set(labels, place + 1 + ids.length);
+    place += 1 + 2 * ids.length;
+  }
+  const bytes = new Uint8Array(data.buffer);
+  data[place] = crc32(bytes.subarray(0, place * 4)) | 0;
+  await writeUnsynced(file, bytes);
+}
+
+/** A finished chunk, or null when there is none or what is there is damaged (after a power failure, say): make it again. */
+export async function readChunk(file: string): Promise<TokenisedChunk | null> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+  const data =
+    bytes.length % 4 === 0 && bytes.length >= (headerWords + 1) * 4
+      ? int32Of(bytes)
+      : new Int32Array(headerWords);
+  const [seenMagic, seenVersion, count, words, read, truncated, split, dropped] = data as unknown as number[];
+  const end = headerWords + words!;
+  const sound =
+    seenMagic === magic &&
+    seenVersion === version &&
+    data.length === end + 1 &&
+    data[end] === (crc32(bytes.subarray(0, end * 4)) | 0);
+  if (!sound) {
+    await rm(file, { force: true });
+    return null;
+  }
+  const documents: Document[] = [];
+  for (let place = headerWords, index = 0; index < count!; index += 1) {
+    const length = data[place]!;
+    documents.push({
+      ids: data.subarray(place + 1, place + 1 + length),
+      labels: data.subarray(place + 1 + length, place + 1 + 2 * length),
+    });
+    place += 1 + 2 * length;
+  }
+  return { documents, read: read!, truncated: truncated!, split: split!, dropped: dropped! };
+}
+
+function int32Of(bytes: Buffer): Int32Array {
+  const copy = new Int32Array(bytes.length / 4);
+  new Uint8Array(copy.buffer).set(bytes);
+  return copy;
+}

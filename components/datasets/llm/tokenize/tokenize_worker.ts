@@ -1,0 +1,43 @@
+/** A thread of `tokeniseAll`: builds its tokenizer once, then takes one chunk after another. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { loadInstallation } from '../../../../shared/installation.js';
+import { encodeFailure } from '../../../../shared/processes/failures.js';
+import { buildTokenizer, type Tokenizer } from '../documents/tokenizer.js';
+import { writeChunk } from './chunk_store.js';
+import { tokeniseChunk } from './tokenize.js';
+import type { ChunkTask, TaskReply, TaskResult, ThreadSettings } from './tokenize_pool.js';
+
+const settings = workerData as ThreadSettings;
+const port = parentPort!;
+
+async function prepare(): Promise<Tokenizer | null> {
+  await loadInstallation();
+  return settings.tokenizer === null ? null : buildTokenizer(settings.tokenizer);
+}
+
+let tokenizer: Promise<Tokenizer | null> | null = null;
+
+async function run(task: ChunkTask): Promise<TaskResult> {
+  tokenizer ??= prepare();
+  const context = {
+    tokenizer: await tokenizer,
+    vocabularySize: settings.vocabularySize,
+    packedSequenceSize: settings.packedSequenceSize,
+  };
+  const begin = (row: number) => {
+    Atomics.store(settings.position, 1, row);
+    Atomics.add(settings.position, 0, 1);
+  };
+  begin(task.chunk.firstRowOfFile);
+  const chunk = await tokeniseChunk(task.chunk, task.dataset, context, begin);
+  await writeChunk(task.file, chunk);
+  const tokens = chunk.documents.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { documents: chunk.documents.length, tokens };
+}
+
+port.on('message', (task: ChunkTask) => {
+  run(task).then(
+    (result) => port.postMessage({ result } satisfies TaskReply),
+    (error: unknown) => port.postMessage({ failure: encodeFailure(error) } satisfies TaskReply),
+  );
+});

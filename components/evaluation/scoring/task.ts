@@ -1,0 +1,111 @@
+/** What a task is, and all that it sees of the world: rows to read, and a model that scores and answers. */
+import type { z } from 'zod';
+import { DataError } from '../../../shared/errors.js';
+
+export interface ChatMessage {
+  role: string;
+  content: string;
+}
+
+/** A text as it stands, or a conversation for the model's own chat template. */
+export type Prompt = string | readonly ChatMessage[];
+
+export interface Likelihood {
+  /** Σ log p of the scored tokens, natural logarithm. */
+  logprob: number;
+  tokens: number;
+}
+
+export interface AnswerOptions {
+  maxNewTokens: number;
+  /** The answer ends before the first of these. */
+  stop: readonly string[];
+  /** 0 is greedy. */
+  temperature: number;
+  topP: number;
+  /** Of the draws, which depend on it and on a prompt's number alone. */
+  seed: number;
+  /** Number of the first prompt. */
+  firstPrompt: number;
+}
+
+/** A model under evaluation. Recipes implement it on the engine and on ONNX Runtime; a test may do so by hand. */
+export interface EvaluatedModel {
+  readonly hasChatTemplate: boolean;
+  /** log p(continuation | context), split into tokens as lm-evaluation-harness does. */
+  loglikelihoods(pairs: readonly { context: string; continuation: string }[]): Promise<Likelihood[]>;
+  /** log p(text), in windows of the model's context where it is longer (lm-evaluation-harness' `loglikelihood_rolling`). */
+  rollingLoglikelihoods(texts: readonly string[]): Promise<Likelihood[]>;
+  /** Answers without special tokens. */
+  generate(prompts: readonly Prompt[], options: AnswerOptions): Promise<string[]>;
+}
+
+/** A row of a file: `place` is `line 7` or `row 7`, for errors. */
+export interface TaskRow {
+  place: string;
+  value: unknown;
+}
+
+export interface RowRequest {
+  path: string | readonly string[];
+  /** At most this many rows; null for all. */
+  limit: number | null;
+  /** What a row of a text file is. */
+  textUnit: 'file' | 'paragraph' | 'line';
+}
+
+/** Reads files of any kind that datasets come in. Throws DataError. */
+export type RowReader = (request: RowRequest) => AsyncIterable<TaskRow>;
+
+/** What a model did with one example. Everything is JSON. */
+export interface ExampleResult {
+  id: string;
+  /** By metric: 0 or 1, or any number. */
+  scores: Record<string, number>;
+  /** What a person wants to see of it: the prompt, the answer, log-probabilities. */
+  details: Record<string, unknown>;
+}
+
+/** A metric over examples. */
+export interface Estimate {
+  value: number;
+  /** Standard error; null where a single example leaves it unknown. */
+  stderr: number | null;
+  /** Examples that it is over. */
+  n: number;
+}
+
+export type Direction = 'higher' | 'lower';
+
+/** The keys that recipes give each task beside its own options. */
+export interface TaskOptions {
+  task: string;
+  [key: string]: unknown;
+}
+
+/**
+ * A task: one file, looked up by name. `examples` must be a function of options and rows alone, and JSON: its digest
+ * says whether a result that is already there is still the right one.
+ */
+export interface TaskDefinition<Options = TaskOptions, Example = unknown> {
+  /** `task` in the recipe. */
+  readonly task: string;
+  /** Strict object with a literal `task`. */
+  readonly schema: z.ZodObject;
+  readonly needs: 'likelihood' | 'generation';
+  /** Examples that are evaluated and stored together: what a kill costs at most. */
+  readonly shardSize: number;
+  /** Which way a metric is better; null where the task has no such metric. */
+  direction(metric: string): Direction | null;
+  /** The metrics, in words, for errors and help. */
+  readonly metrics: string;
+  examples(options: Options, read: RowReader): Promise<Example[]>;
+  /** One result for each example, in their order. */
+  evaluate(examples: readonly Example[], options: Options, model: EvaluatedModel): Promise<ExampleResult[]>;
+  aggregate(results: readonly ExampleResult[]): Record<string, Estimate>;
+}
+
+/** A row that cannot be an example; says where. */
+export function rowError(path: string | readonly string[], row: TaskRow, message: string): DataError {
+  return new DataError(`${typeof path === 'string' ? path : path.join(', ')}: ${row.place}: ${message}`);
+}

@@ -1,0 +1,14 @@
+/** The device slots that a host offers. */
+import { UsageError } from '../../shared/errors.js';
+
+/**
+ * `auto` or `cpu:N` → names of slots, e.g. `cpu:0`, `cpu:1`: each is one rank's place. `auto` is one slot that has all
+ * of the CPU's cores.
+ */
+export function parseDevices(text: string): string[] {
+  if (text === 'auto') return ['cpu:0'];
+  const count = /^cpu(?::([1-9]\d{0,2}))?$/.exec(text);
+  if (count === null)
+    throw new UsageError(`devices '${text}' are not known: write auto, cpu or cpu:N (N slots)`);
+  return Array.from({ length: Number(count[1] ?? 1) }, (_, index) => `cpu:${index}`);
+}

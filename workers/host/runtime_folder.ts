@@ -1,0 +1,35 @@
+/** The folder of what processes of this machine tell one another while it runs: local, the user's own, gone at a boot. */
+import { lstat, mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { StorageError } from '../../shared/errors.js';
+
+/**
+ * Returns `/tmp/temper-<user id>`, or what TEMPER_RUNTIME names, after making it. Never the cache, which hosts may share,
+ * nor `$XDG_RUNTIME_DIR`, which not all processes of a user have and which goes when the user logs out.
+ * @throws StorageError where it is a link, belongs to somebody else, or others may enter it
+ */
+export async function openRuntimeFolder(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
+  const user = process.getuid?.() ?? 0;
+  const folder = path.resolve(environment.TEMPER_RUNTIME || `/tmp/temper-${user}`);
+  const remedy = 'remove it, or name another folder in TEMPER_RUNTIME';
+  try {
+    await mkdir(path.dirname(folder), { recursive: true });
+    await mkdir(folder, { mode: 0o700 });
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code !== 'EEXIST') {
+      throw new StorageError(`${folder}: cannot be made: ${message}; name another folder in TEMPER_RUNTIME`, {
+        cause,
+      });
+    }
+  }
+  const entry = await lstat(folder);
+  if (!entry.isDirectory()) throw new StorageError(`${folder}: not a folder (a link is refused): ${remedy}`);
+  if (entry.uid !== user)
+    throw new StorageError(`${folder}: belongs to user ${entry.uid}, not ${user}: ${remedy}`);
+  if ((entry.mode & 0o077) !== 0) {
+    const mode = (entry.mode & 0o777).toString(8);
+    throw new StorageError(`${folder}: others may use it (mode ${mode}): chmod 700 it, or ${remedy}`);
+  }
+  return folder;
+}
