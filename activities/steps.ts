@@ -30,15 +30,17 @@ type Compute = {
 
 export const steps: Compute = {
   admit: async ({ input, info }: AdmitRequest) => {
-    const { admit } = await import('../recipes/base/admit.js');
+    const { admit } = await import('../recipes/admission.js');
     return await admit(input, info);
   },
   prepareData: async (run: RunReference, hooks) => {
+    const { checkTasks } = await import('../recipes/llm/check/check_tasks.js');
+    await checkTasks(run, hooks);
     const { prepareData } = await import('../recipes/llm/prepare/prepare_data.js');
     return await prepareData(run, hooks);
   },
   shardModel: async (run: RunReference, hooks) => {
-    const { shardModel } = await import('../recipes/llm/prepare/shard_model.js');
+    const { shardModel } = await import('../recipes/llm/check/check_run.js');
     return await shardModel(run, hooks);
   },
   evaluateEpoch: async ({ run, model, step, finished }: EvaluateEpochRequest, hooks) => {
@@ -57,7 +59,7 @@ export const steps: Compute = {
 
 /** Loads the code of every step, the first ones first, so that no step waits for it. */
 export async function preloadSteps(): Promise<void> {
-  await import('../recipes/base/admit.js');
+  await import('../recipes/admission.js');
   await import('../recipes/llm/prepare/prepare_data.js');
   await import('../recipes/index.js');
 }

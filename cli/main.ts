@@ -7,7 +7,7 @@ for (const stream of [process.stdout, process.stderr]) stream.on('error', onOutp
 
 const { rest, overrides } = await takeOverrides(process.argv.slice(2), recipeCommands, async () => {
   // Loaded by these commands anyway, and by no other: `temper --help` answers at once.
-  const { recipeKeys } = await import('../recipes/llm/recipe.js');
+  const { recipeKeys } = await import('../recipes/admission.js');
   return recipeKeys;
 });
 await run(app, rest, { process: process as StricliProcess & NodeJS.Process, overrides });

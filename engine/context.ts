@@ -1,10 +1,11 @@
 /** The engine as the rest of Temper sees it: contexts, tensors and plans, typed and checked. */
-import type { ExecutionSignature } from '../contracts/commit.js';
-import type { DType, Plan } from '../graph/ir/plan.js';
-import { dtypeBytes } from '../graph/ir/plan.js';
+import type { ExecutionSignature } from '../contracts/index.js';
+import type { DType, Plan } from '../graph/index.js';
+import { dtypeBytes } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
 import { native, nativeAsync } from './errors.js';
+import { defaultThreads } from './host.js';
 import type {
   NativeCapabilities,
   NativeContext,
@@ -13,7 +14,6 @@ import type {
   NativeRecordTime,
 } from './native.js';
 import { type Snapshot, SnapshotRegions } from './snapshot.js';
-import { defaultThreads } from './threads.js';
 import { bytesOf, type TensorData, typedArray } from './typed_arrays.js';
 
 export interface ContextOptions {

@@ -1,9 +1,9 @@
 /** The engine's work on files: dequantisation and the search for NaN, off the event loop, and checksums. */
-import type { DType } from '../graph/ir/plan.js';
+import type { DType } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
 import { native, nativeAsync } from './errors.js';
-import { defaultThreads } from './threads.js';
+import { defaultThreads } from './host.js';
 
 /** Tensor types of GGUF files that the engine unpacks, by ggml's number. */
 export const ggmlTypes = {

@@ -11,7 +11,7 @@ export {
 } from './context.js';
 export { EngineAborted } from './errors.js';
 export { crc32c, type DequantizeOptions, dequantize, firstNonFinite, ggmlTypes } from './files.js';
+export { defaultThreads, memoryLimit } from './host.js';
 export type { NativeCapabilities, NativeProgress, NativeRecordTime } from './native.js';
 export type { Snapshot } from './snapshot.js';
-export { defaultThreads } from './threads.js';
 export type { TensorData } from './typed_arrays.js';

@@ -4,8 +4,7 @@
  * forgotten fails at compile time instead of reading as its absence.
  */
 
-import type { DType } from '../graph/ir/plan.js';
-import type { InPlacePair } from '../graph/ops/op.js';
+import type { DType, InPlacePair } from '../graph/index.js';
 
 export interface NativeCapabilities {
   version: string;

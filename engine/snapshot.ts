@@ -1,5 +1,5 @@
 /** Host memory that snapshots are copied into: taken and given back, so that checkpoints do not allocate it each time. */
-import type { DType } from '../graph/ir/plan.js';
+import type { DType } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 import { type TensorData, typedArray } from './typed_arrays.js';
 

@@ -1,6 +1,6 @@
 /** Tensors as JavaScript has them: float32 and int32 as numbers, the 16-bit floats as their bits. */
-import type { DType } from '../graph/ir/plan.js';
-import { dtypeBytes } from '../graph/ir/plan.js';
+import type { DType } from '../graph/index.js';
+import { dtypeBytes } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 
 export type TensorData = Float32Array | Int32Array | Uint16Array;

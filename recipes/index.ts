@@ -1,11 +1,16 @@
 /** What the activities and the ranks call: the steps of a run. */
-export { type AdmitInfo, admit } from './base/admit.js';
-export { finish, type RunEnd } from './base/finish.js';
-export { takeGeneration } from './base/generation.js';
-export type { StepHooks } from './base/hooks.js';
-export { otherOwner } from './base/other_owner.js';
-export { readRecipe } from './base/read_recipe.js';
-export { recordTimeline } from './base/record_timeline.js';
+export {
+  type AdmitInfo,
+  admit,
+  type Recipe,
+  type RecipeKind,
+  readRecipe,
+  recipeKeys,
+  recipeSchema,
+  registerKind,
+  schemaOfKind,
+} from './admission.js';
+export { shardModel } from './llm/check/check_run.js';
 export { type EvaluateInput, evaluate, evaluateEpoch } from './llm/evaluate/evaluate.js';
 export {
   type EvaluateModelOptions,
@@ -34,10 +39,15 @@ export {
   writeOnnx,
 } from './llm/onnx/onnx_folder.js';
 export { prepareData } from './llm/prepare/prepare_data.js';
-export { shardModel } from './llm/prepare/shard_model.js';
 export { type Consolidated, type ConsolidateInput, consolidate } from './llm/publish/consolidate.js';
 export { type Exported, type ExportOptions, exportRun } from './llm/publish/export.js';
 export { type ScoreOptions, type ScoreSummary, scoreFile } from './llm/score/score.js';
 export { Scorer, type ScorerOptions } from './llm/score/scorer.js';
 export { Control } from './llm/train/control.js';
 export { createTrainer, type Trainer } from './llm/train/trainer.js';
+export { finish, type RunEnd } from './run/finish.js';
+export { takeGeneration } from './run/generation.js';
+export { openRooted } from './run/open_run.js';
+export { otherOwner } from './run/other_owner.js';
+export type { StepHooks } from './run/progress.js';
+export { recordTimeline } from './run/record_timeline.js';

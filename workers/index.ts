@@ -13,9 +13,12 @@ import { noticeOf } from './temporal/notices.js';
 import type { ServedWorker } from './temporal/served_worker.js';
 import { handleUnhandledRejections } from './temporal/unhandled_rejections.js';
 
+export { useDevServer } from './embedded_server/dev_server.js';
+export { findTemporalCli } from './embedded_server/server_process.js';
 export { parseDevices } from './host/devices.js';
 export { onStopSignal, type StopSignal, stopSignals } from './signals.js';
 export { type Connected, connect } from './temporal/connection.js';
+export { speaksTls, tlsRemedy } from './temporal/tls_probe.js';
 export { workerState } from './temporal/worker_identity.js';
 
 export interface RunWorkerOptions {

@@ -6,7 +6,7 @@ export const schema = command<Record<never, never>>({
   async run() {
     const [{ recipeJsonSchema }, { recipeSchema }] = await Promise.all([
       import('../../components/config/index.js'),
-      import('../../recipes/llm/recipe.js'),
+      import('../../recipes/admission.js'),
     ]);
     process.stdout.write(`${JSON.stringify(recipeJsonSchema(recipeSchema), null, 2)}\n`);
   },

@@ -8,7 +8,7 @@ export const validate = recipeCommand<{ json: boolean }>({
     // Neither the engine nor Temporal is loaded: editors and hooks run this often.
     const [{ printRecipe, redact }, { readRecipe }] = await Promise.all([
       import('../../components/config/index.js'),
-      import('../../recipes/base/read_recipe.js'),
+      import('../../recipes/admission.js'),
     ]);
     const { canonical, digest, value } = await readRecipe(recipe, this.overrides);
     const document = inOrderOf(value, JSON.parse(canonical));

@@ -4,8 +4,7 @@ import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { defaultThreads, engineCapabilities } from '../../engine/index.js';
-import { memoryLimit } from '../../recipes/llm/train/memory.js';
+import { defaultThreads, engineCapabilities, memoryLimit } from '../../engine/index.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';
 
 /** ms that a program may take to answer. */

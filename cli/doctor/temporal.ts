@@ -2,8 +2,7 @@
 import path from 'node:path';
 import { Connection, type ConnectionOptions } from '@temporalio/client';
 import { loadInstallation, type TemperConfig } from '../../shared/installation.js';
-import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
-import { speaksTls, tlsRemedy } from '../../workers/temporal/tls_probe.js';
+import { findTemporalCli, speaksTls, tlsRemedy } from '../../workers/index.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';
 import { output } from './machine.js';
 

@@ -2,8 +2,7 @@
 import path from 'node:path';
 import { loadInstallation, type TemperConfig } from '../../shared/installation.js';
 import { resolveRoots } from '../../shared/storage/index.js';
-import { useDevServer } from '../../workers/embedded_server/dev_server.js';
-import { type Connected, connect, installRuntime } from '../../workers/index.js';
+import { type Connected, connect, installRuntime, useDevServer } from '../../workers/index.js';
 
 export interface Session extends Connected {
   config: TemperConfig;

@@ -12,7 +12,7 @@ import {
   submissionSchema,
   workflowType,
 } from '../../contracts/index.js';
-import { recipeSchema } from '../../recipes/llm/recipe.js';
+import { schemaOfKind } from '../../recipes/admission.js';
 import { canonicalJson } from '../../shared/digest.js';
 import { UsageError } from '../../shared/errors.js';
 import { canonicalUri, openStorage } from '../../shared/storage/index.js';
@@ -33,7 +33,7 @@ export async function orderFrom(
 ): Promise<Order> {
   const composed = await composeRecipe(
     { file },
-    { schema: recipeSchema, overrides: options.overrides, ...(options.id !== null && { run: options.id }) },
+    { schema: schemaOfKind, overrides: options.overrides, ...(options.id !== null && { run: options.id }) },
   );
   const { document, base } = composed;
   const name = String(document.name);

@@ -1,4 +1,4 @@
-import type { Progress } from '../../contracts/gang.js';
+import type { Progress } from '../../contracts/index.js';
 
 /** `1 h 02 min`, `3 min 20 s`, `12 s`. */
 export function duration(seconds: number): string {

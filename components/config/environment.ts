@@ -1,5 +1,6 @@
 /** The variables of a process's environment that a recipe may name: those that its operator lists, and no others. */
-import type { Environment } from './references.js';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Names of credentials: no pattern stands for them. */
 const secretName = /TOKEN|KEY|SECRET|PASSW|CREDENTIAL/i;

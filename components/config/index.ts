@@ -1,4 +1,5 @@
 export { changedKeys } from './compare.js';
+export type { Environment } from './environment.js';
 export { type JsonSchema, pathKeyword, recipeJsonSchema } from './json_schema.js';
 export {
   type ComposedRecipe,
@@ -11,5 +12,4 @@ export {
 } from './load.js';
 export type { Override } from './overrides.js';
 export { maxRecipeBytes } from './parse.js';
-export type { Environment } from './references.js';
 export { printRecipe, redact } from './secrets.js';

@@ -3,7 +3,8 @@ import os from 'node:os';
 import path from 'node:path';
 import type { z } from 'zod';
 import { canonicalJson, sha256 } from '../../shared/digest.js';
-import { listedVariables } from './environment.js';
+import { UsageError } from '../../shared/errors.js';
+import { type Environment, listedVariables } from './environment.js';
 import { applyTemplates } from './extends.js';
 import { type JsonSchema, pathsIn, recipeJsonSchema } from './json_schema.js';
 import { merge, placeOfRecipe } from './merge.js';
@@ -11,7 +12,7 @@ import { applyOverrides, type Override } from './overrides.js';
 import { decodeRecipe, parseRecipe, treeOf } from './parse.js';
 import { Problems } from './problems.js';
 import { type Roots, readFailure, readRecipeFile, refuseOutsideRoots } from './read_file.js';
-import { type Environment, resolveEnvironment, resolveReferences } from './references.js';
+import { resolveEnvironment, resolveReferences } from './references.js';
 import { refuseSecrets } from './secrets.js';
 import { mapScalars, nodeAt, type Path, plain, scalars, type TreeNode } from './tree.js';
 import { reportIssues } from './validate.js';
@@ -40,8 +41,11 @@ export interface ComposeOptions {
   roots?: Roots;
 }
 
+/** A schema, or what gives the one for the recipe's key `kind`; null where the recipe does not have the key. */
+export type SchemaChoice<S extends z.ZodType = z.ZodType> = S | ((kind: string | null) => S);
+
 export interface LoadOptions<S extends z.ZodType> extends ComposeOptions {
-  schema: S;
+  schema: SchemaChoice<S>;
   /** Default: this process's. */
   env?: Environment;
   /** Names (and patterns, `NAME_*`) of the variables that recipes may read. Default: what `TEMPER_RECIPE_ENV` lists. */
@@ -74,6 +78,7 @@ interface Variables {
 interface Composition {
   tree: TreeNode;
   base: string;
+  schema: z.ZodType;
   jsonSchema: JsonSchema;
 }
 
@@ -92,7 +97,6 @@ export async function loadRecipe<S extends z.ZodType>(
   const composition = await compose(source, options, problems);
   const { value, tree, document } = validate(
     composition,
-    options.schema,
     { env: options.env ?? process.env, listed: options.recipeEnvironment ?? listedVariables() },
     problems,
   );
@@ -121,17 +125,17 @@ export async function loadRecipe<S extends z.ZodType>(
  */
 export async function composeRecipe(
   source: RecipeSource,
-  options: ComposeOptions & { schema: z.ZodType },
+  options: ComposeOptions & { schema: SchemaChoice },
 ): Promise<ComposedRecipe> {
   const problems = new Problems();
   const composition = await compose(source, options, problems);
-  const { document } = validate(composition, options.schema, { env: null, listed: [] }, problems);
+  const { document } = validate(composition, { env: null, listed: [] }, problems);
   return { document, base: composition.base };
 }
 
 async function compose(
   source: RecipeSource,
-  options: ComposeOptions & { schema: z.ZodType },
+  options: ComposeOptions & { schema: SchemaChoice },
   problems: Problems,
 ): Promise<Composition> {
   const cwd = path.resolve(options.cwd ?? '.');
@@ -142,14 +146,30 @@ async function compose(
     problems.add([], 'a recipe is a map of keys, such as `model:` and `data:`', tree?.origin ?? null);
     problems.throwIfAny();
   }
-  const jsonSchema = recipeJsonSchema(options.schema);
+  const schema = chooseSchema(options.schema, tree!, problems);
+  const jsonSchema = recipeJsonSchema(schema);
   const place = placeOfRecipe(jsonSchema);
   let whole = await applyTemplates(tree!, chain, roots, problems, place);
   if (options.defaults !== undefined) whole = merge(treeOf(options.defaults, base, problems), whole, place);
   whole = applyOverrides(whole, options.overrides ?? [], cwd, problems, place);
   refuseSecrets(whole, problems);
   whole = resolveReferences(whole, options.run ?? null, problems);
-  return { tree: whole, base, jsonSchema };
+  return { tree: whole, base, schema, jsonSchema };
+}
+
+/** The kind stands in the recipe itself: a template of another kind would have other keys. */
+function chooseSchema(choice: SchemaChoice, tree: TreeNode, problems: Problems): z.ZodType {
+  if (typeof choice !== 'function') return choice;
+  const node = nodeAt(tree, ['kind']);
+  const kind = node?.kind === 'scalar' && typeof node.value === 'string' ? node.value : null;
+  try {
+    return choice(kind);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.add(['kind'], error.message, node?.origin ?? null);
+    problems.throwIfAny();
+    throw error;
+  }
 }
 
 async function readSource(
@@ -183,8 +203,7 @@ async function readSource(
 
 /** Validates, and makes paths absolute. Without an environment, what stands for it is not judged. */
 function validate(
-  { tree: composed, base, jsonSchema }: Composition,
-  schema: z.ZodType,
+  { tree: composed, base, schema, jsonSchema }: Composition,
   variables: Variables,
   problems: Problems,
 ): { value: unknown; tree: TreeNode; document: Record<string, unknown> } {

@@ -4,7 +4,7 @@
  * whole value keeps its type, and may stand for a map or a list.
  */
 import { parseDocument } from 'yaml';
-import { variableProblem } from './environment.js';
+import { type Environment, variableProblem } from './environment.js';
 import { maxRecipeBytes } from './parse.js';
 import type { Problems } from './problems.js';
 import { didYouMean } from './suggest.js';
@@ -24,8 +24,6 @@ const environmentPattern = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s;
 
 /** More copies than this come from references that double each other. */
 const maxSteps = 10_000;
-
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Replaces references within the recipe; those to the environment stay as they are written.

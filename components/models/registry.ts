@@ -1,29 +1,26 @@
-/** Model families by `architectures[0]` of config.json. Operators register their own in temporal.config.ts. */
+/** Model families by `architectures[0]` of config.json. Operators register their own in temporal.config.js. */
 import path from 'node:path';
-import { ModelError, UsageError } from '../../shared/errors.js';
+import { ModelError } from '../../shared/errors.js';
 import { readModelJson } from '../../shared/model_files.js';
+import { Registry } from '../../shared/registry.js';
 import type { Model, ModelFamily } from './blocks/family.js';
 import { llama } from './families/llama.js';
 
-const families = new Map<string, ModelFamily>([[llama.architecture, llama]]);
+const families = new Registry<ModelFamily>('model family', ({ architecture }) => architecture, [llama]);
 
 /** Adds a family. @throws UsageError where its architecture has one already */
 export function registerModelFamily(family: ModelFamily): void {
-  if (families.has(family.architecture))
-    throw new UsageError(`the model family '${family.architecture}' is registered twice`);
-  families.set(family.architecture, family);
+  families.register(family);
 }
 
-export function knownArchitectures(): string[] {
-  return [...families.keys()].sort();
-}
+export const knownArchitectures = (): string[] => families.names.sort();
 
 /** The family of a GGUF file's `general.architecture`. */
 export function familyOfGguf(architecture: string, place: string): ModelFamily {
-  for (const family of families.values()) {
+  for (const family of families.entries) {
     if (family.ggufArchitectures.includes(architecture)) return family;
   }
-  const known = [...families.values()].flatMap((family) => family.ggufArchitectures);
+  const known = families.entries.flatMap((family) => family.ggufArchitectures);
   throw new ModelError(
     `${place}: GGUF architecture ${JSON.stringify(architecture)} is not supported; supported: ${known.join(', ')}`,
   );
@@ -39,7 +36,7 @@ export function modelFromConfig(config: unknown, place: string): Model {
   const known = knownArchitectures().join(', ');
   if (typeof name !== 'string')
     throw new ModelError(`${place}: names no 'architectures'; supported: ${known}`);
-  const family = families.get(name);
+  const family = families.entries.find(({ architecture }) => architecture === name);
   if (family === undefined) {
     throw new ModelError(
       `${place}: architecture ${JSON.stringify(name)} is not supported; supported: ${known}`,

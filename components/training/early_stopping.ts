@@ -1,4 +1,4 @@
-import type { TrainerState } from '../../contracts/commit.js';
+import type { TrainerState } from '../../contracts/index.js';
 import type { EarlyStopping } from './schema.js';
 
 type Best = TrainerState['best'];

@@ -1,5 +1,5 @@
 import { type Model, type ResolvedModel, resolveModel } from '../../components/models/index.js';
-import type { StepHooks } from '../base/hooks.js';
+import type { StepHooks } from '../run/progress.js';
 import type { Recipe } from './recipe.js';
 
 const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;

@@ -44,6 +44,7 @@ const exportSchema = z.strictObject({
 });
 
 const sections = z.strictObject({
+  kind: z.literal('llm').default('llm').describe('what is trained: a language model'),
   name: z
     .string()
     .regex(
@@ -105,9 +106,6 @@ export function watchedLoss({ training, evaluation }: Pick<Recipe, 'training' | 
   const candidates = [training.early_stopping?.metric, evaluation.load_best ? evaluation.metric : undefined];
   return candidates.find((metric) => metric !== undefined && isValidationMetric(metric)) ?? 'val_loss';
 }
-
-/** Keys whose change makes a resume meaningless: the weights would no longer be those of one run. */
-export const identityKeys = ['model', 'peft', 'data', 'seed', 'training.optimizer'] as const;
 
 /** Why no validation gives this loss; null where one does, and for metrics that are no losses. */
 function lossProblem(metric: string, data: Pick<DataOptions, 'validation'>): string | null {

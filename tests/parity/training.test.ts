@@ -8,7 +8,7 @@ import {
   type NumberedPack,
 } from '../../components/datasets/llm/index.js';
 import { learningRate, optimizerInputs } from '../../components/optim/index.js';
-import { openRun } from '../../recipes/base/run_folder.js';
+import { openRun } from '../../recipes/llm/kind.js';
 import type { Recipe } from '../../recipes/llm/recipe.js';
 import { openSession } from '../../recipes/llm/train/open_session.js';
 import { golden, readGolden } from '../support/goldens.js';

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { Connection } from '@temporalio/client';
-import { searchAttributeTypes } from '../../contracts/names.js';
+import { searchAttributeTypes } from '../../contracts/index.js';
 import { ServiceUnavailable } from '../../shared/errors.js';
 
 export interface ServerOptions {

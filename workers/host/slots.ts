@@ -10,7 +10,7 @@ import {
   type RunReference,
   type TrainRequest,
 } from '../../contracts/index.js';
-import { defaultThreads } from '../../engine/threads.js';
+import { defaultThreads } from '../../engine/index.js';
 import { takeGeneration } from '../../recipes/index.js';
 import type { HostRecord } from './host_record.js';
 import { Lease } from './lease.js';

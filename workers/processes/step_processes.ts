@@ -2,8 +2,8 @@
 import { hostname } from 'node:os';
 import { ProcessCrashed, type StepRunner } from '../../activities/index.js';
 import { type StepCommand, type StepEvent, type StepName, stepEventSchema } from '../../contracts/index.js';
+import { memoryLimit } from '../../engine/index.js';
 import type { StepHooks } from '../../recipes/index.js';
-import { memoryLimit } from '../../recipes/llm/train/memory.js';
 import { canonicalJson, digestOf } from '../../shared/digest.js';
 import type { TemperConfig } from '../../shared/installation.js';
 import { type Credentials, credentialsOf } from '../../shared/processes/child_environment.js';

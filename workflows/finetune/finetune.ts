@@ -12,9 +12,10 @@ import type { Progress } from '../../contracts/gang.js';
 import { queryNames, signalNames } from '../../contracts/names.js';
 import type { RunState, RunStatus } from '../../contracts/run_state.js';
 import { newBudget } from './budget.js';
+import { control } from './control_activities.js';
 import { asWorkflowFailure, failureMessage } from './failures.js';
 import { now, Run } from './run.js';
-import { control, persist, runStep } from './steps.js';
+import { persist, runStep } from './steps.js';
 import { Training } from './training.js';
 
 /**

@@ -9,8 +9,8 @@ import type { Progress, Resumed, RunRequests } from '../../contracts/gang.js';
 import type { RunPhase, RunState, RunStatus } from '../../contracts/run_state.js';
 import type { InterruptionEvent, TimelineEntry } from '../../contracts/timeline.js';
 import { newBudget } from './budget.js';
+import { control } from './control_activities.js';
 import type { GangLoss } from './failures.js';
-import { control } from './steps.js';
 import { Timeline } from './timeline.js';
 import { Visibility } from './visibility.js';
 

@@ -1,20 +1,11 @@
 /** The activities that are simply run again: they are idempotent, and find what an earlier try has done. */
 import { ActivityCancellationType, proxyActivities, sleep } from '@temporalio/workflow';
-import type { ControlActivities, StepActivities } from '../../contracts/activities.js';
+import type { StepActivities } from '../../contracts/activities.js';
 import { stepsQueue } from '../../contracts/names.js';
 import { newBudget, noteCrash, pauseUncounted, spend } from './budget.js';
+import { onlyOnce } from './control_activities.js';
 import { classifyFailure } from './failures.js';
 import type { Run } from './run.js';
-
-// Which failures are worth another try, and after what pause, the run's budget decides.
-const retry = { maximumAttempts: 1 };
-
-/** On the task queue of the workflow itself. */
-export const control = proxyActivities<ControlActivities>({
-  startToCloseTimeout: '2 minutes',
-  retry,
-  cancellationType: ActivityCancellationType.TRY_CANCEL,
-});
 
 /** A step that any host of a pool can take: data, model, evaluation, publication. */
 export function runStep<T>(
@@ -27,7 +18,7 @@ export function runStep<T>(
     summary,
     startToCloseTimeout: '7 days',
     heartbeatTimeout: '30 seconds',
-    retry,
+    retry: onlyOnce,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   });
   return persist(run, () => call(activities));

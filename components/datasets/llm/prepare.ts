@@ -13,7 +13,8 @@ import { ShardWriter } from './packs/pack_file.js';
 import { Packer, packingWindow } from './packs/packing.js';
 import { type ChunkCounts, chunkFile, readChunk } from './tokenize/chunk_store.js';
 import { chunksOf, type PlannedSource, planSource } from './tokenize/plan_chunks.js';
-import { type ChunkTask, tokeniseAll } from './tokenize/tokenize_pool.js';
+import type { ChunkTask } from './tokenize/thread_messages.js';
+import { tokeniseAll } from './tokenize/tokenize_pool.js';
 import { datasetDefinition } from './types/registry.js';
 import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 

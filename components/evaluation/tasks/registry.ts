@@ -1,5 +1,5 @@
 /** Tasks by name. An operator adds one with `registerTask`; a recipe names it and never names code. */
-import { UsageError } from '../../../shared/errors.js';
+import { Registry } from '../../../shared/registry.js';
 import type { TaskDefinition } from '../scoring/task.js';
 import { hellaswag } from './hellaswag.js';
 import { jsonFields } from './json_fields.js';
@@ -8,23 +8,17 @@ import { perplexity } from './perplexity.js';
 import { samples } from './samples.js';
 import { squad } from './squad.js';
 
-const definitions = new Map<string, TaskDefinition>();
+const registry = new Registry<TaskDefinition>('task', ({ task }) => task);
 
-/** Adds a task. Call it in `register()` of temporal.config.ts, so that every process knows it. */
+/** Adds a task. Call it in `register()` of temporal.config.js. @throws UsageError where the task is registered already */
 export function registerTask<Options, Example>(definition: TaskDefinition<Options, Example>): void {
-  if (definitions.has(definition.task))
-    throw new UsageError(`the task '${definition.task}' is registered twice`);
-  definitions.set(definition.task, definition as unknown as TaskDefinition);
+  registry.register(definition as unknown as TaskDefinition);
 }
 
-export function taskDefinition(task: string): TaskDefinition {
-  const definition = definitions.get(task);
-  if (definition === undefined)
-    throw new UsageError(`unknown task '${task}'; known are ${[...definitions.keys()].join(', ')}`);
-  return definition;
-}
+/** Returns a task's definition. @throws UsageError that lists the known ones */
+export const taskDefinition = (task: string): TaskDefinition => registry.find(task);
 
-export const taskDefinitions = (): TaskDefinition[] => [...definitions.values()];
+export const taskDefinitions = (): TaskDefinition[] => registry.entries;
 
 registerTask(hellaswag);
 registerTask(multipleChoice);

@@ -1,6 +1,4 @@
 /** Step 4 of a run: its tasks on the model before and after, and on the commit of each epoch. */
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import {
   findDamage,
   liveCheckpoints,
@@ -9,7 +7,6 @@ import {
   writeHistory,
 } from '../../../components/checkpoint/index.js';
 import { directionOf, isValidationMetric } from '../../../components/evaluation/index.js';
-import { loadTokenizer } from '../../../components/tokenizer/index.js';
 import { shouldStop, updateBest } from '../../../components/training/index.js';
 import {
   type CheckpointEntry,
@@ -22,13 +19,13 @@ import {
   type TrainerState,
   validationMetricsSchema,
 } from '../../../contracts/index.js';
-import { CheckpointError, ModelError, TemperError } from '../../../shared/errors.js';
+import { CheckpointError, TemperError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
-import { openRun } from '../../base/run_folder.js';
+import type { StepHooks } from '../../run/progress.js';
+import { openRun } from '../kind.js';
 import type { Recipe } from '../recipe.js';
 import { scoreSubject } from './evaluate_subject.js';
-import { type PreparedTask, prepareTask } from './evaluate_tasks.js';
+import { prepareTasks } from './evaluate_tasks.js';
 import { type JobRunner, runEvaluationJob } from './evaluation_job.js';
 import { currentEntries, recordScores, settleMetrics } from './evaluation_records.js';
 
@@ -65,7 +62,7 @@ export async function evaluate(
     ? await best(storage, recipe, await readHistory(storage), newest)
     : newest;
   if (recipe.evaluation.tasks.length > 0) {
-    const tasks = await prepareTasks(recipe);
+    const tasks = await prepareTasks(recipe.evaluation.tasks);
     const say = (what: string): StepHooks => ({
       signal: hooks.signal,
       progress: (fraction, text) => hooks.progress(fraction, `${what}: ${text}`),
@@ -95,27 +92,15 @@ export async function evaluateEpoch(
   const { recipe, storage } = opened;
   const commit = await commitOf(storage, step);
   if (commit === null || (!finished && commit.trainer.cursor !== 0)) return { scores: {}, stop: null };
-  const tasks = (await prepareTasks(recipe)).filter(({ options }) => options.when === 'epoch');
+  const tasks = (await prepareTasks(recipe.evaluation.tasks)).filter(
+    ({ options }) => options.when === 'epoch',
+  );
   const scores = await scoreSubject({ run: opened, model, tasks, commit }, runner, hooks);
   const history = await recordScores(storage, commit, scores);
   await writeHistory(storage, { ...history, keep: stepsToKeep(recipe, history, step) });
   const entry = currentEntries(history, step).at(-1)!;
   const values = Object.entries(entry.scores).map(([metric, { value }]) => [metric, value] as const);
   return { scores: Object.fromEntries(values), stop: stopReason(recipe, history, step) };
-}
-
-/** Reads every task's data, and the tokenizer that they need, before anything is trained. Throws DataError and ModelError. */
-export async function checkTasks(recipe: Recipe, modelFolder: string): Promise<void> {
-  const { tasks } = recipe.evaluation;
-  if (tasks.length === 0) return;
-  await prepareTasks(recipe);
-  const chat = tasks.findIndex(({ template }) => template === 'chat');
-  // Building a tokenizer takes a while, and says nothing more where it is there and any template will do.
-  if (chat < 0 && existsSync(path.join(modelFolder, 'tokenizer.json'))) return;
-  if (!(await loadTokenizer(modelFolder)).hasChatTemplate && chat >= 0)
-    throw new ModelError(
-      `evaluation.tasks.${chat}.template: the model has no chat template; use plain, or auto`,
-    );
 }
 
 /** What a run's ranks and tasks said of a commit, and of the model that training began with. */
@@ -132,12 +117,6 @@ export async function evaluationOf(storage: Storage, chosen: CheckpointEntry): P
     commit: chosen.sequence,
     step: chosen.trainer.step,
   };
-}
-
-async function prepareTasks({ evaluation }: Recipe): Promise<PreparedTask[]> {
-  const prepared: PreparedTask[] = [];
-  for (const task of evaluation.tasks) prepared.push(await prepareTask(task));
-  return prepared;
 }
 
 /** The newest commit of a step. */

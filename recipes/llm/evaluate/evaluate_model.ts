@@ -5,7 +5,7 @@ import { type RecipeTask, recipeTaskSchema, taskName } from '../../../components
 import { resolveModel } from '../../../components/models/index.js';
 import { UsageError } from '../../../shared/errors.js';
 import { canonicalUri, openStorage, resolveRoots } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
+import type { StepHooks } from '../../run/progress.js';
 import { evaluateTask, type PreparedTask, prepareTask, type TaskScores } from './evaluate_tasks.js';
 import { FolderModel } from './evaluated_model.js';
 

@@ -2,8 +2,8 @@
 import type { CheckpointEntry, EvaluationJob, ShardedModel } from '../../../contracts/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { DataError } from '../../../shared/errors.js';
-import type { StepHooks } from '../../base/hooks.js';
-import type { OpenRun } from '../../base/run_folder.js';
+import type { StepHooks } from '../../run/progress.js';
+import type { OpenRun } from '../kind.js';
 import { stageBase, stageCommit } from '../model_folder/staged_model.js';
 import { type PreparedTask, scoresOf, type TaskScores } from './evaluate_tasks.js';
 import type { JobRunner } from './evaluation_job.js';

@@ -46,6 +46,13 @@ export const readTaskRows: RowReader = async function* ({ path, limit, textUnit 
   }
 };
 
+/** Reads the examples of every task, in order. @throws DataError */
+export async function prepareTasks(tasks: readonly RecipeTask[]): Promise<PreparedTask[]> {
+  const prepared: PreparedTask[] = [];
+  for (const task of tasks) prepared.push(await prepareTask(task));
+  return prepared;
+}
+
 /** Reads a task's examples. Throws DataError for rows that cannot be examples, and where there are none. */
 export async function prepareTask(options: RecipeTask): Promise<PreparedTask> {
   const { name: _name, when: _when, path: _path, ...own } = options;

@@ -7,7 +7,7 @@ import type {
 } from '../../../components/evaluation/index.js';
 import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { ModelError } from '../../../shared/errors.js';
-import type { StepHooks } from '../../base/hooks.js';
+import type { StepHooks } from '../../run/progress.js';
 import { TextGenerator } from '../generate/generate.js';
 import { Scorer, standardBuffer } from '../score/scorer.js';
 import { continuationTokens, type Request, rollingWindows } from './likelihood_requests.js';

@@ -1,8 +1,8 @@
 /** Tasks on one model of a run: what an evaluating process does. */
 import { taskName } from '../../../components/evaluation/index.js';
 import type { EvaluationJob } from '../../../contracts/index.js';
-import type { StepHooks } from '../../base/hooks.js';
-import { openRun } from '../../base/run_folder.js';
+import type { StepHooks } from '../../run/progress.js';
+import { openRun } from '../kind.js';
 import { evaluateTask, prepareTask } from './evaluate_tasks.js';
 import { FolderModel } from './evaluated_model.js';
 import { storedShards, taskFolder } from './evaluation_results.js';

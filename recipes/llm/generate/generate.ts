@@ -11,7 +11,7 @@ import { type Model, openModel, resolveModel } from '../../../components/models/
 import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { defaultThreads } from '../../../engine/index.js';
 import { DataError, ModelError } from '../../../shared/errors.js';
-import type { StepHooks } from '../../base/hooks.js';
+import type { StepHooks } from '../../run/progress.js';
 import { type CachedModel, cachedOnnx } from '../onnx/onnx_cache.js';
 import { onnxContext } from '../onnx/onnx_files.js';
 import { TextStream } from './text_stream.js';

@@ -1,8 +1,8 @@
 /** `temper generate`: JSON lines of prompts in, JSON lines of answers out, in the same order. */
 import { DataError, UsageError } from '../../../shared/errors.js';
 import { canonicalUri, openStorage, resolveRoots, type Storage } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
-import { readJsonLines } from '../../base/json_lines.js';
+import type { StepHooks } from '../../run/progress.js';
+import { readJsonLines } from '../json_lines.js';
 import type { AnswerOptions, ChatMessage, Prompt, TextGenerator } from './generate.js';
 
 export interface GenerateFileOptions extends AnswerOptions {

@@ -1,14 +1,15 @@
 /** What a recipe will take, before anything is allocated: memory per rank, work per step, and steps. */
 import { stepsPerEpoch, totalSteps } from '../../../components/training/index.js';
 import type { DataReport, MemoryForecast } from '../../../contracts/index.js';
+import { memoryLimit } from '../../../engine/index.js';
 import { type Plan, printPlan, type WorkReport } from '../../../graph/index.js';
 import { DataError } from '../../../shared/errors.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
+import type { StepHooks } from '../../run/progress.js';
 import { modelNotices, resolveRunModel } from '../model.js';
 import { preparedPacks } from '../prepare/prepare_data.js';
 import type { Recipe } from '../recipe.js';
-import { forecastMemory, memoryLimit, usableShare } from '../train/memory.js';
+import { forecastMemory, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
 import { scheduleOf } from '../train/trainer.js';
 

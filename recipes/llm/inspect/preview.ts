@@ -3,7 +3,7 @@ import { type Preview, previewDataset, validationSets } from '../../../component
 import { loadTokenizer } from '../../../components/tokenizer/index.js';
 import type { DataReport } from '../../../contracts/index.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
+import type { StepHooks } from '../../run/progress.js';
 import { resolveRunModel } from '../model.js';
 import { preparedPacks, tokenizerSource } from '../prepare/prepare_data.js';
 import type { Recipe } from '../recipe.js';

@@ -15,8 +15,8 @@ import type { LinearModule } from '../../../graph/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import type { SafetensorsSource } from '../../../shared/safetensors/safetensors.js';
 import type { Storage } from '../../../shared/storage/index.js';
-import type { OpenRun } from '../../base/run_folder.js';
 import { adaptedModules } from '../adapter.js';
+import type { OpenRun } from '../kind.js';
 import { mergedSources, trainedSources } from './full_weights.js';
 
 export type ModelForm = 'adapter' | 'merged' | 'full';

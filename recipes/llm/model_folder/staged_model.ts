@@ -4,8 +4,8 @@ import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/
 import path from 'node:path';
 import type { CheckpointEntry } from '../../../contracts/index.js';
 import { openStorage } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
-import type { OpenRun } from '../../base/run_folder.js';
+import type { StepHooks } from '../../run/progress.js';
+import type { OpenRun } from '../kind.js';
 import { Publisher } from './publisher.js';
 
 export interface StagedModel {

@@ -10,7 +10,7 @@ import {
 import { digestOf } from '../../../shared/digest.js';
 import { ModelError, StorageError, TemperError } from '../../../shared/errors.js';
 import { partialName, publishFolder, removeAbandoned } from '../../../shared/files.js';
-import type { StepHooks } from '../../base/hooks.js';
+import type { StepHooks } from '../../run/progress.js';
 import { type OnnxPrecision, onnxStem } from './onnx_files.js';
 import { exportModelFolder } from './onnx_folder.js';
 

@@ -13,9 +13,8 @@ import type { ResolvedModel } from '../../../components/models/index.js';
 import { tokenizerDigest } from '../../../components/tokenizer/index.js';
 import type { DataReport, PreparedData, RunReference } from '../../../contracts/index.js';
 import { defaultThreads } from '../../../engine/index.js';
-import type { StepHooks } from '../../base/hooks.js';
-import { openRun } from '../../base/run_folder.js';
-import { checkTasks } from '../evaluate/evaluate.js';
+import type { StepHooks } from '../../run/progress.js';
+import { openRun } from '../kind.js';
 import { resolveRunModel } from '../model.js';
 import type { Recipe } from '../recipe.js';
 
@@ -24,7 +23,6 @@ export async function prepareData(run: RunReference, hooks: StepHooks): Promise<
   const { recipe, cache } = await openRun(run);
   hooks.progress(0, 'resolving the model');
   const resolved = await resolveRunModel(recipe, hooks);
-  await checkTasks(recipe, resolved.folder);
   const tokenizer = await tokenizerSource(resolved.folder);
   const prepare = async (name: string, dataset: Dataset) => {
     const packs = await preparePacks({

@@ -9,9 +9,10 @@ import {
 import type { CheckpointEntry } from '../../../contracts/index.js';
 import { CheckpointError, UsageError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
-import { type StepHooks, stoppable } from '../../base/hooks.js';
-import { type OpenRun, openRooted, openRun } from '../../base/run_folder.js';
+import { openRooted } from '../../run/open_run.js';
+import { type StepHooks, stoppable } from '../../run/progress.js';
 import { evaluationOf } from '../evaluate/evaluate.js';
+import { type OpenRun, openRun } from '../kind.js';
 import { resolveRunModel } from '../model.js';
 import { type ModelForm, Publisher } from '../model_folder/publisher.js';
 import type { OnnxPrecision } from '../onnx/onnx_files.js';

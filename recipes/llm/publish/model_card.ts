@@ -1,7 +1,7 @@
 import { stringify } from 'yaml';
 import { redact } from '../../../components/config/index.js';
 import type { Evaluation, Score } from '../../../contracts/index.js';
-import type { OpenRun } from '../../base/run_folder.js';
+import type { OpenRun } from '../kind.js';
 import type { ModelForm } from '../model_folder/publisher.js';
 
 type CardForm = ModelForm | 'onnx';

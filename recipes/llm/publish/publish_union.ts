@@ -15,8 +15,8 @@ import {
 import { digestOf, sha256 } from '../../../shared/digest.js';
 import { CheckpointError, UsageError } from '../../../shared/errors.js';
 import { isWithin, type Storage } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
-import { openRooted } from '../../base/run_folder.js';
+import { openRooted } from '../../run/open_run.js';
+import type { StepHooks } from '../../run/progress.js';
 import type { PublishLocation } from '../publish_location.js';
 
 export interface Union {

@@ -3,7 +3,7 @@ import { resolveModel } from '../../../components/models/index.js';
 import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { ModelError, UsageError } from '../../../shared/errors.js';
 import { canonicalUri, openStorage, resolveRoots, type Storage } from '../../../shared/storage/index.js';
-import type { StepHooks } from '../../base/hooks.js';
+import type { StepHooks } from '../../run/progress.js';
 import { readRequests, type ScoreRequest } from './score_lines.js';
 import { Scorer, standardBuffer } from './scorer.js';
 

@@ -1,7 +1,7 @@
 /** The lines that `temper score` reads. */
 import type { ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { DataError } from '../../../shared/errors.js';
-import { readJsonLines } from '../../base/json_lines.js';
+import { readJsonLines } from '../json_lines.js';
 
 export interface ScoreRequest {
   ids: number[];

@@ -1,21 +1,7 @@
 /** What a run's plans will take on a host, and what the host has. */
-import { readFileSync } from 'node:fs';
-import { totalmem } from 'node:os';
 import type { MemoryForecast } from '../../../contracts/index.js';
 import { createContext } from '../../../engine/index.js';
 import type { Compiled, MemoryReport, TensorRole } from '../../../graph/index.js';
-
-/** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
-export function memoryLimit(): number {
-  const limits = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'].map((file) => {
-    try {
-      return Number(readFileSync(file, 'utf8'));
-    } catch {
-      return Number.NaN; // no such cgroup, or `max`
-    }
-  });
-  return Math.min(totalmem(), ...limits.filter((limit) => limit > 0));
-}
 
 /** Share of the machine that a rank may fill; the rest is the system's, Node's and the page cache's. */
 export const usableShare = 0.9;

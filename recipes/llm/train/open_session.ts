@@ -5,8 +5,9 @@ import {
   readAdapter,
   readAdapterTensor,
 } from '../../../components/peft/index.js';
-import type { OpenRun } from '../../base/run_folder.js';
-import { memoryLimit, usableShare } from './memory.js';
+import { memoryLimit } from '../../../engine/index.js';
+import type { OpenRun } from '../kind.js';
+import { usableShare } from './memory.js';
 import { compileRun } from './plan_cache.js';
 import { Session } from './session.js';
 

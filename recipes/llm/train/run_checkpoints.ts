@@ -14,7 +14,7 @@ import type {
 } from '../../../contracts/index.js';
 import { canonicalJson } from '../../../shared/digest.js';
 import { CheckpointError } from '../../../shared/errors.js';
-import type { OpenRun } from '../../base/run_folder.js';
+import type { OpenRun } from '../kind.js';
 import type { Session } from './session.js';
 
 type TensorRole = CommittedTensor['role'];

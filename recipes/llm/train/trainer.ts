@@ -25,7 +25,7 @@ import type {
   StepMetrics,
   TrainerState,
 } from '../../../contracts/index.js';
-import { type OpenRun, openRun } from '../../base/run_folder.js';
+import { type OpenRun, openRun } from '../kind.js';
 import { type Recipe, watchedLoss } from '../recipe.js';
 import { allBatches, type StepBatches, stepBatches } from './batches.js';
 import type { Control } from './control.js';

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { readFileRows } from '../../../components/datasets/llm/index.js';
 import { resolveModel } from '../../../components/models/index.js';
 import { readAdapter } from '../../../components/peft/index.js';
-import { admit } from '../../../recipes/base/admit.js';
+import { admit } from '../../../recipes/admission.js';
 import { InvalidRecipe, StorageError } from '../../../shared/errors.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
 import { golden } from '../../support/goldens.js';

@@ -1,7 +1,7 @@
 /** Examples run as they stand: each is a recipe, and the data that it names lie beside it or are the quickstart's. */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { readRecipe } from '../../../recipes/base/read_recipe.js';
+import { readRecipe } from '../../../recipes/admission.js';
 
 const examples = path.resolve('examples');
 /** What `npm run quickstart` writes. */

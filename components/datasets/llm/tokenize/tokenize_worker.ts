@@ -4,8 +4,8 @@ import { loadInstallation } from '../../../../shared/installation.js';
 import { encodeFailure } from '../../../../shared/processes/failures.js';
 import { buildTokenizer, type Tokenizer } from '../documents/tokenizer.js';
 import { writeChunk } from './chunk_store.js';
+import type { ChunkTask, TaskReply, TaskResult, ThreadSettings } from './thread_messages.js';
 import { tokeniseChunk } from './tokenize.js';
-import type { ChunkTask, TaskReply, TaskResult, ThreadSettings } from './tokenize_pool.js';
 
 const settings = workerData as ThreadSettings;
 const port = parentPort!;

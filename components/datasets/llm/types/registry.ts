@@ -1,5 +1,5 @@
 /** Dataset types by name. An operator adds one with `registerDataset`; a recipe names it and never names code. */
-import { UsageError } from '../../../../shared/errors.js';
+import { Registry } from '../../../../shared/registry.js';
 import { chat } from './chat.js';
 import { columnMapped } from './column_mapped.js';
 import type { DatasetDefinition } from './definition.js';
@@ -9,7 +9,7 @@ import { pretokenized } from './pretokenized.js';
 import { squad } from './squad.js';
 import { text } from './text.js';
 
-const definitions = new Map<string, DatasetDefinition>();
+const registry = new Registry<DatasetDefinition>('dataset type', ({ type }) => type);
 
 /**
  * Adds a dataset type. Its schema is a strict object with a literal `dataset_type`. Call it in `register()` of
@@ -18,19 +18,13 @@ const definitions = new Map<string, DatasetDefinition>();
  * @throws UsageError where the type is registered already
  */
 export function registerDataset<Options>(definition: DatasetDefinition<Options>): void {
-  if (definitions.has(definition.type))
-    throw new UsageError(`the dataset type '${definition.type}' is registered twice`);
-  definitions.set(definition.type, definition as DatasetDefinition);
+  registry.register(definition as DatasetDefinition);
 }
 
-export function datasetDefinition(type: string): DatasetDefinition {
-  const definition = definitions.get(type);
-  if (definition === undefined)
-    throw new UsageError(`unknown dataset type '${type}'; known are ${[...definitions.keys()].join(', ')}`);
-  return definition;
-}
+/** Returns a type's definition. @throws UsageError that lists the known ones */
+export const datasetDefinition = (type: string): DatasetDefinition => registry.find(type);
 
-export const datasetDefinitions = (): DatasetDefinition[] => [...definitions.values()];
+export const datasetDefinitions = (): DatasetDefinition[] => registry.entries;
 
 registerDataset(columnMapped);
 registerDataset(text);

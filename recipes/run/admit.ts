@@ -19,8 +19,8 @@ import {
   requireExclusiveCreation,
   type Storage,
 } from '../../shared/storage/index.js';
-import { identityKeys, type Recipe, recipeSchema } from '../llm/recipe.js';
-import { recipeFile } from './run_folder.js';
+import { findKind, schemaOfKind } from './kind.js';
+import { recipeFile } from './open_run.js';
 
 export interface AdmitInfo {
   workflowId: string;
@@ -41,8 +41,16 @@ export interface AdmitInfo {
  */
 export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> {
   const { loaded, fresh, takeOver, pool } = await readInput(input, info);
-  const recipe = loaded.value as Recipe;
-  const outputDir = canonicalUri(recipe.output_dir ?? path.posix.join('runs', recipe.name), loaded.base);
+  const kind = findKind((loaded.value as { kind: string }).kind);
+  const {
+    name,
+    outputDir: folder,
+    model,
+    epochs,
+    pool: ownPool,
+    evaluatesEpochs,
+  } = kind.summarize(loaded.value);
+  const outputDir = canonicalUri(folder ?? path.posix.join('runs', name), loaded.base);
   const storage = await openStorage(outputDir, { roots: info.roots });
   const run: RunReference = {
     version: 1,
@@ -57,16 +65,10 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
     recipeDigest: run.recipeDigest,
     workflow: { namespace: info.namespace, workflowId: info.workflowId, runId: info.runId },
     fresh: fresh && !(await alreadyClaimedBy(storage, info)),
-    recipes: { previous: await previousRecipe(storage, info), next: recipe },
-    guarded: identityKeys,
+    recipes: { previous: await previousRecipe(storage, info), next: loaded.value },
+    guarded: kind.identityKeys,
   });
-  const admitted = {
-    run,
-    model: recipe.model.name,
-    epochs: recipe.training.num_epochs,
-    pool: pool ?? recipe.pool,
-    evaluatesEpochs: recipe.evaluation.tasks.some(({ when }) => when === 'epoch'),
-  };
+  const admitted = { run, model, epochs, pool: pool ?? ownPool, evaluatesEpochs };
   if (claimed.kind === 'completed') return { ...admitted, completed: claimed.document.result };
   if (info.server !== null) {
     const { address, namespaceId } = info.server;
@@ -86,14 +88,14 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
 async function readInput(
   input: unknown,
   info: AdmitInfo,
-): Promise<{ loaded: LoadedRecipe<Recipe> } & Pick<Submission, 'fresh' | 'takeOver' | 'pool'>> {
+): Promise<{ loaded: LoadedRecipe<unknown> } & Pick<Submission, 'fresh' | 'takeOver' | 'pool'>> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     throw invalid(
-      `the workflow's input must be a recipe as an object, or {"recipe": "<uri>"}, not ${kindOf(input)}`,
+      `the workflow's input must be a recipe as an object, or {"recipe": "<uri>"}, not ${typeOf(input)}`,
     );
   }
   const base = info.roots?.[0] ?? process.cwd();
-  const options = { schema: recipeSchema, base, run: info.workflowId, roots: info.roots };
+  const options = { schema: schemaOfKind, base, run: info.workflowId, roots: info.roots };
   const submission = submissionSchema.safeParse(input);
   if (submission.success) {
     const { recipe, fresh, takeOver, pool } = submission.data;
@@ -142,11 +144,11 @@ async function previousRecipe(storage: Storage, info: AdmitInfo): Promise<unknow
   const parsed = storedRecipeSchema.safeParse(JSON.parse((await storage.read(recipeFile)).toString('utf8')));
   if (!parsed.success) return null;
   const { recipe, base } = parsed.data;
-  return (await loadRecipe({ recipe }, { schema: recipeSchema, base })).value;
+  return (await loadRecipe({ recipe }, { schema: schemaOfKind, base })).value;
 }
 
 const invalid = (message: string) =>
   new InvalidRecipe([{ key: '', message, file: null, line: null, column: null }]);
 
-const kindOf = (value: unknown) =>
+const typeOf = (value: unknown) =>
   Array.isArray(value) ? 'a list' : canonicalJson(value ?? null).slice(0, 40);

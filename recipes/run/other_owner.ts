@@ -1,6 +1,6 @@
 import { readRunDocument } from '../../components/checkpoint/index.js';
 import type { RunDocument, RunReference } from '../../contracts/index.js';
-import { openRooted } from './run_folder.js';
+import { openRooted } from './open_run.js';
 
 /**
  * Returns the workflow that has claimed the run's folder since this one did; null where there is none.

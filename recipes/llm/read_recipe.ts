@@ -1,5 +1,5 @@
 import { type LoadedRecipe, loadRecipe } from '../../components/config/index.js';
-import { type Recipe, recipeSchema } from '../llm/recipe.js';
+import { type Recipe, recipeSchema } from './recipe.js';
 
 /**
  * Reads and checks a recipe file with this process's environment, for commands that use it in place.

@@ -1,11 +1,11 @@
-/** How many threads a context, or a job on files, gets when nobody says: the physical cores that this process may really use. */
+/** What this host has: the cores and the memory that a process here may really use. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import path from 'node:path';
 import { EngineError } from '../shared/errors.js';
 
 /**
- * `TEMPER_THREADS` where it is set, otherwise the physical cores of the process's affinity mask, and no more than its
+ * How many threads a context, or a job on files, gets unless told otherwise: `TEMPER_THREADS` where it is set, otherwise the physical cores of the process's affinity mask, and no more than its
  * cgroup's CPU quota pays for. Hyper-threads are left out: two on a core share its vector units.
  * @param root where /proc and /sys are looked for
  */
@@ -83,4 +83,13 @@ function cpuMount(root: string): string {
   } catch {
     return path.join(base, 'cpu');
   }
+}
+
+/** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
+export function memoryLimit(): number {
+  const limits = ['sys/fs/cgroup/memory.max', 'sys/fs/cgroup/memory/memory.limit_in_bytes'].map((file) =>
+    Number(read('/', file) ?? Number.NaN),
+  );
+  // No such cgroup, or `max`, is not a number.
+  return Math.min(totalmem(), ...limits.filter((limit) => limit > 0));
 }

@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { parseCpuList } from '../../../engine/host.js';
 import { defaultThreads } from '../../../engine/index.js';
-import { parseCpuList } from '../../../engine/threads.js';
 import { EngineError } from '../../../shared/errors.js';
 
 const roots: string[] = [];

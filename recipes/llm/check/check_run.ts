@@ -1,16 +1,16 @@
 import { checkFinite, oncePerState, type ResolvedModel } from '../../../components/models/index.js';
 import type { RunReference, ShardedModel } from '../../../contracts/index.js';
-import { firstNonFinite } from '../../../engine/index.js';
+import { firstNonFinite, memoryLimit } from '../../../engine/index.js';
 import { elements } from '../../../graph/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { OutOfMemoryError } from '../../../shared/errors.js';
-import type { StepHooks } from '../../base/hooks.js';
-import { openRun } from '../../base/run_folder.js';
+import type { StepHooks } from '../../run/progress.js';
+import { openRun } from '../kind.js';
 import { modelNotices, resolveRunModel } from '../model.js';
 import { checkLocation } from '../publish/publish_union.js';
 import { parsePublishLocation } from '../publish_location.js';
 import type { Recipe } from '../recipe.js';
-import { doesNotFit, forecastMemory, memoryLimit, usableShare } from '../train/memory.js';
+import { doesNotFit, forecastMemory, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
 
 /** Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published. */

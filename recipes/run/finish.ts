@@ -1,7 +1,7 @@
 import { updateRunDocument } from '../../components/checkpoint/index.js';
 import type { FinetuneResult, RunReference } from '../../contracts/index.js';
+import { openRooted } from './open_run.js';
 import { otherOwner } from './other_owner.js';
-import { openRooted } from './run_folder.js';
 
 export type RunEnd =
   | { state: 'completed' | 'stopped'; result: FinetuneResult }

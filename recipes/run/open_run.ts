@@ -3,9 +3,10 @@ import { loadRecipe } from '../../components/config/index.js';
 import { type RunReference, storedRecipeSchema } from '../../contracts/index.js';
 import { CheckpointError } from '../../shared/errors.js';
 import { openStorage, resolveRoots, type Storage } from '../../shared/storage/index.js';
-import { type Recipe, recipeSchema } from '../llm/recipe.js';
+import type { RecipeKind } from './kind.js';
 
-export interface OpenRun {
+/** @typeParam Recipe the recipe of a run of this kind */
+export interface OpenRun<Recipe> {
   run: RunReference;
   recipe: Recipe;
   /** The recipe as written, environment placeholders unresolved: what may be shown. */
@@ -23,8 +24,8 @@ export function openRooted(uri: string): Promise<Storage> {
   return openStorage(uri, { roots: resolveRoots(null).roots });
 }
 
-/** Opens an admitted run. The environment's values are this process's own. */
-export async function openRun(run: RunReference): Promise<OpenRun> {
+/** Opens an admitted run. The environment's values are this process's own. @throws CheckpointError */
+export async function openRun<Recipe>(kind: RecipeKind<Recipe>, run: RunReference): Promise<OpenRun<Recipe>> {
   const storage = await openRooted(run.outputDir);
   const stored = storedRecipeSchema.parse(JSON.parse((await storage.read(recipeFile)).toString('utf8')));
   if (stored.digest !== run.recipeDigest) {
@@ -34,7 +35,7 @@ export async function openRun(run: RunReference): Promise<OpenRun> {
     );
   }
   const { roots, cache } = resolveRoots(null);
-  const options = { schema: recipeSchema, base: stored.base, roots };
+  const options = { schema: kind.schema, base: stored.base, roots };
   const { value } = await loadRecipe({ recipe: stored.recipe }, options);
   return { run, recipe: value, document: stored.recipe, storage, cache };
 }

@@ -1,6 +1,6 @@
 import { takeGeneration as take } from '../../components/checkpoint/index.js';
 import type { RunReference } from '../../contracts/index.js';
-import { openRooted } from './run_folder.js';
+import { openRooted } from './open_run.js';
 
 /** Takes the run's next generation for a holder, which fences every older one. */
 export async function takeGeneration(

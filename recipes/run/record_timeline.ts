@@ -1,5 +1,5 @@
 import type { RecordTimelineRequest } from '../../contracts/index.js';
-import { openRooted } from './run_folder.js';
+import { openRooted } from './open_run.js';
 
 /**
  * Writes entries as one file that is never changed, `<run>/timeline/<start of the run's workflow>-<first number>-<its run

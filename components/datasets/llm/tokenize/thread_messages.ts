@@ -1,0 +1,33 @@
+/** What a tokenising thread is given and what it answers. */
+import type { Failure } from '../../../../shared/processes/failures.js';
+import type { TokenizerSource } from '../documents/tokenizer.js';
+import type { Chunk } from '../sources/chunk.js';
+import type { SingleDataset } from '../types/schema.js';
+
+export interface PoolSettings {
+  tokenizer: TokenizerSource | null;
+  vocabularySize: number | null;
+  packedSequenceSize: number;
+  /** Seconds that a thread may spend on one row: a chat template may loop without end. */
+  rowSeconds: number;
+}
+
+/** What a thread starts with. */
+export interface ThreadSettings extends PoolSettings {
+  /** Written by the thread: how many rows it has begun, and the file's row (from 0) that is the last of them. */
+  position: Int32Array<SharedArrayBuffer>;
+}
+
+export interface ChunkTask {
+  chunk: Chunk;
+  dataset: SingleDataset;
+  /** Where the tokenised chunk goes. */
+  file: string;
+}
+
+export interface TaskResult {
+  documents: number;
+  tokens: number;
+}
+
+export type TaskReply = { result: TaskResult } | { failure: Failure };

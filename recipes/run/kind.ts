@@ -1,0 +1,44 @@
+/** The kinds of runs. What is common to the life of any run stands in this folder and knows none of them by name. */
+import type { z } from 'zod';
+import { Registry } from '../../shared/registry.js';
+
+/** What the life of a run needs to know of its recipe. */
+export interface RunSummary {
+  name: string;
+  /** Null: `runs/<name>` next to the recipe. */
+  outputDir: string | null;
+  /** As people know it: a Hugging Face id, or a path. */
+  model: string;
+  epochs: number;
+  pool: string;
+  /** Whether tasks are evaluated after each epoch. */
+  evaluatesEpochs: boolean;
+}
+
+/** @typeParam Recipe a recipe of this kind, validated */
+export interface RecipeKind<Recipe = unknown> {
+  /** Value of the recipe's key `kind`. */
+  readonly kind: string;
+  readonly schema: z.ZodType<Recipe>;
+  /** Keys whose change makes a resume meaningless: the weights would no longer be those of one run. */
+  readonly identityKeys: readonly string[];
+  summarize(recipe: Recipe): RunSummary;
+}
+
+const kinds = new Registry<RecipeKind>('recipe kind', ({ kind }) => kind);
+
+/** The kind of a recipe that does not say which. */
+export const defaultKind = 'llm';
+
+/** Adds a kind. @throws UsageError when there is one of that name */
+export function registerKind<Recipe>(kind: RecipeKind<Recipe>): void {
+  kinds.register(kind as RecipeKind);
+}
+
+/** Returns a kind by its name; null stands for the default. @throws UsageError that lists the known ones */
+export function findKind(name: string | null): RecipeKind {
+  return kinds.find(name ?? defaultKind);
+}
+
+/** Returns the schema of a recipe whose key `kind` has this value: what `loadRecipe` asks for. */
+export const schemaOfKind = (name: string | null): z.ZodType => findKind(name).schema;

@@ -1,0 +1,13 @@
+/** The activities of the control worker. */
+import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
+import type { ControlActivities } from '../../contracts/activities.js';
+
+/** Which failures are worth another try, and after what pause, the run's budget decides. */
+export const onlyOnce = { maximumAttempts: 1 };
+
+/** On the task queue of the workflow itself. */
+export const control = proxyActivities<ControlActivities>({
+  startToCloseTimeout: '2 minutes',
+  retry: onlyOnce,
+  cancellationType: ActivityCancellationType.TRY_CANCEL,
+});
