@@ -8,6 +8,7 @@ export * from './names.js';
 export * from './packs.js';
 export * from './rank.js';
 export * from './run.js';
+export * from './run_folder.js';
 export * from './run_state.js';
 export * from './score.js';
 export * from './step_process.js';

@@ -12,13 +12,15 @@
  * and the next generation skips the one it may have taken.
  */
 import { randomUUID } from 'node:crypto';
-import type {
-  CheckpointEntry,
-  ClaimEntry,
-  CommitEntry,
-  GenerationClaim,
-  GenerationEntry,
-  RetirementEntry,
+import {
+  type CheckpointEntry,
+  type ClaimEntry,
+  type CommitEntry,
+  commitKey,
+  commitsPrefix,
+  type GenerationClaim,
+  type GenerationEntry,
+  type RetirementEntry,
 } from '../../contracts/index.js';
 import { CheckpointError, FencedError, ServiceUnavailable } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/storage.js';
@@ -33,13 +35,6 @@ export type LoggedEntry =
 type Draft<E extends CommitEntry> = Omit<E, 'version' | 'sequence' | 'id' | 'at'>;
 export type CheckpointDraft = Draft<CheckpointEntry>;
 export type RetirementDraft = Draft<RetirementEntry>;
-
-const folder = 'commits/';
-
-/** Key of an entry, relative to the run. */
-export function commitKey(sequence: number): string {
-  return `${folder}${String(sequence).padStart(8, '0')}.json`;
-}
 
 /** Lost races for a number before an append gives up: with the pauses between them, minutes of other writers without a break. */
 const maxAttempts = 100;
@@ -244,7 +239,7 @@ async function probe(run: Storage, seen: number): Promise<number | null> {
 
 async function listHighest(run: Storage): Promise<number> {
   let highest = 0;
-  for await (const { key } of run.list(folder)) {
+  for await (const { key } of run.list(commitsPrefix)) {
     const sequence = /^commits\/(\d{8,})\.json$/.exec(key)?.[1];
     if (sequence !== undefined) highest = Math.max(highest, Number(sequence));
   }

@@ -1,26 +1,28 @@
 /** `<run>/evaluation/history.json`: what tasks said of a run's models, and which commits they want kept. */
-import { type EvaluationHistory, evaluationHistorySchema } from '../../contracts/index.js';
+import {
+  type EvaluationHistory,
+  evaluationHistoryKey,
+  evaluationHistorySchema,
+} from '../../contracts/index.js';
 import { CheckpointError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 
-const key = 'evaluation/history.json';
-
 /** Throws CheckpointError when the file is not one that we know. */
 export async function readHistory(run: Storage): Promise<EvaluationHistory> {
-  if ((await run.size(key)) === null) return { version: 1, entries: [], keep: [] };
+  if ((await run.size(evaluationHistoryKey)) === null) return { version: 1, entries: [], keep: [] };
   let value: unknown;
   try {
-    value = JSON.parse((await run.read(key)).toString('utf8'));
+    value = JSON.parse((await run.read(evaluationHistoryKey)).toString('utf8'));
   } catch {
     value = null;
   }
   const parsed = evaluationHistorySchema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new CheckpointError(
-    `${run.uri}/${key}: damaged, or of another version; delete it, and scores are put together again from the results beside it`,
+    `${run.uri}/${evaluationHistoryKey}: damaged, or of another version; delete it, and scores are put together again from the results beside it`,
   );
 }
 
 export async function writeHistory(run: Storage, history: EvaluationHistory): Promise<void> {
-  await run.write(key, Buffer.from(`${JSON.stringify(history, null, 2)}\n`));
+  await run.write(evaluationHistoryKey, Buffer.from(`${JSON.stringify(history, null, 2)}\n`));
 }

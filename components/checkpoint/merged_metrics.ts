@@ -1,12 +1,10 @@
 /** The one `metrics.jsonl` that people read, while a generation writes it. */
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { CommittedMetrics } from '../../contracts/index.js';
+import { type CommittedMetrics, metricsKey } from '../../contracts/index.js';
 import { sha256 } from '../../shared/digest.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { requireGeneration } from './commit_log.js';
-
-export const mergedKey = 'metrics.jsonl';
 
 export interface MergedFile {
   /** How the file began when it was last written as a whole. */
@@ -23,10 +21,10 @@ export interface MergedFile {
 
 /** Writes `text` as the whole file and opens it for more. */
 export async function openMergedFile(run: Storage, generation: number, text: Buffer): Promise<MergedFile> {
-  await run.write(mergedKey, text);
+  await run.write(metricsKey, text);
   return run.folder === null
     ? new MergedObject(run, generation, text)
-    : AppendedFile.open(run, path.join(run.folder, mergedKey), generation, text);
+    : AppendedFile.open(run, path.join(run.folder, metricsKey), generation, text);
 }
 
 const describeText = (text: Buffer): CommittedMetrics['merged'] => ({
@@ -84,7 +82,7 @@ class AppendedFile implements MergedFile {
     await requireGeneration(this.#run, this.#generation);
     const text = Buffer.alloc((await this.#handle.stat()).size);
     await this.#handle.read(text, 0, text.length, 0);
-    await this.#run.write(mergedKey, text);
+    await this.#run.write(metricsKey, text);
     await this.#handle.close();
     this.#handle = await open(this.#file, 'a+');
     this.opened = describeText(text);
@@ -140,7 +138,7 @@ class MergedObject implements MergedFile {
     await requireGeneration(this.#run, this.#generation);
     const text = Buffer.concat(this.#chunks);
     this.#chunks = [text];
-    await this.#run.write(mergedKey, text);
+    await this.#run.write(metricsKey, text);
     this.opened = describeText(text);
   }
 

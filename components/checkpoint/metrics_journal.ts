@@ -9,18 +9,20 @@
  */
 import { appendFile } from 'node:fs/promises';
 import path from 'node:path';
-import type {
-  CheckpointEntry,
-  CommittedMetrics,
-  StepMetrics,
-  TaskMetrics,
-  ValidationMetrics,
+import {
+  type CheckpointEntry,
+  type CommittedMetrics,
+  metricsKey,
+  metricsSegmentKey,
+  type StepMetrics,
+  type TaskMetrics,
+  type ValidationMetrics,
 } from '../../contracts/index.js';
 import { sha256 } from '../../shared/digest.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { requireGeneration } from './commit_log.js';
 import { lineageOf } from './live.js';
-import { type MergedFile, mergedKey, openMergedFile } from './merged_metrics.js';
+import { type MergedFile, openMergedFile } from './merged_metrics.js';
 
 export type MetricsLine = StepMetrics | ValidationMetrics | TaskMetrics;
 
@@ -34,17 +36,17 @@ export interface JournalOptions {
 
 /** Adds a line about tasks while a generation writes: an object store, which cannot append, gets it when all is settled. */
 export async function appendTaskMetrics(run: Storage, line: TaskMetrics): Promise<void> {
-  if (run.folder !== null) await appendFile(path.join(run.folder, mergedKey), encodeLines([line]));
+  if (run.folder !== null) await appendFile(path.join(run.folder, metricsKey), encodeLines([line]));
 }
 
 /** Makes these the only lines about tasks in the merged file, each after its step. No generation may be writing. */
 export async function settleTaskMetrics(run: Storage, lines: readonly TaskMetrics[]): Promise<void> {
   const others = parseLines(await readMerged(run)).filter((line) => !isTask(line));
-  await run.write(mergedKey, encodeLines([...others, ...lines].sort(byStep)));
+  await run.write(metricsKey, encodeLines([...others, ...lines].sort(byStep)));
 }
 
 async function readMerged(run: Storage): Promise<Buffer> {
-  return (await run.size(mergedKey)) === null ? Buffer.alloc(0) : run.read(mergedKey);
+  return (await run.size(metricsKey)) === null ? Buffer.alloc(0) : run.read(metricsKey);
 }
 
 interface Segment {
@@ -116,7 +118,7 @@ export class MetricsJournal {
     const earlier = this.#files.get(name) ?? 0;
     this.#files.set(name, earlier + 1);
     const suffix = earlier === 0 ? '' : `-${earlier + 1}`;
-    return `g${this.#options.generation}/metrics/${name}${suffix}.jsonl`;
+    return metricsSegmentKey(this.#options.generation, `${name}${suffix}`);
   }
 
   /** Makes a cut durable. Returns what the commit says of it. */

@@ -1,19 +1,25 @@
 /** `run.json`: whose folder this is, and how far the run came. Claiming it decides between new, resume and refusal. */
-import { type RunDocument, runDocumentSchema } from '../../contracts/index.js';
+import {
+  evaluationPrefix,
+  generationPrefix,
+  metricsKey,
+  type RunDocument,
+  runDocumentKey,
+  runDocumentSchema,
+  samplesPrefix,
+} from '../../contracts/index.js';
 import { canonicalJson } from '../../shared/digest.js';
 import { CheckpointError } from '../../shared/errors.js';
 import { probePrefix, type Storage } from '../../shared/storage/index.js';
 import { appendRetirement, readLog, takeGeneration } from './commit_log.js';
 
-const key = 'run.json';
-
 /** Null where there is none. Throws CheckpointError when it cannot be understood. */
 export async function readRunDocument(folder: Storage): Promise<RunDocument | null> {
-  if ((await folder.size(key)) === null) return null;
-  const text = (await folder.read(key)).toString('utf8');
+  if ((await folder.size(runDocumentKey)) === null) return null;
+  const text = (await folder.read(runDocumentKey)).toString('utf8');
   const wrong = (problem: string): CheckpointError =>
     new CheckpointError(
-      `${folder.uri}/${key}: ${problem}; restore the file, or give the run another output_dir`,
+      `${folder.uri}/${runDocumentKey}: ${problem}; restore the file, or give the run another output_dir`,
     );
   let json: unknown;
   try {
@@ -57,7 +63,7 @@ export async function claimRun(folder: Storage, claim: RunClaim): Promise<Claime
   if (found === null) {
     await refuseForeignFiles(folder);
     const document = newDocument(claim);
-    if (await folder.createExclusive(key, encode(document))) return { kind: 'new', document };
+    if (await folder.createExclusive(runDocumentKey, encode(document))) return { kind: 'new', document };
     return claimRun(folder, claim);
   }
   if (found.run !== claim.run) {
@@ -135,7 +141,7 @@ function refuseChanges(folder: Storage, { run, recipes, guarded }: RunClaim): vo
 /** Nothing of ours is in a folder without run.json: what is there is somebody's, and a run would overwrite it. */
 async function refuseForeignFiles(folder: Storage): Promise<void> {
   for await (const file of folder.list('')) {
-    if (file.key === key) return; // created by another claim a moment ago
+    if (file.key === runDocumentKey) return; // created by another claim a moment ago
     if (file.key.startsWith(probePrefix)) continue;
     throw new CheckpointError(
       `${folder.uri} is not empty (${file.key}), but has no run.json that says whose it is: choose another output_dir, or move the files away`,
@@ -151,21 +157,21 @@ async function startOver(folder: Storage, run: string): Promise<void> {
   for await (const _ of readLog(folder)) {
     const { generation } = await takeGeneration(folder, { holder: `fresh.${run}`, worldSize: 1 });
     await appendRetirement(folder, { kind: 'retirement', generation, keep: [] });
-    for (let older = 1; older <= generation; older += 1) await folder.deletePrefix(`g${older}/`);
+    for (let older = 1; older <= generation; older += 1) await folder.deletePrefix(generationPrefix(older));
     for await (const write of folder.unfinished('g')) await write.discard();
     break;
   }
   await deleteEvaluations(folder);
-  await folder.delete('metrics.jsonl');
+  await folder.delete(metricsKey);
 }
 
 /** Deletes what evaluations wrote. Whatever else lies in the two folders is the user's own. */
 async function deleteEvaluations(folder: Storage): Promise<void> {
   const ours: string[] = [];
-  for await (const { key: file } of folder.list('evaluation/')) {
+  for await (const { key: file } of folder.list(evaluationPrefix)) {
     if (/^evaluation\/(history\.json$|step-\d+-[0-9a-f]{12}\/)/.test(file)) ours.push(file);
   }
-  for await (const { key: file } of folder.list('samples/')) {
+  for await (const { key: file } of folder.list(samplesPrefix)) {
     if (/^samples\/[^/]+\.jsonl$/.test(file) && (await holdsAnswers(folder, file))) ours.push(file);
   }
   for (const file of ours) await folder.delete(file);
@@ -196,7 +202,7 @@ function newDocument({ run, recipeDigest, workflow }: RunClaim): RunDocument {
 }
 
 async function write(folder: Storage, document: RunDocument): Promise<RunDocument> {
-  await folder.write(key, encode(document));
+  await folder.write(runDocumentKey, encode(document));
   return document;
 }
 

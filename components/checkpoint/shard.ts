@@ -5,6 +5,7 @@
 import {
   type CommittedFile,
   type CommittedTensor,
+  checkpointFolder,
   type Sidecar,
   sidecarSchema,
   type TensorPart,
@@ -53,14 +54,9 @@ const blockBytes = 1 << 20;
 const pieceBytes = 8 << 20;
 const safetensorsDType: Record<DType, SafetensorsDType> = { f32: 'F32', bf16: 'BF16', f16: 'F16' };
 
-/** `g<generation>/step-<8 digits>`, relative to the run. */
-export function stepFolder(generation: number, step: number): string {
-  return `g${generation}/step-${String(step).padStart(8, '0')}`;
-}
-
 function shardFile({ generation, step, rank, worldSize }: ShardPlace): string {
   const number = (value: number) => String(value).padStart(5, '0');
-  return `${stepFolder(generation, step)}/rank-${number(rank)}-of-${number(worldSize)}.safetensors`;
+  return `${checkpointFolder(generation, step)}/rank-${number(rank)}-of-${number(worldSize)}.safetensors`;
 }
 
 /** Number of rows of a tensor, and bytes of one. */

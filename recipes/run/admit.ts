@@ -5,6 +5,7 @@ import { type LoadedRecipe, loadRecipe, maxRecipeBytes } from '../../components/
 import {
   type Admitted,
   type RunReference,
+  recipeKey,
   recipeReferenceSchema,
   type StoredRecipe,
   type Submission,
@@ -20,7 +21,6 @@ import {
   type Storage,
 } from '../../shared/storage/index.js';
 import { findKind, schemaOfKind } from './kind.js';
-import { recipeFile } from './open_run.js';
 
 export interface AdmitInfo {
   workflowId: string;
@@ -81,7 +81,7 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
     base: loaded.base,
     recipe: loaded.document,
   };
-  await storage.write(recipeFile, Buffer.from(`${JSON.stringify(stored, null, 2)}\n`));
+  await storage.write(recipeKey, Buffer.from(`${JSON.stringify(stored, null, 2)}\n`));
   return { ...admitted, completed: null };
 }
 
@@ -140,8 +140,8 @@ async function alreadyClaimedBy(storage: Storage, info: AdmitInfo): Promise<bool
 /** The recipe that the folder's run was last admitted with; null where there is none. */
 async function previousRecipe(storage: Storage, info: AdmitInfo): Promise<unknown> {
   if ((await readRunDocument(storage))?.run !== info.workflowId) return null;
-  if ((await storage.size(recipeFile)) === null) return null;
-  const parsed = storedRecipeSchema.safeParse(JSON.parse((await storage.read(recipeFile)).toString('utf8')));
+  if ((await storage.size(recipeKey)) === null) return null;
+  const parsed = storedRecipeSchema.safeParse(JSON.parse((await storage.read(recipeKey)).toString('utf8')));
   if (!parsed.success) return null;
   const { recipe, base } = parsed.data;
   return (await loadRecipe({ recipe }, { schema: schemaOfKind, base })).value;

@@ -1,6 +1,6 @@
 /** A run as every step finds it: its folder, and the recipe that was admitted into it. */
 import { loadRecipe } from '../../components/config/index.js';
-import { type RunReference, storedRecipeSchema } from '../../contracts/index.js';
+import { type RunReference, recipeKey, storedRecipeSchema } from '../../contracts/index.js';
 import { CheckpointError } from '../../shared/errors.js';
 import { openStorage, resolveRoots, type Storage } from '../../shared/storage/index.js';
 import type { RecipeKind } from './kind.js';
@@ -17,8 +17,6 @@ export interface OpenRun<Recipe> {
   cache: string;
 }
 
-export const recipeFile = 'recipe.json';
-
 /** Storage within the roots of this process. */
 export function openRooted(uri: string): Promise<Storage> {
   return openStorage(uri, { roots: resolveRoots(null).roots });
@@ -27,10 +25,10 @@ export function openRooted(uri: string): Promise<Storage> {
 /** Opens an admitted run. The environment's values are this process's own. @throws CheckpointError */
 export async function openRun<Recipe>(kind: RecipeKind<Recipe>, run: RunReference): Promise<OpenRun<Recipe>> {
   const storage = await openRooted(run.outputDir);
-  const stored = storedRecipeSchema.parse(JSON.parse((await storage.read(recipeFile)).toString('utf8')));
+  const stored = storedRecipeSchema.parse(JSON.parse((await storage.read(recipeKey)).toString('utf8')));
   if (stored.digest !== run.recipeDigest) {
     throw new CheckpointError(
-      `${run.outputDir}/${recipeFile} is not the recipe of run '${run.run}' (digest ${stored.digest.slice(0, 12)} ` +
+      `${run.outputDir}/${recipeKey} is not the recipe of run '${run.run}' (digest ${stored.digest.slice(0, 12)} ` +
         `instead of ${run.recipeDigest.slice(0, 12)}): another run took the folder; give this one an output_dir of its own`,
     );
   }

@@ -1,4 +1,4 @@
-import type { RecordTimelineRequest } from '../../contracts/index.js';
+import { type RecordTimelineRequest, timelinePrefix } from '../../contracts/index.js';
 import { openRooted } from './open_run.js';
 
 /**
@@ -13,7 +13,7 @@ export async function recordTimeline(
   const folder = await openRooted(run.outputDir);
   const first = entries[0]!.number;
   const start = startedAt.replace(/[^0-9]/g, '');
-  const key = `timeline/${start}-${String(first).padStart(8, '0')}-${workflowRunId.slice(0, 8)}.jsonl`;
+  const key = `${timelinePrefix}${start}-${String(first).padStart(8, '0')}-${workflowRunId.slice(0, 8)}.jsonl`;
   const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('');
   if (await folder.createExclusive(key, Buffer.from(text))) return entries.at(-1)!.number;
   const written = (await folder.read(key)).toString('utf8').trimEnd().split('\n');

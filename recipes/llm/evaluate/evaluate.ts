@@ -13,6 +13,7 @@ import {
   type EpochEvaluation,
   type Evaluation,
   type EvaluationHistory,
+  metricsKey,
   type PreparedData,
   type RunReference,
   type ShardedModel,
@@ -204,8 +205,8 @@ function requireBounds(recipe: Recipe, { after, step }: Evaluation, storage: Sto
 
 /** The validation that was made before the first step. */
 async function scoresBefore(storage: Storage): Promise<Record<string, number>> {
-  if ((await storage.size('metrics.jsonl')) === null) return {};
-  const lines = (await storage.read('metrics.jsonl')).toString('utf8').split('\n');
+  if ((await storage.size(metricsKey)) === null) return {};
+  const lines = (await storage.read(metricsKey)).toString('utf8').split('\n');
   for (const line of lines) {
     if (!line.includes('"val_loss"')) continue;
     const parsed = validationMetricsSchema.safeParse(JSON.parse(line));

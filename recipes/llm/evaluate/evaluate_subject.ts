@@ -1,5 +1,10 @@
 /** Tasks on one model of a run: what is stored is read, the rest is computed in between. */
-import type { CheckpointEntry, EvaluationJob, ShardedModel } from '../../../contracts/index.js';
+import {
+  type CheckpointEntry,
+  type EvaluationJob,
+  evaluationPrefix,
+  type ShardedModel,
+} from '../../../contracts/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { DataError } from '../../../shared/errors.js';
 import type { StepHooks } from '../../run/progress.js';
@@ -54,7 +59,7 @@ function resultsFolder({ run: { recipe }, model, commit }: Subject): string {
         }
       : { commit: commit.id };
   const step = String(commit?.trainer.step ?? 0).padStart(8, '0');
-  return `evaluation/step-${step}-${digestOf({ ...key, precision }).slice(0, 12)}`;
+  return `${evaluationPrefix}step-${step}-${digestOf({ ...key, precision }).slice(0, 12)}`;
 }
 
 async function compute(

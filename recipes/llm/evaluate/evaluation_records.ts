@@ -6,7 +6,13 @@ import {
   writeHistory,
 } from '../../../components/checkpoint/index.js';
 import type { ExampleResult } from '../../../components/evaluation/index.js';
-import type { CheckpointEntry, EvaluationHistory, Score, TaskMetrics } from '../../../contracts/index.js';
+import {
+  type CheckpointEntry,
+  type EvaluationHistory,
+  type Score,
+  samplesKey,
+  type TaskMetrics,
+} from '../../../contracts/index.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import type { TaskScores } from './evaluate_tasks.js';
 
@@ -87,7 +93,7 @@ async function recordAnswers(
   results: readonly ExampleResult[],
 ): Promise<void> {
   if (!results.some(({ details }) => 'answer' in details)) return;
-  const key = `samples/${task}.jsonl`;
+  const key = samplesKey(task);
   const earlier = new Map<string, SampleLine>();
   if ((await run.size(key)) !== null) {
     for (const text of (await run.read(key)).toString('utf8').trim().split('\n')) {

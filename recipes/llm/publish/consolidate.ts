@@ -2,7 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { Evaluation, PreparedData, RunReference, ShardedModel } from '../../../contracts/index.js';
+import {
+  type Evaluation,
+  type PreparedData,
+  publishedFolders,
+  type RunReference,
+  type ShardedModel,
+} from '../../../contracts/index.js';
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
 import { type StepHooks, stoppable } from '../../run/progress.js';
 import { type OpenRun, openRun } from '../kind.js';
@@ -46,14 +52,14 @@ export async function consolidate(
   const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`);
   const publish = (name: string, form: ModelForm) =>
     publisher.publish(storage, name, form, modelCard(opened, evaluation, form), progress);
-  const final = await publish('final', trainedForm(opened));
+  const final = await publish(publishedFolders.final, trainedForm(opened));
   const merges = recipe.peft !== null && recipe.export.merge_adapter;
-  if (merges) await publish('merged', 'merged');
+  if (merges) await publish(publishedFolders.merged, 'merged');
   const onnx = recipe.export.onnx === null ? null : await consolidateOnnx(opened, publisher, input, hooks);
   let published: string | null = null;
   if (location !== null) {
     const union = {
-      final: storage.at(merges ? 'merged' : 'final'),
+      final: storage.at(merges ? publishedFolders.merged : publishedFolders.final),
       onnx,
       title: `${recipe.name}, step ${evaluation.step}`,
     };
@@ -84,7 +90,7 @@ async function consolidateOnnx(
         card: modelCard(run, evaluation, 'onnx'),
         base: model.model,
         trained: async () => {
-          const final = run.storage.at('final').folder;
+          const final = run.storage.at(publishedFolders.final).folder;
           return final ?? publisher.publish(staging, 'final', trainedForm(run), '', () => undefined);
         },
       },
