@@ -79,7 +79,7 @@ function metricsLine({ step, at, scores }: HistoryEntry): TaskMetrics {
 
 interface SampleLine {
   id: string;
-  prompt: unknown;
+  prompt?: unknown;
   reference?: unknown;
   /** By step. */
   answers: Record<string, unknown>;
@@ -104,11 +104,12 @@ async function recordAnswers(
   const lines = results.map(({ id, details: { prompt, reference, answer } }): SampleLine => {
     const known = earlier.get(id);
     // Another prompt under the same id: the data has changed, and its old answers answer something else.
-    const answers = JSON.stringify(known?.prompt) === JSON.stringify(prompt) ? known!.answers : {};
+    const sameExample = known !== undefined && JSON.stringify(known.prompt) === JSON.stringify(prompt);
+    const answers = sameExample ? known.answers : {};
     const all = Object.entries({ ...answers, [step]: answer }).sort(([a], [b]) => Number(a) - Number(b));
     return {
       id,
-      prompt,
+      ...(prompt === undefined ? {} : { prompt }),
       ...(reference === undefined ? {} : { reference }),
       answers: Object.fromEntries(all),
     };

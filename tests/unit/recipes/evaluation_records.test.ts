@@ -1,0 +1,44 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { recordScores } from '../../../recipes/llm/evaluate/evaluation_records.js';
+import { openStorage } from '../../../shared/storage/index.js';
+import { trainerState } from '../checkpoint/fixture.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+
+const root = temporaryFolder();
+
+/** The samples of a task after an evaluation of the base model and of step 4; a detail of undefined is left out. */
+async function samplesOf(name: string, prompts: { before?: string; after?: string }): Promise<unknown[]> {
+  const folder = path.join(root, name);
+  const run = await openStorage(folder, { roots: null });
+  const commit = { id: 'commit', trainer: trainerState(4) } as never;
+  for (const [subject, prompt, answer] of [
+    [null, prompts.before, 'no'],
+    [commit, prompts.after, 'yes'],
+  ] as const) {
+    const details = { ...(prompt === undefined ? {} : { prompt }), answer };
+    const task = { name: 'quiz', task: 'quiz', metrics: {}, results: [{ id: '1', scores: {}, details }] };
+    await recordScores(run, subject, [task]);
+  }
+  const text = await readFile(path.join(folder, 'samples/quiz.jsonl'), 'utf8');
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
+test('answers to one prompt stand side by side, by step', async () => {
+  expect(await samplesOf('same', { before: 'true?', after: 'true?' })).toEqual([
+    { id: '1', prompt: 'true?', answers: { 0: 'no', 4: 'yes' } },
+  ]);
+});
+
+test('an answer to another prompt under the same id is dropped', async () => {
+  expect(await samplesOf('changed', { before: 'true?', after: 'false?' })).toEqual([
+    { id: '1', prompt: 'false?', answers: { 4: 'yes' } },
+  ]);
+});
+
+test('a task whose examples have answers and no prompts gets its samples', async () => {
+  expect(await samplesOf('bare', {})).toEqual([{ id: '1', answers: { 0: 'no', 4: 'yes' } }]);
+});
