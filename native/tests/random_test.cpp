@@ -70,8 +70,7 @@ TEST(dropout_refuses_a_place_whose_counter_would_repeat) {
                 {DType::i32, {int64_t{1} << 22}, nullptr},
                 {DType::i32, {int64_t{1} << 22}, nullptr}},
                {{DType::f32, {int64_t{1} << 22, N + 1}, nullptr}},
-               {"dropout", {{"probability", 0.5}, {"site", 0.0}}},
-               1, nullptr, false};
+               {"dropout", {{"probability", 0.5}, {"site", 0.0}}}};
     CHECK_THROWS(find_op("portable", "dropout")->check(large), "would repeat");
 }
 
