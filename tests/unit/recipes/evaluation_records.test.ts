@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { recordScores } from '../../../recipes/llm/evaluate/evaluation_records.js';
 import { openStorage } from '../../../shared/storage/index.js';
-import { trainerState } from '../checkpoint/fixture.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
+import { trainerState } from '../checkpoint/fixture.js';
 
 const root = temporaryFolder();
 
