@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { sha256Schema, timestampSchema, version } from './version.js';
 
-/** What a result may depend on besides recipe, seed and data: two equal signatures compute the same bits. */
+/**
+ * What a result may depend on besides recipe, seed and data: signatures that differ at most in `threads` compute the same
+ * bits.
+ */
 export const executionSignatureSchema = z.strictObject({
   engine: z.string(),
   isa: z.string(),

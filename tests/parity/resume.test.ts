@@ -74,6 +74,18 @@ describe.each(kinds)('$name', (kind) => {
   });
 });
 
+test('a resume with another number of threads is exact, and says so', async () => {
+  const [one, changed] = [
+    await prepare(kinds[0]!, 'one-thread'),
+    await prepare(kinds[0]!, 'changed-threads'),
+  ];
+  await withThreads(1, () => train(one));
+  await withThreads(1, () => train(changed, interruptedAt));
+  const [resumed] = await withThreads(3, () => train(changed));
+  expect(resumed!.resumed).toMatchObject({ fromStep: interruptedAt, exactness: 'bitwise' });
+  expect(await committedTensors(changed)).toEqual(await committedTensors(one));
+});
+
 test('a resume that passes over a damaged checkpoint says so, naming file, tensor and block', async () => {
   const run = await prepare(kinds[0]!, 'damaged', { checkpoint: { every_steps: 2, keep_last: 2 } });
   await train(run, interruptedAt);
@@ -162,6 +174,17 @@ function prepare(
     output_dir: path.join(folder, `${name}-${how}`),
     ...more,
   });
+}
+
+async function withThreads<T>(threads: number, work: () => Promise<T>): Promise<T> {
+  const before = process.env.TEMPER_THREADS;
+  process.env.TEMPER_THREADS = String(threads);
+  try {
+    return await work();
+  } finally {
+    if (before === undefined) delete process.env.TEMPER_THREADS;
+    else process.env.TEMPER_THREADS = before;
+  }
 }
 
 /** Trains in a process's worth of state of its own; preempted once `until` steps are done. */

@@ -9,6 +9,7 @@ import type {
   CheckpointEntry,
   CommittedTensor,
   EpochOutcome,
+  ExecutionSignature,
   RankStart,
   TrainerState,
 } from '../../../contracts/index.js';
@@ -114,9 +115,13 @@ function firstState(seed: number): TrainerState {
 /** Bitwise when nothing that decides the bits has changed, else equal to rounding. */
 function exactness(entry: CheckpointEntry, session: Session): 'bitwise' | 'rounding' {
   const samePlan = entry.planDigest === session.compiled.training.plan.digest;
-  const sameSignatures = canonicalJson(entry.signatures) === canonicalJson([session.context.signature]);
-  return samePlan && sameSignatures && entry.worldSize === 1 ? 'bitwise' : 'rounding';
+  const sameBits = decidesBits(entry.signatures) === decidesBits([session.context.signature]);
+  return samePlan && sameBits && entry.worldSize === 1 ? 'bitwise' : 'rounding';
 }
+
+/** Everything of execution signatures but the threads: any number of them computes the same bits. */
+const decidesBits = (signatures: readonly ExecutionSignature[]): string =>
+  canonicalJson(signatures.map(({ threads: _, ...rest }) => rest));
 
 function requireTensors(session: Session, entry: CheckpointEntry, uri: string): void {
   for (const name of session.stateTensors) {
