@@ -13,10 +13,11 @@ import type { JournalCut, MetricsJournal } from './metrics_journal.js';
 import { retire } from './retention.js';
 import { mergeShards, type ShardRecord, type ShardTensor, sidecarKey, writeShard } from './shard.js';
 
-/** The state of a run after a step, in host memory. Tensors may not change until the save is done. */
+/** The state of a run after a step. Once in host memory, its tensors may not change until the save is done. */
 export interface Snapshot {
   trainer: TrainerState;
-  tensors: readonly ShardTensor[];
+  /** A promise of them while they are still copied: training need not wait for that. */
+  tensors: readonly ShardTensor[] | Promise<readonly ShardTensor[]>;
 }
 
 export interface SaverOptions {
@@ -93,8 +94,9 @@ export class CheckpointSaver {
   }
 
   private async save({ trainer, tensors }: Snapshot, cut: JournalCut): Promise<CheckpointEntry> {
+    const copied = await tensors;
     const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
-    const shards = again === null ? [await this.write(trainer.step, tensors)] : [];
+    const shards = again === null ? [await this.write(trainer.step, copied)] : [];
     const metrics = await this.options.journal.write(cut);
     const entry = await this.commit(trainer, shards, metrics, again);
     this.#last = entry;

@@ -4,21 +4,20 @@ import {
   describeDamage,
   loadNewestSound,
   MetricsJournal,
+  type ShardTensor,
 } from '../../../components/checkpoint/index.js';
 import type {
   CheckpointEntry,
-  CommittedTensor,
   EpochOutcome,
   ExecutionSignature,
   RankStart,
   TrainerState,
 } from '../../../contracts/index.js';
+import type { Snapshot } from '../../../engine/index.js';
 import { canonicalJson } from '../../../shared/digest.js';
 import { CheckpointError } from '../../../shared/errors.js';
 import type { OpenRun } from '../kind.js';
 import type { Session } from './session.js';
-
-type TensorRole = CommittedTensor['role'];
 
 export interface Resumed {
   state: TrainerState;
@@ -28,7 +27,6 @@ export interface Resumed {
 
 export class RunCheckpoints {
   readonly #saver: CheckpointSaver;
-  readonly #roles: ReadonlyMap<string, TensorRole>;
 
   private constructor(
     private readonly run: OpenRun,
@@ -37,12 +35,6 @@ export class RunCheckpoints {
     saver: CheckpointSaver,
   ) {
     this.#saver = saver;
-    this.#roles = new Map(
-      session.compiled.training.tensors.map(({ name, role }) => [
-        name,
-        role === 'trained' ? 'trained' : 'optimizer',
-      ]),
-    );
   }
 
   /** Loads the newest sound commit into the session, and makes ready to save. */
@@ -85,19 +77,18 @@ export class RunCheckpoints {
     return last === null ? null : { step: last.trainer.step, commit: last.sequence };
   }
 
-  /** Copies the state of this moment; returns then, or once it is committed where the recipe saves synchronously. */
+  /**
+   * Saves the state of this moment: all that is queued after this call may change the tensors. Returns while they are copied
+   * and written, or once they are committed where the recipe saves synchronously.
+   */
   async save(trainer: TrainerState): Promise<void> {
-    const { tensors } = this.session.context;
     // The host memory of the save under way is given back first: two copies never exist at a time.
     await this.#saver.settle();
-    const snapshot = await this.session.snapshot();
-    const shard = [...snapshot.tensors].map(([name, data]) => {
-      const { shape } = tensors.get(name)!;
-      const role = this.#roles.get(name)!;
-      return { name, dtype: 'f32' as const, role, shape, rows: [0, shape[0] ?? 1] as const, data };
-    });
-    const { committed } = await this.#saver.begin({ trainer, tensors: shard });
-    const release = () => snapshot.release();
+    const snapshot = this.session.snapshot();
+    const tensors = snapshot.then((copies) => this.#shard(copies));
+    const { committed } = await this.#saver.begin({ trainer, tensors });
+    // A copy that failed has nothing to release; `committed` says why.
+    const release = () => snapshot.then((copies) => copies.release()).catch(() => undefined);
     committed.then(release, release);
     if (!this.run.recipe.checkpoint.async) await committed;
   }
@@ -105,6 +96,15 @@ export class RunCheckpoints {
   /** Waits until all is committed. */
   settle(): Promise<void> {
     return this.#saver.settle();
+  }
+
+  #shard({ tensors }: Snapshot): ShardTensor[] {
+    const { context, stateTensors } = this.session;
+    return [...tensors].map(([name, data]) => {
+      const { shape } = context.tensors.get(name)!;
+      const role = stateTensors.get(name)!;
+      return { name, dtype: 'f32', role, shape, rows: [0, shape[0] ?? 1], data };
+    });
   }
 }
 
@@ -124,7 +124,7 @@ const decidesBits = (signatures: readonly ExecutionSignature[]): string =>
   canonicalJson(signatures.map(({ threads: _, ...rest }) => rest));
 
 function requireTensors(session: Session, entry: CheckpointEntry, uri: string): void {
-  for (const name of session.stateTensors) {
+  for (const name of session.stateTensors.keys()) {
     const { shape } = session.context.tensors.get(name)!;
     const committed = entry.tensors[name];
     if (committed !== undefined && committed.shape.join() === shape.join()) continue;

@@ -4,6 +4,7 @@
  */
 import type { MicroBatch } from '../../../components/datasets/llm/index.js';
 import type { Weights } from '../../../components/models/index.js';
+import type { CommittedTensor } from '../../../contracts/index.js';
 import {
   createContext,
   type EngineContext,
@@ -34,6 +35,8 @@ export interface SessionOptions {
 }
 
 export class Session {
+  /** What a checkpoint holds, by name, and what each is: trained parameters and their moments. */
+  readonly stateTensors: ReadonlyMap<string, CommittedTensor['role']>;
   readonly #training: EnginePlan;
   readonly #validation: EnginePlan | null;
   readonly #dropoutKey: Int32Array;
@@ -43,6 +46,11 @@ export class Session {
     readonly compiled: CompiledRun,
     seed: number,
   ) {
+    this.stateTensors = new Map(
+      compiled.training.tensors.flatMap(({ name, role }) =>
+        role === 'trained' || role === 'optimizer' ? [[name, role] as const] : [],
+      ),
+    );
     this.#training = context.load(compiled.training.plan);
     this.#validation = compiled.validation === null ? null : context.load(compiled.validation.plan);
     this.#dropoutKey = Int32Array.of(seed % 2 ** 32, Math.floor(seed / 2 ** 32), 0, 0);
@@ -110,16 +118,9 @@ export class Session {
     return loss![0]!;
   }
 
-  /** Names of the tensors that a checkpoint holds: trained parameters and their moments. */
-  get stateTensors(): string[] {
-    return this.compiled.training.tensors
-      .filter(({ role }) => role === 'trained' || role === 'optimizer')
-      .map(({ name }) => name);
-  }
-
-  /** Copies of these tensors after what is queued so far; the next step's gradients need not wait for them. */
+  /** Copies of `stateTensors` after what is queued so far; the next step's gradients need not wait for them. */
   snapshot(): Promise<Snapshot> {
-    return this.context.snapshot(this.stateTensors);
+    return this.context.snapshot([...this.stateTensors.keys()]);
   }
 
   close(): void {
