@@ -2,8 +2,10 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { newestSound } from '../../components/checkpoint/index.js';
 import { type EpochOutcome, noRequests } from '../../contracts/index.js';
 import { takeGeneration } from '../../recipes/index.js';
+import { openStorage } from '../../shared/storage/index.js';
 import { golden } from '../support/goldens.js';
 import {
   committedTensors,
@@ -15,10 +17,15 @@ import {
 } from '../support/training_run.js';
 
 const lora = { type: 'lora', rank: 4, alpha: 8, dropout: 0.2, target_modules: 'all-linear' };
+/** `moments`: tensors that the optimizer keeps for each that is trained. */
 const kinds = [
-  { name: 'full-fp32', training: { precision: 'fp32' } },
-  { name: 'full-bf16-sgd', training: { precision: 'bf16', optimizer: { name: 'sgd', momentum: 0.9 } } },
-  { name: 'lora-dropout-bf16', peft: lora, training: { precision: 'bf16' } },
+  { name: 'full-fp32', moments: 2, training: { precision: 'fp32' } },
+  {
+    name: 'full-bf16-sgd',
+    moments: 1,
+    training: { precision: 'bf16', optimizer: { name: 'sgd', momentum: 0.9 } },
+  },
+  { name: 'lora-dropout-bf16', moments: 2, peft: lora, training: { precision: 'bf16' } },
 ];
 /** Ten steps in two and a half epochs of four: the interruption lies within the second. */
 const [steps, interruptedAt] = [10, 5];
@@ -53,6 +60,16 @@ describe.each(kinds)('$name', (kind) => {
     const bits = (tensors: Map<string, Float32Array>) =>
       [...tensors].map(([name, { buffer }]) => [name, Buffer.from(buffer).toString('base64')]);
     expect(bits(found)).toEqual(bits(expected));
+  });
+
+  test('records of each tensor whether it is trained or belongs to the optimizer', async () => {
+    const storage = await openStorage(straight.admitted.run.outputDir, { roots: null });
+    const tensors = Object.values((await newestSound(storage)).entry!.tensors);
+    const sizes = (role: string) =>
+      tensors.filter((tensor) => tensor.role === role).map(({ shape }) => shape.join());
+    const trained = sizes('trained');
+    expect(trained).not.toEqual([]);
+    expect(sizes('optimizer').sort()).toEqual(Array(kind.moments).fill(trained).flat().sort());
   });
 
   test('has the same losses and gradient norms, each step once', async () => {
@@ -162,7 +179,7 @@ test('a run that version 1 of the commit log began is resumed, and goes on in th
 });
 
 function prepare(
-  { name, training, ...rest }: (typeof kinds)[number],
+  { name, training, moments: _, ...rest }: (typeof kinds)[number],
   how: string,
   more: Record<string, unknown> = {},
 ): Promise<TrainingRun> {
