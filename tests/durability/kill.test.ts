@@ -130,7 +130,7 @@ test('pause holds the steps where they are, and resume goes on', async () => {
   await handle.signal('pause');
   await deployment.phase(handle, 'paused');
   await new Promise((resolve) => setTimeout(resolve, 1000));
-  const file = path.join(deployment.folder, 'paused', 'g1', 'metrics.jsonl');
+  const file = path.join(deployment.folder, 'paused', 'metrics.jsonl');
   const before = await readFile(file, 'utf8');
   await new Promise((resolve) => setTimeout(resolve, 2000));
   expect(await readFile(file, 'utf8')).toBe(before);

@@ -3,7 +3,13 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Client, Connection, type WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
-import { defaultTaskQueue, type FinetuneResult, workflowType } from '../../contracts/index.js';
+import {
+  defaultTaskQueue,
+  type FinetuneResult,
+  type Submission,
+  workflowType,
+} from '../../contracts/index.js';
+import { linesOf } from '../support/deployment.js';
 import { TestServer } from '../support/temporal_server.js';
 import { writeTinyModel } from '../support/tiny_model.js';
 import { TestWorker } from '../support/worker_process.js';
@@ -39,7 +45,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 }, 120_000);
 
-function start({ connection }: Site): Promise<WorkflowHandle> {
+function start({ connection }: Site, { takeOver }: { takeOver: boolean }): Promise<WorkflowHandle> {
   const recipe = {
     name: 'shared',
     model: { name: path.join(folder, 'model') },
@@ -52,16 +58,20 @@ function start({ connection }: Site): Promise<WorkflowHandle> {
     checkpoint: { every_steps: 5 },
     output_dir: path.join(folder, 'shared'),
   };
-  const options = { taskQueue: defaultTaskQueue, workflowId: 'shared', args: [recipe] };
+  const submission: Submission = { version: 1, recipe, base: null, pool: null, fresh: false, takeOver };
+  const options = { taskQueue: defaultTaskQueue, workflowId: 'shared', args: [submission] };
   return new Client({ connection }).workflow.start(workflowType, options);
 }
 
 test('the run that took the folder over completes, and the other ends and names it', async () => {
-  const first = await start(sites[0]!);
-  const metrics = path.join(folder, 'shared', 'g1', 'metrics.jsonl');
-  while ((await readFile(metrics, 'utf8').catch(() => '')).split('\n').length < 12)
+  const first = await start(sites[0]!, { takeOver: false });
+  while ((await linesOf(path.join(folder, 'shared'), 1)) < 12)
     await new Promise((resolve) => setTimeout(resolve, 20));
-  const second = await start(sites[1]!);
+  const refused = await start(sites[1]!, { takeOver: false });
+  await expect(refused.result()).rejects.toMatchObject({
+    cause: { type: 'CheckpointError', message: expect.stringContaining('take it over with --take-over') },
+  });
+  const second = await start(sites[1]!, { takeOver: true });
   const error = await first.result().catch((thrown: unknown) => thrown);
   expect((error as WorkflowFailedError).cause).toMatchObject({
     type: 'FencedError',

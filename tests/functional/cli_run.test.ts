@@ -128,10 +128,12 @@ const serverIsGone = () => !existsSync(serverFile);
 /** Step of the newest checkpoint in the run's commit log. */
 function committedStep(name: string): number {
   const commits = path.join(folder, 'runs', name, 'commits');
-  const steps = readdirSync(commits)
+  const entries = readdirSync(commits)
     .filter((file) => file.endsWith('.json'))
-    .map((file) => JSON.parse(readFileSync(path.join(commits, file), 'utf8')) as { step?: number });
-  return Math.max(...steps.map(({ step }) => step ?? 0));
+    .map(
+      (file) => JSON.parse(readFileSync(path.join(commits, file), 'utf8')) as { trainer?: { step: number } },
+    );
+  return Math.max(...entries.map(({ trainer }) => trainer?.step ?? 0));
 }
 
 test('kill -9 of the embedded server: it is started again, and the command finishes', async () => {

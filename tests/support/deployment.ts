@@ -125,9 +125,8 @@ export class Deployment {
 
   /** Waits until the generation has written so many lines of metrics. */
   async reached(name: string, generation: number, lines: number): Promise<void> {
-    const file = path.join(this.folder, name, `g${generation}`, 'metrics.jsonl');
-    const written = async () => (await readFile(file, 'utf8').catch(() => '')).split('\n').length - 1;
-    while ((await written()) < lines) await new Promise((resolve) => setTimeout(resolve, 10));
+    const run = path.join(this.folder, name);
+    while ((await linesOf(run, generation)) < lines) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
   async phase(handle: WorkflowHandle, wanted: RunPhase): Promise<void> {
@@ -149,6 +148,12 @@ export class Deployment {
   ranks(): number[] {
     return this.children('rank.js');
   }
+}
+
+/** Lines of metrics that a generation has written into a run's folder. */
+export async function linesOf(run: string, generation: number): Promise<number> {
+  const text = await readFile(path.join(run, 'metrics.jsonl'), 'utf8').catch(() => '');
+  return text.split(new RegExp(`"generation":${generation}\\b`)).length - 1;
 }
 
 export function interruptions({ timeline }: FinetuneResult): TimelineEntry[] {
