@@ -188,6 +188,12 @@ test('export of a folder that holds no run ends with 2', async () => {
   expect(stderr).toContain('holds no run');
 });
 
+test('--version prints the version of the package', async () => {
+  const file = path.join(bin, '../../package.json');
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
+  expect(await temper(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n` });
+});
+
 test('schema is JSON Schema that knows the recipe’s keys', async () => {
   const { code, stdout } = await temper(['schema']);
   expect(code).toBe(0);
