@@ -2,7 +2,8 @@
  * The one way from a model's graph to plans. A model declares `hidden` [T, D] and `head` [V, D]; what it is compiled
  * for decides the rest:
  *
- *     const { plan, tensors, memory } = compileTraining({ graph, optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 } });
+ *     const optimizer = { op: 'adamw', attrs: {}, weightDecay: () => 0 };
+ *     const { plan, tensors, memory } = compileTraining({ graph, loss, optimizer });
  */
 
 import { GraphBuilder } from './builder/builder.js';
@@ -15,8 +16,8 @@ import { removeDeadCode } from './passes/dead_code.js';
 import { fuse } from './passes/fusion.js';
 import type { LoraOptions } from './passes/lora.js';
 import { insertLora } from './passes/lora.js';
-import type { LossKind } from './passes/loss.js';
-import { attachLogprobs, attachLoss, logitsName } from './passes/loss.js';
+import type { LossRule } from './passes/loss.js';
+import { attachLogprobs, attachLoss } from './passes/loss.js';
 import type { OptimizerSpec } from './passes/optimizer.js';
 import { appendOptimizer, trainedParameters } from './passes/optimizer.js';
 import type { AssembledPlan } from './passes/plan.js';
@@ -61,7 +62,7 @@ export interface ModelOptions {
 }
 
 export interface TrainingOptions extends ModelOptions {
-  readonly loss?: LossKind;
+  readonly loss: LossRule;
   readonly optimizer: OptimizerSpec;
   /**
    * `auto` takes the least recompute whose arena fits the bytes of `arenaBudget`, which is given what the context's tensors
@@ -108,7 +109,7 @@ export function compileTraining(options: TrainingOptions): CompiledTraining {
 }
 
 /** A plan with the program `micro`: the loss of one micro-batch in the output slot `loss`, nothing kept. */
-export function compileValidation(options: ModelOptions & { readonly loss?: LossKind }): Compiled {
+export function compileValidation(options: ModelOptions & { readonly loss: LossRule }): Compiled {
   const graph = withLoss(withoutDropout(options), options);
   return forwardOnly(graph, 'micro');
 }
@@ -159,13 +160,12 @@ export function compileInit(inits: readonly Init[], seed: number): Plan {
   return assemblePlan(builder.build(), { program: 'init' }).plan;
 }
 
-function withLoss(
-  graph: Graph,
-  options: { readonly loss?: LossKind; readonly precision?: Precision },
-): Graph {
-  const kind = options.loss ?? 'linear_ce';
-  const stored = new Set(kind === 'masked_ce' ? [logitsName] : []);
-  return setPrecision(attachLoss(graph, kind), options.precision ?? 'f32', { stored, computed: new Set() });
+function withLoss(graph: Graph, options: { readonly loss: LossRule; readonly precision?: Precision }): Graph {
+  const stored = new Set(options.loss.float32);
+  return setPrecision(attachLoss(graph, options.loss), options.precision ?? 'f32', {
+    stored,
+    computed: new Set(),
+  });
 }
 
 /** The model as it is evaluated: adapters without their dropout. */

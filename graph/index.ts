@@ -14,7 +14,7 @@ export * from './onnx/index.js';
 export * from './ops/op.js';
 export * from './ops/registry.js';
 export { type LinearModule, type LoraOptions, linearModules, loraNames, loraScale } from './passes/lora.js';
-export type { LossKind } from './passes/loss.js';
+export { attachLoss, chunkRows, type LossInputs, type LossRule } from './passes/loss.js';
 export { lowerToOnnx, type OnnxOptions } from './passes/onnx.js';
 export { type OptimizerSpec, updateInputs } from './passes/optimizer.js';
 export { digestOf, printPlan } from './passes/plan.js';

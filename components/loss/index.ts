@@ -1,1 +1,3 @@
-export { type Loss, lossSchema } from './schema.js';
+export type { LossDefinition } from './definition.js';
+export { type Loss, lossDefinitions, lossRule, registerLoss } from './registry.js';
+export { lossSchema } from './schema.js';

@@ -1,12 +1,16 @@
 import { z } from 'zod';
+import { type Loss, lossDefinitions } from './registry.js';
 
-/**
- * How the loss over the vocabulary is computed; the three agree to rounding.
- * - `masked_ce`: float32 logits of the whole micro-batch, then cross-entropy.
- * - `chunked_ce`: logits in the activation dtype, cross-entropy in chunks of rows.
- * - `linear_ce`: head and cross-entropy fused in chunks; the full logits never exist.
- */
-export const lossSchema = z
-  .enum(['masked_ce', 'chunked_ce', 'linear_ce'])
-  .describe('masked_ce and chunked_ce hold the logits; linear_ce never does');
-export type Loss = z.infer<typeof lossSchema>;
+/** Schema of `training.loss`, with every loss that is registered when it is first used. */
+export function lossSchema(): z.ZodType<Loss> {
+  const definitions = lossDefinitions();
+  const needNothing = definitions.filter(({ name, schema }) => schema.safeParse({ name }).success);
+  const names = z.enum(needNothing.map(({ name }) => name));
+  const withOptions = definitions
+    .map(({ schema }) => schema)
+    .filter(({ shape }) => Object.keys(shape).length > 1);
+  const [first, ...rest] = withOptions;
+  return first === undefined
+    ? names
+    : (z.union([names, z.discriminatedUnion('name', [first, ...rest])]) as z.ZodType<Loss>);
+}

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { decay, type OptimizerDefinition } from './optimizer.js';
+import { decay, type OptimizerDefinition } from './definition.js';
 
 const schema = z.strictObject({
   name: z.literal('adamw'),
@@ -11,7 +11,9 @@ const schema = z.strictObject({
   ...decay,
 });
 
-export const adamw: OptimizerDefinition<typeof schema> = {
+export const adamw: OptimizerDefinition<z.output<typeof schema>> = {
+  name: 'adamw',
+  op: 'adamw',
   schema,
   attributes: () => ({}),
   scalars: ({ betas: [beta1, beta2], eps }, step, lr) => ({

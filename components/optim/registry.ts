@@ -1,35 +1,46 @@
-/** Every optimizer, by the name that recipe, graph and engine share. */
+/** Optimizers by name. An operator adds one with `registerOptimizer`; a recipe names it and never names code. */
 import { z } from 'zod';
 import { type OptimizerSpec, updateInputs } from '../../graph/index.js';
 import { compileGlob } from '../../shared/patterns/glob.js';
+import { Registry } from '../../shared/registry.js';
 import { adamw } from './adamw.js';
-import type { OptimizerDefinition } from './optimizer.js';
+import type { Optimizer, OptimizerDefinition } from './definition.js';
 import { sgd } from './sgd.js';
 
-const definitions = { adamw, sgd };
+const registry = new Registry<OptimizerDefinition>('optimizer', ({ name }) => name);
 
-/** `training.optimizer`. */
-export const optimizerSchema = z.discriminatedUnion('name', [adamw.schema, sgd.schema]);
-export type Optimizer = z.infer<typeof optimizerSchema>;
+/** Adds an optimizer. Call it in `register()` of temporal.config.js. @throws UsageError where the name is taken */
+export function registerOptimizer<Options extends Optimizer>(definition: OptimizerDefinition<Options>): void {
+  registry.register(definition as unknown as OptimizerDefinition);
+}
 
-const definitionOf = ({ name }: Optimizer) =>
-  definitions[name] as OptimizerDefinition<z.ZodObject<{ name: z.ZodLiteral<string> }>>;
+export const optimizerDefinitions = (): OptimizerDefinition[] => registry.entries;
 
-/** What the compiler needs to know of the recipe's optimizer. */
+registerOptimizer(adamw);
+registerOptimizer(sgd);
+
+/** Schema of `training.optimizer`, with every optimizer that is registered when it is first used. */
+export function optimizerSchema(): z.ZodType<Optimizer> {
+  const [first, ...rest] = optimizerDefinitions().map(({ schema }) => schema);
+  return z.discriminatedUnion('name', [first!, ...rest]) as unknown as z.ZodType<Optimizer>;
+}
+
+/** Returns what the compiler needs to know of a recipe's optimizer. */
 export function optimizerSpec(optimizer: Optimizer): OptimizerSpec {
+  const { op, attributes } = registry.find(optimizer.name);
   const globs = optimizer.no_decay.map((glob) =>
     compileGlob(glob, 'training.optimizer.no_decay', { dot: true }),
   );
-  const excluded = (parameter: string) => globs.some((matches) => matches(parameter));
+  const isExcluded = (parameter: string) => globs.some((matches) => matches(parameter));
   return {
-    op: optimizer.name,
-    attrs: definitionOf(optimizer).attributes(optimizer),
-    weightDecay: (parameter) => (excluded(parameter) ? 0 : optimizer.weight_decay),
+    op,
+    attrs: attributes(optimizer),
+    weightDecay: (parameter) => (isExcluded(parameter) ? 0 : optimizer.weight_decay),
   };
 }
 
 /**
- * The inputs of the program `update`.
+ * Returns the inputs of the program `update`.
  *
  * @param step from 1
  * @param clipNorm global norm that gradients are clipped to; null does not clip
@@ -40,6 +51,6 @@ export function optimizerInputs(
   learningRate: number,
   clipNorm: number | null,
 ): Record<string, Float32Array> {
-  const scalars = definitionOf(optimizer).scalars(optimizer, step, learningRate);
-  return updateInputs(optimizer.name, scalars, clipNorm ?? 0);
+  const { op, scalars } = registry.find(optimizer.name);
+  return updateInputs(op, scalars(optimizer, step, learningRate), clipNorm ?? 0);
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { decay, type OptimizerDefinition } from './optimizer.js';
+import { decay, type OptimizerDefinition } from './definition.js';
 
 const schema = z.strictObject({
   name: z.literal('sgd'),
@@ -7,7 +7,9 @@ const schema = z.strictObject({
   ...decay,
 });
 
-export const sgd: OptimizerDefinition<typeof schema> = {
+export const sgd: OptimizerDefinition<z.output<typeof schema>> = {
+  name: 'sgd',
+  op: 'sgd',
   schema,
   attributes: ({ momentum }) => ({ momentum: momentum > 0 }),
   // The momentum buffer starts as the first step's gradient, not as zero.

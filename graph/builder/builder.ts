@@ -255,6 +255,12 @@ export class GraphBuilder {
     return this.emit('swiglu', [gate, up], {}, { names: [name] })[0]!;
   }
 
+  /** logits [T, V], labels i32 [T] (negative: masked), weight f32 [1] → weight · Σ −log p(label), [1]. */
+  crossEntropy(name: string, logits: Value, labelsT: Value, weight: Value): Value {
+    const attrs = { grad: false, accumulate: 'never' };
+    return this.emit('cross_entropy', [logits, labelsT, weight], attrs, { names: [name] })[0]!;
+  }
+
   private declare(declared: Omit<NewValue, 'axes'> & { readonly axes: string }): Value {
     const { name, kind, dtype, axes } = declared;
     const known = this.byName.get(name);

@@ -1,17 +1,27 @@
-/**
- * Ends a language model's graph, which declares `hidden` [T, D] and `head` [V, D], in a loss or in log-probabilities.
- *
- * | kind | logits | memory beside the model's own |
- * | --- | --- | --- |
- * | `masked_ce` | [T, V] in f32, all rows at once | 4·T·V bytes |
- * | `chunked_ce` | [T, V] in the activations' dtype, softmax a chunk of rows at a time | 2·T·V bytes in bf16 |
- * | `linear_ce` | never materialised: a chunk at a time inside one op, gradients included | none in the arena |
- */
+/** Ends a language model's graph, which declares `hidden` [T, D] and `head` [V, D], in a loss or in log-probabilities. */
 import { GraphBuilder } from '../builder/builder.js';
-import type { Graph } from '../ir/graph.js';
+import type { Graph, Value } from '../ir/graph.js';
 import { outputOf } from '../ir/graph.js';
 
-export type LossKind = 'masked_ce' | 'chunked_ce' | 'linear_ce';
+/** What a loss is computed from. */
+export interface LossInputs {
+  /** [T, D], what the last layer gives. */
+  readonly hidden: Value;
+  /** [V, D], the output embedding. */
+  readonly head: Value;
+  /** i32 [T], the token to predict at each place; negative where none is. */
+  readonly labels: Value;
+  /** f32 [1], one over the number of labels of the step: the losses of its micro-batches add up to their mean. */
+  readonly weight: Value;
+}
+
+/** A loss as the graph takes it: any scalar expression of ops that have a gradient. */
+export interface LossRule {
+  /** Appends the loss. Returns its value, f32 [1], already multiplied by `weight`. */
+  append(builder: GraphBuilder, inputs: LossInputs): Value;
+  /** Names of its values that stay float32 in every precision. */
+  readonly float32: readonly string[];
+}
 
 /**
  * Rows of logits that exist at one time in the chunked forms: the weight is read once for each chunk, so as many as fit
@@ -22,33 +32,15 @@ export function chunkRows(rows: number, vocabulary: number): number {
   return Math.ceil(rows / Math.ceil(rows / most));
 }
 
-/** The value name of materialised logits, which masked_ce keeps in float32. */
-export const logitsName = 'logits';
-
 /** Replaces `hidden` and `head` by the output `loss`; adds the inputs `labels` i32 [T] and `weight` f32 [1]. */
-export function attachLoss(graph: Graph, kind: LossKind): Graph {
+export function attachLoss(graph: Graph, rule: LossRule): Graph {
   const builder = GraphBuilder.from(graph);
   const hidden = outputOf(graph, 'hidden');
   const head = outputOf(graph, 'head');
   const labels = builder.input('labels', 'i32', hidden.axes[0]!);
   const weight = builder.input('weight', 'f32', '1');
-  if (kind === 'linear_ce') {
-    const attrs = {
-      compute: 'f32',
-      dx: false,
-      dw: false,
-      chunk_rows: chunkRows(hidden.shape[0]!, head.shape[0]!),
-      accumulate: 'never',
-    };
-    const [loss] = builder.emit('linear_cross_entropy', [hidden, head, labels, weight], attrs, {
-      names: ['loss'],
-    });
-    return withOutputs(builder, { loss: loss!.id });
-  }
-  const logits = builder.linear(logitsName, hidden, head);
-  const attrs = { grad: false, accumulate: 'never' };
-  const [loss] = builder.emit('cross_entropy', [logits, labels, weight], attrs, { names: ['loss'] });
-  return withOutputs(builder, { loss: loss!.id });
+  const loss = rule.append(builder, { hidden, head, labels, weight });
+  return withOutputs(builder, { loss: loss.id });
 }
 
 /** Replaces `hidden` and `head` by the output `logprobs` f32 [T]; adds the input `targets` i32 [T]. */

@@ -2,18 +2,25 @@ import { z } from 'zod';
 import { checkpointSchema } from '../../components/checkpoint/index.js';
 import { type DataOptions, dataSchema, validationSets } from '../../components/datasets/llm/index.js';
 import { evaluationSchema, isValidationMetric, watchedProblem } from '../../components/evaluation/index.js';
-import { lossSchema } from '../../components/loss/index.js';
+import { type Loss, lossSchema } from '../../components/loss/index.js';
 import { modelSchema } from '../../components/models/index.js';
-import { lrSchedulerSchema, optimizerSchema } from '../../components/optim/index.js';
+import { lrSchedulerSchema, type Optimizer, optimizerSchema } from '../../components/optim/index.js';
 import { peftSchema } from '../../components/peft/index.js';
 import { loopKeys } from '../../components/training/index.js';
 import { publishLocationProblem } from './publish_location.js';
 
+/** Optimizers and losses are looked up when it is first used, so that registered ones are in it. */
 const trainingSchema = z.strictObject({
-  optimizer: optimizerSchema.prefault({ name: 'adamw' }).describe('what makes updates of gradients'),
+  get optimizer(): z.ZodPrefault<z.ZodType<Optimizer>> {
+    return optimizerSchema().prefault({ name: 'adamw' }).describe('what makes updates of gradients');
+  },
   learning_rate: z.number().positive().default(2e-4).describe('peak learning rate'),
   lr_scheduler: lrSchedulerSchema.prefault({ name: 'constant' }).describe('the learning rate over steps'),
-  loss: lossSchema.default('linear_ce'),
+  get loss(): z.ZodDefault<z.ZodType<Loss>> {
+    return lossSchema()
+      .default('linear_ce')
+      .describe('masked_ce and chunked_ce hold the logits; linear_ce never does');
+  },
   ...loopKeys,
 });
 

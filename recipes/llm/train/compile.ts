@@ -1,4 +1,5 @@
 /** From a recipe and a model to the plans of its run, before anything is allocated. */
+import { lossRule } from '../../../components/loss/index.js';
 import { type Model, type Weights, weightDTypes } from '../../../components/models/index.js';
 import { optimizerSpec } from '../../../components/optim/index.js';
 import {
@@ -93,5 +94,5 @@ export function compilePlans({ graph, recipe, adapted, memoryLimit }: CompileReq
 
 const numerics = ({ training }: Recipe) => ({
   precision: training.precision === 'bf16' ? ('bf16' as const) : ('f32' as const),
-  loss: training.loss,
+  loss: lossRule(training.loss),
 });

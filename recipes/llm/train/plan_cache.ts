@@ -4,8 +4,10 @@
  */
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { lossRule } from '../../../components/loss/index.js';
 import type { Model, Weights } from '../../../components/models/index.js';
-import { compilerDigest } from '../../../graph/index.js';
+import { optimizerSpec } from '../../../components/optim/index.js';
+import { attachLoss, compilerDigest } from '../../../graph/index.js';
 import { digestOf, sha256 } from '../../../shared/digest.js';
 import { removeAbandoned, writeUnsynced } from '../../../shared/files.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
@@ -49,9 +51,12 @@ async function plansOf(request: CompileRequest): Promise<CompiledPlans> {
 async function keyOf({ graph, recipe, memoryLimit }: CompileRequest): Promise<string> {
   const { training, data, peft } = recipe;
   const { optimizer, precision, loss, activation_checkpointing } = training;
+  const { op, attrs } = optimizerSpec(optimizer);
   return digestOf({
     compiler: await compilerDigest(),
-    graph,
+    // What they add, not their names: an operator's own code may change under one name.
+    graph: attachLoss(graph, lossRule(loss)),
+    update: { op, attrs },
     options: {
       optimizer,
       precision,

@@ -1,4 +1,5 @@
 /** The attributes and in-place pairs of ops: one table in graph/ops, one in native/cpu, both of them strict. */
+import { lossRule } from '../../../components/loss/index.js';
 import { createContext, engineOps } from '../../../engine/index.js';
 import type { Attrs, Op } from '../../../graph/index.js';
 import { compileTraining, GraphBuilder, GraphError, opOf, planOps } from '../../../graph/index.js';
@@ -80,6 +81,7 @@ test('neither the builder nor the plan takes an attribute that an op does not ha
 test('what only the shape rule needs is not in the plan', () => {
   const { plan } = compileTraining({
     graph: tinyDecoder(),
+    loss: lossRule('linear_ce'),
     optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 },
   });
   const keys = new Set(plan.records.flatMap((record) => Object.keys(record.attrs)));

@@ -1,3 +1,4 @@
+import { lossRule } from '../../../components/loss/index.js';
 import type { CompiledTraining, Graph, TrainingOptions } from '../../../graph/index.js';
 import {
   ArenaTooLarge,
@@ -18,6 +19,7 @@ import { assemblePlan } from '../../../graph/passes/plan.js';
 import { randomOrder } from './random_order.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
+const linearCe = lossRule('linear_ce');
 const adamw = { op: 'adamw', attrs: {}, weightDecay: () => 0.1 } as const;
 const lora = {
   rank: 3,
@@ -45,8 +47,11 @@ function runStep(plan: Plan, compiled: CompiledTraining, rounding = false) {
   return { outputs, tensors: engine.tensors };
 }
 
-const step = (options: Omit<TrainingOptions, 'optimizer'>, rounding = false) => {
-  const compiled = compileTraining({ optimizer: adamw, ...options });
+const step = (
+  options: Omit<TrainingOptions, 'optimizer' | 'loss'> & Partial<Pick<TrainingOptions, 'loss'>>,
+  rounding = false,
+) => {
+  const compiled = compileTraining({ optimizer: adamw, loss: linearCe, ...options });
   return { compiled, ...runStep(compiled.plan, compiled, rounding) };
 };
 
@@ -99,7 +104,7 @@ describe('compileTraining', () => {
       expect(compiled.trained).toEqual(plain);
       const feeds = feedsFor(compiled.graph);
       // The plan's own graph before any pass but LoRA and the loss: fusion, schedule and memory plan are not in it.
-      const reference = autodiff(attachLoss(adapters ? withAdapters(graph, adapters) : graph, 'linear_ce'));
+      const reference = autodiff(attachLoss(adapters ? withAdapters(graph, adapters) : graph, linearCe));
       const one = interpret(reference, feeds);
       const two = interpret(reference, { ...feeds, ids: feeds.ids!.toReversed() });
       const gradient = (run: typeof one, name: string) =>
@@ -112,9 +117,9 @@ describe('compileTraining', () => {
   );
 
   test.each(['masked_ce', 'chunked_ce'] as const)('%s makes the step that linear_ce makes', (loss) => {
-    expect(stepDifference(step({ graph: tinyDecoder(), loss }), step({ graph: tinyDecoder() }))).toBeLessThan(
-      1e-11,
-    );
+    expect(
+      stepDifference(step({ graph: tinyDecoder(), loss: lossRule(loss) }), step({ graph: tinyDecoder() })),
+    ).toBeLessThan(1e-11);
   });
 
   test.each(models)('%s: recomputation changes nothing but memory', (_name, graph, adapters) => {
@@ -130,6 +135,7 @@ describe('compileTraining', () => {
         const { plan, memory } = compileTraining({
           graph,
           lora: adapters,
+          loss: linearCe,
           optimizer: adamw,
           precision,
           recompute: { mode },
@@ -142,7 +148,13 @@ describe('compileTraining', () => {
   });
 
   test.each(models)('%s: random legal orders give the same bits', (_name, graph, adapters) => {
-    const compiled = compileTraining({ graph, lora: adapters, optimizer: adamw, precision: 'bf16' });
+    const compiled = compileTraining({
+      graph,
+      lora: adapters,
+      loss: linearCe,
+      optimizer: adamw,
+      precision: 'bf16',
+    });
     const first = runStep(compiled.plan, compiled, true);
     for (const seed of [1, 2, 3]) {
       const shuffled = assemblePlan(randomOrder(compiled.graph, seed)).plan;
@@ -152,21 +164,26 @@ describe('compileTraining', () => {
   });
 
   test('in place or not, the values are the same', () => {
-    const compiled = compileTraining({ graph: tinyDecoder(), optimizer: adamw, loss: 'masked_ce' });
+    const compiled = compileTraining({ graph: tinyDecoder(), optimizer: adamw, loss: lossRule('masked_ce') });
     const separate = assemblePlan(compiled.graph, { inPlace: false }).plan;
     expect(separate.digest).not.toBe(compiled.plan.digest);
     expect(stepDifference(runStep(separate, compiled), runStep(compiled.plan, compiled))).toBe(0);
   });
 
   test('compiles to the same plan each time, with a digest of its content', () => {
-    const one = compileTraining({ graph: tinyDecoder(), optimizer: adamw }).plan;
-    expect(compileTraining({ graph: tinyDecoder(), optimizer: adamw }).plan).toEqual(one);
+    const one = compileTraining({ graph: tinyDecoder(), loss: linearCe, optimizer: adamw }).plan;
+    expect(compileTraining({ graph: tinyDecoder(), loss: linearCe, optimizer: adamw }).plan).toEqual(one);
     expect(digestOf(JSON.parse(JSON.stringify(one)))).toBe(one.digest);
     expect(digestOf({ ...one, arenaBytes: 0 })).not.toBe(one.digest);
   });
 
   test('LoRA: the base has no gradient and no moments, and nothing flows below the lowest adapter', () => {
-    const { tensors, plan } = compileTraining({ graph: tinyDecoder(), optimizer: adamw, lora });
+    const { tensors, plan } = compileTraining({
+      graph: tinyDecoder(),
+      loss: linearCe,
+      optimizer: adamw,
+      lora,
+    });
     for (const { name, role } of tensors) {
       if (role === 'frozen') expect(name).not.toMatch(/lora/);
       if (role === 'gradient' || role === 'optimizer') expect(name).toMatch(/lora_[AB]\.weight$/);
@@ -178,18 +195,18 @@ describe('compileTraining', () => {
 
   test('the work of a micro-batch is that of its packs, since documents do not cross them', () => {
     const work = (packs: number) =>
-      compileTraining({ graph: tinyDecoder({ T: 8 * packs, P: 8 }), optimizer: adamw }).work;
+      compileTraining({ graph: tinyDecoder({ T: 8 * packs, P: 8 }), loss: linearCe, optimizer: adamw }).work;
     expect(work(3).forward).toBe(3 * work(1).forward);
     expect(work(3).backward).toBe(3 * work(1).backward);
     // A document that may be as long as all of them takes more.
-    const whole = compileTraining({ graph: tinyDecoder({ T: 24 }), optimizer: adamw }).work;
+    const whole = compileTraining({ graph: tinyDecoder({ T: 24 }), loss: linearCe, optimizer: adamw }).work;
     expect(whole.forward).toBeGreaterThan(work(3).forward);
   });
 
   test('auto recomputes no more than the budget asks for', () => {
     const graph = tinyDecoder({ layers: 6 });
     const arena = (recompute: TrainingOptions['recompute']) =>
-      compileTraining({ graph, optimizer: adamw, ...(recompute && { recompute }) });
+      compileTraining({ graph, loss: linearCe, optimizer: adamw, ...(recompute && { recompute }) });
     const none = arena({ mode: 'none' });
     const full = arena({ mode: 'full' });
     expect(full.memory.arena).toBeLessThan(none.memory.arena);
@@ -204,6 +221,7 @@ describe('compileTraining', () => {
   test('bf16 keeps the residual stream, masters and gradients in float32', () => {
     const { plan } = compileTraining({
       graph: tinyDecoder({ dtype: 'bf16' }),
+      loss: linearCe,
       optimizer: adamw,
       precision: 'bf16',
     });
@@ -223,7 +241,7 @@ describe('compileTraining', () => {
   });
 
   test('prints one line a record', () => {
-    const { plan } = compileTraining({ graph: tinyDecoder(), optimizer: adamw });
+    const { plan } = compileTraining({ graph: tinyDecoder(), loss: linearCe, optimizer: adamw });
     expect(printPlan(plan).trimEnd().split('\n')).toHaveLength(1 + 3 + plan.records.length);
   });
 });
@@ -231,14 +249,19 @@ describe('compileTraining', () => {
 describe('evaluation plans', () => {
   test('validation gives the loss of training without dropout', () => {
     const graph = tinyDecoder();
-    const { plan, tensors, graph: compiled } = compileValidation({ graph, lora });
+    const { plan, tensors, graph: compiled } = compileValidation({ loss: linearCe, graph, lora });
     const feeds = feedsFor(compiled);
     const engine = new PlanInterpreter(
       plan,
       Object.fromEntries(tensors.map(({ name }) => [name, feeds[name]!])),
     );
     const { loss } = engine.run('micro', feeds, { first: true });
-    const reference = compileTraining({ graph, lora: { ...lora, dropout: 0 }, optimizer: adamw });
+    const reference = compileTraining({
+      graph,
+      lora: { ...lora, dropout: 0 },
+      loss: linearCe,
+      optimizer: adamw,
+    });
     const trained = new PlanInterpreter(reference.plan, tensorsFor(reference));
     Object.assign(trained.tensors, Object.fromEntries(tensors.map(({ name }) => [name, feeds[name]!])));
     trained.run('micro', feeds, { first: true });
@@ -248,7 +271,7 @@ describe('evaluation plans', () => {
   test('scoring gives log-probabilities that sum to the loss', () => {
     const graph = tinyDecoder();
     const scoring = compileScoring({ graph });
-    const validation = compileValidation({ graph });
+    const validation = compileValidation({ loss: linearCe, graph });
     const feeds = feedsFor(validation.graph);
     feeds.targets = feeds.labels!;
     const run = (compiled: typeof scoring, program: string) =>

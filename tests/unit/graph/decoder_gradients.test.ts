@@ -1,3 +1,4 @@
+import { lossRule } from '../../../components/loss/index.js';
 import type { Graph } from '../../../graph/index.js';
 import { interpret } from '../../../graph/index.js';
 import { autodiff } from '../../../graph/passes/autodiff.js';
@@ -9,12 +10,12 @@ import { feedsFor, numbers, tinyDecoder } from './tiny_decoder.js';
 const adapters = { rank: 2, alpha: 3, rslora: true, dropout: 0.3, matches: () => true };
 
 const models: [string, Graph][] = [
-  ['full, tied', attachLoss(tinyDecoder(), 'linear_ce')],
-  ['full, untied, biases', attachLoss(tinyDecoder({ tied: false, bias: true, T: 5 }), 'masked_ce')],
-  ['LoRA on every linear, dropout', insertLora(attachLoss(tinyDecoder(), 'linear_ce'), adapters)],
+  ['full, tied', attachLoss(tinyDecoder(), lossRule('linear_ce'))],
+  ['full, untied, biases', attachLoss(tinyDecoder({ tied: false, bias: true, T: 5 }), lossRule('masked_ce'))],
+  ['LoRA on every linear, dropout', insertLora(attachLoss(tinyDecoder(), lossRule('linear_ce')), adapters)],
   [
     'the upper layer alone',
-    setTrainable(attachLoss(tinyDecoder(), 'linear_ce'), (name) => name.includes('layers.1')),
+    setTrainable(attachLoss(tinyDecoder(), lossRule('linear_ce')), (name) => name.includes('layers.1')),
   ],
 ];
 
@@ -49,13 +50,13 @@ test('what no trained parameter feeds is not differentiated', () => {
 });
 
 test('nothing to train is an error', () => {
-  expect(() => autodiff(setTrainable(attachLoss(tinyDecoder(), 'linear_ce'), () => false))).toThrow(
+  expect(() => autodiff(setTrainable(attachLoss(tinyDecoder(), lossRule('linear_ce')), () => false))).toThrow(
     /no trainable parameter/,
   );
 });
 
 describe('LoRA', () => {
-  const graph = attachLoss(tinyDecoder(), 'linear_ce');
+  const graph = attachLoss(tinyDecoder(), lossRule('linear_ce'));
 
   test('with B of zeros leaves the model as it is', () => {
     const adapted = insertLora(graph, adapters);

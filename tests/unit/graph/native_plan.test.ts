@@ -1,3 +1,4 @@
+import { lossRule } from '../../../components/loss/index.js';
 import { createContext, engineCapabilities } from '../../../engine/index.js';
 import type { CompiledTraining, Graph } from '../../../graph/index.js';
 import { compileTraining, elements, PlanInterpreter } from '../../../graph/index.js';
@@ -20,6 +21,7 @@ function compileStep(method: keyof typeof adapters, precision: 'f32' | 'bf16', m
     lora: adapters[method],
     precision,
     recompute: { mode },
+    loss: lossRule('linear_ce'),
     optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0.1 },
   });
 }

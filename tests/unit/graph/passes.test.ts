@@ -1,3 +1,4 @@
+import { lossRule } from '../../../components/loss/index.js';
 import type { Graph } from '../../../graph/index.js';
 import { compileValidation, GraphBuilder, getValue } from '../../../graph/index.js';
 import { autodiff } from '../../../graph/passes/autodiff.js';
@@ -10,7 +11,7 @@ import { tinyDecoder } from './tiny_decoder.js';
 describe('fusion', () => {
   /** A second loss of the same inputs, with other attributes. */
   function twoLosses(chunkRows: number): Graph {
-    const g = GraphBuilder.from(attachLoss(tinyDecoder(), 'linear_ce'));
+    const g = GraphBuilder.from(attachLoss(tinyDecoder(), lossRule('linear_ce')));
     const [inputs, attrs] = [g.build().nodes.at(-1)!.inputs, g.build().nodes.at(-1)!.attrs];
     const values = inputs.map((id) => g.value(id)!);
     const [other] = g.emit('linear_cross_entropy', values, { ...attrs, chunk_rows: chunkRows });
@@ -20,7 +21,7 @@ describe('fusion', () => {
   const losses = (graph: Graph) => graph.nodes.filter(({ op }) => op === 'linear_cross_entropy');
 
   test('makes a loss and its gradient one record, and so their twin', () => {
-    const { chunk_rows } = attachLoss(tinyDecoder(), 'linear_ce').nodes.at(-1)!.attrs;
+    const { chunk_rows } = attachLoss(tinyDecoder(), lossRule('linear_ce')).nodes.at(-1)!.attrs;
     expect(losses(twoLosses(Number(chunk_rows)))).toHaveLength(1);
   });
 
@@ -33,7 +34,7 @@ describe('fusion', () => {
 });
 
 describe('precision', () => {
-  const graph = attachLoss(tinyDecoder(), 'masked_ce');
+  const graph = attachLoss(tinyDecoder(), lossRule('masked_ce'));
   const nodeOf = (g: Graph, name: string) =>
     g.nodes.find(({ outputs }) => getValue(g, outputs[0]!).name === name)!;
 
@@ -71,7 +72,11 @@ test('dropout refuses a pack with more places than there are counters', () => {
 test('a sum with the residual stream takes over its buffer', () => {
   // Narrow but for the model width, so that the sums are where most is alive.
   const shape = { T: 64, D: 64, H: 2, G: 1, K: 4, F: 16 };
-  const { graph, plan } = compileValidation({ graph: tinyDecoder(shape), precision: 'bf16' });
+  const { graph, plan } = compileValidation({
+    loss: lossRule('linear_ce'),
+    graph: tinyDecoder(shape),
+    precision: 'bf16',
+  });
   const apart = graph.nodes.map((node) => ({ ...node, attrs: { ...node.attrs, residual: false } }));
   expect(planMemory(graph, apart).arenaBytes).toBe(34_816);
   expect(plan.arenaBytes).toBe(28_672);

@@ -1,3 +1,4 @@
+import { lossRule } from '../../../components/loss/index.js';
 import { compileTraining } from '../../../graph/index.js';
 import { tinyDecoder } from './tiny_decoder.js';
 
@@ -37,6 +38,7 @@ test.each([
       lora: adapters,
       precision: 'bf16',
       recompute: { mode: 'full' },
+      loss: lossRule('linear_ce'),
       optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 },
     });
     const json = JSON.stringify(plan);

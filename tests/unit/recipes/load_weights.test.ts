@@ -1,6 +1,7 @@
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { lossRule } from '../../../components/loss/index.js';
 import type { Weight } from '../../../components/models/index.js';
 import { createContext, type EngineContext } from '../../../engine/index.js';
 import { type CompiledTraining, compileTraining, elements } from '../../../graph/index.js';
@@ -21,6 +22,7 @@ const compile = (dtype: 'f16' | 'f32') =>
     graph: tinyDecoder({ T: 19, D: 24, H: 4, G: 2, K: 8, F: 31, V: 37, dtype, bias: true }),
     lora,
     precision: 'bf16',
+    loss: lossRule('linear_ce'),
     optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0 },
   });
 
