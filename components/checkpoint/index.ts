@@ -27,9 +27,11 @@ export {
 } from './load.js';
 export {
   appendTaskMetrics,
+  isTaskLine,
   type JournalOptions,
   MetricsJournal,
   type MetricsLine,
+  readMetrics,
   settleTaskMetrics,
 } from './metrics_journal.js';
 export { type Retention, retire } from './retention.js';

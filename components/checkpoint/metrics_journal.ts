@@ -41,8 +41,13 @@ export async function appendTaskMetrics(run: Storage, line: TaskMetrics): Promis
 
 /** Makes these the only lines about tasks in the merged file, each after its step. No generation may be writing. */
 export async function settleTaskMetrics(run: Storage, lines: readonly TaskMetrics[]): Promise<void> {
-  const others = parseLines(await readMerged(run)).filter((line) => !isTask(line));
+  const others = (await readMetrics(run)).filter((line) => !isTaskLine(line));
   await run.write(metricsKey, encodeLines([...others, ...lines].sort(byStep)));
+}
+
+/** The lines of the run's metrics.jsonl, in its order. */
+export async function readMetrics(run: Storage): Promise<MetricsLine[]> {
+  return parseLines(await readMerged(run));
 }
 
 async function readMerged(run: Storage): Promise<Buffer> {
@@ -52,6 +57,7 @@ async function readMerged(run: Storage): Promise<Buffer> {
 interface Segment {
   file: string;
   text: Buffer;
+  lines: readonly MetricsLine[];
 }
 
 /** Lines that go with one commit: those since the last one that succeeded. */
@@ -67,13 +73,21 @@ export class MetricsJournal {
   readonly reachedBefore: number | null;
   /** Lines since the last cut. */
   #lines: MetricsLine[] = [];
+  /** What was committed before this generation, until it is taken. */
+  #resumed: readonly MetricsLine[];
   /** Segments that no commit names yet. */
   #pending: Segment[] = [];
   /** How many segments have begun at a step. */
   readonly #files = new Map<string, number>();
 
-  private constructor(options: JournalOptions, merged: MergedFile, reachedBefore: number | null) {
+  private constructor(
+    options: JournalOptions,
+    merged: MergedFile,
+    resumed: readonly MetricsLine[],
+    reachedBefore: number | null,
+  ) {
     this.#options = options;
+    this.#resumed = resumed;
     this.#merged = merged;
     this.reachedBefore = reachedBefore;
   }
@@ -88,14 +102,21 @@ export class MetricsJournal {
     const before = await readMerged(run);
     const earlier = parseLines(before);
     const step = resumedFrom?.trainer.step ?? 0;
-    const tasks = earlier.filter((line) => isTask(line) && line.step <= step);
+    const tasks = earlier.filter((line) => isTaskLine(line) && line.step <= step);
     const lines = [...(await committedLines(options, before)), ...tasks].sort(byStep);
     await requireGeneration(run, generation);
     const merged = await openMergedFile(run, generation, encodeLines(lines));
     const steps = earlier.filter(isStep).map((line) => line.step);
     // The merged file of an object store may lack what was not committed.
     const known = run.folder !== null && steps.length > 0;
-    return new MetricsJournal(options, merged, known ? steps.reduce((a, b) => Math.max(a, b)) : null);
+    return new MetricsJournal(options, merged, lines, known ? steps.reduce((a, b) => Math.max(a, b)) : null);
+  }
+
+  /** Returns the lines that were committed before this generation, once: they are not kept. */
+  takeResumed(): readonly MetricsLine[] {
+    const lines = this.#resumed;
+    this.#resumed = [];
+    return lines;
   }
 
   append(line: MetricsLine): void {
@@ -106,7 +127,8 @@ export class MetricsJournal {
   /** Takes the lines so far for a commit: what is appended later belongs to the next one. */
   cut(): JournalCut {
     if (this.#lines.length > 0) {
-      this.#pending.push({ file: this.#segmentFile(this.#lines[0]!.step), text: encodeLines(this.#lines) });
+      const lines = this.#lines;
+      this.#pending.push({ file: this.#segmentFile(lines[0]!.step), text: encodeLines(lines), lines });
       this.#lines = [];
     }
     return { segments: [...this.#pending] };
@@ -162,7 +184,7 @@ async function committedLines({ run, resumedFrom }: JournalOptions, before: Buff
     for (const segment of metrics.segments.toReversed()) segments.unshift(await readSegment(run, segment));
   }
   const lines = [...parseLines(before), ...segments.flat()].filter(
-    (line) => !isTask(line) && line.step <= step,
+    (line) => !isTaskLine(line) && line.step <= step,
   );
   return [...new Map(lines.map((line) => [nameOf(line), line])).values()];
 }
@@ -196,7 +218,8 @@ function isStep(line: MetricsLine): line is StepMetrics {
   return 'loss' in line;
 }
 
-function isTask(line: MetricsLine): boolean {
+/** Returns whether a line is about tasks, which are evaluated outside of generations. */
+export function isTaskLine(line: MetricsLine): boolean {
   return order(line) === 2;
 }
 

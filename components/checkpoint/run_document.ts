@@ -163,6 +163,7 @@ async function startOver(folder: Storage, run: string): Promise<void> {
   }
   await deleteEvaluations(folder);
   await folder.delete(metricsKey);
+  await folder.deletePrefix('loggers/');
 }
 
 /** Deletes what evaluations wrote. Whatever else lies in the two folders is the user's own. */

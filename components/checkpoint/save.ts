@@ -9,7 +9,7 @@ import type {
 import { FencedError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { appendCheckpoint, type CheckpointDraft, readLog, requireGeneration } from './commit_log.js';
-import type { JournalCut, MetricsJournal } from './metrics_journal.js';
+import type { JournalCut, MetricsJournal, MetricsLine } from './metrics_journal.js';
 import { retire } from './retention.js';
 import { mergeShards, type ShardRecord, type ShardTensor, sidecarKey, writeShard } from './shard.js';
 
@@ -65,10 +65,12 @@ export class CheckpointSaver {
   }
 
   /**
-   * Starts a save, once the one under way is done. The promise resolves with the commit.
+   * Starts a save, once the one under way is done. The promise resolves with the commit, which names `metrics`.
    * A second save of one step writes no tensors again: the new commit names the same files with the new trainer state.
    */
-  async begin(snapshot: Snapshot): Promise<{ committed: Promise<CheckpointEntry> }> {
+  async begin(
+    snapshot: Snapshot,
+  ): Promise<{ committed: Promise<CheckpointEntry>; metrics: readonly MetricsLine[] }> {
     await this.settle();
     const { run, keepLast, journal } = this.options;
     // Before anything is awaited: training may write lines of later steps as soon as it continues.
@@ -80,7 +82,7 @@ export class CheckpointSaver {
     });
     // Its error is kept for the next begin or settle; it must not end the process in the meantime.
     this.#saving.catch(() => undefined);
-    return { committed };
+    return { committed, metrics: cut.segments.flatMap(({ lines }) => lines) };
   }
 
   /** Waits for the save under way. Throws its error, once. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { checkpointSchema } from '../../components/checkpoint/index.js';
 import { type DataOptions, dataSchema, validationSets } from '../../components/datasets/llm/index.js';
 import { evaluationSchema, isValidationMetric, watchedProblem } from '../../components/evaluation/index.js';
+import { type LoggerOptions, loggersSchema } from '../../components/loggers/index.js';
 import { type Loss, lossSchema } from '../../components/loss/index.js';
 import { modelSchema } from '../../components/models/index.js';
 import { lrSchedulerSchema, type Optimizer, optimizerSchema } from '../../components/optim/index.js';
@@ -72,6 +73,9 @@ const sections = z.strictObject({
   checkpoint: checkpointSchema.prefault({}),
   evaluation: evaluationSchema.prefault({}),
   export: exportSchema.prefault({}),
+  get loggers(): z.ZodDefault<z.ZodType<LoggerOptions[]>> {
+    return loggersSchema().default([]).describe('where metrics go beside metrics.jsonl');
+  },
   pool: z
     .string()
     .regex(/^[A-Za-z0-9_-]+$/)

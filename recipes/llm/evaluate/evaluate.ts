@@ -24,6 +24,7 @@ import { CheckpointError, TemperError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../run/progress.js';
 import { openRun } from '../kind.js';
+import { logAllMetrics } from '../loggers.js';
 import type { Recipe } from '../recipe.js';
 import { scoreSubject } from './evaluate_subject.js';
 import { prepareTasks } from './evaluate_tasks.js';
@@ -74,6 +75,7 @@ export async function evaluate(
     const after = await scoreSubject({ ...subject, commit: chosen }, runner, say('after'));
     await settleMetrics(storage, await recordScores(storage, chosen, after), newest.trainer.step);
   }
+  await logAllMetrics(opened);
   const evaluation = await evaluationOf(storage, chosen);
   requireBounds(recipe, evaluation, storage);
   return evaluation;

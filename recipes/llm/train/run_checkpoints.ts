@@ -2,10 +2,12 @@
 import {
   CheckpointSaver,
   describeDamage,
+  isTaskLine,
   loadNewestSound,
   MetricsJournal,
   type ShardTensor,
 } from '../../../components/checkpoint/index.js';
+import type { LoggerFeed } from '../../../components/loggers/index.js';
 import type {
   CheckpointEntry,
   EpochOutcome,
@@ -17,6 +19,7 @@ import type { Snapshot } from '../../../engine/index.js';
 import { canonicalJson } from '../../../shared/digest.js';
 import { CheckpointError } from '../../../shared/errors.js';
 import type { OpenRun } from '../kind.js';
+import { openLoggers } from '../loggers.js';
 import type { Session } from './session.js';
 
 export interface Resumed {
@@ -27,14 +30,19 @@ export interface Resumed {
 
 export class RunCheckpoints {
   readonly #saver: CheckpointSaver;
+  readonly #loggers: LoggerFeed;
+  /** What the loggers are being given. */
+  #delivery: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly run: OpenRun,
     private readonly session: Session,
     readonly journal: MetricsJournal,
     saver: CheckpointSaver,
+    loggers: LoggerFeed,
   ) {
     this.#saver = saver;
+    this.#loggers = loggers;
   }
 
   /** Loads the newest sound commit into the session, and makes ready to save. */
@@ -68,7 +76,11 @@ export class RunCheckpoints {
         damage: damage.map(describeDamage),
       },
     };
-    return [new RunCheckpoints(run, session, journal, saver), resumed];
+    const loggers = openLoggers(run);
+    const checkpoints = new RunCheckpoints(run, session, journal, saver, loggers);
+    // What was committed by a process that was killed before its loggers had it. Scores of tasks may still be added to.
+    checkpoints.#delivery = loggers.deliver(journal.takeResumed().filter((line) => !isTaskLine(line)));
+    return [checkpoints, resumed];
   }
 
   /** Step and number of the newest commit; null before the first. */
@@ -86,16 +98,27 @@ export class RunCheckpoints {
     await this.#saver.settle();
     const snapshot = this.session.snapshot();
     const tensors = snapshot.then((copies) => this.#shard(copies));
-    const { committed } = await this.#saver.begin({ trainer, tensors });
+    const { committed, metrics } = await this.#saver.begin({ trainer, tensors });
     // A copy that failed has nothing to release; `committed` says why.
     const release = () => snapshot.then((copies) => copies.release()).catch(() => undefined);
     committed.then(release, release);
+    this.#delivery = committed.then(
+      () => this.#loggers.deliver(metrics),
+      () => undefined,
+    );
     if (!this.run.recipe.checkpoint.async) await committed;
   }
 
-  /** Waits until all is committed. */
-  settle(): Promise<void> {
-    return this.#saver.settle();
+  /** Waits until all is committed and logged. */
+  async settle(): Promise<void> {
+    await this.#saver.settle();
+    await this.#delivery;
+  }
+
+  async close(): Promise<void> {
+    await this.settle().catch(() => undefined);
+    await this.journal.close();
+    await this.#loggers.close();
   }
 
   #shard({ tensors }: Snapshot): ShardTensor[] {

@@ -156,10 +156,9 @@ class RankTrainer implements Trainer {
   }
 
   async close(): Promise<void> {
-    const { checkpoints, session, journal, train, validation, watch } = this.#parts;
+    const { checkpoints, session, train, validation, watch } = this.#parts;
     watch.close();
-    await checkpoints.settle().catch(() => undefined);
-    await journal.close();
+    await checkpoints.close();
     session.close();
     await Promise.all([train, ...validation.values()].map((reader) => reader.close()));
   }

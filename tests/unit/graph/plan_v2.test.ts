@@ -1,3 +1,4 @@
+import { lossRule } from '../../../components/loss/index.js';
 import { compileScoring, compileTraining } from '../../../graph/index.js';
 import { type ExecutionOrder, PlanInterpreter } from '../../../graph/interpret_plan.js';
 import type { Plan } from '../../../graph/ir/plan_v2.js';
@@ -231,8 +232,8 @@ test('the groups of every record of a training and a scoring plan come apart and
   const optimizer = { op: 'adamw', attrs: {}, weightDecay: () => 0.1 };
   const lora = { rank: 3, alpha: 6, rslora: false, dropout: 0.25, matches: () => true };
   const plans = [
-    compileTraining({ graph, optimizer }).plan,
-    compileTraining({ graph, optimizer, lora, loss: 'masked_ce' }).plan,
+    compileTraining({ graph, optimizer, loss: lossRule('linear_ce') }).plan,
+    compileTraining({ graph, optimizer, lora, loss: lossRule('masked_ce') }).plan,
     compileScoring({ graph }).plan,
   ];
   for (const { op, attrs, inputs, outputs } of plans.flatMap(({ records }) => records)) {

@@ -1,0 +1,124 @@
+import { z } from 'zod';
+import { LoggerFeed, registerLogger } from '../../../components/loggers/index.js';
+import type { StepMetrics } from '../../../contracts/index.js';
+import { openStorage } from '../../../shared/storage/index.js';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+
+const folder = temporaryFolder();
+
+function step(number: number, loss = 1): StepMetrics {
+  return {
+    step: number,
+    epoch: 0.5,
+    loss,
+    grad_norm: 1,
+    lr: 0.1,
+    mem: 1,
+    tps: 1,
+    tps_per_device: 1,
+    num_tokens_per_step: 8,
+    num_label_tokens: 4,
+    timestamp: 0,
+    generation: 1,
+  };
+}
+const validation = (number: number) => ({ step: number, val_loss: 2, timestamp: 0, generation: 1 });
+const tasks = (number: number) => ({ step: number, 'facts/acc': 0.5, timestamp: 0 });
+
+/** What the logger `memory` was given, and what it does. */
+const seen: string[] = [];
+let flush = async () => {};
+registerLogger({
+  name: 'memory',
+  schema: z.strictObject({ name: z.literal('memory') }),
+  open: async (_, { id, isNew }) => {
+    seen.push(`open ${id}${isNew ? ' new' : ''}`);
+    return {
+      step: (metrics) => void seen.push(`step ${metrics.step}`),
+      validation: (metrics) => void seen.push(`validation ${metrics.step}`),
+      tasks: (metrics) => void seen.push(`tasks ${metrics.step}`),
+      flush: () => flush(),
+      close: async () => void seen.push('close'),
+    };
+  },
+});
+
+const failures: string[] = [];
+async function openFeed(run: string, name: string): Promise<LoggerFeed> {
+  const storage = await openStorage(`${folder}/${run}`, { roots: null });
+  return new LoggerFeed({
+    loggers: [{ name }],
+    run: { name: run, id: run, recipe: {}, storage },
+    onFailure: (message) => failures.push(message),
+  });
+}
+
+const readCsv = async (run: string) =>
+  (await (await openStorage(`${folder}/${run}`, { roots: null })).read('metrics.csv')).toString('utf8');
+
+beforeEach(() => {
+  seen.length = 0;
+  failures.length = 0;
+  flush = async () => {};
+});
+
+test('a process that continues gives what the one before has not', async () => {
+  const before = await openFeed('continued', 'memory');
+  await before.deliver([step(1), validation(0), step(2)]);
+  // This process is killed: it closes nothing.
+  const after = await openFeed('continued', 'memory');
+  await after.deliver([validation(0), step(1), step(2), step(3), validation(3), tasks(0)]);
+  await after.deliver([tasks(0), tasks(3), step(3)]);
+  await after.close();
+  expect(seen).toEqual([
+    'open continued new',
+    ...['step 1', 'validation 0', 'step 2'],
+    'open continued',
+    ...['step 3', 'validation 3', 'tasks 0', 'tasks 3', 'close'],
+  ]);
+});
+
+test('a logger that fails is given the rest later, and says why in a warning', async () => {
+  const feed = await openFeed('failing', 'memory');
+  flush = () => Promise.reject(new Error('no route to host'));
+  await feed.deliver([step(1)]);
+  flush = async () => {};
+  await feed.deliver([step(2)]);
+  expect(failures).toEqual(["logger 'memory': no route to host"]);
+  expect(seen).toEqual(['open failing new', 'step 1', 'step 2']);
+});
+
+test('what a logger has not made durable comes again in the next process', async () => {
+  flush = () => Promise.reject(new Error('the disk is full'));
+  await (await openFeed('full', 'memory')).deliver([step(1)]);
+  flush = async () => {};
+  await (await openFeed('full', 'memory')).deliver([step(1)]);
+  expect(seen).toEqual(['open full new', 'step 1', 'open full new', 'step 1']);
+});
+
+test('csv has a row for each step, with its validation and tasks', async () => {
+  await (await openFeed('table', 'csv')).deliver([step(1, 3), validation(0), step(2, 2.5)]);
+  await (await openFeed('table', 'csv')).deliver([validation(2), tasks(2)]);
+  const [head, ...rows] = (await readCsv('table')).trim().split('\n');
+  const columns = head!.split(',');
+  const cell = (row: number, column: string) => rows[row]!.split(',')[columns.indexOf(column)];
+  expect(rows).toHaveLength(3);
+  expect(
+    rows.map((_, row) => ['step', 'loss', 'val_loss', 'facts/acc'].map((name) => cell(row, name))),
+  ).toEqual([
+    ['0', '', '2', ''],
+    ['1', '3', '', ''],
+    ['2', '2.5', '2', '0.5'],
+  ]);
+});
+
+test('csv holds a step once that comes twice', async () => {
+  const storage = await openStorage(`${folder}/twice`, { roots: null });
+  await (await openFeed('twice', 'csv')).deliver([step(1), step(2)]);
+  const note = JSON.parse((await storage.read('loggers/csv.json')).toString('utf8'));
+  // As if the process had been killed before it noted step 2.
+  await storage.write('loggers/csv.json', Buffer.from(JSON.stringify({ ...note, step: 1 })));
+  await (await openFeed('twice', 'csv')).deliver([step(1), step(2), step(3)]);
+  const steps = (await readCsv('twice')).trim().split('\n').slice(1);
+  expect(steps.map((row) => row.split(',')[0])).toEqual(['1', '2', '3']);
+});
