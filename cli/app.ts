@@ -1,7 +1,9 @@
 /** The commands. Each file of commands/ owns its flags, its help and its code. */
-import { buildApplication, buildRouteMap, text_en } from '@stricli/core';
+import { type Application, buildApplication, buildRouteMap, text_en } from '@stricli/core';
+import type { Context } from './command/context.js';
 import { takesRecipe } from './command/define.js';
 import { describeError, exitCodeOf } from './command/exit.js';
+import { commands, registerCommand } from './command/registry.js';
 import { chat } from './commands/chat.js';
 import { doctor } from './commands/doctor.js';
 import { evaluate } from './commands/evaluate.js';
@@ -18,7 +20,7 @@ import { watch } from './commands/watch.js';
 import { worker } from './commands/worker.js';
 
 /** In the order of `temper --help`. */
-export const commands = {
+const ownCommands = {
   run,
   start,
   watch,
@@ -35,34 +37,37 @@ export const commands = {
   doctor,
 };
 
+for (const [name, command] of Object.entries(ownCommands)) registerCommand(name, command);
+
 /** Names of the commands that take a recipe, and with it recipe keys as flags. */
-export const recipeCommands: ReadonlySet<string> = new Set(
-  Object.entries(commands).flatMap(([name, command]) => (takesRecipe(command) ? [name] : [])),
-);
+export const recipeCommands = (): ReadonlySet<string> =>
+  new Set(Object.entries(commands()).flatMap(([name, command]) => (takesRecipe(command) ? [name] : [])));
 
-const routes = buildRouteMap({
-  routes: commands,
-  docs: {
-    brief: 'Fine-tunes language models as durable Temporal workflows',
-    fullDescription:
-      'Fine-tunes language models as durable Temporal workflows: a recipe (YAML) goes in, a Hugging Face model\n' +
-      'folder comes out. Recipe keys can be set on the command line: --training.num_epochs=1 --data.train.path=my.jsonl',
-  },
-});
-
-export const app = buildApplication(routes, {
-  name: 'temper',
-  versionInfo: { getCurrentVersion: async () => (await import('./command/version.js')).version() },
-  scanner: { caseStyle: 'allow-kebab-for-camel' },
-  documentation: { caseStyle: 'convert-camel-to-kebab' },
-  determineExitCode: exitCodeOf,
-  localization: {
-    loadText: () => ({
-      ...text_en,
-      // A command's code is loaded after the operator's configuration, whose errors are not defects.
-      exceptionWhileLoadingCommandFunction: describeError,
-      exceptionWhileRunningCommand: describeError,
-      commandErrorResult: (error: Error) => error.message,
-    }),
-  },
-});
+/** Returns the program with every command that is registered by now. */
+export function buildApp(): Application<Context> {
+  const routes = buildRouteMap({
+    routes: commands(),
+    docs: {
+      brief: 'Fine-tunes language models as durable Temporal workflows',
+      fullDescription:
+        'Fine-tunes language models as durable Temporal workflows: a recipe (YAML) goes in, a Hugging Face model\n' +
+        'folder comes out. Recipe keys can be set on the command line: --training.num_epochs=1 --data.train.path=my.jsonl',
+    },
+  });
+  return buildApplication(routes, {
+    name: 'temper',
+    versionInfo: { getCurrentVersion: async () => (await import('./command/version.js')).version() },
+    scanner: { caseStyle: 'allow-kebab-for-camel' },
+    documentation: { caseStyle: 'convert-camel-to-kebab' },
+    determineExitCode: exitCodeOf,
+    localization: {
+      loadText: () => ({
+        ...text_en,
+        // A command's code is loaded after the operator's configuration, whose errors are not defects.
+        exceptionWhileLoadingCommandFunction: describeError,
+        exceptionWhileRunningCommand: describeError,
+        commandErrorResult: (error: Error) => error.message,
+      }),
+    },
+  });
+}

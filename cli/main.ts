@@ -1,16 +1,24 @@
 import { run, type StricliProcess } from '@stricli/core';
-import { app, recipeCommands } from './app.js';
-import { exitCodes } from './command/exit.js';
+import { buildApp, recipeCommands } from './app.js';
+import { describeError, exitCodeOf, exitCodes } from './command/exit.js';
 import { takeOverrides } from './command/overrides.js';
+import { loadRegisteredCommands } from './command/registered.js';
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', onOutputError);
 
-const { rest, overrides } = await takeOverrides(process.argv.slice(2), recipeCommands, async () => {
+const argv = process.argv.slice(2);
+try {
+  await loadRegisteredCommands(argv);
+} catch (error) {
+  process.stderr.write(`${describeError(error)}\n`);
+  process.exit(exitCodeOf(error));
+}
+const { rest, overrides } = await takeOverrides(argv, recipeCommands(), async () => {
   // Loaded by these commands anyway, and by no other: `temper --help` answers at once.
   const { recipeKeys } = await import('../recipes/admission.js');
   return recipeKeys;
 });
-await run(app, rest, { process: process as StricliProcess & NodeJS.Process, overrides });
+await run(buildApp(), rest, { process: process as StricliProcess & NodeJS.Process, overrides });
 // Stricli numbers unknown commands and arguments it cannot read below zero.
 if (Number(process.exitCode) < 0) process.exitCode = exitCodes.usage;
 

@@ -1,14 +1,11 @@
 /** `temporal.config.js`: where Temporal is, how workers serve it, and what an operator adds. Every process loads it. */
-import { existsSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
-import path from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import type { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
 import { defaultTaskQueue } from '../contracts/names.js';
 import { UsageError } from './errors.js';
+import { type ChosenFile, chooseFile } from './installation_file.js';
 
 /** Loaded when it is called: children know the configuration, and none of them connects. */
 const connectionOfEnvironment: typeof loadClientConnectConfig = (options) => {
@@ -103,12 +100,8 @@ export function defineConfig(config: TemperConfigInput): TemperConfig {
   return parsed.data;
 }
 
-export interface Installation {
+export interface Installation extends ChosenFile {
   config: TemperConfig;
-  /** The configuration's file; null where there is none and everything has its default. */
-  file: string | null;
-  /** Files that were seen and not loaded, each with the reason. */
-  passedOver: readonly string[];
 }
 
 let installation: Promise<Installation> | null = null;
@@ -140,58 +133,4 @@ async function load(): Promise<Installation> {
   } catch (cause) {
     throw new UsageError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-}
-
-/** The configuration that was built with the program. */
-const ownFile = fileURLToPath(new URL('../temporal.config.js', import.meta.url));
-/** What that was built from, which finds the program only in its built form. */
-const ownSource = path.resolve(path.dirname(ownFile), '../temporal.config.ts');
-
-/**
- * Finds the file to load.
- *
- * @param folder where the search begins
- */
-export async function chooseFile(
-  folder: string,
-  environment: NodeJS.ProcessEnv,
-): Promise<Pick<Installation, 'file' | 'passedOver'>> {
-  if (environment.TEMPER_CONFIG) {
-    const file = path.resolve(folder, environment.TEMPER_CONFIG);
-    if (!existsSync(file)) throw new UsageError(`TEMPER_CONFIG names ${file}, which does not exist`);
-    return { file, passedOver: [] };
-  }
-  const passedOver: string[] = [];
-  for (const at of foldersUpFrom(folder, environment.HOME || homedir())) {
-    for (const name of configNames()) {
-      const file = path.join(at, name);
-      if (file === ownSource || !existsSync(file)) continue;
-      const distrusted = await reasonToDistrust(file);
-      if (distrusted === null) return { file, passedOver };
-      passedOver.push(`${file} is not loaded: ${distrusted}`);
-    }
-  }
-  return { file: existsSync(ownFile) ? ownFile : null, passedOver };
-}
-
-/** The folder and those above it, up to the first that is a package's or the home folder. */
-function* foldersUpFrom(folder: string, home: string): Generator<string> {
-  for (let at = path.resolve(folder); ; at = path.dirname(at)) {
-    yield at;
-    if (at === path.resolve(home) || existsSync(path.join(at, 'package.json')) || at === path.dirname(at))
-      return;
-  }
-}
-
-function configNames(): string[] {
-  const stripsTypes = Boolean((process.features as { typescript?: unknown }).typescript);
-  return ['temporal.config.js', 'temporal.config.mjs', ...(stripsTypes ? ['temporal.config.ts'] : [])];
-}
-
-/** Why a file must not be executed as this user: somebody else could have put the code there. Null where it may. */
-async function reasonToDistrust(file: string): Promise<string | null> {
-  const { uid, mode } = await stat(file);
-  if (uid !== 0 && uid !== process.getuid?.()) return 'it belongs to another user';
-  if ((mode & 0o022) !== 0) return 'others may write to it (chmod go-w)';
-  return null;
 }

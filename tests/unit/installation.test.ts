@@ -1,6 +1,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { chooseFile, defineConfig } from '../../shared/installation.js';
+import { defineConfig } from '../../shared/installation.js';
+import { chooseFile } from '../../shared/installation_file.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 
 const folder = temporaryFolder();

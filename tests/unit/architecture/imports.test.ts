@@ -26,7 +26,7 @@ const pastFaces: readonly { from: string; to: string; reason: string }[] = [
   { from: 'workers/processes/step.ts', to: 'activities/steps.ts', reason: 'it loads nothing of Temporal' },
   { from: 'shared/installation.ts', to: 'contracts/names.ts', reason: 'every process loads it first' },
   {
-    from: 'shared/installation.ts',
+    from: 'shared/installation_file.ts',
     to: 'temporal.config.ts',
     reason: 'the configuration of the installation itself, found last and by its place',
   },

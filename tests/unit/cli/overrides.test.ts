@@ -1,7 +1,10 @@
-import { commands, recipeCommands } from '../../../cli/app.js';
+import { recipeCommands as namesOfRecipeCommands } from '../../../cli/app.js';
 import { takeOverrides as takeFrom } from '../../../cli/command/overrides.js';
+import { commands } from '../../../cli/command/registry.js';
 import { recipeJsonSchema } from '../../../components/config/index.js';
 import { recipeKeys, recipeSchema } from '../../../recipes/llm/recipe.js';
+
+const recipeCommands = namesOfRecipeCommands();
 
 const takeOverrides = (argv: string[]) => takeFrom(argv, recipeCommands, async () => recipeKeys);
 
@@ -38,7 +41,7 @@ test('the commands that take a recipe are these', () => {
   expect([...recipeCommands]).toEqual(['run', 'start', 'plan', 'preview', 'validate']);
 });
 
-const withRecipe = Object.entries(commands).filter(([name]) => recipeCommands.has(name));
+const withRecipe = Object.entries(commands()).filter(([name]) => recipeCommands.has(name));
 
 test.each(withRecipe)('%s has no flag that is called as a recipe key', (_, command) => {
   expect(recipeKeys.filter((key) => command.usesFlag(key, 'original'))).toEqual([]);
