@@ -1,5 +1,5 @@
-// `npm test`: types, style, the kernels' tests and every jest suite, one after the other; all of them run whatever
-// fails. Ends with a line `N passed, N failed`. With `--interop`, the checks that need Python come last.
+// `npm test`: types, style, the kernels' tests and every jest suite, one after another; a failure does not stop the rest.
+// The last line is `N passed, N failed`. With `--interop`, the checks that need Python come last.
 import { spawn } from 'node:child_process';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs versitygw, the S3 server that the tests of object storage run against, at a pinned version into
-# ~/.cache/temper/bin. Needs Go; does nothing when that version is there.
+# ~/.cache/temper/bin. Needs Go; does nothing if that version is installed.
 set -euo pipefail
 
 version=v1.8.0
@@ -12,7 +12,7 @@ if [[ -x "$target" ]]; then
   exit 0
 fi
 if ! command -v go >/dev/null; then
-  echo "versitygw $version needs Go to be built: install it (apt-get install golang, or https://go.dev/dl)" >&2
+  echo "building versitygw $version needs Go: install it (apt-get install golang, or https://go.dev/dl)" >&2
   exit 1
 fi
 mkdir -p "$bin"

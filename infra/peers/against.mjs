@@ -1,8 +1,8 @@
 // Trains the same steps on this checkout and on another commit, and compares every loss and every saved tensor bit by bit.
 //   node infra/peers/against.mjs COMMIT [--steps 20] [--only lora-bf16-2] [--losses 1e-5]
 // Eight cases on SmolLM2: LoRA (dropout 0) and full fine-tuning, fp32 and bf16, one thread and two. With --losses, weights
-// may differ (a sum was reordered on purpose) and losses must agree to that relative error. Both sides run `temper run`
-// in processes, folders and caches of their own; the other commit is built once, in build/against/.
+// may differ (a sum was reordered on purpose) and losses must agree to that relative error. Each side runs `temper run`
+// in its own processes, folders and caches; the other commit is built once, in build/against/.
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   existsSync,

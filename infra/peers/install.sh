@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs Python peers that Temper is measured against and read by into a cache of their own, and prints the path of
-# their interpreter. Does nothing when they are there already.
+# Installs the Python packages that Temper is compared with, or that read what it writes, into a separate cache, and prints
+# the path of their interpreter. Does nothing if they are installed.
 #
 # usage: install.sh [requirements|onnx]     requirements: PyTorch, transformers, peft; onnx: ONNX, ONNX Runtime, its genai
 set -euo pipefail
@@ -13,7 +13,7 @@ if [ ! -f "$peers/complete" ]; then
   echo "installing $(grep -o '^[a-z-]*' "$list" | tr '\n' ' ')into $peers (PyTorch: several GB, some minutes)" >&2
   rm -rf "$peers"
   mkdir -p "$(dirname "$peers")"
-  python3 -m venv "$peers" || { echo "python3 cannot make environments here: apt-get install python3-venv" >&2; exit 1; }
+  python3 -m venv "$peers" || { echo "python3 cannot create virtual environments: apt-get install python3-venv" >&2; exit 1; }
   "$peers/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir -r "$list" >&2
   touch "$peers/complete"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs @huggingface/transformers for Node, which exported folders must load in, into a cache of its own, and prints the
-# folder. Does nothing when it is there already. Install scripts do not run: its natives come as npm packages.
+# Installs @huggingface/transformers for Node.js, which must load exported folders, into a separate cache, and prints the
+# folder. Does nothing if it is installed. Install scripts do not run: its native parts are npm packages.
 set -euo pipefail
 package=@huggingface/transformers@4.3.1
 peers="${TEMPER_CACHE:-$HOME/.cache/temper}/peers/${package##*/}"

@@ -30,4 +30,4 @@ const lines = (list) => list.map((row) => `${JSON.stringify(row)}\n`).join('');
 await mkdir(folder, { recursive: true });
 await writeFile(path.join(folder, 'train.jsonl'), lines(train));
 await writeFile(path.join(folder, 'held_out.jsonl'), lines(heldOut));
-process.stdout.write(`${train.length} countries to train on, ${heldOut.length} held out\n`);
+process.stdout.write(`${train.length} countries for training, ${heldOut.length} held out\n`);

@@ -1,5 +1,5 @@
-// Runs the quickstart's recipe with the public command and shows what came of it: scores before and after, the loss
-// curve, where the adapter lies and how to load it.
+// Runs the quickstart's recipe with the public command and reports the result: scores before and after, the loss curve,
+// where the adapter is and how to load it.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -22,7 +22,7 @@ const child = spawn(command, ['run', recipe, '--new', '--json', ...process.argv.
   env: environment,
   stdio: ['inherit', 'pipe', 'inherit'],
 });
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {}); // the run decides what they mean
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {}); // the run handles them
 let output = '';
 child.stdout.setEncoding('utf8');
 child.stdout.on('data', (text) => {
@@ -77,6 +77,6 @@ function report(metrics, answers) {
   shown('  from peft import AutoPeftModelForCausalLM');
   shown(`  model = AutoPeftModelForCausalLM.from_pretrained("${result.model}")\n`);
   shown(
-    'Kill it next time (Ctrl-C, kill -9, anything) and start the same run again without --new: it goes on where it was.',
+    'Interrupt it next time (Ctrl-C, kill -9, anything), and run the same command without --new: it resumes where it was.',
   );
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up a clone: system packages, npm packages, the native engine, the Temporal CLI and, with --quickstart, the
-# quickstart's weights and data. Each step checks first whether it has anything to do, so running this again is quick.
+# quickstart's weights and data. Each step first checks whether it has anything to do, so running this again is quick.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -18,11 +18,11 @@ mkdir -p "$logs" "$cache/bin"
 
 fail() { printf '\n✗ %s\n  %s\n' "$1" "$2" >&2; exit 1; }
 
-# Takes the line that says what is under way, where there is a terminal to take it from.
+# Erases the line that names the current step, if there is a terminal.
 back=
 [ -t 2 ] && back='\r\033[2K'
 
-# step NAME COMMAND…: one line of progress, the log only when it fails.
+# step NAME COMMAND…: prints one line of progress, and the log only if the command fails.
 step() {
   local name=$1 started=$SECONDS log
   shift
@@ -33,7 +33,7 @@ step() {
   else
     printf "${back}✗ %s\n" "$name" >&2
     tail -n 20 "$log" >&2
-    fail "$name did not succeed" "the whole log: $log"
+    fail "$name failed" "full log: $log"
   fi
 }
 

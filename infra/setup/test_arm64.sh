@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Cross-compiles the native tests for arm64 and runs them under qemu-user. Installs Debian's cross-compiler and emulator
-# where it may. Pass test names (e.g. attention_test) to run those alone.
+# if it is allowed to. Pass test names (e.g. attention_test) to run only those.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

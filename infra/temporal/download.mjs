@@ -3,7 +3,7 @@ import path from 'node:path';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 
 const folder = path.resolve(process.argv[2]);
-// Starting a server is the SDK's way to fetch the CLI; it is stopped at once.
+// The SDK downloads the CLI when it starts a server; that one is stopped at once.
 const limit = setTimeout(() => {
   process.stderr.write('the download took longer than two minutes\n');
   process.exit(1);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Provides the Temporal CLI, whose development server Temper embeds: TEMPORAL_CLI, or one on PATH, or the cached one, or
-# Temporal's own download, or built with Go. Prints where it is. With --check, looks and changes nothing.
+# Temporal's own download, or one built with Go. Prints its path. With --check, only looks for it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -23,7 +23,7 @@ mkdir -p "$cache/bin"
 scratch=$(mktemp -d "$cache/bin/.install.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
-# The name appears only when the file is whole, so that an interrupted installation is never taken for one.
+# The file gets its final name only when it is complete, so an interrupted installation is never mistaken for one.
 publish() {
   "$1" --version >/dev/null
   chmod 755 "$1"
@@ -49,6 +49,6 @@ if go_is_new_enough; then
   publish "$scratch/temporal"
 fi
 
-echo "the Temporal CLI cannot be installed: its download is not reachable, and Go 1.25 or newer is not present." >&2
+echo "the Temporal CLI cannot be installed: its download is not reachable, and Go 1.25 or newer is not installed." >&2
 echo "Install it (https://docs.temporal.io/cli) and put it on PATH, or name it in TEMPORAL_CLI." >&2
 exit 1
