@@ -1,7 +1,9 @@
 /** `temper run` on its embedded server: parked, killed, run beside others, and with a recipe that was changed meanwhile. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { newestSound } from '../../components/checkpoint/index.js';
+import { openStorage } from '../../shared/storage/index.js';
 import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyModel } from '../support/tiny_model.js';
@@ -126,14 +128,9 @@ const serverFile = path.join(folder, 'cache', 'server', 'server.json');
 const serverIsGone = () => !existsSync(serverFile);
 
 /** Step of the newest checkpoint in the run's commit log. */
-function committedStep(name: string): number {
-  const commits = path.join(folder, 'runs', name, 'commits');
-  const entries = readdirSync(commits)
-    .filter((file) => file.endsWith('.json'))
-    .map(
-      (file) => JSON.parse(readFileSync(path.join(commits, file), 'utf8')) as { trainer?: { step: number } },
-    );
-  return Math.max(...entries.map(({ trainer }) => trainer?.step ?? 0));
+async function committedStep(name: string): Promise<number> {
+  const run = await openStorage(path.join(folder, 'runs', name), { roots: null });
+  return (await newestSound(run)).entry?.trainer.step ?? 0;
 }
 
 test('kill -9 of the embedded server: it is started again, and the command finishes', async () => {
@@ -165,7 +162,7 @@ test.each([
     await command.says(/step [1-9]/);
     interrupt(command);
     expect(await command.ended).toBe(130);
-    expect(committedStep(name)).toBe(stepsOf(name).at(-1));
+    expect(await committedStep(name)).toBe(stepsOf(name).at(-1));
     expect(serverIsGone()).toBe(true);
   },
   120_000,
