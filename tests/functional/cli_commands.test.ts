@@ -216,8 +216,11 @@ test('doctor and every command say what to set where the named server wants TLS'
   const server = createServer(tlsCertificate).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  const { stdout } = await temper(['doctor', '--json'], { TEMPORAL_ADDRESS: `127.0.0.1:${port}` });
-  const watched = await temper(['watch', 'some-run'], { TEMPORAL_ADDRESS: `127.0.0.1:${port}` });
+  const environment = { TEMPORAL_ADDRESS: `127.0.0.1:${port}` };
+  const [{ stdout }, watched] = await Promise.all([
+    temper(['doctor', '--json'], environment),
+    temper(['watch', 'some-run'], environment),
+  ]);
   server.close();
   expect(watched.code).toBe(75);
   expect(watched.stderr).toContain('TEMPORAL_TLS=true');
