@@ -100,12 +100,12 @@ test.each<[string, Moment]>([
   120_000,
 );
 
-/** The host's child that runs this program, once there is one. */
+/** The child of a step's process that runs this program, once there is one. */
 async function child(program: string): Promise<number> {
   for (;;) {
-    const parent = String(deployment.host.child.pid);
+    const parents = deployment.children('step.js').join();
     // Fails where there is no child at all.
-    const { stdout } = spawnSync('ps', ['-o', 'pid=,args=', '--ppid', parent], { encoding: 'utf8' });
+    const { stdout } = spawnSync('ps', ['-o', 'pid=,args=', '--ppid', parents], { encoding: 'utf8' });
     const line = stdout.split('\n').find((text) => text.includes(program));
     if (line !== undefined) return Number.parseInt(line, 10);
     await new Promise((resolve) => setTimeout(resolve, 5));
