@@ -71,7 +71,7 @@ export interface FusedCall {
 
 export interface Op {
   readonly name: string;
-  /** The attributes of a record, all of them and nothing else; native/cpu has the same table. */
+  /** The attributes of a record, all of them and nothing else; native/ops has the same table. */
   readonly attributes: AttributeTypes;
   /** Attributes that a node has for its shape rule and a record does not. */
   readonly shapeAttributes?: AttributeTypes;

@@ -1,7 +1,7 @@
 // The rates of the matrix products of SmolLM2-135M (D 576, F 1536, V 49152; T 1024 tokens), in GFLOP/s, beside what
 // the CPU's multiply-add units give: `gemm_bench [threads] [isa]`. The peak is measured in between, so that both
 // numbers of a line saw the same clock and the same neighbours.
-#include "../engine/op.hpp"
+#include "../engine/kernel.hpp"
 #include "../engine/thread_pool.hpp"
 
 #include <algorithm>
@@ -92,17 +92,17 @@ struct Runner {
 
     void run(const char* label, const char* name, std::map<std::string, Attr> attrs, std::vector<Buffer*> in,
              std::vector<Buffer*> out, double flops) {
-        const Op* op = find_op(isa, name);
+        const Kernel* kernel = find_kernel(isa, name);
         const bool bf16 = std::get<std::string>(attrs.at("compute")) == "bf16";
-        Call call{{}, {}, {name, std::move(attrs)}, threads, nullptr, false};
+        Call call{{{}, {}, {name, std::move(attrs)}}, threads, nullptr, false};
         for (Buffer* b : in) call.in.push_back(b->tensor);
         for (Buffer* b : out) call.out.push_back(b->tensor);
-        op->check(call);
-        const size_t bytes = (op->workspace(call) + 63) / 64 * 64;
+        find_rules(name)->check(call);
+        const size_t bytes = (kernel->workspace(call) + 63) / 64 * 64;
         std::unique_ptr<void, void (*)(void*)> workspace(std::aligned_alloc(64, bytes), std::free);
         call.workspace = workspace.get();
         const double limit = std::max(peak(isa, bf16, threads), peak(isa, bf16, threads));
-        const double seconds = best_seconds([&] { op->run(call); });
+        const double seconds = best_seconds([&] { kernel->run(call); });
         std::printf("%-58s %9.3f ms %7.0f GFLOP/s", label, seconds * 1e3, flops / seconds / 1e9);
         if (limit > 0) std::printf("  of %5.0f: %3.0f %%", limit, flops / seconds / 1e7 / limit);
         std::printf("   scratch %.1f MB\n", static_cast<double>(bytes) / 1e6);
@@ -153,10 +153,10 @@ void head(Runner& r, const char* compute, DType activations, DType weights) {
     Buffer loss(F32, {1}), dx(activations, {T, D}), dw(F32, {V, D}), logprobs(F32, {T});
     const double product = 2.0 * static_cast<double>(T) * static_cast<double>(V) * static_cast<double>(D);
     std::map<std::string, Attr> attrs = {{"compute", std::string(compute)}, {"chunk_rows", double(CHUNK)}};
-    if (find_op(r.isa, "linear_logprobs"))
+    if (find_kernel(r.isa, "linear_logprobs"))
         r.run((std::string(compute) + " linear_logprobs").c_str(), "linear_logprobs", attrs, {&x, &w, &labels},
               {&logprobs}, product);
-    if (!find_op(r.isa, "linear_cross_entropy")) return;
+    if (!find_kernel(r.isa, "linear_cross_entropy")) return;
     attrs["accumulate"] = std::string("always");
     attrs["dx"] = true;
     attrs["dw"] = false;

@@ -1,7 +1,7 @@
 // Times of the ops that are no matrix products, at SmolLM2-135M's shapes with T = 1024 tokens in two documents, beside
 // what their memory traffic alone would take at this machine's measured bandwidth:
 //     ops_bench [threads] [kernel set]
-#include "../engine/op.hpp"
+#include "../engine/kernel.hpp"
 #include "../engine/thread_pool.hpp"
 
 #include <algorithm>
@@ -62,15 +62,15 @@ struct Bench {
 
     void measure(const char* label, const std::string& name, std::map<std::string, Attr> attrs, std::vector<Tensor> in,
                  std::vector<Tensor> out, double flops = 0) const {
-        const Op* op = find_op(isa, name);
-        if (!op) return;
-        Call call{std::move(in), std::move(out), {name, std::move(attrs)}, threads, nullptr, false};
-        op->check(call);
-        call.workspace = std::aligned_alloc(64, (op->workspace(call) + 127) / 64 * 64);
+        const Kernel* kernel = find_kernel(isa, name);
+        if (!kernel) return;
+        Call call{{std::move(in), std::move(out), {name, std::move(attrs)}}, threads, nullptr, false};
+        find_rules(name)->check(call);
+        call.workspace = std::aligned_alloc(64, (kernel->workspace(call) + 127) / 64 * 64);
         double bytes = 0;
         for (const Tensor& t : call.in) bytes += static_cast<double>(t.bytes());
         for (const Tensor& t : call.out) bytes += static_cast<double>(t.bytes());
-        const double time = fastest([&] { op->run(call); });
+        const double time = fastest([&] { kernel->run(call); });
         std::printf("%-34s %8.3f ms %7.1f MB %6.1f GB/s", label, time * 1e3, bytes / 1e6, bytes / time / 1e9);
         if (flops > 0)
             std::printf("  %6.0f GFLOP/s\n", flops / time / 1e9);

@@ -61,12 +61,12 @@ Napi::Value op_table(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Napi::Array table = Napi::Array::New(env);
     for (const std::string& name : op_names()) {
-        const Op& op = *find_op("portable", name);
+        const OpRules& rules = *find_rules(name);
         Napi::Object attributes = Napi::Object::New(env);
-        for (const Attribute* attribute = op.attributes; attribute->key; attribute++)
+        for (const Attribute* attribute = rules.attributes; attribute->key; attribute++)
             attributes.Set(attribute->key, name_of(attribute->type));
         Napi::Array in_place = Napi::Array::New(env);
-        for (const InPlace* pair = op.in_place; pair->output >= 0; pair++) {
+        for (const InPlace* pair = rules.in_place; pair->output >= 0; pair++) {
             Napi::Object entry = Napi::Object::New(env);
             entry.Set("output", pair->output);
             entry.Set("input", pair->input);

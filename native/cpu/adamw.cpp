@@ -6,17 +6,6 @@ namespace temper::TEMPER_ISA {
 
 namespace {
 
-// The input slot `adamw_scalars`; components/optim/adamw.ts computes it for each step t, from 1.
-struct AdamwScalars {
-    float lr;
-    float beta1, beta2;
-    float eps;
-    float bias_correction1; // 1 − beta1ᵗ
-    float bias_correction2; // 1 − beta2ᵗ
-};
-
-void check(const Call& call) { expect_optimizer(call, sizeof(AdamwScalars) / sizeof(float), 2); }
-
 void run(Call& call) {
     if (!has_finite_norm(call)) return;
     const AdamwScalars& s = *call.in[4].as<AdamwScalars>();
@@ -40,6 +29,6 @@ void run(Call& call) {
 
 } // namespace
 
-extern const Op adamw_op = {"adamw", check, no_workspace, run, {{"weight_decay", AttrType::number}}, {{0, 0}}};
+extern const Kernel adamw_kernel = {"adamw", no_workspace, run};
 
 } // namespace temper::TEMPER_ISA

@@ -123,7 +123,7 @@ static void attend(const Call& call, const Attention& a, const ForwardWorkspace<
 template <class P> static void attention(const Call& call) {
     const Attention a(call, call.in[0]);
     const ForwardWorkspace<P> w(a, call.threads.count, call.workspace);
-    find_starts(call, call.in[3], a.T, a.padded_T, w.starts);
+    find_starts(call.in[3], a.T, a.padded_T, w.starts);
     call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
         const auto& thread = w.threads[static_cast<size_t>(number)];
         const int64_t head = task % a.G, t = task / a.G * BLOCK;
@@ -139,16 +139,6 @@ template <class P> static void attention(const Call& call) {
     });
 }
 
-static void check(const Call& call) {
-    expect_counts(call, 4, 2);
-    expect_attention(call, call.in[0], call.in[1], call.in[2], call.in[3]);
-    const Tensor &q = call.in[0], &o = call.out[0], &lse = call.out[1];
-    expect_float(call, o, "o");
-    expect_shape(call, o, "o", {q.shape[0], q.shape[1]});
-    expect_dtype(call, lse, "lse", DType::f32);
-    expect_shape(call, lse, "lse", {call.attrs.integer("heads"), q.shape[0]});
-}
-
 static size_t workspace(const Call& call) {
     return with_arithmetic(call, [&](auto arithmetic) {
         return ForwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[0]), call.threads.count, nullptr).bytes;
@@ -159,9 +149,6 @@ static void run(Call& call) {
     with_arithmetic(call, [&](auto arithmetic) { attention<decltype(arithmetic)>(call); });
 }
 
-extern const Op attention_op = {"attention", check, workspace, run,
-                                {{"compute", AttrType::text}, {"heads", AttrType::integer},
-                                 {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
-                                 {"scale", AttrType::number}}};
+extern const Kernel attention_kernel = {"attention", workspace, run};
 
 } // namespace temper::TEMPER_ISA

@@ -176,7 +176,7 @@ static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typen
 template <class P> static void attention_grad(const Call& call) {
     const Attention a(call, call.in[1]);
     const BackwardWorkspace<P> w(a, call.threads.count, call.workspace);
-    find_starts(call, call.in[6], a.T, a.padded_T, w.starts);
+    find_starts(call.in[6], a.T, a.padded_T, w.starts);
     count_visits(a, w);
     call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
         prepare_keys(call, a, w, w.threads[static_cast<size_t>(number)].q, task % a.G, task / a.G * BLOCK);
@@ -205,22 +205,6 @@ template <class P> static void attention_grad(const Call& call) {
     });
 }
 
-static void check(const Call& call) {
-    expect_counts(call, 7, 3);
-    const Tensor &dout = call.in[0], &q = call.in[1], &k = call.in[2], &v = call.in[3], &o = call.in[4], &lse = call.in[5];
-    expect_attention(call, q, k, v, call.in[6]);
-    for (const Tensor* x : {&dout, &o, &call.out[0]}) {
-        expect_float(call, *x, "do, o and dq");
-        expect_shape(call, *x, "do, o and dq", {q.shape[0], q.shape[1]});
-    }
-    for (const Tensor* x : {&call.out[1], &call.out[2]}) {
-        expect_float(call, *x, "dk and dv");
-        expect_shape(call, *x, "dk and dv", {k.shape[0], k.shape[1]});
-    }
-    expect_dtype(call, lse, "lse", DType::f32);
-    expect_shape(call, lse, "lse", {call.attrs.integer("heads"), q.shape[0]});
-}
-
 static size_t workspace(const Call& call) {
     return with_arithmetic(call, [&](auto arithmetic) {
         return BackwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[1]), call.threads.count, nullptr).bytes;
@@ -231,9 +215,6 @@ static void run(Call& call) {
     with_arithmetic(call, [&](auto arithmetic) { attention_grad<decltype(arithmetic)>(call); });
 }
 
-extern const Op attention_grad_op = {"attention_grad", check, workspace, run,
-                                     {{"compute", AttrType::text}, {"heads", AttrType::integer},
-                                      {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
-                                      {"scale", AttrType::number}}};
+extern const Kernel attention_grad_kernel = {"attention_grad", workspace, run};
 
 } // namespace temper::TEMPER_ISA

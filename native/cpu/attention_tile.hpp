@@ -3,7 +3,6 @@
 //
 // Names: T tokens, H query heads, G key/value heads, K head size. A *panel* is `PANEL` columns of the right factor.
 #pragma once
-#include "expect.hpp"
 #include "gemm.hpp"
 #include "loops.hpp"
 #include "math.hpp"
@@ -119,39 +118,10 @@ struct Attention {
     int64_t blocks() const { return padded_T / BLOCK; }
 };
 
-inline void expect_attention(const Call& call, const Tensor& q, const Tensor& k, const Tensor& v,
-                             const Tensor& segments) {
-    const int64_t H = call.attrs.integer("heads"), G = call.attrs.integer("kv_heads"), K = call.attrs.integer("head_dim");
-    compute_type(call);
-    expect(H > 0 && G > 0 && H % G == 0, call, "heads must be a multiple of kv_heads");
-    expect(K > 0 && K <= 256, call, "head_dim must lie in [1, 256]");
-    expect(call.attrs.number("scale") > 0, call, "scale must be positive");
-    expect_rank(call, q, "q", 2);
-    expect_rank(call, segments, "segments", 1);
-    const int64_t T = q.shape[0];
-    expect_shape(call, q, "q", {T, H * K});
-    expect_shape(call, k, "k", {T, G * K});
-    expect_shape(call, v, "v", {T, G * K});
-    for (const Tensor* x : {&q, &k, &v}) expect_float(call, *x, "q, k and v");
-    expect_dtype(call, segments, "segments", DType::i32);
-    expect(segments.shape[0] >= 2, call, "segments needs a beginning and an end");
-}
-
 // starts[t]: where the segment of token t begins. Padding tokens begin after the end, so they see no key.
-inline void find_starts(const Call& call, const Tensor& segments, int64_t T, int64_t padded_T, int32_t* starts) {
+inline void find_starts(const Tensor& segments, int64_t T, int64_t padded_T, int32_t* starts) {
     const int32_t* bounds = segments.as<int32_t>();
-    const int64_t S = segments.shape[0];
-    auto fail = [&](int64_t i, const std::string& rule) {
-        throw std::out_of_range(call.attrs.op + ": segments[" + std::to_string(i) + "] is " + std::to_string(bounds[i]) +
-                                ", but " + rule);
-    };
-    if (bounds[0] != 0) fail(0, "the first segment begins at 0");
-    for (int64_t i = 1; i < S; i++) {
-        if (bounds[i] < bounds[i - 1]) fail(i, "boundaries ascend");
-        if (bounds[i] > T) fail(i, "the buffer has " + std::to_string(T) + " tokens");
-        std::fill(starts + bounds[i - 1], starts + bounds[i], bounds[i - 1]);
-    }
-    if (bounds[S - 1] != T) fail(S - 1, "the last segment ends at " + std::to_string(T));
+    for (int64_t i = 1; i < segments.shape[0]; i++) std::fill(starts + bounds[i - 1], starts + bounds[i], bounds[i - 1]);
     std::fill(starts + T, starts + padded_T, static_cast<int32_t>(padded_T));
 }
 
@@ -248,7 +218,7 @@ inline void store_row(const Tensor& y, int64_t t, int64_t head, const Attention&
 // Calls f with the arithmetic of the record: bfloat16 products with `compute: "bf16"`, where the CPU has them.
 template <class F> auto with_arithmetic(const Call& call, F&& f) {
 #if defined(__AVX512BF16__)
-    if (compute_type(call) == Compute::bf16) return f(BFloat16{});
+    if (compute_type(call.attrs) == Compute::bf16) return f(BFloat16{});
 #else
     (void)call;
 #endif

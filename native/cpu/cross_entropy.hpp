@@ -1,15 +1,12 @@
 // Softmax and its loss over one row of logits: what cross_entropy and the linear_ ops share.
 #pragma once
-#include "../engine/op.hpp"
+#include "../ops/cross_entropy.hpp"
 #include "loops.hpp"
 #include "math.hpp"
 
 #include <cmath>
-#include <string>
 
 namespace temper::TEMPER_ISA {
-
-constexpr int32_t NO_LABEL = -100;
 
 // The greatest logit of a row and Σ exp(logit − greatest).
 struct SoftmaxRow {
@@ -53,17 +50,6 @@ void cross_entropy_gradient(const T* logits, int64_t vocabulary, const SoftmaxRo
         store(gradient + j, exp(load(logits + j, lanes) - row.greatest) * splat(scale), lanes);
     });
     put(gradient + label, static_cast<float>(weight * (p - 1)));
-}
-
-// Throws std::out_of_range at the first label that is neither NO_LABEL nor in [0, vocabulary).
-inline void check_labels(const Call& call, const Tensor& labels, int64_t vocabulary) {
-    for (int64_t t = 0; t < labels.elements(); t++) {
-        const int32_t label = labels.as<int32_t>()[t];
-        if (label != NO_LABEL && (label < 0 || label >= vocabulary))
-            throw std::out_of_range(call.attrs.op + ": label " + std::to_string(label) + " at position " +
-                                    std::to_string(t) + " is neither -100 nor in [0, " + std::to_string(vocabulary) +
-                                    ")");
-    }
 }
 
 // loss = weight · Σ losses [+ loss], the sum in double and in the order of the rows.

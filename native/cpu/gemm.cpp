@@ -12,7 +12,6 @@
 // while a tile computes the next strip of a and what the tile writes to.
 #include "gemm.hpp"
 
-#include "expect.hpp"
 #include "gemm_pack.hpp"
 #include "gemm_tile.hpp"
 #include "loops.hpp"
@@ -420,12 +419,6 @@ template <class Words> void run(const Gemm& gemm, uint32_t* scratch) {
 }
 
 } // namespace
-
-Compute compute_type(const Call& call) {
-    const std::string& name = call.attrs.text("compute");
-    expect(name == "f32" || name == "bf16", call, "compute is '" + name + "'; it must be 'f32' or 'bf16'");
-    return name == "f32" ? Compute::f32 : Compute::bf16;
-}
 
 size_t gemm_scratch(const Gemm& gemm) {
     const int k_per_word = gemm.compute == Compute::bf16 ? Bf16Words::k_per_word : F32Words::k_per_word;

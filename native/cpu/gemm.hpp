@@ -7,7 +7,7 @@
 // Every element of y is computed by one thread, in an order that K alone decides: the same bits on any number of
 // threads.
 #pragma once
-#include "../engine/op.hpp"
+#include "../engine/kernel.hpp"
 
 #include <vector>
 
@@ -16,13 +16,6 @@
 #endif
 
 namespace temper::TEMPER_ISA {
-
-// What the factors are multiplied as. bf16: each factor is rounded to bfloat16 (to nearest, ties to even); their
-// products are accumulated in float32 either way.
-enum class Compute : uint8_t { f32, bf16 };
-
-// The record's `compute` attribute. Throws std::invalid_argument unless it is "f32" or "bf16".
-Compute compute_type(const Call&);
 
 // A row-major matrix with `ld` elements from row to row; trans: op() is its transpose.
 struct Factor {

@@ -1,6 +1,5 @@
 // global_norm: norms[i] = ‖gᵢ‖ and norm = √(Σ ‖gᵢ‖²). Squares are summed in double precision over fixed blocks, whose
 // sums are then added in order: the same bits on any number of threads, and no overflow.
-#include "expect.hpp"
 #include "loops.hpp"
 
 #include <cmath>
@@ -8,15 +7,6 @@
 namespace temper::TEMPER_ISA {
 
 constexpr int64_t BLOCK = 16384;
-
-static void check(const Call& call) {
-    expect(call.out.size() == 2 && !call.in.empty(), call, "takes at least one input and two outputs");
-    for (const Tensor& g : call.in) expect_dtype(call, g, "every g", DType::f32);
-    expect_dtype(call, call.out[0], "norm", DType::f32);
-    expect_dtype(call, call.out[1], "norms", DType::f32);
-    expect_shape(call, call.out[0], "norm", {1});
-    expect_shape(call, call.out[1], "norms", {static_cast<int64_t>(call.in.size())});
-}
 
 static size_t workspace(const Call& call) {
     size_t blocks = 0;
@@ -63,6 +53,6 @@ static void run(Call& call) {
     *call.out[0].as<float>() = static_cast<float>(std::sqrt(total));
 }
 
-extern const Op global_norm_op = {"global_norm", check, workspace, run};
+extern const Kernel global_norm_kernel = {"global_norm", workspace, run};
 
 } // namespace temper::TEMPER_ISA

@@ -58,26 +58,6 @@ Gemm dw_product(const LinearHead& head, const Workspace& w, const Tensor& dw, in
             .threads = head.threads};
 }
 
-void check(const Call& call) {
-    const bool dx = call.attrs.flag("dx"), dw = call.attrs.flag("dw");
-    expect_counts(call, 4, 1u + dx + dw);
-    check_linear_head(call);
-    const Tensor &x = call.in[0], &w = call.in[1];
-    expect_shape(call, call.in[3], "weight", {1});
-    expect_dtype(call, call.in[3], "weight", DType::f32);
-    expect_shape(call, call.out[0], "loss", {1});
-    expect_dtype(call, call.out[0], "loss", DType::f32);
-    call.accumulates();
-    if (dx) {
-        expect_shape(call, *dx_of(call), "dx", {x.shape[0], x.shape[1]});
-        expect_float(call, *dx_of(call), "dx");
-    }
-    if (dw) {
-        expect_shape(call, *dw_of(call), "dw", {w.shape[0], w.shape[1]});
-        expect_dtype(call, *dw_of(call), "dw", DType::f32);
-    }
-}
-
 size_t workspace(const Call& call) {
     const LinearHead head(call);
     const Workspace w(head, dx_of(call), nullptr);
@@ -111,7 +91,6 @@ void run(Call& call) {
     const Workspace w(head, dx, call.workspace);
     const int32_t* labels = call.in[2].as<int32_t>();
     const float weight = *call.in[3].as<float>();
-    check_labels(call, call.in[2], head.V);
 
     std::vector<int64_t> rows;
     for (int64_t t = 0; t < head.T; t++)
@@ -137,9 +116,6 @@ void run(Call& call) {
 
 } // namespace
 
-extern const Op linear_cross_entropy_op = {"linear_cross_entropy", check, workspace, run,
-                                           {{"compute", AttrType::text}, {"dx", AttrType::flag},
-                                            {"dw", AttrType::flag}, {"chunk_rows", AttrType::integer},
-                                            {"accumulate", AttrType::text}}};
+extern const Kernel linear_cross_entropy_kernel = {"linear_cross_entropy", workspace, run};
 
 } // namespace temper::TEMPER_ISA

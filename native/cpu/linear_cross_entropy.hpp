@@ -2,7 +2,6 @@
 // so that masked positions (a prompt's, often most of them) cost nothing and the full logits never exist.
 #pragma once
 #include "cross_entropy.hpp"
-#include "expect.hpp"
 #include "gemm.hpp"
 #include "scratch.hpp"
 
@@ -17,7 +16,7 @@ struct LinearHead {
 
     explicit LinearHead(const Call& call)
         : x(call.in[0]), w(call.in[1]), T(x.shape[0]), D(x.shape[1]), V(w.shape[0]),
-          chunk_rows(std::min(T, call.attrs.integer("chunk_rows"))), ld(spread(V)), compute(compute_type(call)),
+          chunk_rows(std::min(T, call.attrs.integer("chunk_rows"))), ld(spread(V)), compute(compute_type(call.attrs)),
           threads(call.threads) {}
 
     // An odd number of cache lines: rows a power of two apart would all lie in the same few sets of the caches.
@@ -36,19 +35,6 @@ struct LinearHead {
                 .threads = threads};
     }
 };
-
-inline void check_linear_head(const Call& call) {
-    const Tensor &x = call.in[0], &w = call.in[1];
-    expect_rank(call, x, "x", 2);
-    expect_float(call, x, "x");
-    expect_rank(call, w, "w", 2);
-    expect_weight(call, w, "w");
-    expect_shape(call, w, "w", {w.shape[0], x.shape[1]});
-    expect_shape(call, call.in[2], "labels", {x.shape[0]});
-    expect_dtype(call, call.in[2], "labels", DType::i32);
-    expect(call.attrs.integer("chunk_rows") >= 1, call, "chunk_rows must be at least 1");
-    compute_type(call);
-}
 
 // The most scratch that `products(rows)` needs for any number of rows a chunk may have.
 template <class F> size_t chunk_scratch(const LinearHead& head, F products) {

@@ -1,6 +1,5 @@
 // random_normal and random_uniform: initial values of trained parameters, element by element from a counter. The
 // transform is computed in double precision and rounded once, so that every kernel set gives the same values.
-#include "expect.hpp"
 #include "loops.hpp"
 #include "philox.hpp"
 
@@ -8,23 +7,6 @@
 #include <numbers>
 
 namespace temper::TEMPER_ISA {
-
-static void expect_output(const Call& call) {
-    expect_counts(call, 0, 1);
-    expect_dtype(call, call.out[0], "y", DType::f32);
-    call.attrs.number("seed");
-    call.attrs.number("site");
-}
-
-static void check_random_normal(const Call& call) {
-    expect_output(call);
-    call.attrs.number("std");
-}
-
-static void check_random_uniform(const Call& call) {
-    expect_output(call);
-    call.attrs.number("bound");
-}
 
 // transform(words, values) makes four elements of four words.
 template <class F> static void generate(Call& call, F transform) {
@@ -68,11 +50,7 @@ static void run_random_uniform(Call& call) {
     });
 }
 
-extern const Op random_normal_op = {"random_normal", check_random_normal, no_workspace, run_random_normal,
-                                    {{"seed", AttrType::integer}, {"site", AttrType::integer},
-                                     {"std", AttrType::number}}};
-extern const Op random_uniform_op = {"random_uniform", check_random_uniform, no_workspace, run_random_uniform,
-                                     {{"seed", AttrType::integer}, {"site", AttrType::integer},
-                                      {"bound", AttrType::number}}};
+extern const Kernel random_normal_kernel = {"random_normal", no_workspace, run_random_normal};
+extern const Kernel random_uniform_kernel = {"random_uniform", no_workspace, run_random_uniform};
 
 } // namespace temper::TEMPER_ISA

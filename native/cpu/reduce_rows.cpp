@@ -1,17 +1,7 @@
 // reduce_rows: y[n] (+)= Σ over t of x[t, n], the gradient of a bias.
-#include "expect.hpp"
 #include "row_blocks.hpp"
 
 namespace temper::TEMPER_ISA {
-
-static void check(const Call& call) {
-    expect_counts(call, 1, 1);
-    expect_rank(call, call.in[0], "x", 2);
-    expect_float(call, call.in[0], "x");
-    expect_dtype(call, call.out[0], "y", DType::f32);
-    expect_shape(call, call.out[0], "y", {call.in[0].shape[1]});
-    call.accumulates();
-}
 
 static size_t workspace(const Call& call) {
     return RowBlocks(call.in[0].shape[0]).partial_bytes(call.in[0].shape[1]);
@@ -37,6 +27,6 @@ static void run(Call& call) {
     sum_partials(call.threads, partials, blocks.count, N, call.out[0].as<float>(), call.accumulates());
 }
 
-extern const Op reduce_rows_op = {"reduce_rows", check, workspace, run, {{"accumulate", AttrType::text}}};
+extern const Kernel reduce_rows_kernel = {"reduce_rows", workspace, run};
 
 } // namespace temper::TEMPER_ISA

@@ -1,5 +1,4 @@
 // rmsnorm: y = x · r · w with r = 1 ÷ √(mean(x²) + eps) (Zhang & Sennrich 2019), and its gradient.
-#include "expect.hpp"
 #include "row_blocks.hpp"
 
 namespace temper::TEMPER_ISA {
@@ -23,20 +22,6 @@ template <class F> static float row_sum(int64_t D, F f) {
         for (int c = 0; c < 4; c++) sums[c] += f(i + c * VL, Whole{});
     each_vector(i, D, [&](int64_t j, auto lanes) { sums[0] += f(j, lanes); });
     return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
-
-static void check_rmsnorm(const Call& call) {
-    expect_counts(call, 2, 2);
-    const Tensor &x = call.in[0], &w = call.in[1], &y = call.out[0], &rstd = call.out[1];
-    expect_rank(call, x, "x", 2);
-    expect_float(call, x, "x");
-    expect_weight(call, w, "w");
-    expect_float(call, y, "y");
-    expect_dtype(call, rstd, "rstd", DType::f32);
-    expect_shape(call, w, "w", {x.shape[1]});
-    expect_shape(call, y, "y", {x.shape[0], x.shape[1]});
-    expect_shape(call, rstd, "rstd", {x.shape[0]});
-    call.attrs.number("eps");
 }
 
 static size_t workspace_rmsnorm(const Call& call) {
@@ -68,32 +53,6 @@ static void run_rmsnorm(Call& call) {
 }
 
 // Gradient. With g = dy · w: dx = r · (g − x · r² · mean(g · x)) [+ residual], dw = Σ over t of dy · x · r.
-
-static void check_rmsnorm_grad(const Call& call) {
-    const bool residual = call.attrs.flag("residual"), dw = call.attrs.flag("dw");
-    expect_counts(call, residual ? 5 : 4, dw ? 2 : 1);
-    const Tensor &dy = call.in[0], &x = call.in[1], &w = call.in[2], &rstd = call.in[3], &dx = call.out[0];
-    expect_rank(call, x, "x", 2);
-    const int64_t T = x.shape[0], D = x.shape[1];
-    expect_float(call, dy, "dy");
-    expect_float(call, x, "x");
-    expect_weight(call, w, "w");
-    expect_dtype(call, rstd, "rstd", DType::f32);
-    expect_float(call, dx, "dx");
-    expect_shape(call, dy, "dy", {T, D});
-    expect_shape(call, w, "w", {D});
-    expect_shape(call, rstd, "rstd", {T});
-    expect_shape(call, dx, "dx", {T, D});
-    if (residual) {
-        expect_float(call, call.in[4], "residual");
-        expect_shape(call, call.in[4], "residual", {T, D});
-    }
-    if (dw) {
-        expect_dtype(call, call.out[1], "dw", DType::f32);
-        expect_shape(call, call.out[1], "dw", {D});
-        call.accumulates();
-    }
-}
 
 static size_t workspace_rmsnorm_grad(const Call& call) {
     const int64_t T = call.in[1].shape[0], D = call.in[1].shape[1];
@@ -138,10 +97,7 @@ static void run_rmsnorm_grad(Call& call) {
     if (has_dw) sum_partials(call.threads, partials, blocks.count, D, call.out[1].as<float>(), call.accumulates());
 }
 
-extern const Op rmsnorm_op = {"rmsnorm", check_rmsnorm, workspace_rmsnorm, run_rmsnorm, {{"eps", AttrType::number}}};
-extern const Op rmsnorm_grad_op = {"rmsnorm_grad", check_rmsnorm_grad, workspace_rmsnorm_grad, run_rmsnorm_grad,
-                                   {{"residual", AttrType::flag}, {"dw", AttrType::flag},
-                                    {"accumulate", AttrType::text}},
-                                   {{0, -1, "residual"}}};
+extern const Kernel rmsnorm_kernel = {"rmsnorm", workspace_rmsnorm, run_rmsnorm};
+extern const Kernel rmsnorm_grad_kernel = {"rmsnorm_grad", workspace_rmsnorm_grad, run_rmsnorm_grad};
 
 } // namespace temper::TEMPER_ISA

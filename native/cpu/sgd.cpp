@@ -6,17 +6,6 @@ namespace temper::TEMPER_ISA {
 
 namespace {
 
-// The input slot `sgd_scalars`; components/optim/sgd.ts computes it for each step.
-struct SgdScalars {
-    float lr;
-    float momentum;
-    float first_step; // 1 at step 1, whose momentum buffer holds nothing yet; 0 after it
-};
-
-void check(const Call& call) {
-    expect_optimizer(call, sizeof(SgdScalars) / sizeof(float), call.attrs.flag("momentum") ? 1 : 0);
-}
-
 void run(Call& call) {
     if (!has_finite_norm(call)) return;
     const SgdScalars& s = *call.in[4].as<SgdScalars>();
@@ -38,8 +27,6 @@ void run(Call& call) {
 
 } // namespace
 
-extern const Op sgd_op = {"sgd", check, no_workspace, run,
-                          {{"weight_decay", AttrType::number}, {"momentum", AttrType::flag}},
-                          {{0, 0}}};
+extern const Kernel sgd_kernel = {"sgd", no_workspace, run};
 
 } // namespace temper::TEMPER_ISA

@@ -1,22 +1,9 @@
-// Which ops there are, which kernel sets were built, and which of them this CPU can run.
-#include "../engine/op.hpp"
+// Which kernel sets were built, which kernels they have, and which of them this CPU can run.
+#include "../engine/kernel.hpp"
+
+#include "../ops/list.hpp"
 
 #include <string_view>
-
-// One line per op of docs/plan-format.md.
-#define TEMPER_OPS(X)                                                                                                  \
-    X(fill) X(cast) X(add) X(scale)                                                                                    \
-    X(embedding) X(embedding_grad)                                                                                     \
-    X(matmul)                                                                                                          \
-    X(rmsnorm) X(rmsnorm_grad)                                                                                         \
-    X(rope)                                                                                                            \
-    X(attention) X(attention_grad)                                                                                     \
-    X(swiglu) X(swiglu_grad)                                                                                           \
-    X(reduce_rows)                                                                                                     \
-    X(dropout)                                                                                                         \
-    X(cross_entropy) X(linear_cross_entropy) X(linear_logprobs)                                                        \
-    X(global_norm) X(adamw) X(sgd)                                                                                     \
-    X(random_normal) X(random_uniform)
 
 #if defined(__x86_64__)
 #define TEMPER_ISAS(X) X(avx512_bf16) X(avx512) X(avx2) X(portable)
@@ -24,10 +11,10 @@
 #define TEMPER_ISAS(X) X(portable)
 #endif
 
-#define DECLARE_OP(name) extern const Op name##_op;
+#define DECLARE_KERNEL(name) extern const Kernel name##_kernel;
 #define DECLARE_ISA(isa)                                                                                               \
     namespace temper::isa {                                                                                            \
-    TEMPER_OPS(DECLARE_OP)                                                                                             \
+    TEMPER_OPS(DECLARE_KERNEL)                                                                                             \
     }
 TEMPER_ISAS(DECLARE_ISA)
 
@@ -37,15 +24,15 @@ namespace {
 
 struct KernelSet {
     std::string_view isa;
-    std::vector<const Op*> ops;
+    std::vector<const Kernel*> kernels;
 };
 
 const std::vector<KernelSet>& kernel_sets() {
-#define ADDRESS(name) &name##_op,
+#define ADDRESS(name) &name##_kernel,
 #define KERNEL_SET(isa)                                                                                                \
     {#isa, [] {                                                                                                        \
          using namespace temper::isa;                                                                                  \
-         return std::vector<const Op*>{TEMPER_OPS(ADDRESS)};                                                           \
+         return std::vector<const Kernel*>{TEMPER_OPS(ADDRESS)};                                                           \
      }()},
     static const std::vector<KernelSet> sets = {TEMPER_ISAS(KERNEL_SET)};
     return sets;
@@ -67,19 +54,13 @@ bool cpu_runs(std::string_view isa) {
 
 } // namespace
 
-const Op* find_op(const std::string& isa, const std::string& name) {
+const Kernel* find_kernel(const std::string& isa, const std::string& op) {
     for (const KernelSet& set : kernel_sets()) {
         if (set.isa != isa) continue;
-        for (const Op* op : set.ops)
-            if (name == op->name) return op;
+        for (const Kernel* kernel : set.kernels)
+            if (op == kernel->op) return kernel;
     }
     return nullptr;
-}
-
-std::vector<std::string> op_names() {
-    std::vector<std::string> names;
-    for (const Op* op : kernel_sets().back().ops) names.push_back(op->name);
-    return names;
 }
 
 std::vector<std::string> available_isas() {

@@ -165,6 +165,7 @@ void Context::run(int id, const std::string& program, const Inputs& inputs, bool
                                         ", " + std::to_string(slot.bytes) + " bytes, but " +
                                         std::to_string(given->second.size()) + " were given");
         job->inputs.emplace_back(given->second.begin(), given->second.end());
+        job->plan->check_input(program, i, job->inputs.back());
     }
     for (const auto& [name, data] : inputs) {
         const auto& slots = job->program->inputs;

@@ -55,8 +55,8 @@ public:
     void unload(int plan);
 
     std::vector<OutputSlot> outputs(int plan, const std::string& program);
-    // Queues a program. Inputs are copied before this returns; destinations, one per output slot, are written before
-    // `done` is called and must live until then.
+    // Queues a program. Inputs are copied and checked before this returns: one that an op of the program cannot take throws,
+    // and nothing is queued. Destinations, one per output slot, are written before `done` is called and must live until then.
     void run(int plan, const std::string& program, const Inputs& inputs, bool first, std::vector<void*> destinations,
              Done done);
     // Queues the allocation of arena and workspace for the plans that are loaded, with every page of them touched: what

@@ -39,8 +39,9 @@ void LoadedPlan::find_tensors(const FindTensor& find_tensor) {
 void LoadedPlan::prepare(size_t index, const std::string& isa, Threads threads) {
     const Record& record = plan_.records[index];
     const std::string where = "plan '" + plan_.name + "' record " + std::to_string(index) + " (" + record.op + "): ";
-    const Op* op = find_op(isa, record.op);
-    if (!op) throw std::invalid_argument(where + "unknown op; known are " + join(op_names()));
+    const OpRules* rules = find_rules(record.op);
+    if (!rules) throw std::invalid_argument(where + "unknown op; known are " + join(op_names()));
+    const Kernel* kernel = find_kernel(isa, record.op);
 
     Call call;
     call.attrs = record.attrs;
@@ -62,22 +63,24 @@ void LoadedPlan::prepare(size_t index, const std::string& isa, Threads threads) 
         use.written = true;
     }
     try {
-        check_attributes(*op, record.attrs);
-        op->check(call);
-        check_aliases(*op, record);
-        workspaces_.push_back(op->workspace(call));
+        check_attributes(*rules, record.attrs);
+        rules->check(call);
+        check_aliases(*rules, record);
+        require_checked_slots(*rules, record);
+        if (!kernel) throw std::invalid_argument("the kernel set '" + isa + "' has no kernel for it");
+        workspaces_.push_back(kernel->workspace(call));
     } catch (const std::exception& error) {
         throw std::invalid_argument(where + error.what());
     }
     workspace_bytes_ = std::max(workspace_bytes_, workspaces_.back());
-    ops_.push_back(op);
+    kernels_.push_back(kernel);
     calls_.push_back(std::move(call));
     arena_ends_.push_back(arena_end);
 }
 
 // An output lies on an input only where the op says that it works in place; that ranges overlap in part, or by chance in
 // two outputs, parse_plan has refused.
-void LoadedPlan::check_aliases(const Op& op, const Record& record) const {
+void LoadedPlan::check_aliases(const OpRules& rules, const Record& record) const {
     auto same = [&](size_t a, size_t b) {
         const Buffer &x = plan_.buffers[a], &y = plan_.buffers[b];
         return x.space == y.space && (x.space == Space::arena ? x.offset == y.offset : x.name == y.name);
@@ -85,10 +88,19 @@ void LoadedPlan::check_aliases(const Op& op, const Record& record) const {
     for (size_t out = 0; out < record.outputs.size(); out++)
         for (size_t in = 0; in < record.inputs.size(); in++)
             if (same(record.outputs[out], record.inputs[in]) &&
-                !works_in_place(op, record.attrs, out, in, record.inputs.size()))
+                !works_in_place(rules, record.attrs, out, in, record.inputs.size()))
                 throw std::invalid_argument("its output '" + plan_.buffers[record.outputs[out]].name +
                                             "' lies on its input '" + plan_.buffers[record.inputs[in]].name +
                                             "', where it does not work in place");
+}
+
+// Values that decide what memory an op touches come from the host, which is where they can be checked before a run.
+void LoadedPlan::require_checked_slots(const OpRules& rules, const Record& record) const {
+    for (const CheckedInput* checked = rules.checked; checked->input >= 0; checked++) {
+        const Buffer& buffer = plan_.buffers[record.inputs[static_cast<size_t>(checked->input)]];
+        if (buffer.space != Space::input)
+            throw std::invalid_argument("its input '" + buffer.name + "' must be an input slot, whose values are checked before a run");
+    }
 }
 
 void LoadedPlan::lay_out_slots() {
@@ -112,7 +124,34 @@ void LoadedPlan::collect_programs() {
                 if (plan_.buffers[i].space == Space::tensor) written.insert(plan_.buffers[i].name);
             }
         }
-        programs_[name] = {range, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}, std::move(written)};
+        programs_[name] = {range, {inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}, std::move(written),
+                           slot_rules(range)};
+    }
+}
+
+std::vector<SlotRule> LoadedPlan::slot_rules(const Range& records) const {
+    std::vector<SlotRule> rules;
+    for (size_t r = records.from; r < records.to; r++) {
+        const Record& record = plan_.records[r];
+        for (const CheckedInput* checked = find_rules(record.op)->checked; checked->input >= 0; checked++) {
+            const SlotRule rule{record.inputs[static_cast<size_t>(checked->input)], r, checked->rule(calls_[r])};
+            const bool listed = std::any_of(rules.begin(), rules.end(), [&](const SlotRule& other) {
+                return other.buffer == rule.buffer && other.rule == rule.rule;
+            });
+            if (!listed) rules.push_back(rule);
+        }
+    }
+    return rules;
+}
+
+void LoadedPlan::check_input(const std::string& program, size_t buffer, std::span<const std::byte> data) const {
+    const std::span values(reinterpret_cast<const int32_t*>(data.data()), data.size() / sizeof(int32_t));
+    for (const SlotRule& rule : programs_.at(program).rules) {
+        BadValue bad;
+        if (rule.buffer != buffer || !find_bad_value(rule.rule, values, bad)) continue;
+        throw std::out_of_range("plan '" + plan_.name + "' program '" + program + "': " + plan_.buffers[buffer].name + "[" +
+                                std::to_string(bad.index) + "] is " + std::to_string(bad.value) + "; for record " +
+                                std::to_string(rule.record) + " (" + op_name(rule.record) + ") " + bad.reason);
     }
 }
 

@@ -1,6 +1,7 @@
 // Memory of the engine: ranges of pages from the system, never from the heap.
 #pragma once
-#include "op.hpp"
+#include "../ops/op.hpp"
+#include "threads.hpp"
 
 #include <memory>
 #include <string>

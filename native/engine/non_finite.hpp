@@ -1,6 +1,6 @@
 // Weights are searched for NaN and infinities before they are trained on.
 #pragma once
-#include "op.hpp"
+#include "../ops/op.hpp"
 
 #include <string>
 

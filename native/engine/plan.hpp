@@ -1,6 +1,6 @@
 // A plan as data: docs/plan-format.md, read from JSON and checked as far as that goes without tensors or ops.
 #pragma once
-#include "op.hpp"
+#include "../ops/op.hpp"
 
 #include <map>
 #include <string>

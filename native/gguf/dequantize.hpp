@@ -1,7 +1,7 @@
 // GGUF's quantised tensors, unpacked to dense ones. Formats and formulas are ggml's (ggml-quants.c, dequantize_row_*),
 // in float32 and in its order of operations, so that the values are ggml's bit by bit.
 #pragma once
-#include "../engine/op.hpp"
+#include "../ops/op.hpp"
 
 #include <string>
 

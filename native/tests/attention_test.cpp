@@ -145,11 +145,11 @@ TEST(attention_names_a_bad_boundary) {
     Problem p = problem(DType::f32, {5, 4}, 1, 1, 16);
     Invocation forward{"attention", p.attrs(), {p.q, p.k, p.v, p.segments()}, {zeros(DType::f32, p.q.shape), zeros(DType::f32, {1, p.T})}};
     forward.in[3] = integers({0, 5, 4, 9});
-    CHECK_THROWS(forward.run("portable", 1), "segments[2] is 4");
+    CHECK_THROWS(forward.run("portable", 1), "[2] is 4; it must be at least the one before");
     forward.in[3] = integers({1, 9});
-    CHECK_THROWS(forward.run("portable", 1), "segments[0] is 1");
+    CHECK_THROWS(forward.run("portable", 1), "[0] is 1; the first must be 0");
     forward.in[3] = integers({0, 12});
-    CHECK_THROWS(forward.run("portable", 1), "segments[1] is 12");
+    CHECK_THROWS(forward.run("portable", 1), "[1] is 12; ");
     forward.in[3] = integers({0, 5});
-    CHECK_THROWS(forward.run("portable", 1), "segments[1] is 5");
+    CHECK_THROWS(forward.run("portable", 1), "[1] is 5; the last must be");
 }

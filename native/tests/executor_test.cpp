@@ -225,19 +225,108 @@ TEST(abort_ends_what_is_queued_and_nothing_later) {
     run(c, loaded.plan, "short", {});
 }
 
-TEST(an_op_that_fails_is_named_with_its_record) {
+namespace {
+
+// A matrix, or another shape than a list.
+std::string shaped(const std::string& name, const std::string& space, const std::string& shape, int offset = -1,
+                   const std::string& dtype = "f32") {
+    return R"({"name":")" + name + R"(","dtype":")" + dtype + R"(","shape":[)" + shape + R"(],"space":")" + space +
+           R"(","offset":)" + (offset < 0 ? "null" : std::to_string(offset)) + "}";
+}
+
+std::span<const std::byte> bytes(const std::vector<int32_t>& values) { return std::as_bytes(std::span(values)); }
+
+// Adds to the tensor `sums`, and only then reads the labels.
+std::string micro_batch() {
+    return plan(shaped("table", "tensor", "5,4") + "," + buffer("ids", "input", 3, -1, "i32") + "," +
+                    buffer("labels", "input", 3, -1, "i32") + "," + buffer("weight", "input", 1) + "," +
+                    shaped("logits", "arena", "3,4", 0) + "," + shaped("sums", "tensor", "5,4") + "," + buffer("loss", "tensor", 1),
+                record("embedding", "0,1", "4") + "," + record("embedding_grad", "4,1", "5", R"("accumulate":"always")") + "," +
+                    record("cross_entropy", "4,2,3", "6", R"("grad":false,"accumulate":"always")"),
+                R"("micro":[0,3])", 64);
+}
+
+} // namespace
+
+TEST(a_bad_value_of_a_slot_rejects_a_run_before_any_of_it_has_changed_a_tensor) {
     Context c = context();
-    c.allocate("table", DType::f32, {4});
-    const std::string buffers = R"({"name":"t","dtype":"f32","shape":[2,2],"space":"arena","offset":0},)" +
-                                buffer("ids", "input", 1, -1, "i32") +
-                                R"(,{"name":"y","dtype":"f32","shape":[1,2],"space":"output","offset":null})";
-    const int id = c.load(plan(buffers, record("fill", "", "0", R"("value":1)") + "," + record("embedding", "0,1", "2"),
-                               R"("go":[0,2])", 64))
+    c.allocate("table", DType::f32, {5, 4});
+    c.allocate("sums", DType::f32, {5, 4});
+    c.allocate("loss", DType::f32, {1});
+    set(c, "table", {1, 2, 3, 4, 5, 6, 7, 8, 9, 8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4});
+    const int id = c.load(micro_batch()).plan;
+    const std::vector<float> weight = {0.5f};
+    auto micro = [&](const std::vector<int32_t>& ids, const std::vector<int32_t>& labels) {
+        std::promise<void> done;
+        c.run(id, "micro", {{"ids", bytes(ids)}, {"labels", bytes(labels)}, {"weight", std::as_bytes(std::span(weight))}},
+              false, {}, [&](const std::string*) { done.set_value(); });
+        done.get_future().get();
+    };
+    auto tensors = [&] {
+        std::vector<float> values(41);
+        c.read("table", 0, 80, values.data());
+        c.read("sums", 0, 80, values.data() + 20);
+        c.read("loss", 0, 4, values.data() + 40);
+        return values;
+    };
+    micro({0, 4, 2}, {-100, 3, 0});
+    const std::vector<float> before = tensors();
+    CHECK(before[40] > 0);
+    const std::string where = "plan 'test' program 'micro': ";
+    CHECK_THROWS(micro({0, 4, 2}, {0, 1, 4}), where + "labels[2] is 4; for record 2 (cross_entropy) it must lie in [0, 4) or be -100");
+    CHECK_THROWS(micro({0, 4, 2}, {-1, 1, 3}), where + "labels[0] is -1; ");
+    CHECK_THROWS(micro({0, 5, 2}, {0, 1, 3}), where + "ids[1] is 5; for record 0 (embedding) it must lie in [0, 5)");
+    CHECK_THROWS(micro({0, 4, -2}, {0, 1, 3}), where + "ids[2] is -2; ");
+    CHECK(tensors() == before);
+    micro({0, 4, 2}, {-100, 3, 0});
+    CHECK(tensors() != before);
+}
+
+TEST(boundaries_and_positions_are_checked_before_a_run) {
+    Context c = context();
+    const std::string buffers = shaped("q", "arena", "4,2", 0) + "," + shaped("table", "tensor", "8,2") + "," +
+                                buffer("positions", "input", 4, -1, "i32") + "," + buffer("segments", "input", 3, -1, "i32") +
+                                "," + shaped("r", "arena", "4,2", 64) + "," + shaped("o", "output", "4,2") + "," +
+                                shaped("lse", "arena", "1,4", 128);
+    const std::string rope = R"("heads":1,"head_dim":2,"inverse":false)";
+    const std::string attention = R"("compute":"f32","heads":1,"kv_heads":1,"head_dim":2,"scale":1)";
+    c.allocate("table", DType::f32, {8, 2});
+    const int id = c.load(plan(buffers, record("fill", "", "0", R"("value":1)") + "," + record("rope", "0,1,2", "4", rope) + "," +
+                                            record("attention", "4,4,4,3", "5,6", attention),
+                               R"("go":[0,3],"turn":[0,2])", 192))
                        .plan;
-    const int32_t bad = 9;
-    float as_float;
-    std::memcpy(&as_float, &bad, 4);
-    CHECK_THROWS(run(c, id, "go", {{"ids", {as_float}}}), "plan 'test' record 1 (embedding): ");
+    std::vector<float> output(8);
+    auto go = [&](const std::vector<int32_t>& positions, const std::vector<int32_t>& segments) {
+        std::promise<void> done;
+        c.run(id, "go", {{"positions", bytes(positions)}, {"segments", bytes(segments)}}, false, {output.data()},
+              [&](const std::string*) { done.set_value(); });
+        done.get_future().get();
+    };
+    go({0, 1, 2, 7}, {0, 3, 4});
+    go({0, 1, 2, 7}, {0, 4, 4});
+    const std::string where = "plan 'test' program 'go': ";
+    CHECK_THROWS(go({0, 1, 8, 3}, {0, 3, 4}), where + "positions[2] is 8; for record 1 (rope) it must lie in [0, 8)");
+    CHECK_THROWS(go({0, 1, 2, 3}, {1, 3, 4}), where + "segments[0] is 1; for record 2 (attention) the first must be 0");
+    CHECK_THROWS(go({0, 1, 2, 3}, {0, -1, 4}), where + "segments[1] is -1; ");
+    CHECK_THROWS(go({0, 1, 2, 3}, {0, 5, 5}), where + "segments[1] is 5; for record 2 (attention) it must be at most 4");
+    CHECK_THROWS(go({0, 1, 2, 3}, {0, 2, 3}), where + "segments[2] is 3; for record 2 (attention) the last must be 4");
+}
+
+TEST(refuses_ids_that_are_no_input_slot) {
+    Context c = context();
+    const std::string buffers = shaped("table", "arena", "5,4", 0) + "," + buffer("ids", "arena", 3, 128, "i32") + "," + shaped("y", "output", "3,4");
+    CHECK_THROWS(c.load(plan(buffers, record("embedding", "0,1", "2"), "", 192)),
+                 "record 0 (embedding): its input 'ids' must be an input slot, whose values are checked before a run");
+}
+
+TEST(an_op_without_a_kernel_is_another_error_than_an_unknown_op) {
+    ThreadPool pool(1);
+    auto load = [&](const std::string& op) {
+        LoadedPlan(parse_plan(plan(buffer("a", "arena", 4, 0), record(op, "", "0", R"("value":1)"), "", 64)), "no_such_set",
+                   pool.threads(), [](const std::string&) { return nullptr; });
+    };
+    CHECK_THROWS(load("fill"), "plan 'test' record 0 (fill): the kernel set 'no_such_set' has no kernel for it");
+    CHECK_THROWS(load("fall"), "plan 'test' record 0 (fall): unknown op; known are fill, cast");
 }
 
 TEST(refuses_attributes_that_are_not_exactly_those_of_the_op) {
@@ -256,7 +345,7 @@ TEST(refuses_attributes_that_are_not_exactly_those_of_the_op) {
 
 TEST(every_op_refuses_an_attribute_that_it_does_not_know) {
     for (const std::string& name : op_names()) {
-        const Op& op = *find_op("portable", name);
+        const OpRules& op = *find_rules(name);
         Attrs attrs{name, {{"no_such_attribute", 1.0}}};
         for (const Attribute* attribute = op.attributes; attribute->key; attribute++)
             switch (attribute->type) {

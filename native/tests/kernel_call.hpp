@@ -1,6 +1,6 @@
 // Calls of ops on random tensors, in every kernel set this CPU can run, for the tests of native/cpu.
 #pragma once
-#include "../engine/op.hpp"
+#include "../engine/kernel.hpp"
 #include "../engine/thread_pool.hpp"
 #include "check.hpp"
 
@@ -109,11 +109,12 @@ struct Invocation {
 
     // What the outputs hold after the op has run.
     std::vector<std::vector<double>> run(const std::string& isa, int threads) const {
-        const Op* found = find_op(isa, op);
-        if (!found) throw std::runtime_error("no op " + op + " in " + isa);
+        const OpRules* rules = find_rules(op);
+        const Kernel* kernel = find_kernel(isa, op);
+        if (!rules || !kernel) throw std::runtime_error("no op " + op + " in " + isa);
         std::vector<Memory> memory;
         ThreadPool pool(threads);
-        Call call{{}, {}, {op, attrs}, pool.threads(), nullptr, first};
+        Call call{{{}, {}, {op, attrs}}, pool.threads(), nullptr, first};
         for (const auto* side : {&in, &out})
             for (const Values& v : *side) {
                 Tensor tensor{v.dtype, v.shape, nullptr};
@@ -123,11 +124,12 @@ struct Invocation {
                 (side == &in ? call.in : call.out).push_back(tensor);
             }
         for (auto [output, input] : in_place) call.out[output].data = call.in[input].data;
-        check_attributes(*found, call.attrs);
-        found->check(call);
-        Memory workspace(found->workspace(call));
+        check_attributes(*rules, call.attrs);
+        rules->check(call);
+        check_inputs(*rules, call);
+        Memory workspace(kernel->workspace(call));
         call.workspace = workspace.get();
-        found->run(call);
+        kernel->run(call);
         for (const Memory& m : memory) CHECK(m.guard_is_whole());
         CHECK(workspace.guard_is_whole());
         std::vector<std::vector<double>> results;
@@ -145,6 +147,16 @@ struct Invocation {
                     CHECK(std::memcmp(results[i].data(), other[i].data(), results[i].size() * sizeof(double)) == 0);
             }
             check(results);
+        }
+    }
+
+    // As a context checks input slots.
+    static void check_inputs(const OpRules& rules, const Call& call) {
+        for (const CheckedInput* checked = rules.checked; checked->input >= 0; checked++) {
+            const Tensor& input = call.in[static_cast<size_t>(checked->input)];
+            BadValue bad;
+            if (find_bad_value(checked->rule(call), {input.as<int32_t>(), static_cast<size_t>(input.elements())}, bad))
+                throw std::out_of_range("[" + std::to_string(bad.index) + "] is " + std::to_string(bad.value) + "; " + bad.reason);
         }
     }
 

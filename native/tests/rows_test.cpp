@@ -57,7 +57,7 @@ TEST(embedding_names_an_id_outside_the_vocabulary) {
     for (double bad : {-1.0, 5.0}) {
         Values ids = integers({0, 4, 2});
         ids.data[1] = bad;
-        const std::string message = "ids[1] is " + std::to_string(static_cast<int>(bad)) + ", outside [0, 5)";
+        const std::string message = "[1] is " + std::to_string(static_cast<int>(bad)) + "; it must lie in [0, 5)";
         CHECK_THROWS((Invocation{"embedding", {}, {zeros(DType::f32, {5, 2}), ids}, {zeros(DType::f32, {3, 2})}}.run("portable", 2)), message);
         CHECK_THROWS((Invocation{"embedding_grad", {{"accumulate", std::string("never")}}, {zeros(DType::f32, {3, 2}), ids}, {zeros(DType::f32, {5, 2})}}.run("portable", 2)), message);
     }
@@ -177,7 +177,7 @@ TEST(rope_names_a_position_outside_the_table) {
                              {zeros(DType::f32, {2, 2}), zeros(DType::f32, {4, 2}), integers({0, 4})},
                              {zeros(DType::f32, {2, 2})}}
                       .run("portable", 1)),
-                 "positions[1] is 4");
+                 "[1] is 4; it must lie in [0, 4)");
 }
 
 TEST(reduce_rows_sums_columns) {

@@ -221,6 +221,48 @@ test('wrong inputs reject by name', async () => {
   await expect(plan.run('gone')).rejects.toBeInstanceOf(EngineError);
 });
 
+test('a bad label rejects its micro-batch by plan, program, slot, index and value, and changes no tensor', async () => {
+  const engine = context();
+  engine.allocate('table', 'f32', [5, 4]);
+  engine.allocate('sums', 'f32', [5, 4]);
+  engine.write(
+    'table',
+    Float32Array.from({ length: 20 }, (_, i) => i % 7),
+  );
+  const plan = engine.load(
+    tinyPlan(
+      [
+        'table: f32[5,4]@tensor',
+        'ids: i32[3]@input',
+        'labels: i32[3]@input',
+        'weight: f32[1]@input',
+        'logits: f32[3,4]@arena+0',
+        'sums: f32[5,4]@tensor',
+        'loss: f32[1]@output',
+      ],
+      [
+        ['embedding', ['table', 'ids'], ['logits']],
+        ['embedding_grad', ['logits', 'ids'], ['sums'], { accumulate: 'always' }],
+        ['cross_entropy', ['logits', 'labels', 'weight'], ['loss'], { grad: false, accumulate: 'always' }],
+      ],
+      { arenaBytes: 64, programs: { micro: [0, 3] } },
+    ),
+  );
+  const weight = Float32Array.of(1);
+  const ids = Int32Array.of(0, 4, 2);
+  const { loss } = await plan.run('micro', { ids, labels: Int32Array.of(0, -100, 3), weight });
+  const sums = engine.read('sums');
+  await expect(plan.run('micro', { ids, labels: Int32Array.of(0, 4, 3), weight })).rejects.toThrow(
+    "plan 'tiny' program 'micro': labels[1] is 4; for record 2 (cross_entropy) it must lie in [0, 4) or be -100",
+  );
+  await expect(
+    plan.run('micro', { ids: Int32Array.of(0, 4, 5), labels: Int32Array.of(0, 1, 3), weight }),
+  ).rejects.toBeInstanceOf(EngineError);
+  expect(engine.read('sums')).toEqual(sums);
+  const again = await plan.run('micro', { ids, labels: Int32Array.of(-100, -100, -100), weight });
+  expect(again.loss).toEqual(loss);
+});
+
 test('a plan that does not fit is refused with its place', () => {
   const engine = context();
   expect(() => engine.load(addTo)).toThrow(

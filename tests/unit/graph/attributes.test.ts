@@ -1,4 +1,4 @@
-/** The attributes and in-place pairs of ops: one table in graph/ops, one in native/cpu, both of them strict. */
+/** The attributes and in-place pairs of ops: one table in graph/ops, one in native/ops, both of them strict. */
 import { lossRule } from '../../../components/loss/index.js';
 import { createContext, engineOps } from '../../../engine/index.js';
 import type { Attrs, Op } from '../../../graph/index.js';

@@ -1,8 +1,6 @@
-// What an op is to the executor: a name, a check, its scratch, and its function. docs/plan-format.md gives the
-// meaning of each op; the files of native/cpu implement them, one op a file.
+// What an op is to every backend: its operands, its attributes, and what the values of its input slots may be.
+// docs/plan-format.md gives the meaning of each op; a file of this folder has the rules of one op or of a family.
 #pragma once
-#include "threads.hpp"
-
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -53,26 +51,30 @@ struct Attrs {
     const std::string& text(const std::string& key) const { return get<std::string>(key); }
 };
 
-enum class Accumulate : uint8_t { never, always, after_first };
-
-// One record, checked and ready to run. Shapes and dtypes are fixed at load; `data` pointers are set before a run.
-struct Call {
+// A record with its operands. Shapes and dtypes are all that rules read.
+struct Operands {
     std::vector<Tensor> in;
     std::vector<Tensor> out;
     Attrs attrs;
-    Threads threads = {};
-    void* workspace = nullptr; // at least what the op's workspace() said, 64-byte aligned
-    bool first = false;        // the run's `first` option
-
-    // True when this run adds to the output instead of overwriting it.
-    bool accumulates() const {
-        const std::string& mode = attrs.text("accumulate");
-        return mode == "always" || (mode == "after_first" && !first);
-    }
 };
+
+// What a run does with an output that it may add to: the attribute `accumulate`.
+enum class Accumulate : uint8_t { never, always, after_first };
+Accumulate accumulate_mode(const Attrs& attrs); // throws std::invalid_argument on another text
+
+// True when this run adds to the output instead of overwriting it; `first` is the run's option.
+constexpr bool adds(Accumulate mode, bool first) {
+    return mode == Accumulate::always || (mode == Accumulate::after_first && !first);
+}
+
+// What the factors of a product are multiplied as: the attribute `compute`. bf16: each factor is rounded to bfloat16
+// (to nearest, ties to even); their products are accumulated in float32 either way.
+enum class Compute : uint8_t { f32, bf16 };
+Compute compute_type(const Attrs& attrs); // throws std::invalid_argument on another text
 
 // The type of an attribute. An integer refuses a fraction: 1.9 heads are a mistake, not one head.
 enum class AttrType : uint8_t { number, integer, flag, text, numbers, flags };
+const char* name_of(AttrType type);
 
 struct Attribute {
     const char* key = nullptr;
@@ -87,34 +89,56 @@ struct InPlace {
     const char* when = nullptr;
 };
 
-struct Op {
+// What an i32 operand may hold, so that no kernel reads or writes past a tensor.
+struct ValueRule {
+    enum class Kind : uint8_t {
+        range,      // every value lies in [from, to) or is `other`
+        boundaries, // they ascend from 0 to `to`
+    };
+    Kind kind = Kind::range;
+    int64_t from = 0, to = 0;
+    int64_t other = 0; // a value of the range where there is no other
+
+    bool operator==(const ValueRule&) const = default;
+};
+
+// The first value that breaks the rule, and why.
+struct BadValue {
+    size_t index;
+    int32_t value;
+    std::string reason; // "it must lie in [0, 5)"
+};
+// False when every value keeps the rule.
+bool find_bad_value(const ValueRule& rule, std::span<const int32_t> values, BadValue& bad);
+
+// An operand whose values decide what memory the op touches. It is an input slot, and is checked when a run is asked for.
+struct CheckedInput {
+    int input = -1;
+    ValueRule (*rule)(const Operands&) = nullptr;
+};
+
+struct OpRules {
     const char* name;
     // Throws std::invalid_argument when counts, dtypes, shapes or values of attributes are not the op's.
-    void (*check)(const Call&);
-    // Bytes of scratch for this call on call.threads.count threads.
-    size_t (*workspace)(const Call&);
-    void (*run)(Call&);
+    void (*check)(const Operands&);
     // What a record of this op has, all of it and nothing else; the list ends at the first without a key.
     Attribute attributes[8] = {};
     // Ends at the first whose output is -1.
     InPlace in_place[3] = {};
+    // Ends at the first whose input is -1.
+    CheckedInput checked[2] = {};
 };
 
-// Throws std::invalid_argument when the attributes are not exactly the op's, each of its type.
-void check_attributes(const Op& op, const Attrs& attrs);
-
-// Whether the op computes `output` correctly when it lies on `input`, one of `inputs`.
-bool works_in_place(const Op& op, const Attrs& attrs, size_t output, size_t input, size_t inputs);
-
-const char* name_of(AttrType type);
-
-// The op of that name in the kernel set `isa`, or nullptr. Each kernel set registers its own table.
-const Op* find_op(const std::string& isa, const std::string& name);
+// The rules of the op of that name, or nullptr.
+const OpRules* find_rules(const std::string& name);
 
 // The names of all ops, in the order of docs/plan-format.md.
 std::vector<std::string> op_names();
 
-// Kernel sets this CPU can run, best first; the last is always "portable".
-std::vector<std::string> available_isas();
+// Throws std::invalid_argument when the attributes are not exactly the op's, each of its type.
+void check_attributes(const OpRules& rules, const Attrs& attrs);
+
+// Whether the op computes `output` correctly when it lies on `input`, one of `inputs`.
+bool works_in_place(const OpRules& rules, const Attrs& attrs, size_t output, size_t input, size_t inputs);
 
 } // namespace temper

@@ -1,0 +1,66 @@
+// attention and its gradient.
+#include "expect.hpp"
+
+namespace temper {
+
+static void expect_attention(const Operands& record, const Tensor& q, const Tensor& k, const Tensor& v,
+                             const Tensor& segments) {
+    const int64_t H = record.attrs.integer("heads"), G = record.attrs.integer("kv_heads"), K = record.attrs.integer("head_dim");
+    compute_type(record.attrs);
+    expect(H > 0 && G > 0 && H % G == 0, record, "heads must be a multiple of kv_heads");
+    expect(K > 0 && K <= 256, record, "head_dim must lie in [1, 256]");
+    expect(record.attrs.number("scale") > 0, record, "scale must be positive");
+    expect_rank(record, q, "q", 2);
+    expect_rank(record, segments, "segments", 1);
+    const int64_t T = q.shape[0];
+    expect_shape(record, q, "q", {T, H * K});
+    expect_shape(record, k, "k", {T, G * K});
+    expect_shape(record, v, "v", {T, G * K});
+    for (const Tensor* x : {&q, &k, &v}) expect_float(record, *x, "q, k and v");
+    expect_dtype(record, segments, "segments", DType::i32);
+    expect(segments.shape[0] >= 2, record, "segments needs a beginning and an end");
+}
+
+static void check_attention(const Operands& record) {
+    expect_counts(record, 4, 2);
+    expect_attention(record, record.in[0], record.in[1], record.in[2], record.in[3]);
+    const Tensor &q = record.in[0], &o = record.out[0], &lse = record.out[1];
+    expect_float(record, o, "o");
+    expect_shape(record, o, "o", {q.shape[0], q.shape[1]});
+    expect_dtype(record, lse, "lse", DType::f32);
+    expect_shape(record, lse, "lse", {record.attrs.integer("heads"), q.shape[0]});
+}
+
+static void check_attention_grad(const Operands& record) {
+    expect_counts(record, 7, 3);
+    const Tensor &dout = record.in[0], &q = record.in[1], &k = record.in[2], &v = record.in[3], &o = record.in[4], &lse = record.in[5];
+    expect_attention(record, q, k, v, record.in[6]);
+    for (const Tensor* x : {&dout, &o, &record.out[0]}) {
+        expect_float(record, *x, "do, o and dq");
+        expect_shape(record, *x, "do, o and dq", {q.shape[0], q.shape[1]});
+    }
+    for (const Tensor* x : {&record.out[1], &record.out[2]}) {
+        expect_float(record, *x, "dk and dv");
+        expect_shape(record, *x, "dk and dv", {k.shape[0], k.shape[1]});
+    }
+    expect_dtype(record, lse, "lse", DType::f32);
+    expect_shape(record, lse, "lse", {record.attrs.integer("heads"), q.shape[0]});
+}
+
+// Segments: the first token of each document of the buffer, then the buffer's tokens to the end of the list.
+static ValueRule boundaries_of_the_buffer(const Operands& record) {
+    return {.kind = ValueRule::Kind::boundaries, .to = record.out[0].shape[0]};
+}
+
+extern const OpRules attention_rules = {"attention", check_attention,
+    {{"compute", AttrType::text}, {"heads", AttrType::integer}, {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
+     {"scale", AttrType::number}},
+    {},
+    {{3, boundaries_of_the_buffer}}};
+extern const OpRules attention_grad_rules = {"attention_grad", check_attention_grad,
+    {{"compute", AttrType::text}, {"heads", AttrType::integer}, {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
+     {"scale", AttrType::number}},
+    {},
+    {{6, boundaries_of_the_buffer}}};
+
+} // namespace temper

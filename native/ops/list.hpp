@@ -1,0 +1,16 @@
+// The ops, in the order of docs/plan-format.md: TEMPER_OPS(X) is X(name) of each.
+#pragma once
+
+#define TEMPER_OPS(X)                                                                                                  \
+    X(fill) X(cast) X(add) X(scale)                                                                                    \
+    X(embedding) X(embedding_grad)                                                                                     \
+    X(matmul)                                                                                                          \
+    X(rmsnorm) X(rmsnorm_grad)                                                                                         \
+    X(rope)                                                                                                            \
+    X(attention) X(attention_grad)                                                                                     \
+    X(swiglu) X(swiglu_grad)                                                                                           \
+    X(reduce_rows)                                                                                                     \
+    X(dropout)                                                                                                         \
+    X(cross_entropy) X(linear_cross_entropy) X(linear_logprobs)                                                        \
+    X(global_norm) X(adamw) X(sgd)                                                                                     \
+    X(random_normal) X(random_uniform)

@@ -1,0 +1,12 @@
+# Fails when OBJECT offers the linker another symbol than kernels: cmake -DNM=… -DOBJECT=… -P only_kernels_are_global.cmake
+execute_process(COMMAND ${NM} --defined-only --extern-only ${OBJECT} OUTPUT_VARIABLE symbols RESULT_VARIABLE status)
+string(REGEX MATCHALL "[^\n]+" symbols "${symbols}")
+list(LENGTH symbols count)
+if(NOT status EQUAL 0 OR count EQUAL 0)
+  message(FATAL_ERROR "${NM} finds no kernel in ${OBJECT}")
+endif()
+list(FILTER symbols EXCLUDE REGEX " _ZN6temper[a-z0-9_]+_kernelE$")
+if(symbols)
+  string(REPLACE ";" "\n  " symbols "${symbols}")
+  message(FATAL_ERROR "${OBJECT} offers more than its kernels:\n  ${symbols}")
+endif()
