@@ -1,4 +1,3 @@
-export { changedKeys } from './compare.js';
 export type { Environment } from './environment.js';
 export { type JsonSchema, pathKeyword, recipeJsonSchema } from './json_schema.js';
 export {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { changedKeys, loadRecipe, printRecipe, recipeJsonSchema } from '../../../components/config/index.js';
+import { loadRecipe, printRecipe, recipeJsonSchema } from '../../../components/config/index.js';
 import { editDistance, suggestion } from '../../../components/config/suggest.js';
 
 const anything = z.record(z.string(), z.unknown());
@@ -42,14 +42,6 @@ describe('secrets', () => {
     const printed = printRecipe({ name: 'a', hub: { token: 'abc', url: '${env:URL}' } });
     expect(printed).toBe('name: a\nhub:\n  token: "[redacted]"\n  url: ${env:URL}\n');
   });
-});
-
-test('changed keys are named, lists as a whole', () => {
-  expect(changedKeys({ a: { b: 1, c: [1] }, d: 2 }, { a: { b: 2, c: [1, 2] }, d: 2, e: 0 })).toEqual([
-    'a.b',
-    'a.c',
-    'e',
-  ]);
 });
 
 test('the JSON Schema carries descriptions, defaults and `extends`', () => {
