@@ -163,18 +163,22 @@ async function startOver(folder: Storage, run: string): Promise<void> {
   }
   await deleteEvaluations(folder);
   await folder.delete(metricsKey);
-  await folder.deletePrefix('loggers/');
+  await deleteMatching(folder, 'loggers/', /^loggers\/[^/]+\.json$/);
 }
 
 /** Deletes what evaluations wrote. Whatever else lies in the two folders is the user's own. */
 async function deleteEvaluations(folder: Storage): Promise<void> {
+  await deleteMatching(folder, evaluationPrefix, /^evaluation\/(history\.json$|step-\d+-[0-9a-f]{12}\/)/);
   const ours: string[] = [];
-  for await (const { key: file } of folder.list(evaluationPrefix)) {
-    if (/^evaluation\/(history\.json$|step-\d+-[0-9a-f]{12}\/)/.test(file)) ours.push(file);
-  }
   for await (const { key: file } of folder.list(samplesPrefix)) {
     if (/^samples\/[^/]+\.jsonl$/.test(file) && (await holdsAnswers(folder, file))) ours.push(file);
   }
+  for (const file of ours) await folder.delete(file);
+}
+
+async function deleteMatching(folder: Storage, prefix: string, pattern: RegExp): Promise<void> {
+  const ours: string[] = [];
+  for await (const { key: file } of folder.list(prefix)) if (pattern.test(file)) ours.push(file);
   for (const file of ours) await folder.delete(file);
 }
 

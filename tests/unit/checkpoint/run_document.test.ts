@@ -76,6 +76,7 @@ test('starting over drops checkpoints, metrics and evaluations, keeps what was p
   const old = await newSaver(folder);
   await save(old, 10);
   await folder.write('metrics.jsonl', Buffer.from('{}\n'));
+  await folder.write('loggers/csv.json', Buffer.from('{}'));
   await folder.write('evaluation/history.json', Buffer.from('{}'));
   await folder.write(`evaluation/step-10-${'a'.repeat(12)}/facts/shard-00000.json`, Buffer.from('{}'));
   await folder.write('samples/facts.jsonl', Buffer.from('{"id":"1","prompt":"?","answers":{"10":"!"}}\n'));
@@ -111,7 +112,7 @@ test.each([true, false])(
   },
 );
 
-test("starting over leaves a user's own files in evaluation/ and samples/ alone", async () => {
+test("starting over leaves a user's own files in evaluation/, samples/ and loggers/ alone", async () => {
   const folder = await newRun(root);
   await claimRun(folder, claimOf('a'));
   const mine = [
@@ -119,6 +120,7 @@ test("starting over leaves a user's own files in evaluation/ and samples/ alone"
     'evaluation/step-by-step.md',
     'samples/mine.jsonl',
     'samples/a.txt',
+    'loggers/notes.txt',
   ];
   for (const key of mine) await folder.write(key, Buffer.from('mine'));
   await claimRun(folder, claimOf('a', { fresh: true }));
