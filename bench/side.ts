@@ -40,7 +40,7 @@ export class Side<Result> {
 
   async #answer(): Promise<string> {
     const { value, done } = await this.answers.next();
-    if (done) throw new Error(`${this.child.spawnfile} has ended (its words are above)`);
+    if (done) throw new Error(`${this.child.spawnfile} has ended (its output is above)`);
     return value;
   }
 }

@@ -145,7 +145,7 @@ export type Init =
 
 /** A plan with the program `init`, which fills f32 tensors of the context. `seed`: a whole number below 2⁵³. */
 export function compileInit(inits: readonly Init[], seed: number): Plan {
-  if (inits.length === 0) throw new GraphError('nothing to initialise');
+  if (inits.length === 0) throw new GraphError('nothing to initialize');
   const builder = new GraphBuilder('init', {});
   for (const init of inits) {
     const tensor = builder.state(init.name, 'trained', 'f32', init.shape.join(' '));

@@ -102,7 +102,7 @@ export class HubClient {
   private ownPath(link: string): string {
     const url = new URL(link, this.endpoint);
     if (url.origin !== new URL(this.endpoint).origin)
-      throw new ModelError(`${this.endpoint}: its list of files goes on at ${url.origin}`);
+      throw new ModelError(`${this.endpoint}: its list of files continues at another address, ${url.origin}`);
     const base = new URL(this.endpoint).pathname.replace(/\/+$/, '');
     return `${url.pathname.slice(base.length)}${url.search}`;
   }

@@ -18,7 +18,8 @@ export async function readRegularFile(file: string, maxBytes: number): Promise<B
     const info = await handle.stat();
     if (info.isDirectory()) throw new UnfitFile('it is a folder');
     if (!info.isFile()) throw new UnfitFile('it is a device or a pipe, not a file');
-    if (info.size > maxBytes) throw new UnfitFile(`it has ${info.size} bytes, and may have ${maxBytes}`);
+    if (info.size > maxBytes)
+      throw new UnfitFile(`it has ${info.size} bytes, and at most ${maxBytes} are allowed`);
     const bytes = Buffer.alloc(info.size);
     const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
     return bytes.subarray(0, bytesRead);

@@ -150,7 +150,7 @@ async function attempt<E>(run: Storage, tryOnce: () => Promise<E | null>): Promi
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
   throw new ServiceUnavailable(
-    `${run.uri}: other writers took each of ${maxAttempts} numbers of the commit log first; find out who else writes there`,
+    `${run.uri}: other writers took each of ${maxAttempts} numbers of the commit log first; find out what else writes there`,
   );
 }
 

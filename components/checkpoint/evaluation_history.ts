@@ -19,7 +19,7 @@ export async function readHistory(run: Storage): Promise<EvaluationHistory> {
   const parsed = evaluationHistorySchema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new CheckpointError(
-    `${run.uri}/${evaluationHistoryKey}: damaged, or of another version; delete it, and scores are put together again from the results beside it`,
+    `${run.uri}/${evaluationHistoryKey}: damaged, or of another version; delete it, and scores are rebuilt from the results next to it`,
   );
 }
 

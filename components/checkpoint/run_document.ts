@@ -134,7 +134,7 @@ function refuseChanges(folder: Storage, { run, recipes, guarded }: RunClaim): vo
   const changed = differingKeys(recipes.previous, recipes.next, guarded);
   if (changed.length === 0) return;
   throw new CheckpointError(
-    `the run '${run}' in ${folder.uri} cannot go on with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or start over with --new`,
+    `the run '${run}' in ${folder.uri} cannot continue with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or start over with --new`,
   );
 }
 
@@ -144,7 +144,7 @@ async function refuseForeignFiles(folder: Storage): Promise<void> {
     if (file.key === runDocumentKey) return; // created by another claim a moment ago
     if (file.key.startsWith(probePrefix)) continue;
     throw new CheckpointError(
-      `${folder.uri} is not empty (${file.key}), but has no run.json that says whose it is: choose another output_dir, or move the files away`,
+      `${folder.uri} is not empty (${file.key}), but has no run.json that names its run: choose another output_dir, or move the files away`,
     );
   }
 }

@@ -22,5 +22,5 @@ export function variableProblem(name: string, listed: readonly string[]): string
   const remedy = `set TEMPER_RECIPE_ENV=${name} where the worker runs, unless it is a secret: whoever writes a recipe can read it`;
   if (!matching) return `the environment variable ${name} is not listed for recipes; ${remedy}`;
   if (!secretName.test(name)) return null;
-  return `the environment variable ${name} is called like a credential, and no pattern lists those for recipes; ${remedy}`;
+  return `the environment variable ${name} is named like a credential, and a pattern cannot list such names for recipes; ${remedy}`;
 }

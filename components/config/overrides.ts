@@ -39,7 +39,7 @@ function parseOverride(
   const key = equals < 0 ? typed : typed.slice(0, equals);
   const path = key.split('.');
   if (equals < 0 || path.includes('')) {
-    problems.add([], `'${key}' is no override; write --dotted.key=value`, nowhere);
+    problems.add([], `'${key}' is not an override; write --dotted.key=value`, nowhere);
     return null;
   }
   // Only the key is named in problems: a value may be something that should not be printed.

@@ -171,7 +171,7 @@ class TreeBuilder {
           continue;
         }
         if (entries.has(key)) {
-          this.problems.add([], 'this key stands twice in the same map; remove one', keyOrigin);
+          this.problems.add([], 'this key appears twice in the same map; remove one', keyOrigin);
           continue;
         }
         entries.set(key, {
@@ -219,7 +219,7 @@ export function treeOf(value: unknown, base: string | null, problems: Problems):
     }
     if (part === null || typeof part === 'string' || typeof part === 'boolean' || Number.isFinite(part))
       return scalar(part as Scalar, origin);
-    problems.add(path, `a ${typeof part} cannot stand in a recipe`, origin);
+    problems.add(path, `a ${typeof part} cannot be a value of a recipe`, origin);
     return scalar(null, origin);
   };
   return build(value, []);

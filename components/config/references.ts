@@ -68,7 +68,7 @@ class ReferenceResolver {
       if (target === null) return written;
       if (target.kind !== 'scalar') {
         const kind = target.kind === 'map' ? 'map' : 'list';
-        this.problems.add(path, `\${${key}} is a ${kind} and cannot stand inside text`, node.origin);
+        this.problems.add(path, `\${${key}} is a ${kind} and cannot be used inside text`, node.origin);
         return written;
       }
       return String(target.value);

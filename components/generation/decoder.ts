@@ -96,7 +96,7 @@ function cacheGeometry({ inputNames, inputMetadata }: InferenceSession, file: st
       `${file}: not a decoder with a key-value cache, it has no input ${missing.join(', ')}; export it with 'temper export --onnx'`,
     );
   const first = inputMetadata[inputNames.indexOf('past_key_values.0.key')]!;
-  if (!first.isTensor) throw new ModelError(`${file}: past_key_values.0.key is no tensor`);
+  if (!first.isTensor) throw new ModelError(`${file}: past_key_values.0.key is not a tensor`);
   const [, kvHeads, , headSize] = first.shape;
   const { type } = first;
   if (typeof kvHeads !== 'number' || typeof headSize !== 'number')

@@ -164,7 +164,7 @@ function best(logits: Float32Array): number {
     }
   }
   if (at < 0 || top === Infinity)
-    throw new ModelError('the model gives logits that are not finite: its weights are damaged');
+    throw new ModelError('the model returned logits that are not finite: its weights are damaged');
   return at;
 }
 

@@ -13,7 +13,7 @@ export const modelSchema = z.strictObject({
     .string()
     .min(1)
     .default('main')
-    .describe('branch, tag or commit of a Hugging Face id; a run keeps the commit it began with'),
+    .describe('branch, tag or commit of a Hugging Face id; a run keeps the commit that it started with'),
   config_overrides: z
     .record(z.string(), z.unknown())
     .default({})

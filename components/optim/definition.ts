@@ -33,7 +33,11 @@ export interface OptimizerDefinition<Options extends Optimizer = Optimizer> {
 
 /** The schema of the options that every optimizer has. */
 export const decay = {
-  weight_decay: z.number().min(0).default(0).describe('decoupled for adamw, added to the gradient for sgd'),
+  weight_decay: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe('weight decay; decoupled for adamw, added to the gradient for sgd'),
   no_decay: z
     .array(z.string())
     .default([])

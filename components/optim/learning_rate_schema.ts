@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 const shape = {
   warmup_steps: z.int().min(0).default(0).describe('steps over which the rate rises linearly'),
-  min_lr: z.number().min(0).default(0).describe('the rate decays to this'),
+  min_lr: z.number().min(0).default(0).describe('learning rate at the end of the decay'),
 };
 
 /** `training.lr_scheduler`: the shape of the learning rate over the run's optimiser steps. */

@@ -3,7 +3,7 @@ import { decay, type OptimizerDefinition } from './definition.js';
 
 const schema = z.strictObject({
   name: z.literal('sgd'),
-  momentum: z.number().min(0).lt(1).default(0).describe('0 keeps no moments'),
+  momentum: z.number().min(0).lt(1).default(0).describe('momentum; 0 keeps no moments'),
   ...decay,
 });
 

@@ -91,7 +91,7 @@ export async function readAdapter(location: string, linears: readonly LinearModu
   }
   for (const name of tensors.keys()) {
     if (!expected.has(name))
-      problems.push(`unexpected: ${prefix}${name}, which is no linear module of this model`);
+      problems.push(`unexpected: ${prefix}${name}, which is not a linear module of this model`);
   }
   if (modules.length === 0) problems.push('it adapts no linear module of this model');
   if (problems.length > 0) {
@@ -161,7 +161,7 @@ export function checkInitFrom(adapter: Adapter, options: PeftOptions, modules: r
     );
   if (problems.length > 0)
     throw new ModelError(
-      `${adapter.folder}: cannot be gone on from\n${problems.map((line) => `  ${line}`).join('\n')}`,
+      `${adapter.folder}: training cannot continue from this adapter\n${problems.map((line) => `  ${line}`).join('\n')}`,
     );
 }
 

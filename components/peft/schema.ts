@@ -4,8 +4,8 @@ import { z } from 'zod';
 export const peftSchema = z.strictObject({
   type: z.literal('lora'),
   rank: z.int().min(1).default(16).describe('R: columns of the low-rank update'),
-  alpha: z.number().positive().default(32).describe('the update is scaled by alpha ÷ rank'),
-  rslora: z.boolean().default(false).describe('scale by alpha ÷ √rank instead (rank-stabilised LoRA)'),
+  alpha: z.number().positive().default(32).describe('scale of the update, which is alpha ÷ rank'),
+  rslora: z.boolean().default(false).describe('scale by alpha ÷ √rank instead (rank-stabilized LoRA)'),
   dropout: z
     .number()
     .min(0)
@@ -26,6 +26,6 @@ export const peftSchema = z.strictObject({
     .nullable()
     .default(null)
     .meta({ 'x-temper-path': 'folder' })
-    .describe('folder of an adapter to go on from; its rank and modules must be these'),
+    .describe('folder of an adapter to continue training; its rank and modules must equal these'),
 });
 export type PeftOptions = z.infer<typeof peftSchema>;

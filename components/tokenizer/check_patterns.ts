@@ -37,7 +37,8 @@ function patternProblem(pattern: unknown): string | null {
 }
 
 function regexProblem(source: string): string | null {
-  if (source.length > maxPattern) return `has ${source.length} characters, and may have ${maxPattern}`;
+  if (source.length > maxPattern)
+    return `has ${source.length} characters, and at most ${maxPattern} are allowed`;
   const open: Group[] = [{ branches: false }];
   for (let at = 0; at < source.length; at += 1) {
     const letter = source[at];
@@ -49,7 +50,7 @@ function regexProblem(source: string): string | null {
     else if (letter === ')' && open.length > 1) {
       const { branches } = open.pop()!;
       if (branches && isUnbounded(source, at + 1))
-        return 'repeats a group that repeats or chooses within, which can take for ever';
+        return 'repeats a group that repeats or chooses within, which can take forever';
       if (branches) open.at(-1)!.branches = true;
     }
   }

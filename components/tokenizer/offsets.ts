@@ -169,7 +169,7 @@ function normalizeByClusters(
   starts.push(text.length);
   if (result !== normalize(text)) {
     throw new ModelError(
-      "this tokenizer's normalizer changes the text in a way that token positions cannot be followed through",
+      "this tokenizer's normalizer changes the text in a way that token positions cannot be traced through",
     );
   }
   return { text: result, starts, ends };
@@ -178,5 +178,5 @@ function normalizeByClusters(
 function misfit(text: string, token: string | null): ModelError {
   const excerpt = JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
   const what = token === null ? 'end before the text does' : `do not fit at ${JSON.stringify(token)}`;
-  return new ModelError(`token positions cannot be told: the tokens of ${excerpt} ${what}`);
+  return new ModelError(`token positions cannot be determined: the tokens of ${excerpt} ${what}`);
 }

@@ -10,7 +10,7 @@ export type Precision = z.infer<typeof precisionSchema>;
 export const activationCheckpointingSchema = z
   .enum(['none', 'full', 'auto'])
   .describe(
-    'recompute activations in the backward pass: never, of every layer, or as few layers as memory asks for',
+    'recompute activations in the backward pass: never, for every layer, or for as few layers as memory requires',
   );
 export type ActivationCheckpointing = z.infer<typeof activationCheckpointingSchema>;
 
@@ -28,8 +28,13 @@ export type EarlyStopping = z.infer<typeof earlyStoppingSchema>;
 /** The keys of `training` that belong to the step loop; the optimiser's and the loss's are their components'. */
 export const loopKeys = {
   num_epochs: z.int().min(1).default(3).describe('passes over the training data'),
-  max_steps: z.int().min(1).nullable().default(null).describe('ends the run after this many optimiser steps'),
-  clip_grad_norm: z.number().positive().nullable().default(1).describe('global norm; null does not clip'),
+  max_steps: z.int().min(1).nullable().default(null).describe('ends the run after this many optimizer steps'),
+  clip_grad_norm: z
+    .number()
+    .positive()
+    .nullable()
+    .default(1)
+    .describe('largest global norm of the gradients; null does not clip'),
   precision: precisionSchema.default('bf16'),
   activation_checkpointing: activationCheckpointingSchema.default('auto'),
   early_stopping: earlyStoppingSchema

@@ -34,7 +34,7 @@ export function trainedParameters(graph: Graph): { parameter: Value; gradient: V
 export function appendOptimizer(graph: Graph, spec: OptimizerSpec): Graph {
   const builder = GraphBuilder.from(graph);
   const trained = trainedParameters(graph);
-  if (trained.length === 0) throw new GraphError(`graph ${graph.name} has no gradients to optimise with`);
+  if (trained.length === 0) throw new GraphError(`graph ${graph.name} has no gradients to optimize with`);
   const loss = builder.state(lossState, 'statistic', 'f32', '1');
   const norm = builder.state(normState, 'statistic', 'f32', '1');
   builder.phase('norm', () => {

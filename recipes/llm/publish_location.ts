@@ -18,7 +18,7 @@ const hubPattern = new RegExp(`^hf://(${namePart}/${namePart})(?:@([^\\s@:?*\\[\
 
 /** What is wrong with a location, or null. */
 export function publishLocationProblem(text: string): string | null {
-  if (/^\/*$/.test(text)) return 'names no place; write a folder, s3://bucket/prefix or hf://owner/name';
+  if (/^\/*$/.test(text)) return 'names no location; write a folder, s3://bucket/prefix or hf://owner/name';
   if (/^hf:\/\//i.test(text))
     return hubPattern.test(text)
       ? null

@@ -13,7 +13,9 @@ import { publishLocationProblem } from './publish_location.js';
 /** Optimizers and losses are looked up when it is first used, so that registered ones are in it. */
 const trainingSchema = z.strictObject({
   get optimizer(): z.ZodPrefault<z.ZodType<Optimizer>> {
-    return optimizerSchema().prefault({ name: 'adamw' }).describe('what makes updates of gradients');
+    return optimizerSchema()
+      .prefault({ name: 'adamw' })
+      .describe('the algorithm that turns gradients into updates');
   },
   learning_rate: z.number().positive().default(2e-4).describe('peak learning rate'),
   lr_scheduler: lrSchedulerSchema.prefault({ name: 'constant' }).describe('the learning rate over steps'),
@@ -52,7 +54,7 @@ const exportSchema = z.strictObject({
 });
 
 const sections = z.strictObject({
-  kind: z.literal('llm').default('llm').describe('what is trained: a language model'),
+  kind: z.literal('llm').default('llm').describe('kind of model to train: a language model'),
   name: z
     .string()
     .regex(
@@ -65,7 +67,7 @@ const sections = z.strictObject({
     .min(0)
     .max(Number.MAX_SAFE_INTEGER)
     .default(1111)
-    .describe('of the order of the data, dropout and initial adapters'),
+    .describe('random seed for data order, dropout and adapter initialization'),
   model: modelSchema,
   peft: peftSchema.nullable().default(null).describe('left out: every parameter is trained'),
   data: dataSchema,
@@ -88,7 +90,7 @@ const sections = z.strictObject({
     .default(null)
     .meta({ 'x-temper-path': 'folder' })
     .describe(
-      'folder or s3:// prefix that the run owns, e.g. runs/${run} with the id of each run; left out: runs/<name> beside the recipe',
+      'folder or s3:// prefix that the run owns, e.g. runs/${run} with the id of each run; left out: runs/<name> next to the recipe',
     ),
 });
 

@@ -42,7 +42,7 @@ export const repeat = (item: Pattern, least: number, most: number | null): Patte
 export function compile(source: string, key: string, kind: string, parse: () => Pattern): Matcher {
   try {
     if (source.length > maxPattern)
-      throw new SyntaxError(`it has ${source.length} characters, and a pattern may have ${maxPattern}`);
+      throw new SyntaxError(`it has ${source.length} characters, and at most ${maxPattern} are allowed`);
     return matcherOf(parse());
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;

@@ -82,7 +82,7 @@ class RegexParser {
       case '?':
       case '{':
         throw new SyntaxError(
-          `nothing stands before '${letter}'; for the character itself write '\\${letter}'`,
+          `there is nothing before '${letter}'; for the character itself write '\\${letter}'`,
         );
       default:
         return literal(letter);

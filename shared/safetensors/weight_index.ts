@@ -76,7 +76,7 @@ function parseWeightMap(text: string, place: string): Map<string, string> {
   for (const [name, file] of Object.entries(map)) {
     if (typeof file !== 'string' || file !== path.basename(file) || !file.endsWith('.safetensors')) {
       throw new ModelError(
-        `${place}: tensor ${JSON.stringify(name)} lies in ${JSON.stringify(file)}, which is no safetensors file of this folder`,
+        `${place}: tensor ${JSON.stringify(name)} is listed in ${JSON.stringify(file)}, which is not a safetensors file of this folder`,
       );
     }
   }

@@ -51,7 +51,7 @@ export class FolderStorage implements Storage {
       return info.size;
     } catch (error) {
       if (isAbsent(error)) return null;
-      throw explain(file, 'cannot be looked at', error);
+      throw explain(file, 'cannot be inspected', error);
     }
   }
 

@@ -80,6 +80,6 @@ export function isWithin(uri: string, roots: readonly string[] | null): boolean 
 /** The error for a location outside the roots. */
 export function outsideRoots(uri: string, roots: readonly string[]): StorageError {
   return new StorageError(
-    `${uri}: lies outside the storage roots of this worker (${roots.join(', ')}); move it there, or add its folder to TEMPER_ROOTS or to the roots in temporal.config.ts`,
+    `${uri}: is outside the storage roots of this worker (${roots.join(', ')}); move it there, or add its folder to TEMPER_ROOTS or to the roots in temporal.config.ts`,
   );
 }

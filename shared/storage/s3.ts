@@ -68,7 +68,7 @@ class S3Storage implements Storage {
       return head.ContentLength ?? 0;
     } catch (error) {
       if (isAbsent(error)) return null;
-      throw explainS3(this.place(key), 'cannot be looked at', error);
+      throw explainS3(this.place(key), 'cannot be inspected', error);
     }
   }
 

@@ -90,7 +90,7 @@ test('a parked run goes on when it is run again, and a changed one is judged by 
 
   const reseeded = run('parked', '--seed=9');
   expect(await reseeded.ended).toBe(1);
-  expect(reseeded.stderr).toContain('cannot go on with another seed');
+  expect(reseeded.stderr).toContain('cannot continue with another seed');
   expect(stepsOf('parked')).toHaveLength(parkedAt);
 
   const shorter = run('parked', `--training.max_steps=${parkedAt + 7}`);

@@ -272,5 +272,5 @@ test('a damaged history is an error that says what to do', async () => {
   await writeHistory(storage, { version: 1, entries: [], keep: [3] });
   expect((await readHistory(storage)).keep).toEqual([3]);
   await storage.write('evaluation/history.json', Buffer.from('{"version":1'));
-  await expect(readHistory(storage)).rejects.toThrow('delete it, and scores are put together again');
+  await expect(readHistory(storage)).rejects.toThrow('delete it, and scores are rebuilt');
 });

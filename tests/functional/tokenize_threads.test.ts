@@ -16,13 +16,13 @@ const options = (train: object) => ({
   cache,
 });
 
-test('a row that is not tokenised within its time ends the preparation and is named', async () => {
+test('a row that is not tokenized within its time ends the preparation and is named', async () => {
   const tokenizer = { module: endless, factory: 'endlessTokenizer', argument: null, digest: 'endless' };
   await writeFile(path.join(cache, 'text.jsonl'), '{"text": "one"}\n');
   const text = options({ dataset_type: 'text', path: path.join(cache, 'text.jsonl') });
   await expect(prepareData({ ...text, tokenizer, rowSeconds: 1 })).rejects.toMatchObject({
     code: 'DataError',
-    message: expect.stringMatching(/row 1: not read, rendered and tokenised within 1 s/),
+    message: expect.stringMatching(/row 1: not read, rendered and tokenized within 1 s/),
   });
 }, 60_000);
 

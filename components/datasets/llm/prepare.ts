@@ -61,7 +61,7 @@ export interface PreparedPacks {
 
 /**
  * Tokenises, masks, packs and writes a dataset, or finds it done. Killed at any instant and called again, it goes on with
- * the chunks that are not tokenised yet, and ends with the same shards.
+ * the chunks that are not tokenized yet, and ends with the same shards.
  *
  * @throws DataError for data that cannot be used, naming file, row and column; StorageError for a full disk.
  */
@@ -100,7 +100,7 @@ function explainFullDisk(error: unknown, cache: string, work: string): unknown {
   if (full[code] === undefined) return error;
   return new StorageError(
     `${cache}: ${full[code]}: free some space, or put the cache elsewhere (TEMPER_CACHE); ` +
-      `what is tokenised so far is kept in ${work} (${code})`,
+      `what is tokenized so far is kept in ${work} (${code})`,
     { cause: error },
   );
 }
@@ -166,7 +166,7 @@ async function publishedPacks(folder: string): Promise<PackIndex | null> {
   return index;
 }
 
-/** Tokenises what is not tokenised yet; returns every source's chunk files in order. */
+/** Tokenises what is not tokenized yet; returns every source's chunk files in order. */
 async function tokenise(
   sources: readonly PlannedSource[],
   work: string,
@@ -200,7 +200,7 @@ async function tokenise(
     rowSeconds: options.rowSeconds ?? 60,
   };
   const report = (): void => {
-    const text = `tokenised ${sum.documents} documents, ${sum.tokens} tokens`;
+    const text = `tokenized ${sum.documents} documents, ${sum.tokens} tokens`;
     options.onProgress?.({ fraction: total === 0 ? 1 : done / total, ...sum, text });
   };
   report();

@@ -20,7 +20,7 @@ function exampleOf(row: TaskRow, path: string | readonly string[]): Question {
   const text = (name: string) => textColumn(record, name, row, path);
   const gold = Number(columnOf(record, 'label', row, path));
   const choices = textsColumn(record, 'endings', row, path).map(cleanHellaswag);
-  if (!(gold in choices)) throw rowError(path, row, `'label' is ${gold}, which names none of 'endings'`);
+  if (!(gold in choices)) throw rowError(path, row, `'label' is ${gold}, which is not an index of 'endings'`);
   return {
     id: String(record.ind ?? row.place),
     context: cleanHellaswag(`${text('activity_label')}: ${text('ctx_a')} ${capitalize(text('ctx_b'))}`),

@@ -21,12 +21,12 @@ const schema = z
           .describe('column of the reference: an object, or its JSON'),
       })
       .prefault({})
-      .describe('which column holds what'),
+      .describe('names of the columns'),
     system_prompt: z.string().nullable().default(null).describe('system message of the chat template'),
     ...answerOptions(256),
   })
   .describe(
-    'answers as JSON: valid_json, exact (all as in the reference), fields (share that is right) and field/<name>',
+    'answers as JSON: valid_json, exact (all as in the reference), fields (share of correct fields) and field/<name>',
   );
 
 type Options = z.output<typeof schema>;

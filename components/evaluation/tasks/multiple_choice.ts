@@ -25,15 +25,15 @@ const schema = z
           .string()
           .min(1)
           .default('answerKey')
-          .describe('column of the right one: its label, its number from 0, or its text'),
+          .describe('column of the right choice: its label, its number from 0, or its text'),
       })
       .prefault({})
-      .describe('which column holds what'),
+      .describe('names of the columns'),
     prompt_template: z
       .string()
       .default('Question: {question}\nAnswer:')
       .refine((template) => template.includes('{question}'), 'has no {question}')
-      .describe('what the choices go on from'),
+      .describe('text that the choices complete'),
   })
   .superRefine(checkFewShot)
   .describe('multiple choice in the manner of ARC: acc and acc_norm');
@@ -51,7 +51,7 @@ function exampleOf(row: TaskRow, path: string | readonly string[], options: Opti
     throw rowError(
       path,
       row,
-      `'${columns.answer}' is ${JSON.stringify(answer)}, which is none of the choices`,
+      `'${columns.answer}' is ${JSON.stringify(answer)}, which is not one of the choices`,
     );
   const question = textColumn(record, columns.question, row, path);
   return {

@@ -8,11 +8,11 @@ export const fileOptions = {
 };
 
 export const fewShotOptions = {
-  num_fewshot: z.int().min(0).default(0).describe('solved examples that go before each question'),
+  num_fewshot: z.int().min(0).default(0).describe('number of solved examples before each question'),
   fewshot_path: filePath
     .nullable()
     .default(null)
-    .describe('where they come from: its first rows; must not be what is evaluated'),
+    .describe('file of the solved examples, read from its first row; must not be the evaluated file'),
 };
 
 /** The refinement that goes with `fewShotOptions`. */
@@ -30,7 +30,7 @@ export const answerOptions = (maxNewTokens: number) => ({
     .enum(['auto', 'chat', 'plain'])
     .default('auto')
     .describe("chat: the model's chat template; auto: chat where the model has one"),
-  max_new_tokens: z.int().min(1).default(maxNewTokens).describe('an answer is cut after these'),
+  max_new_tokens: z.int().min(1).default(maxNewTokens).describe('most tokens of an answer'),
 });
 
 export const greedy = { temperature: 0, topP: 1, seed: 0, firstPrompt: 0 };

@@ -15,19 +15,23 @@ const schema = z
       .min(1)
       .nullable()
       .default(null)
-      .describe('prompts as they stand here'),
+      .describe('prompts, given in the recipe'),
     column: z.string().min(1).default('prompt').describe('column of the prompts in the file'),
     system_prompt: z.string().nullable().default(null).describe('system message of the chat template'),
     ...answerOptions(128),
-    stop: z.array(z.string().min(1)).default([]).describe('an answer ends before any of these'),
-    temperature: z.number().min(0).default(0).describe('0: always the likeliest token'),
+    stop: z.array(z.string().min(1)).default([]).describe('strings that end an answer, which excludes them'),
+    temperature: z
+      .number()
+      .min(0)
+      .default(0)
+      .describe('sampling temperature; 0 always takes the likeliest token'),
     top_p: z
       .number()
       .gt(0)
       .max(1)
       .default(1)
-      .describe('draw from the likeliest tokens that have this probability'),
-    seed: z.int().min(0).default(0).describe('of the draws'),
+      .describe('sample from the likeliest tokens whose probabilities sum to this'),
+    seed: z.int().min(0).default(0).describe('random seed for sampling'),
   })
   .superRefine(({ path, prompts }, context) => {
     if ((path === null) === (prompts === null))

@@ -18,7 +18,7 @@ const named = {
     )
     .nullable()
     .default(null)
-    .describe("what its metrics begin with, as in facts/valid_json; left out: the task's own name"),
+    .describe("prefix of its metrics, as in facts/valid_json; left out: the task's own name"),
   when: z
     .enum(['end', 'epoch'])
     .default('end')
@@ -35,8 +35,8 @@ export function recipeTaskSchema(): z.ZodType<RecipeTask> {
 
 const bound = z
   .strictObject({
-    min: z.number().optional().describe('not below this'),
-    max: z.number().optional().describe('not above this'),
+    min: z.number().optional().describe('smallest value that passes'),
+    max: z.number().optional().describe('largest value that passes'),
   })
   .refine(({ min, max }) => min !== undefined || max !== undefined, 'needs min or max');
 
@@ -48,7 +48,7 @@ export const evaluationSchema = z
       .min(1)
       .nullable()
       .default(50)
-      .describe('optimiser steps between validations; null validates at ends of epochs only'),
+      .describe('optimizer steps between validations; null validates at ends of epochs only'),
     load_best: z
       .boolean()
       .default(false)
@@ -57,14 +57,19 @@ export const evaluationSchema = z
       .string()
       .min(1)
       .default('val_loss')
-      .describe('what load_best goes by: val_loss, val_loss/<set>, or a metric of a task with `when: epoch`'),
+      .describe(
+        'metric that load_best compares: val_loss, val_loss/<set>, or a metric of a task with `when: epoch`',
+      ),
     get tasks(): z.ZodDefault<z.ZodArray<z.ZodType<RecipeTask>>> {
-      return z.array(recipeTaskSchema()).default([]).describe('what the model is judged by beside its loss');
+      return z
+        .array(recipeTaskSchema())
+        .default([])
+        .describe('evaluation of the model in addition to its loss');
     },
     precision: z
       .enum(['fp32', 'bf16'])
       .default('fp32')
-      .describe('of the products and activations in which tasks score log-likelihoods'),
+      .describe('precision of products and activations when tasks score log-likelihoods'),
     require: z
       .record(z.string(), bound)
       .default({})
@@ -108,7 +113,7 @@ export function watchedProblem(metric: string, tasks: readonly RecipeTask[]): st
   if (directionOf(metric, tasks) === null || metric === 'perplexity') return unknownMetric(metric, tasks);
   const task = ownerOf(metric, tasks)?.task;
   if (task === undefined || task.when === 'epoch') return null;
-  return `'${metric}' is known at the end alone: give the task '${taskName(task)}' when: epoch`;
+  return `'${metric}' is known only at the end: give the task '${taskName(task)}' when: epoch`;
 }
 
 /** The task that a metric `<name>/<own>` belongs to. */

@@ -37,7 +37,7 @@ export const textConfig = z.object({
   quantization_config: z
     .undefined({
       error: () =>
-        'a quantised checkpoint; only float32, bfloat16 and float16 weights and GGUF files are supported',
+        'a quantized checkpoint; only float32, bfloat16 and float16 weights and GGUF files are supported',
     })
     .optional(),
 });

@@ -230,7 +230,7 @@ function mergesFromScores(tokens: string[], scores: number[], gguf: GgufFile): [
     // Every cut of every token is tried, and copied.
     if (letters.length > maxTokenLetters)
       throw new ModelError(
-        `${gguf.file}: metadata tokenizer.ggml.tokens: token ${id} has ${letters.length} characters, and may have ${maxTokenLetters}`,
+        `${gguf.file}: metadata tokenizer.ggml.tokens: token ${id} has ${letters.length} characters, and at most ${maxTokenLetters} are allowed`,
       );
     const local: typeof merges = [];
     for (let cut = 1; cut < letters.length; cut++) {

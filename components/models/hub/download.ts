@@ -191,7 +191,7 @@ async function fetchRest(
       if (have > file.bytes) break;
       fruitless = have > before ? 0 : fruitless + 1;
       if (fruitless === 3)
-        throw new ServiceUnavailable(`${id}: the connection breaks at byte ${have} of ${file.path}`);
+        throw new ServiceUnavailable(`${id}: the connection broke at byte ${have} of ${file.path}`);
     }
     await handle.sync();
   } finally {

@@ -57,7 +57,7 @@ export function uploadToken(options: Pick<UploadOptions, 'id' | 'token' | 'endpo
   if (token.startsWith('hf_')) return token;
   const { endpoint } = new HubClient(options);
   throw new StorageError(
-    `${options.id}: ${token === '' ? 'HF_TOKEN is not set' : 'HF_TOKEN is no token of the hub (hf_…)'}; publishing needs one that may write: ${endpoint}/settings/tokens`,
+    `${options.id}: ${token === '' ? 'HF_TOKEN is not set' : 'HF_TOKEN is not a Hugging Face token (hf_…)'}; publishing needs one that may write: ${endpoint}/settings/tokens`,
   );
 }
 
@@ -68,7 +68,7 @@ class Upload {
   private readonly repo: { type: 'model'; name: string };
   private stage: 'hash' | 'upload' = 'hash';
   private bytes = 0;
-  private lastFailure = 'it does not keep what is committed to it';
+  private lastFailure = 'it does not store what is committed to it';
 
   constructor(private readonly options: UploadOptions) {
     this.client = new HubClient(options);

@@ -59,7 +59,7 @@ export async function prepareTask(options: RecipeTask): Promise<PreparedTask> {
   const name = taskName(options);
   const examples = await taskDefinition(options.task).examples(options, readTaskRows);
   if (examples.length === 0)
-    throw new DataError(`the task '${name}' finds no example in ${JSON.stringify(options.path ?? null)}`);
+    throw new DataError(`the task '${name}' found no example in ${JSON.stringify(options.path ?? null)}`);
   return { options, name, examples, digest: digestOf({ own, examples }) };
 }
 

@@ -19,7 +19,7 @@ export interface SplitContext {
 }
 
 /**
- * Context and continuation are tokenised together, and the continuation's tokens are those behind as many as the context
+ * Context and continuation are tokenized together, and the continuation's tokens are those behind as many as the context
  * alone has. White space that ends the context belongs to the continuation.
  */
 export function continuationTokens(

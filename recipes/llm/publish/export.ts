@@ -140,7 +140,7 @@ async function atStep(run: Storage, step: number): Promise<CheckpointEntry> {
   const available =
     steps.size === 0 ? 'has no checkpoint' : `has checkpoints of steps ${[...steps].join(', ')}`;
   throw new UsageError(
-    `--step ${step}: the run ${available}; older ones go as checkpoint.keep_last says (${run.uri})`,
+    `--step ${step}: the run ${available}; older ones are deleted according to checkpoint.keep_last (${run.uri})`,
   );
 }
 

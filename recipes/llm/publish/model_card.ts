@@ -49,7 +49,7 @@ export function modelCard(
     '',
     `# ${recipe.name}`,
     '',
-    `${kinds[form]} of \`${recipe.model.name}\`, made by Temper in ${evaluation.step} steps.`,
+    `${kinds[form]} of \`${recipe.model.name}\`, trained with Temper for ${evaluation.step} steps.`,
     ...table,
     '',
     `Recipe (digest \`${run.recipeDigest.slice(0, 16)}\`):`,

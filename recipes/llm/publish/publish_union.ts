@@ -101,7 +101,7 @@ async function filesOf({ final, onnx }: Union): Promise<UnionFile[]> {
 
 async function requirePublication(folder: Storage): Promise<PublicationManifest> {
   const manifest = await readPublication(folder);
-  if (manifest === null) throw new CheckpointError(`${folder.uri}: is no whole publication`);
+  if (manifest === null) throw new CheckpointError(`${folder.uri}: is not a complete publication`);
   return manifest;
 }
 

@@ -75,7 +75,7 @@ interface ScoredBuffer {
   text: string;
 }
 
-/** Scores buffer by buffer; while the engine has one, the next is read and tokenised. */
+/** Scores buffer by buffer; while the engine has one, the next is read and tokenized. */
 async function* scoreAll(
   scorer: Scorer,
   requests: AsyncIterable<ScoreRequest>,
@@ -116,7 +116,7 @@ async function* buffersOf(requests: AsyncIterable<ScoreRequest>): AsyncGenerator
 /** Nine digits tell every float32 from its neighbours. */
 function lineOf(logprobs: Float32Array): string {
   if (!logprobs.every(Number.isFinite))
-    throw new ModelError('the model gives a log-probability that is not finite: its weights are damaged');
+    throw new ModelError('the model returned a log-probability that is not finite: its weights are damaged');
   return `{"logprobs":[${Array.from(logprobs, (value) => Number(value.toPrecision(9))).join(',')}]}\n`;
 }
 

@@ -52,7 +52,7 @@ function partsOf(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'tota
 
 /** Why a run is refused: what it needs in all, what there is, and the largest parts. */
 export function doesNotFit({ total, ...parts }: MemoryForecast, limit: number): string {
-  return `the run needs ${gigabytes(total)} of memory and this host has ${gigabytes(limit)} to give: ${largest(parts)}. ${remedy}`;
+  return `the run needs ${gigabytes(total)} of memory, and ${gigabytes(limit)} is available on this host: ${largest(parts)}. ${remedy}`;
 }
 
 /** The same where no choice of what to recompute left the arena within its budget. */

@@ -152,7 +152,7 @@ function requireTensors(session: Session, entry: CheckpointEntry, uri: string): 
     const committed = entry.tensors[name];
     if (committed !== undefined && committed.shape.join() === shape.join()) continue;
     const found =
-      committed === undefined ? 'does not hold it' : `holds it as [${committed.shape.join(', ')}]`;
+      committed === undefined ? 'does not have it' : `holds it as [${committed.shape.join(', ')}]`;
     throw new CheckpointError(
       `${uri}: the run trains '${name}' [${shape.join(', ')}], but commit ${entry.sequence} ${found}: it was made by another recipe; start over with --new`,
     );

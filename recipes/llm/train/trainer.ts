@@ -290,7 +290,7 @@ class RankTrainer implements Trainer {
     if (kind === 'stopped' && Object.keys(this.#state.validation).length === 0)
       await this.#validate(this.#state.step);
     await this.#saveUnsaved();
-    return this.#outcome(kind, kind === 'stopped' ? 'stopped on request' : 'the host made way');
+    return this.#outcome(kind, kind === 'stopped' ? 'stopped on request' : 'the host was preempted');
   }
 
   async #finish(reason: string): Promise<EpochOutcome> {

@@ -60,7 +60,7 @@ test('a resume with other guarded keys is refused and lists each; other changes 
   const other = { ...recipe, seed: 2, peft: { rank: 4 }, training: { optimizer: { name: 'sgd' } } };
   await expect(
     claimRun(folder, claimOf('a', { recipes: { previous: recipe, next: other } })),
-  ).rejects.toThrow(/cannot go on with another peft, seed, training\.optimizer\.name: restore those keys/);
+  ).rejects.toThrow(/cannot continue with another peft, seed, training\.optimizer\.name: restore those keys/);
 });
 
 test('keys are compared by value, whatever their order, and null equals absence', () => {
@@ -131,7 +131,7 @@ test('a folder with commits but without run.json is refused', async () => {
   const folder = await newRun(root);
   await takeGeneration(folder, { holder: 'pool.host.1', worldSize: 1 });
   await expect(claimRun(folder, claimOf('a'))).rejects.toThrow(
-    /commits\/00000001\.json.* no run\.json that says whose/,
+    /commits\/00000001\.json.* no run\.json that names its run/,
   );
 });
 

@@ -132,7 +132,7 @@ describe('problems', () => {
   });
 
   test.each([
-    ['a duplicate key', 'name: a\nname: b', 2, 'stands twice'],
+    ['a duplicate key', 'name: a\nname: b', 2, 'appears twice'],
     ['a tab', 'name: a\nmodel:\n\tname: b', 3, 'tabs'],
     ['a second document', 'name: a\n---\nname: b', 2, 'one YAML document'],
     ['an alias without an anchor', 'name: *a', 1, 'alias'],
@@ -260,7 +260,7 @@ describe('templates', () => {
 
   test.each([
     ['/dev/zero', 'it is a device or a pipe, not a file'],
-    ['large.yaml', 'it has 1048577 bytes, and may have 1048576'],
+    ['large.yaml', 'it has 1048577 bytes, and at most 1048576 are allowed'],
   ])('%s is refused before it is read', async (name, reason) => {
     await write('large.yaml', Buffer.alloc((1 << 20) + 1, 'a'));
     const [problem] = await problemsOf(load(`name: a\nextends: ${name}`));
@@ -361,12 +361,12 @@ describe('environment', () => {
     expect(problem!.message).not.toContain('hidden');
   });
 
-  test('patterns list variables, but none that is called like a credential', async () => {
+  test('patterns list variables, but none that is named like a credential', async () => {
     const env = { RUN_NAME: 'r', RUN_TOKEN: 'hidden' };
     const value = (text: string, ...recipeEnvironment: string[]) => load(text, { env, recipeEnvironment });
     expect((await value('name: ${env:RUN_NAME}', 'RUN_*')).value.name).toBe('r');
     const [problem] = await problemsOf(value('name: ${env:RUN_TOKEN}', 'RUN_*'));
-    expect(problem!.message).toContain('is called like a credential');
+    expect(problem!.message).toContain('is named like a credential');
     expect((await value('name: ${env:RUN_TOKEN}', 'RUN_*', 'RUN_TOKEN')).value.name).toBe('hidden');
   });
 

@@ -88,12 +88,12 @@ test.each([
   const { message } = failure as Error;
   expect(message).toContain(`${key}: `);
   expect(message).toContain(place);
-  expect(message).toContain(`lies outside the storage roots of this worker (${root}`);
+  expect(message).toContain(`is outside the storage roots of this worker (${root}`);
 });
 
 test('a template outside the roots is not read', async () => {
   await expect(submit(recipe({ extends: path.join(outside, 'base.yaml') }))).rejects.toThrow(
-    /extends: .*outside\/base\.yaml.* lies outside the storage roots of this worker/,
+    /extends: .*outside\/base\.yaml.* is outside the storage roots of this worker/,
   );
 });
 

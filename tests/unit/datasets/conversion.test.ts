@@ -32,8 +32,8 @@ async function documents(
   const shown: string[] = [];
   for await (const chunk of chunksOf(await planSource(dataset, 1))) {
     const context = { tokenizer, vocabularySize: tokenizer.vocabularySize, packedSequenceSize: size };
-    const tokenised = await tokeniseChunk(chunk, dataset, context);
-    shown.push(...tokenised.documents.map((document) => renderDocument(document, tokenizer, false)));
+    const tokenized = await tokeniseChunk(chunk, dataset, context);
+    shown.push(...tokenized.documents.map((document) => renderDocument(document, tokenizer, false)));
   }
   return shown;
 }
@@ -94,7 +94,7 @@ describe('column_mapped', () => {
       prompt_template: 'Q{topic}: {question} {other}\n',
       answer_template: 'A: {answer}',
     };
-    expect(() => dataSchema.parse({ train: dataset })).toThrow('{other} is none of the mapped columns');
+    expect(() => dataSchema.parse({ train: dataset })).toThrow('{other} is not one of the mapped columns');
     dataset.prompt_template = 'Q{topic}: {question}\n';
     expect(await documents(dataset)).toEqual(['<s>Q5: Why?\n⟦A: So.<|im_end|>⟧']);
   });
@@ -209,7 +209,7 @@ describe('chat', () => {
     [{ text: 'x' }, "lacks the column 'messages' or 'conversations' (it has text)"],
     [{ messages: [] }, 'is empty'],
     [{ messages: [{ role: 'user' }] }, "message 1 has neither 'content' nor 'value'"],
-    [{ messages: [{ role: 'assistant', content: 'x' }] }, 'begins with the assistant'],
+    [{ messages: [{ role: 'assistant', content: 'x' }] }, 'begins with a message of the assistant'],
     [{ messages: [{ role: 'forbidden', content: 'x' }] }, 'refuses the conversation: no such role'],
   ])('refuses %j', async (row, message) => {
     await expect(chat(row)).rejects.toThrow(message);
@@ -331,7 +331,7 @@ describe('hellaswag', () => {
   test('a label without an ending is refused', async () => {
     const file = await write('h.jsonl', jsonl([{ ctx: 'x', endings: ['a'], label: 3 }]));
     await expect(documents({ dataset_type: 'hellaswag', path: file })).rejects.toThrow(
-      "'label' 3 names none of 'endings'",
+      "'label' 3 is not an index of 'endings'",
     );
   });
 });

@@ -20,12 +20,12 @@ async function documents(train: Record<string, unknown>): Promise<string[]> {
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
   const shown: string[] = [];
   for await (const chunk of chunksOf(await planSource(dataset, 1))) {
-    const tokenised = await tokeniseChunk(chunk, dataset, {
+    const tokenized = await tokeniseChunk(chunk, dataset, {
       tokenizer,
       vocabularySize: 259,
       packedSequenceSize: 256,
     });
-    shown.push(...tokenised.documents.map((each) => renderDocument(each, tokenizer, false)));
+    shown.push(...tokenized.documents.map((each) => renderDocument(each, tokenizer, false)));
   }
   return shown;
 }

@@ -57,7 +57,7 @@ test('a required metric that no task has is refused, and the known ones are name
 test('the best checkpoint cannot go by a metric that is known at the end alone', () => {
   const section = { load_best: true, metric: 'squad/f1', tasks: [squad] };
   expect(problems(section)).toEqual([
-    "metric: 'squad/f1' is known at the end alone: give the task 'squad' when: epoch",
+    "metric: 'squad/f1' is known only at the end: give the task 'squad' when: epoch",
   ]);
   expect(problems({ ...section, tasks: [{ ...squad, when: 'epoch' }] })).toBeUndefined();
 });

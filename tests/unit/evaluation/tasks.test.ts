@@ -91,7 +91,9 @@ describe('hellaswag', () => {
 
   test('a label that names no ending is an error with its line', async () => {
     const wrong = evaluate({ task: 'hellaswag' }, [row, { ...row, label: 4 }], byHand(() => 0).model);
-    await expect(wrong).rejects.toThrow("rows.jsonl: line 2: 'label' is 4, which names none of 'endings'");
+    await expect(wrong).rejects.toThrow(
+      "rows.jsonl: line 2: 'label' is 4, which is not an index of 'endings'",
+    );
   });
 });
 

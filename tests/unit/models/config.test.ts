@@ -77,9 +77,9 @@ test.each<[string, object, RegExp]>([
   ['partial rotary embedding', { partial_rotary_factor: 0.5 }, /partial_rotary_factor: only 1/],
   ['attention dropout', { attention_dropout: 0.1 }, /attention_dropout/],
   [
-    'a quantised checkpoint',
+    'a quantized checkpoint',
     { quantization_config: { bits: 4 } },
-    /quantization_config: a quantised checkpoint/,
+    /quantization_config: a quantized checkpoint/,
   ],
   ['heads that cannot share', { num_key_value_heads: 3 }, /4 heads cannot share 3 key-value heads/],
   ['a width without a head size', { hidden_size: 66 }, /66 is not a multiple of num_attention_heads, 4/],

@@ -121,7 +121,7 @@ test('larger files go in parts', async () => {
 
 test.each([
   ['no token', { token: '' }, /HF_TOKEN is not set/],
-  ['what is no token', { token: 'secret' }, /HF_TOKEN is no token of the hub/],
+  ['what is no token', { token: 'secret' }, /HF_TOKEN is not a Hugging Face token/],
   ['a token that the hub does not know', { token: 'hf_wrong' }, /the hub does not know HF_TOKEN/],
   ['an owner that is not the token’s', { id: 'somebody/tiny' }, /give it write access to 'somebody'/],
 ])('%s is refused with what to do', async (_, options, message) => {

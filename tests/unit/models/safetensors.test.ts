@@ -228,7 +228,7 @@ describe('a model in several files', () => {
       path.join(target, 'model.safetensors.index.json'),
       JSON.stringify({ weight_map: { a: '../x.safetensors' } }),
     );
-    await expect(locateTensors(target)).rejects.toThrow(/no safetensors file of this folder/);
+    await expect(locateTensors(target)).rejects.toThrow(/not a safetensors file of this folder/);
   });
 
   test('an index that lists a tensor its files lack is refused by name', async () => {

@@ -31,7 +31,7 @@ test('so is a run whose forecast is beyond the host', () => {
     snapshot: 0,
   };
   expect(doesNotFit({ ...parts, total: 9e9 }, 8e9)).toContain(
-    'needs 9.00 GB of memory and this host has 8.00 GB to give: weights 5.00 GB, arena 3.00 GB, workspace 1.00 GB',
+    'needs 9.00 GB of memory, and 8.00 GB is available on this host: weights 5.00 GB, arena 3.00 GB, workspace 1.00 GB',
   );
 });
 

@@ -19,7 +19,7 @@ const stopping = (metric: string) => ({ early_stopping: { metric, patience: 2 } 
 test('early stopping can go by a task of each epoch, and by no other', () => {
   expect(problems(stopping('facts/valid_json'), { tasks: [{ ...facts, when: 'epoch' }] })).toBeUndefined();
   expect(problems(stopping('facts/valid_json'), { tasks: [facts] })).toEqual([
-    "training.early_stopping.metric: 'facts/valid_json' is known at the end alone: give the task 'facts' when: epoch",
+    "training.early_stopping.metric: 'facts/valid_json' is known only at the end: give the task 'facts' when: epoch",
   ]);
   expect(problems(stopping('facts/valid'), { tasks: [{ ...facts, when: 'epoch' }] })).toEqual([
     "training.early_stopping.metric: there is no metric 'facts/valid'; there are val_loss; facts/ (valid_json, exact, fields, field/<name>)",

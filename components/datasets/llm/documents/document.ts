@@ -1,4 +1,4 @@
-/** A tokenised document: the unit that packing never mixes and attention never crosses. */
+/** A tokenized document: the unit that packing never mixes and attention never crosses. */
 
 /** Label of a token that is not trained on, as in PyTorch's `ignore_index`. */
 export const ignored = -100;

@@ -137,7 +137,7 @@ export class PackReader {
     const { supervised, tokens, vocabularySize } = this.index;
     if (pack.supervised !== supervised[number] || pack.tokens !== tokens[number])
       throw new DataError(
-        `${place} is not what index.json says: delete the folder and prepare the data again`,
+        `${place} is not what index.json describes: delete the folder and prepare the data again`,
       );
     const limit = vocabularySize ?? 0x7fff_ffff;
     const foreign = foreignId(pack, limit);
@@ -171,7 +171,7 @@ function indexProblem({ packs, packedSequenceSize, shards, supervised, tokens }:
   for (const { file, firstPack, packs: count, bytes } of shards) {
     if (firstPack !== next || bytes !== count * recordBytes(packedSequenceSize))
       return `shards: ${file} cannot have ${bytes} bytes and the packs from ${firstPack} to ${firstPack + count - 1}`;
-    if (path.basename(file) !== file) return `shards: ${JSON.stringify(file)} is no file of this folder`;
+    if (path.basename(file) !== file) return `shards: ${JSON.stringify(file)} is not a file of this folder`;
     next += count;
   }
   if (next !== packs) return `shards: they have ${next} packs, and 'packs' is ${packs}`;
@@ -185,6 +185,6 @@ function unreadableShard(file: string, cause: unknown): Error {
   if (cause instanceof TemperError) return cause;
   const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
   const reason = missing ? 'is missing' : `cannot be read: ${(cause as Error).message}`;
-  const remedy = missing ? 'delete the folder and prepare the data again' : 'see to the disk, and run again';
+  const remedy = missing ? 'delete the folder and prepare the data again' : 'check the disk, and run again';
   return new DataError(`${file} ${reason}: ${remedy}`, { cause });
 }

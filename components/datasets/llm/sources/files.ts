@@ -104,7 +104,7 @@ export async function formatOf(file: string, given: FileFormat | 'auto'): Promis
   const format = formatOfExtension[path.extname(file).toLowerCase()];
   if (format === undefined) {
     throw new DataError(
-      `${file}: the extension is none of ${knownExtensions()}; say what it is with 'format'`,
+      `${file}: the extension is not one of ${knownExtensions()}; say what it is with 'format'`,
     );
   }
   return format === 'json' && (await holdsLines(file)) ? 'jsonl' : format;

@@ -221,7 +221,7 @@ export async function* splitFile(
   yield* ready;
 }
 
-/** A text file that is one document: in pieces that end with a line, each tokenised by itself. */
+/** A text file that is one document: in pieces that end with a line, each tokenized by itself. */
 async function* splitWholeText(file: string, firstRow: number): AsyncGenerator<Chunk> {
   const handle = await open(file, 'r');
   try {

@@ -21,7 +21,7 @@ export interface ThreadSettings extends PoolSettings {
 export interface ChunkTask {
   chunk: Chunk;
   dataset: SingleDataset;
-  /** Where the tokenised chunk goes. */
+  /** Where the tokenized chunk goes. */
   file: string;
 }
 

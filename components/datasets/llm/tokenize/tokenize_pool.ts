@@ -64,7 +64,7 @@ class TokeniserThread {
       const onMessage = (reply: TaskReply): void => finish(() => resolve(reply));
       const onError = (error: Error): void => finish(() => reject(this.#explain(error, task)));
       const onExit = (code: number): void =>
-        finish(() => reject(new Error(`a tokenising thread ended with code ${code}`)));
+        finish(() => reject(new Error(`a tokenizing thread ended with code ${code}`)));
       const onAbort = (): void => finish(() => reject(signal!.reason as Error));
       const clock = this.#watchRows(() => finish(() => reject(this.#tooSlow(task))));
       worker.on('message', onMessage).on('error', onError).on('exit', onExit);
@@ -95,7 +95,7 @@ class TokeniserThread {
 
   #tooSlow(task: ChunkTask): DataError {
     return new DataError(
-      `${this.#row(task)}: not read, rendered and tokenised within ${this.#rowSeconds} s: ` +
+      `${this.#row(task)}: not read, rendered and tokenized within ${this.#rowSeconds} s: ` +
         "shorten the row, or correct the model's chat template",
     );
   }
@@ -103,7 +103,7 @@ class TokeniserThread {
   #explain(error: Error, task: ChunkTask): Error {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_WORKER_OUT_OF_MEMORY') return error;
     return new DataError(
-      `${this.#row(task)}: reading, rendering and tokenising it takes more memory than a thread has: ` +
+      `${this.#row(task)}: reading, rendering and tokenizing it takes more memory than a thread has: ` +
         "shorten the row, or correct the model's chat template",
       { cause: error },
     );

@@ -25,7 +25,7 @@ const schema = z
       .array(z.string().min(1))
       .min(1)
       .default(['assistant'])
-      .describe('whose messages are trained on'),
+      .describe('roles whose messages are trained on'),
   })
   .describe("conversations in OpenAI's or ShareGPT's form");
 

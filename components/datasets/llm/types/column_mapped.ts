@@ -18,7 +18,7 @@ const schema = z
       })
       .catchall(z.string().min(1))
       .describe(
-        'which column holds what; further names may be used in templates. `a.b.0` looks into nested columns',
+        'names of the columns; further ones may be used in templates. `a.b.0` looks into nested columns',
       ),
     template: z
       .enum(['auto', 'chat', 'plain'])
@@ -39,7 +39,7 @@ const schema = z
       .default(null)
       .describe('text of the answer, with placeholders; null: {answer}'),
     system_prompt: z.string().nullable().default(null).describe('system message of the chat template'),
-    loss: z.enum(['answer', 'full']).default('answer').describe('which tokens are trained on'),
+    loss: z.enum(['answer', 'full']).default('answer').describe('tokens that are trained on'),
   })
   .describe('questions and answers in columns of JSON, JSON lines, CSV or Parquet')
   .superRefine((options, context) => {
@@ -52,7 +52,7 @@ const schema = z
         context.addIssue({
           code: 'custom',
           path: [key],
-          message: `{${name}} is none of the mapped columns ${known}`,
+          message: `{${name}} is not one of the mapped columns ${known}`,
         });
       }
     }

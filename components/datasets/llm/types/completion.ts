@@ -23,7 +23,7 @@ export function label(encoding: Encoding, spans: readonly Span[] | 'all'): Docum
   return { ids, labels };
 }
 
-/** Plain text form: prompt, completion and an end-of-text token, tokenised together. */
+/** Plain text form: prompt, completion and an end-of-text token, tokenized together. */
 export function encodeCompletion(
   prompt: string,
   completion: string,
@@ -80,14 +80,16 @@ export function encodeConversation(
   for (const [index, message] of messages.entries()) {
     if (!roles.has(message.role)) continue;
     if (index === 0)
-      throw new RowError(`the conversation begins with the ${message.role}, whom nothing prompts`);
+      throw new RowError(
+        `the conversation begins with a message of the ${message.role}, and nothing precedes it as a prompt`,
+      );
     const before = render(index, message.role === 'assistant');
     const after = index === messages.length - 1 ? text : render(index + 1, false);
     if (!text.startsWith(before) || !text.startsWith(after) || after.length <= before.length) {
       const reason =
         "the model's chat template renders it differently once more messages follow, so no exact loss mask exists";
       throw new RowError(
-        `message ${index + 1} (${message.role}): ${reason}; train on the last message alone, or split the row`,
+        `message ${index + 1} (${message.role}): ${reason}; train on the last message only, or split the row`,
       );
     }
     spans.push([before.length, spanEnd(after, before.length, tokenizer.specialTokens)]);

@@ -16,7 +16,9 @@ export type LongDocuments = z.infer<typeof longDocuments>;
 export const lengthKeys = (fallback: LongDocuments) => ({
   long_documents: longDocuments
     .default(fallback)
-    .describe('what becomes of a document longer than packed_sequence_size: cut to it, or cut into several'),
+    .describe(
+      'handling of a document longer than packed_sequence_size: cut it to that length, or split it into several',
+    ),
 });
 
 /** Options of every dataset that is read from files. */
@@ -25,7 +27,7 @@ export const fileKeys = (fallback: LongDocuments) => ({
   format: z
     .enum(['auto', ...fileFormats])
     .default('auto')
-    .describe("the files' format; auto goes by extension"),
+    .describe("the files' format; auto decides by extension"),
   rows: z
     .tuple([z.int().min(0), z.int().min(1).nullable()])
     .refine(([from, to]) => to === null || to > from, 'the second number must be larger than the first')
@@ -35,9 +37,9 @@ export const fileKeys = (fallback: LongDocuments) => ({
   limit: z.int().min(1).nullable().default(null).describe('take at most this many rows'),
   holdout: z
     .strictObject({
-      fraction: z.number().gt(0).lt(1).describe('share of rows that is held out'),
-      part: z.enum(['held_out', 'rest']).describe('which part this dataset is'),
-      seed: z.int().min(0).default(0).describe('of the hash'),
+      fraction: z.number().gt(0).lt(1).describe('share of the rows that is held out'),
+      part: z.enum(['held_out', 'rest']).describe('the part of the rows that this dataset takes'),
+      seed: z.int().min(0).default(0).describe('seed of the hash'),
     })
     .nullable()
     .default(null)
@@ -47,7 +49,7 @@ export const fileKeys = (fallback: LongDocuments) => ({
   invalid_rows: z
     .enum(['error', 'skip'])
     .default('error')
-    .describe('a row that lacks a column, or cannot be rendered: stop, or drop and count it'),
+    .describe('handling of a row that lacks a column or cannot be rendered: stop, or drop and count it'),
   ...lengthKeys(fallback),
 });
 
@@ -91,7 +93,7 @@ export class RowError extends DataError {}
 export function tokenizerOf(context: DatasetContext): Tokenizer {
   if (context.tokenizer === null)
     throw new DataError(
-      'this dataset needs a tokenizer, and the model has none: put its tokenizer.json beside the weights',
+      'this dataset needs a tokenizer, and the model has none: put its tokenizer.json next to the weights',
     );
   return context.tokenizer;
 }

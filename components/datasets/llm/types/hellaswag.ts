@@ -19,7 +19,7 @@ const schema = z
     loss: z
       .enum(['answer', 'full'])
       .default('answer')
-      .describe('train on the ending alone, or on context and ending'),
+      .describe('train on the ending only, or on context and ending'),
   })
   .describe('HellaSwag rows (ctx, endings, label): the context with its right ending');
 
@@ -34,7 +34,7 @@ export const hellaswag: DatasetDefinition<z.output<typeof schema>> = {
     const [ctx, endings, right] = ['ctx', 'endings', 'label'].map((name) => requireColumn(record, name));
     const ending: unknown = Array.isArray(endings) ? endings[Number(right)] : undefined;
     if (typeof ctx !== 'string' || typeof ending !== 'string' || right === '') {
-      throw new RowError(`'label' ${JSON.stringify(right)} names none of 'endings'`);
+      throw new RowError(`'label' ${JSON.stringify(right)} is not an index of 'endings'`);
     }
     return [encodeCompletion(cleanHellaswag(ctx), ` ${cleanHellaswag(ending)}`, loss, tokenizerOf(context))];
   },

@@ -6,7 +6,7 @@ import { hashWords, uniform } from '../documents/random.js';
 import { type DatasetContext, type DatasetDefinition, lengthKeys } from './definition.js';
 
 const randomKeys = {
-  seed: z.int().min(0).default(0).describe('of the random tokens'),
+  seed: z.int().min(0).default(0).describe('random seed for the tokens'),
   vocabulary_size: z
     .int()
     .min(2)
@@ -18,13 +18,13 @@ const randomKeys = {
 const mockSchema = z
   .strictObject({
     dataset_type: z.literal('mock'),
-    documents: z.int().min(1).default(1000).describe('how many there are'),
+    documents: z.int().min(1).default(1000).describe('number of documents'),
     lengths: z
       .strictObject({
         distribution: z
           .enum(['uniform', 'log_uniform'])
           .default('uniform')
-          .describe('of lengths between min and max'),
+          .describe('mean length; between min and max'),
         min: z.int().min(2).default(16).describe('tokens of the shortest document'),
         max: z.int().min(2).default(512).describe('tokens of the longest document'),
       })
@@ -53,7 +53,7 @@ export const mock: DatasetDefinition<z.output<typeof mockSchema>> = {
 const mockPackedSchema = z
   .strictObject({
     dataset_type: z.literal('mock_packed'),
-    packs: z.int().min(1).default(1000).describe('how many there are'),
+    packs: z.int().min(1).default(1000).describe('number of documents'),
     ...randomKeys,
   })
   .describe('full packs: each one document of exactly packed_sequence_size random tokens');
@@ -71,7 +71,8 @@ export const mockPacked: DatasetDefinition<z.output<typeof mockPackedSchema>> = 
 
 function vocabulary(given: number | null, { vocabularySize }: DatasetContext): number {
   const size = given ?? vocabularySize;
-  if (size === null) throw new DataError("mock data needs 'vocabulary_size' where there is no model to ask");
+  if (size === null)
+    throw new DataError("mock data needs 'vocabulary_size' when there is no model to take it from");
   if (vocabularySize !== null && size > vocabularySize) {
     throw new DataError(
       `mock data draws ids below ${size}, and the model's vocabulary has ${vocabularySize} entries`,

@@ -38,7 +38,9 @@ export function datasetSchema(): z.ZodType<Dataset> {
       stop: z
         .enum(['first_exhausted', 'all_exhausted'])
         .default('first_exhausted')
-        .describe('end when one dataset has no more documents, or repeat those until every one was used up'),
+        .describe(
+          'end when one dataset has no more documents, or repeat datasets until all have been used up',
+        ),
     })
     .describe('documents of several datasets, interleaved by weight');
   return z.discriminatedUnion('dataset_type', [...singles, mixture]) as unknown as z.ZodType<Dataset>;
@@ -47,7 +49,7 @@ export function datasetSchema(): z.ZodType<Dataset> {
 /** Schema of the section `data`. The datasets are looked up when it is first used, so that registered ones are in it. */
 export const dataSchema = z.strictObject({
   get train(): z.ZodType<Dataset> {
-    return datasetSchema().describe('what is trained on');
+    return datasetSchema().describe('the training data');
   },
   get validation(): z.ZodDefault<z.ZodNullable<z.ZodType<Dataset | Record<string, Dataset>>>> {
     const dataset = datasetSchema();
@@ -62,7 +64,7 @@ export const dataSchema = z.strictObject({
     .describe('tokens of a pack'),
   batch_size: z
     .strictObject({
-      global: z.int().min(1).default(8).describe('packs of an optimiser step, over all ranks'),
+      global: z.int().min(1).default(8).describe('packs of an optimizer step, over all ranks'),
       micro: z.int().min(1).default(1).describe('packs a rank runs at a time'),
     })
     .prefault({}),

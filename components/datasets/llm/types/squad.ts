@@ -20,7 +20,7 @@ const schema = z
       .enum(['auto', 'chat', 'plain'])
       .default('auto')
       .describe("auto: the model's chat template where it has one"),
-    loss: z.enum(['answer', 'full']).default('answer').describe('which tokens are trained on'),
+    loss: z.enum(['answer', 'full']).default('answer').describe('tokens that are trained on'),
   })
   .describe('SQuAD 1.1 and 2.0, in the published or the row form; questions without an answer are left out');
 

@@ -19,7 +19,7 @@ const schema = z
     documents: z
       .enum(['file', 'paragraph', 'line'])
       .default('file')
-      .describe('what of a plain text file is one document; paragraphs end with a blank line'),
+      .describe('unit of a plain text file that is one document; paragraphs end with a blank line'),
   })
   .describe('raw text: plain files, or a text column');
 
