@@ -1,7 +1,7 @@
 /**
  * Greedy decoding by ours (ONNX Runtime) and by transformers' `generate` in PyTorch, on the same weights, prompts and
  * threads. The sides are processes of their own that take turns answer by answer: what the machine does meanwhile hits all
- * alike, and the ratios of neighbouring answers mean more than either side's figure.
+ * alike, and the ratios of neighboring answers mean more than either side's figure.
  *
  *     npm run bench:generate -- --rounds 5
  */

@@ -1,6 +1,6 @@
 /**
  * A training step of ours and of PyTorch on the same weights, tokens and threads. The two sides are processes of their own
- * that take turns step by step: what the machine does meanwhile hits both alike, and the ratios of neighbouring steps mean
+ * that take turns step by step: what the machine does meanwhile hits both alike, and the ratios of neighboring steps mean
  * more than either side's figure.
  *
  *     npm run bench -- --mode lora --precision bf16 --rounds 3

@@ -37,9 +37,9 @@ export interface WorkReport {
   readonly forward: number;
   readonly recompute: number;
   readonly backward: number;
-  /** Floating-point operations of one optimiser step: norm and update. */
+  /** Floating-point operations of one optimizer step: norm and update. */
   readonly optimizer: number;
-  /** Bytes read and written: by one micro-batch, and by one optimiser step. */
+  /** Bytes read and written: by one micro-batch, and by one optimizer step. */
   readonly microBytes: number;
   readonly optimizerBytes: number;
 }

@@ -125,7 +125,7 @@ function hubFile({ path, size, oid, lfs }: TreeEntry): HubFile {
 function refusal(status: number, id: string, url: string): ModelError {
   if (status === 401 || status === 403) {
     return new ModelError(
-      `${id}: the hub refuses access (${status}). It may be private, gated or misspelt: accept its terms on its page and set HF_TOKEN`,
+      `${id}: the hub refuses access (${status}). It may be private, gated or misspelled: accept its terms on its page and set HF_TOKEN`,
     );
   }
   if (status === 404) return new ModelError(`${id}: the hub has no such model, revision or file (${url})`);

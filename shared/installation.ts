@@ -56,7 +56,7 @@ const configSchema = z.strictObject({
       /** Data, model, evaluation and consolidation steps that one host runs at a time. */
       maxConcurrentSteps: z.int().min(1).default(2),
       /**
-       * Reading a recipe takes megabytes, tokenising and verifying one or two gigabytes. Evaluation and consolidation
+       * Reading a recipe takes megabytes, tokenizing and verifying one or two gigabytes. Evaluation and consolidation
        * hold what the model's own size demands, and are bounded by the machine.
        */
       bounds: z

@@ -201,7 +201,7 @@ export async function newestSound(run: Storage): Promise<SoundCheckpoint> {
 /**
  * Loads the newest sound checkpoint in one pass: `load` gets each candidate, newest first, until one does not throw
  * DamagedCheckpoint. What a damaged one has written into the engine is overwritten by the next; when `entry` comes back
- * null, the caller initialises every tensor itself.
+ * null, the caller initializes every tensor itself.
  */
 export async function loadNewestSound(
   run: Storage,

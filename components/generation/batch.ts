@@ -40,7 +40,7 @@ export class Batch {
   /** In the order of the cache's rows. */
   private readonly rows: Row[] = [];
   private readonly results: Generated[];
-  /** Longest prompt first: rows of like length are neighbours, and later ones fit into the space of earlier ones. */
+  /** Longest prompt first: rows of like length are neighbors, and later ones fit into the space of earlier ones. */
   private readonly waiting: number[];
 
   constructor(

@@ -2,4 +2,4 @@
 export { GeneratorLost } from '../../shared/errors.js';
 export { type GenerateHooks, Generator, type GeneratorOptions } from './generator.js';
 export type { Generated, GenerationRequest } from './protocol.js';
-export { type Candidates, penalise, Sampler, type SamplingOptions, samplingSchema } from './sampling.js';
+export { type Candidates, penalize, Sampler, type SamplingOptions, samplingSchema } from './sampling.js';

@@ -69,12 +69,12 @@ export class Sampler {
    * @param position number of the token in the answer, from 0
    */
   next(logits: Float32Array, seen: Iterable<number>, position: number, options: SamplingOptions): number {
-    penalise(logits, seen, options.repetitionPenalty);
+    penalize(logits, seen, options.repetitionPenalty);
     if (options.temperature === 0) return best(logits);
     return draw(this.distribution(logits, options), uniform(options, position));
   }
 
-  /** What may be drawn from logits that are penalised already; the next call reuses it. */
+  /** What may be drawn from logits that are penalized already; the next call reuses it. */
   distribution(
     logits: Float32Array,
     { temperature, topK, topP }: Pick<SamplingOptions, 'temperature' | 'topK' | 'topP'>,
@@ -145,7 +145,7 @@ export class Sampler {
 }
 
 /** Divides positive and multiplies negative logits of `seen` by the penalty; each id counts once. */
-export function penalise(logits: Float32Array, seen: Iterable<number>, penalty: number): void {
+export function penalize(logits: Float32Array, seen: Iterable<number>, penalty: number): void {
   if (penalty === 1) return;
   for (const id of new Set(seen)) {
     const logit = logits[id]!;

@@ -1,4 +1,4 @@
-/** Turns a GGUF file into a Hugging Face model folder: weights dequantised natively, config and tokenizer rebuilt. */
+/** Turns a GGUF file into a Hugging Face model folder: weights dequantized natively, config and tokenizer rebuilt. */
 import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { dequantize } from '../../engine/index.js';
@@ -14,7 +14,7 @@ import { familyOfGguf } from './registry.js';
 /** Part of the cache key: another version converts anew. */
 export const converterVersion = 1;
 
-/** What quantised tensors become. Their values need more than bf16's 8 bits: f32 is exact, bf16 half as large. */
+/** What quantized tensors become. Their values need more than bf16's 8 bits: f32 is exact, bf16 half as large. */
 export type DequantizedDType = 'bf16' | 'f32';
 
 export interface ConvertOptions {
@@ -32,7 +32,7 @@ interface Conversion {
 }
 
 /**
- * Writes the folder `target`, which appears all at once or not at all. Float tensors keep their type; quantised ones
+ * Writes the folder `target`, which appears all at once or not at all. Float tensors keep their type; quantized ones
  * become `dtype`. Throws ModelError naming the file and every tensor that is missing, unexpected or of a wrong shape.
  */
 export async function convertGguf(file: string, target: string, options: ConvertOptions): Promise<void> {
@@ -103,11 +103,11 @@ const f32Type = 0;
 const f16Type = 1;
 const bf16Type = 30;
 
-function outputType(type: number, quantised: DequantizedDType): SafetensorsDType {
+function outputType(type: number, quantized: DequantizedDType): SafetensorsDType {
   if (type === f32Type) return 'F32';
   if (type === f16Type) return 'F16';
   if (type === bf16Type) return 'BF16';
-  return quantised === 'f32' ? 'F32' : 'BF16';
+  return quantized === 'f32' ? 'F32' : 'BF16';
 }
 
 async function writeWeights(

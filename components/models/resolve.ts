@@ -19,7 +19,7 @@ export interface ResolveOptions extends HubOptions {
   /** Branch, tag or commit of a Hugging Face id. */
   revision?: string;
   configOverrides?: Record<string, unknown>;
-  /** What the quantised tensors of a GGUF file become: bf16 for training, f32 where every bit is wanted. Default bf16. */
+  /** What the quantized tensors of a GGUF file become: bf16 for training, f32 where every bit is wanted. Default bf16. */
   ggufDType?: DequantizedDType;
   onProgress?: (progress: ResolveProgress) => void;
   onNotice?: (text: string) => void;

@@ -147,7 +147,7 @@ function endOfAdded(text: string, start: number, token: string, rule: AddedToken
 }
 
 /**
- * Normalises piece by piece, where a piece is a character with the marks that may compose with it, and notes for each
+ * Normalizes piece by piece, where a piece is a character with the marks that may compose with it, and notes for each
  * unit of the result which piece it came from.
  */
 function normalizeByClusters(

@@ -196,7 +196,7 @@ function buildLibrary(
       ...tokenizer,
       pre_tokenizer: compatible,
     };
-    // Of the config the library honours keys that change the text before it is tokenized, as no fast tokenizer does.
+    // Of the config the library honors keys that change the text before it is tokenized, as no fast tokenizer does.
     const library = new Library(complete, {
       additional_special_tokens: config.additional_special_tokens ?? [],
     });

@@ -25,7 +25,7 @@ export const earlyStoppingSchema = z.strictObject({
 });
 export type EarlyStopping = z.infer<typeof earlyStoppingSchema>;
 
-/** The keys of `training` that belong to the step loop; the optimiser's and the loss's are their components'. */
+/** The keys of `training` that belong to the step loop; the optimizer's and the loss's are their components'. */
 export const loopKeys = {
   num_epochs: z.int().min(1).default(3).describe('passes over the training data'),
   max_steps: z.int().min(1).nullable().default(null).describe('ends the run after this many optimizer steps'),

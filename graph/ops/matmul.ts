@@ -147,7 +147,7 @@ function inferMatmul(inputs: readonly Value[], attrs: Attrs) {
   return [{ axes: [rows, columns], dtype: 'f32' as const, placement }];
 }
 
-/** Gradients of one product's factors, each a product itself: no transpose is ever materialised. */
+/** Gradients of one product's factors, each a product itself: no transpose is ever materialized. */
 function factorGradients(p: Product<Value>, dy: Value): { da: Product<Value>; db: Product<Value> } {
   const da = p.transA
     ? { a: p.b, b: dy, transA: p.transB, transB: true, alpha: p.alpha }

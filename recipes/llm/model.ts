@@ -9,7 +9,7 @@ export function resolveRunModel(recipe: Recipe, hooks: StepHooks): Promise<Resol
   return resolveModel(recipe.model.name, {
     revision: recipe.model.revision,
     configOverrides: recipe.model.config_overrides,
-    // Rounding quantised weights to bfloat16 costs nothing where products round them anyway.
+    // Rounding quantized weights to bfloat16 costs nothing where products round them anyway.
     ggufDType: recipe.training.precision === 'fp32' ? 'f32' : 'bf16',
     onProgress: ({ stage, done, total }) =>
       hooks.progress(total > 0 ? done / total : null, `${stage} ${megabytes(done)} of ${megabytes(total)}`),

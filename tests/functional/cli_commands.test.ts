@@ -148,7 +148,7 @@ test('plan --print gives the plan as text', async () => {
   expect(stdout).toMatch(/^plan llama v1 [0-9a-f]{12}, arena \d+ bytes\nmicro: records 0 to \d+\n/);
 });
 
-test('preview brackets what is trained on, and colours nothing in a pipe', async () => {
+test('preview brackets what is trained on, and colors nothing in a pipe', async () => {
   writeFileSync(path.join(folder, 'rows.jsonl'), '{"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}\n');
   const { code, stdout } = await temper(['preview', onRows('rows.jsonl')]);
   expect(code).toBe(0);

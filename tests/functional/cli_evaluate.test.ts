@@ -36,7 +36,7 @@ const evaluate = (...options: string[]): Promise<Ran> =>
 test('--json leaves one object with value, standard error and number of examples of every metric', async () => {
   const { code, stdout } = await evaluate(
     '--task',
-    'colours=multiple_choice:path=rows.jsonl,limit=2',
+    'colors=multiple_choice:path=rows.jsonl,limit=2',
     '--json',
   );
   expect(code).toBe(0);
@@ -46,7 +46,7 @@ test('--json leaves one object with value, standard error and number of examples
     model: 'model',
     adapter: null,
     precision: 'fp32',
-    tasks: [{ name: 'colours', task: 'multiple_choice', metrics: { acc: score, acc_norm: score } }],
+    tasks: [{ name: 'colors', task: 'multiple_choice', metrics: { acc: score, acc_norm: score } }],
   });
 });
 

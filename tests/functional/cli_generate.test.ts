@@ -97,8 +97,8 @@ describe('answers', () => {
   });
 
   test('a repetition penalty changes what greedy search says', async () => {
-    const penalised = await generator.generate(['Hello'], { maxNewTokens: 40, repetitionPenalty: 1.5 });
-    expect(penalised).not.toEqual(await generator.generate(['Hello'], { maxNewTokens: 40 }));
+    const penalized = await generator.generate(['Hello'], { maxNewTokens: 40, repetitionPenalty: 1.5 });
+    expect(penalized).not.toEqual(await generator.generate(['Hello'], { maxNewTokens: 40 }));
   });
 });
 

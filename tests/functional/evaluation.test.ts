@@ -24,7 +24,7 @@ const file = (name: string) => path.join(folder, name);
 beforeAll(async () => {
   process.env.TEMPER_CACHE = file('cache');
   await writeTokenizedModel(file('model'));
-  const words = ['teal', 'grey', 'blue', 'pink', 'gold'];
+  const words = ['teal', 'gray', 'blue', 'pink', 'gold'];
   const rows = Array.from({ length: 160 }, (_, index) => ({
     question: `Which one is number ${index}?`,
     answer: 'blue',
@@ -32,13 +32,13 @@ beforeAll(async () => {
     answerKey: index % 8 === 0 ? 1 : 2,
   }));
   await writeFile(file('rows.jsonl'), lines(rows));
-  await writeFile(file('other.txt'), '? teal\n? grey\n? pink\n? gold\n');
+  await writeFile(file('other.txt'), '? teal\n? gray\n? pink\n? gold\n');
   await writeFile(file('facts.jsonl'), lines([{ question: 'Facts?', answer: { a: 1 } }]));
 });
 
 const choices = {
   task: 'multiple_choice',
-  name: 'colours',
+  name: 'colors',
   path: file('rows.jsonl'),
   limit: 40,
   prompt_template: '{question}',
@@ -117,8 +117,8 @@ describe('a run with tasks', () => {
 
   test('scores stand before and after, with standard error and number of examples', () => {
     const { scores, after, before } = evaluation;
-    expect(scores.after['colours/acc']).toEqual({
-      value: after['colours/acc'],
+    expect(scores.after['colors/acc']).toEqual({
+      value: after['colors/acc'],
       stderr: expect.any(Number),
       n: 40,
       direction: 'higher',
@@ -128,22 +128,22 @@ describe('a run with tasks', () => {
   });
 
   test('the last epoch was evaluated on what is published', () => {
-    expect(evaluation.after['colours/acc_norm']).toBe(walked.epochs[2]!['colours/acc_norm']);
+    expect(evaluation.after['colors/acc_norm']).toBe(walked.epochs[2]!['colors/acc_norm']);
   });
 
   test('training is seen in the scores', () => {
-    expect(evaluation.after['colours/acc']).toBeGreaterThan(evaluation.before['colours/acc']!);
+    expect(evaluation.after['colors/acc']).toBeGreaterThan(evaluation.before['colors/acc']!);
   });
 
   test('metrics.jsonl has a line for each evaluated model, behind its step', async () => {
     const metrics = (await readMetrics(walked.run)) as unknown as Record<string, number>[];
-    const tasks = metrics.filter((line) => 'colours/acc' in line);
+    const tasks = metrics.filter((line) => 'colors/acc' in line);
     const steps = metrics.length - tasks.length;
     expect(tasks.map(({ step }) => step)).toEqual([0, steps / 3, (2 * steps) / 3, steps]);
     expect(tasks[0]).toMatchObject({
-      'colours/n': 40,
+      'colors/n': 40,
       'facts/n': 1,
-      'colours/acc_stderr': expect.any(Number),
+      'colors/acc_stderr': expect.any(Number),
     });
     expect(metrics.map(({ step }) => step)).toEqual(metrics.map(({ step }) => step!).sort((a, b) => a - b));
   });
@@ -165,7 +165,7 @@ describe('a run with tasks', () => {
 
   test('a shard that is lost is computed again, and no other', async () => {
     const stored = shards('walked');
-    const lost = stored.find(({ entry }) => entry.includes('colours') && entry.includes('shard-00001'))!;
+    const lost = stored.find(({ entry }) => entry.includes('colors') && entry.includes('shard-00001'))!;
     await rm(file(`walked/evaluation/${lost.entry}`));
     expect(await walked.evaluation()).toEqual(evaluation);
     const again = shards('walked');
@@ -185,7 +185,7 @@ test('the commit that a task judged the best is kept and published, however old'
     load_best: true,
     metric: 'other/token_perplexity',
   });
-  // The more it learns to say blue, the less likely is any other colour.
+  // The more it learns to say blue, the less likely is any other color.
   const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
   const { entries, keep } = await readHistory(storage);
   const value = (entry: (typeof entries)[number]) => entry.scores['other/token_perplexity']!.value;
@@ -212,8 +212,8 @@ test('a run on S3 keeps its results, scores and samples there', async () => {
     expect(storage.folder).toBeNull();
     const metrics = (await readMetrics(run)) as unknown as Record<string, number>[];
     const last = metrics.at(-1)!;
-    expect(last).toMatchObject({ step, 'colours/acc': scores.after['colours/acc']!.value });
-    expect(metrics.filter((line) => 'colours/acc' in line)).toHaveLength(4);
+    expect(last).toMatchObject({ step, 'colors/acc': scores.after['colors/acc']!.value });
+    expect(metrics.filter((line) => 'colors/acc' in line)).toHaveLength(4);
     const sample = JSON.parse((await storage.read('samples/facts.jsonl')).toString('utf8')) as {
       answers: object;
     };
@@ -233,7 +233,7 @@ test('tasks see the model with the config that the recipe overrides', async () =
 }, 120_000);
 
 test('early stopping goes by a metric of a task', async () => {
-  const rule = { metric: 'colours/acc', patience: 1, min_delta: 1 };
+  const rule = { metric: 'colors/acc', patience: 1, min_delta: 1 };
   const run = await prepareRun(recipe('stopping', { tasks: [choices] }, { early_stopping: rule }));
   const trainer = await openTrainer(run);
   const stops: (string | null)[] = [];
@@ -243,18 +243,18 @@ test('early stopping goes by a metric of a task', async () => {
     stops.push((await evaluateEpoch(run.admitted.run, input, quietHooks)).stop);
   }
   await trainer.close();
-  expect(stops).toEqual([null, 'no improvement of colours/acc in 1 evaluations']);
+  expect(stops).toEqual([null, 'no improvement of colors/acc in 1 evaluations']);
 }, 120_000);
 
 test('below a required minimum nothing is published, and the message says how to do it anyway', async () => {
   const { run, evaluation } = await walk('required', {
     tasks: [choices],
-    require: { 'colours/acc': { min: 1.5 }, 'colours/acc_norm': { max: 1 } },
+    require: { 'colors/acc': { min: 1.5 }, 'colors/acc_norm': { max: 1 } },
   });
   const error = (await evaluation().catch((thrown: unknown) => thrown)) as Error & { code: string };
   expect(error.code).toBe('RequirementNotMet');
   expect(error.message).toMatch(
-    /colours\/acc is 0\.875, wanted at least 1\.5\. .*temper export .*required --step \d+ --output FOLDER/,
+    /colors\/acc is 0\.875, wanted at least 1\.5\. .*temper export .*required --step \d+ --output FOLDER/,
   );
   const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
   expect((await readHistory(storage)).entries.some(({ step }) => step === 0)).toBe(true);

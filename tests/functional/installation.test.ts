@@ -128,7 +128,7 @@ test('a run knows it in every process and thread', async () => {
     'main.js process',
     'rank.js process',
     'step.js process',
-    'tokenise_worker.js thread',
+    'tokenize_worker.js thread',
     'session_process.js process',
     'probe_process.js process',
   ])

@@ -1,4 +1,4 @@
-/** What the threads that tokenise do about a row without end, and about a full disk. */
+/** What the threads that tokenize do about a row without end, and about a full disk. */
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type Dataset, dataSchema, findPrepared, prepareData } from '../../components/datasets/llm/index.js';

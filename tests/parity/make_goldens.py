@@ -287,10 +287,10 @@ TEXTS = [
 
 
 def make_smollm2_scores(path):
-    """What transformers makes of the GGUF file itself, dequantised to float32."""
+    """What transformers makes of the GGUF file itself, dequantized to float32."""
     tokenizer = smollm2_tokenizer(path)
     loaded = AutoModelForCausalLM.from_pretrained(Path(path).parent, gguf_file=Path(path).name, dtype=torch.float32)
-    # A model read from GGUF counts as quantised and refuses to become float64; its values may be copied.
+    # A model read from GGUF counts as quantized and refuses to become float64; its values may be copied.
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **{k: v for k, v in loaded.config.to_dict().items() if k not in ("model_type", "quantization_config")}))
     model.load_state_dict(loaded.state_dict())
     model.eval()

@@ -1,4 +1,4 @@
-"""Makes tests/parity/goldens/training: what torch makes of a dozen optimiser steps on tiny random Llama models, in full
+"""Makes tests/parity/goldens/training: what torch makes of a dozen optimizer steps on tiny random Llama models, in full
 and with peft's LoRA. Every document is run by itself, so nothing here knows of packs, padding or micro-batches: a step is
 the sum over its documents of -log p, divided by the number of their supervised tokens.
 

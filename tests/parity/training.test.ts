@@ -1,4 +1,4 @@
-/** Optimiser steps of the native engine against torch's, losses, gradient norms and the weights they end in. */
+/** Optimizer steps of the native engine against torch's, losses, gradient norms and the weights they end in. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

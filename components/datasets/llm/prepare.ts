@@ -14,7 +14,7 @@ import { Packer, packingWindow } from './packs/packing.js';
 import { type ChunkCounts, chunkFile, readChunk } from './tokenize/chunk_store.js';
 import { chunksOf, type PlannedSource, planSource } from './tokenize/plan_chunks.js';
 import type { ChunkTask } from './tokenize/thread_messages.js';
-import { tokeniseAll } from './tokenize/tokenize_pool.js';
+import { tokenizeAll } from './tokenize/tokenize_pool.js';
 import { datasetDefinition } from './types/registry.js';
 import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 
@@ -60,7 +60,7 @@ export interface PreparedPacks {
 }
 
 /**
- * Tokenises, masks, packs and writes a dataset, or finds it done. Killed at any instant and called again, it goes on with
+ * Tokenizes, masks, packs and writes a dataset, or finds it done. Killed at any instant and called again, it goes on with
  * the chunks that are not tokenized yet, and ends with the same shards.
  *
  * @throws DataError for data that cannot be used, naming file, row and column; StorageError for a full disk.
@@ -78,7 +78,7 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedPack
     await mkdir(work, { recursive: true });
     await removeAbandoned(work);
     await removeAbandoned(options.cache);
-    const chunks = await tokenise(sources, work, options);
+    const chunks = await tokenize(sources, work, options);
     const index = await pack(sources, chunks, work, folder, digest, options, started);
     await rm(work, { recursive: true, force: true });
     return { folder, digest, index, reused: false };
@@ -166,8 +166,8 @@ async function publishedPacks(folder: string): Promise<PackIndex | null> {
   return index;
 }
 
-/** Tokenises what is not tokenized yet; returns every source's chunk files in order. */
-async function tokenise(
+/** Tokenizes what is not tokenized yet; returns every source's chunk files in order. */
+async function tokenize(
   sources: readonly PlannedSource[],
   work: string,
   options: PrepareOptions,
@@ -204,7 +204,7 @@ async function tokenise(
     options.onProgress?.({ fraction: total === 0 ? 1 : done / total, ...sum, text });
   };
   report();
-  await tokeniseAll(
+  await tokenizeAll(
     tasks,
     settings,
     options.threads ?? 1,

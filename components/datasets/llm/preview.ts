@@ -3,7 +3,7 @@ import type { Document } from './documents/document.js';
 import { ignored } from './documents/document.js';
 import type { Tokenizer } from './documents/tokenizer.js';
 import { chunksOf, planSource } from './tokenize/plan_chunks.js';
-import { tokeniseChunk } from './tokenize/tokenize.js';
+import { tokenizeChunk } from './tokenize/tokenize.js';
 import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 
 export interface Preview {
@@ -22,7 +22,7 @@ export interface PreviewOptions {
   packedSequenceSize: number;
   /** Documents to show of each dataset. */
   count: number;
-  /** ANSI colours; otherwise what is trained on stands in ⟦brackets⟧. */
+  /** ANSI colors; otherwise what is trained on stands in ⟦brackets⟧. */
   color: boolean;
 }
 
@@ -44,7 +44,7 @@ export async function previewDataset(options: PreviewOptions): Promise<Preview[]
 async function firstDocuments(dataset: SingleDataset, options: PreviewOptions): Promise<Document[]> {
   const documents: Document[] = [];
   for await (const chunk of chunksOf(await planSource(dataset, 1))) {
-    documents.push(...(await tokeniseChunk(chunk, dataset, options)).documents);
+    documents.push(...(await tokenizeChunk(chunk, dataset, options)).documents);
     if (documents.length >= options.count) break;
   }
   return documents.slice(0, options.count);

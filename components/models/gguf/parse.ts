@@ -28,7 +28,7 @@ export interface GgufFile {
   tensors: Map<string, GgufTensor>;
 }
 
-/** The ggml types that can be dequantised: elements and bytes of a block. */
+/** The ggml types that can be dequantized: elements and bytes of a block. */
 export const ggmlTypes: ReadonlyMap<number, { name: string; block: number; bytes: number }> = new Map([
   [0, { name: 'F32', block: 1, bytes: 4 }],
   [1, { name: 'F16', block: 1, bytes: 2 }],

@@ -19,7 +19,7 @@ export interface SetPreview {
 export interface PreviewRunOptions {
   /** Rows of each dataset. */
   rows: number;
-  /** ANSI colours instead of ⟦brackets⟧. */
+  /** ANSI colors instead of ⟦brackets⟧. */
   color: boolean;
 }
 

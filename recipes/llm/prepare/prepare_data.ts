@@ -18,7 +18,7 @@ import { openRun } from '../kind.js';
 import { resolveRunModel } from '../model.js';
 import type { Recipe } from '../recipe.js';
 
-/** Tokenises, masks and packs every dataset of the run into the cache; what is there already is found by its digest. */
+/** Tokenizes, masks and packs every dataset of the run into the cache; what is there already is found by its digest. */
 export async function prepareData(run: RunReference, hooks: StepHooks): Promise<PreparedData> {
   const { recipe, cache } = await openRun(run);
   hooks.progress(0, 'resolving the model');

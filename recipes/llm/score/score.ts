@@ -113,7 +113,7 @@ async function* buffersOf(requests: AsyncIterable<ScoreRequest>): AsyncGenerator
   if (buffer.length > 0) yield buffer;
 }
 
-/** Nine digits tell every float32 from its neighbours. */
+/** Nine digits tell every float32 from its neighbors. */
 function lineOf(logprobs: Float32Array): string {
   if (!logprobs.every(Number.isFinite))
     throw new ModelError('the model returned a log-probability that is not finite: its weights are damaged');

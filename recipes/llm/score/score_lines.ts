@@ -44,7 +44,7 @@ async function requestOf(
   );
 }
 
-/** Tokenised together; a token that shares a character with the completion is the completion's. */
+/** Tokenized together; a token that shares a character with the completion is the completion's. */
 function completionRequest(prompt: string, completion: string, tokenizer: ModelTokenizer): ScoreRequest {
   const { ids, offsets } = tokenizer.encode(prompt + completion, { addSpecial: false });
   const first = offsets.findIndex(([, end]) => end > prompt.length);

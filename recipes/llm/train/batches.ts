@@ -14,7 +14,7 @@ export interface StepBatches {
   tokens: number;
 }
 
-/** The micro-batches of an optimiser step: the next packs of the epoch's order. */
+/** The micro-batches of an optimizer step: the next packs of the epoch's order. */
 export async function stepBatches(
   reader: PackReader,
   schedule: Schedule,

@@ -71,7 +71,7 @@ export class Session {
         const name = constantTensor(key);
         if (context.tensors.has(name)) context.write(name, data);
       }
-      await initialise(context, options);
+      await initialize(context, options);
       const session = new Session(context, compiled, options.seed);
       // Meanwhile the run's checkpoint is looked for; a failure comes back with the first step.
       context.prepare().catch(() => undefined);
@@ -145,7 +145,7 @@ export class Session {
   }
 }
 
-async function initialise(context: EngineContext, { inits, initial, seed }: SessionOptions): Promise<void> {
+async function initialize(context: EngineContext, { inits, initial, seed }: SessionOptions): Promise<void> {
   const drawn = inits.filter(({ name }) => !initial.has(name));
   if (drawn.length > 0) {
     const plan = context.load(compileInit(drawn, seed));

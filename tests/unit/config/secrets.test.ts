@@ -50,7 +50,7 @@ test('the JSON Schema carries descriptions, defaults and `extends`', () => {
   expect(schema.properties).toHaveProperty('extends');
 });
 
-test('edit distance counts a swap of neighbours as one', () => {
+test('edit distance counts a swap of neighbors as one', () => {
   expect(editDistance('teh', 'the')).toBe(1);
   expect(editDistance('kitten', 'sitting')).toBe(3);
 });

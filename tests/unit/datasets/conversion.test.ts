@@ -4,7 +4,7 @@ import path from 'node:path';
 import { dataSchema, type SingleDataset } from '../../../components/datasets/llm/index.js';
 import { renderDocument } from '../../../components/datasets/llm/preview.js';
 import { chunksOf, planSource } from '../../../components/datasets/llm/tokenize/plan_chunks.js';
-import { tokeniseChunk } from '../../../components/datasets/llm/tokenize/tokenize.js';
+import { tokenizeChunk } from '../../../components/datasets/llm/tokenize/tokenize.js';
 import { encodeCompletion, encodeConversation } from '../../../components/datasets/llm/types/completion.js';
 import { cleanHellaswag } from '../../../shared/hellaswag_text.js';
 import { byteTokenizer } from './support/byte_tokenizer.js';
@@ -32,7 +32,7 @@ async function documents(
   const shown: string[] = [];
   for await (const chunk of chunksOf(await planSource(dataset, 1))) {
     const context = { tokenizer, vocabularySize: tokenizer.vocabularySize, packedSequenceSize: size };
-    const tokenized = await tokeniseChunk(chunk, dataset, context);
+    const tokenized = await tokenizeChunk(chunk, dataset, context);
     shown.push(...tokenized.documents.map((document) => renderDocument(document, tokenizer, false)));
   }
   return shown;
@@ -355,7 +355,7 @@ test('a tokenizer with more ids than the model has is refused', async () => {
   const dataset = dataSchema.parse({ train: { dataset_type: 'text', path: file } }).train as SingleDataset;
   const context = { tokenizer: byteTokenizer(), vocabularySize: 256, packedSequenceSize: 8 };
   for await (const chunk of chunksOf(await planSource(dataset, 1))) {
-    await expect(tokeniseChunk(chunk, dataset, context)).rejects.toThrow('the tokenizer gives the id 256');
+    await expect(tokenizeChunk(chunk, dataset, context)).rejects.toThrow('the tokenizer gives the id 256');
   }
 });
 

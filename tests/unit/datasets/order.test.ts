@@ -25,7 +25,7 @@ test('every place receives every pack about equally often over seeds', () => {
     for (const count of row) expect(Math.abs(count - seeds / length)).toBeLessThan(89);
 });
 
-test('neighbours in the data do not stay neighbours', () => {
+test('neighbors in the data do not stay neighbors', () => {
   const order = new EpochOrder(4096, 5, 0).slice(0, 4096);
   const kept = order.filter((pack, place) => place > 0 && pack === order[place - 1]! + 1).length;
   // One expected by chance (Poisson): ten or more has probability 1e-7.

@@ -9,7 +9,7 @@ import { dataSchema, type SingleDataset } from '../../../components/datasets/llm
 import { renderDocument } from '../../../components/datasets/llm/preview.js';
 import { footerProblem } from '../../../components/datasets/llm/sources/parquet_footer.js';
 import { chunksOf, planSource } from '../../../components/datasets/llm/tokenize/plan_chunks.js';
-import { tokeniseChunk } from '../../../components/datasets/llm/tokenize/tokenize.js';
+import { tokenizeChunk } from '../../../components/datasets/llm/tokenize/tokenize.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { byteTokenizer } from './support/byte_tokenizer.js';
 
@@ -20,7 +20,7 @@ async function documents(train: Record<string, unknown>): Promise<string[]> {
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
   const shown: string[] = [];
   for await (const chunk of chunksOf(await planSource(dataset, 1))) {
-    const tokenized = await tokeniseChunk(chunk, dataset, {
+    const tokenized = await tokenizeChunk(chunk, dataset, {
       tokenizer,
       vocabularySize: 259,
       packedSequenceSize: 256,

@@ -6,7 +6,7 @@ const tokenizer = byteTokenizer();
 const ids = Int32Array.from(Buffer.from('ask answer'));
 const labels = ids.map((id, index) => (index < 4 ? -100 : id));
 
-test('what is trained on is coloured, the rest dimmed', () => {
+test('what is trained on is colored, the rest dimmed', () => {
   expect(renderDocument({ ids, labels }, tokenizer, true)).toBe(
     '\u001b[2mask \u001b[0m\u001b[32manswer\u001b[0m',
   );

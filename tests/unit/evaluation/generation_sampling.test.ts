@@ -1,4 +1,4 @@
-import { penalise, Sampler, type SamplingOptions } from '../../../components/generation/index.js';
+import { penalize, Sampler, type SamplingOptions } from '../../../components/generation/index.js';
 import { ModelError } from '../../../shared/errors.js';
 import { readGolden } from '../../support/goldens.js';
 
@@ -27,7 +27,7 @@ test.each(cases.map((golden) => [JSON.stringify(golden.options), golden] as cons
   (_, { options, seen, logits, ids, probabilities }) => {
     const { temperature, top_k = 0, top_p = 1, repetition_penalty = 1 } = options;
     const values = Float32Array.from(logits);
-    penalise(values, seen, repetition_penalty);
+    penalize(values, seen, repetition_penalty);
     const left = new Sampler(64).distribution(values, { temperature, topK: top_k, topP: top_p });
     const found = Array.from({ length: left.count }, (_, i) => [left.ids[i]!, left.weights[i]!] as const);
     found.sort(([a], [b]) => a - b);

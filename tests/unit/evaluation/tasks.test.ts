@@ -145,7 +145,7 @@ describe('squad', () => {
     ],
   };
 
-  test('scores are percent, the best over the references, after the official normalisation', async () => {
+  test('scores are percent, the best over the references, after the official normalization', async () => {
     const { model } = byHand(() => 0, [' a Tea!']);
     const { results } = await evaluate({ task: 'squad' }, [article], model);
     expect(results.map(({ id, scores }) => ({ id, ...scores }))).toEqual([

@@ -79,7 +79,7 @@ describe('initial values', () => {
   });
 });
 
-describe('optimisers', () => {
+describe('optimizers', () => {
   const vector = (...data: number[]) => ({ shape: [data.length], data: Float64Array.from(data) });
   const run = (op: string, attrs: Record<string, number | boolean>, inputs: ReturnType<typeof vector>[]) =>
     opOf(op).evaluate(inputs, attrs, [], { roundFactors: false });

@@ -1,6 +1,6 @@
 /** Counter-based hashing: the same numbers for the same counters, whoever asks and in whatever order. */
 
-/** MurmurHash3's 32-bit finaliser (Appleby): every input bit flips each output bit with probability close to 1/2. */
+/** MurmurHash3's 32-bit finalizer (Appleby): every input bit flips each output bit with probability close to 1/2. */
 export function mix32(value: number): number {
   let h = value | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

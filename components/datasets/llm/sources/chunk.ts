@@ -1,6 +1,6 @@
 import type { FileFormat } from './files.js';
 
-/** A run of rows that one worker thread reads, tokenises and stores at a time. */
+/** A run of rows that one worker thread reads, tokenizes and stores at a time. */
 export interface Chunk {
   /** Null for generated data. */
   file: string | null;
@@ -30,7 +30,7 @@ export interface Row {
   ends: boolean;
 }
 
-/** Bytes of one chunk: about a second of tokenising, which is also what a kill costs. */
+/** Bytes of one chunk: about a second of tokenizing, which is also what a kill costs. */
 export const chunkBytes = 1 << 19;
 
 /** A longer row is no row: the file is of another format than it claims. A thread holds several copies of one. */

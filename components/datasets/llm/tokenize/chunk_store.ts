@@ -1,5 +1,5 @@
 /**
- * Tokenised chunks on disk: the journal from which a killed preparation goes on. A chunk's file appears under its name
+ * Tokenized chunks on disk: the journal from which a killed preparation goes on. A chunk's file appears under its name
  * whole or not at all, its content depends on nothing but the chunk, and its checksum is verified when it is read.
  *
  *     magic, version, documents, words behind this header       int32
@@ -25,7 +25,7 @@ export interface ChunkCounts {
   dropped: number;
 }
 
-export interface TokenisedChunk extends ChunkCounts {
+export interface TokenizedChunk extends ChunkCounts {
   documents: Document[];
 }
 
@@ -33,7 +33,7 @@ export const chunkFile = (folder: string, source: number, index: number): string
   path.join(folder, `${String(source).padStart(3, '0')}-${String(index).padStart(6, '0')}.chunk`);
 
 /** Writes a chunk under its final name, atomically. */
-export async function writeChunk(file: string, { documents, ...counts }: TokenisedChunk): Promise<void> {
+export async function writeChunk(file: string, { documents, ...counts }: TokenizedChunk): Promise<void> {
   const words = documents.reduce((sum, { ids }) => sum + 1 + 2 * ids.length, 0);
   const data = new Int32Array(headerWords + words + 1);
   data.set([
@@ -59,7 +59,7 @@ export async function writeChunk(file: string, { documents, ...counts }: Tokenis
 }
 
 /** A finished chunk, or null when there is none or what is there is damaged (after a power failure, say): make it again. */
-export async function readChunk(file: string): Promise<TokenisedChunk | null> {
+export async function readChunk(file: string): Promise<TokenizedChunk | null> {
   let bytes: Buffer;
   try {
     bytes = await readFile(file);

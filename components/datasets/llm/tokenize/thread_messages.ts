@@ -1,4 +1,4 @@
-/** What a tokenising thread is given and what it answers. */
+/** What a tokenizing thread is given and what it answers. */
 import type { Failure } from '../../../../shared/processes/failures.js';
 import type { TokenizerSource } from '../documents/tokenizer.js';
 import type { Chunk } from '../sources/chunk.js';

@@ -7,7 +7,7 @@ import { readRows } from '../sources/rows.js';
 import { type DatasetContext, type FileOptions, RowError, type RowSelection } from '../types/definition.js';
 import { datasetDefinition } from '../types/registry.js';
 import type { SingleDataset } from '../types/schema.js';
-import type { ChunkCounts, TokenisedChunk } from './chunk_store.js';
+import type { ChunkCounts, TokenizedChunk } from './chunk_store.js';
 
 /** Rows that a problem names; the others are counted. */
 const shownRows = 5;
@@ -30,17 +30,17 @@ export function selects(options: Partial<RowSelection>, index: number): boolean 
 }
 
 /**
- * Reads and tokenises a chunk.
+ * Reads and tokenizes a chunk.
  *
  * @param begin called before each row is converted, with its number in the file from 0
  * @throws DataError that names the file and the rows that cannot be used
  */
-export async function tokeniseChunk(
+export async function tokenizeChunk(
   chunk: Chunk,
   dataset: SingleDataset,
   context: DatasetContext,
   begin: (row: number) => void = () => {},
-): Promise<TokenisedChunk> {
+): Promise<TokenizedChunk> {
   const definition = datasetDefinition(dataset.dataset_type);
   const options = dataset as Partial<FileOptions> & SingleDataset;
   const rows = await readRows(chunk, definition.textUnit(dataset));

@@ -1,4 +1,4 @@
-/** Worker threads that tokenise chunks, so that the event loop (heartbeats, signals) stays free whatever their number. */
+/** Worker threads that tokenize chunks, so that the event loop (heartbeats, signals) stays free whatever their number. */
 import { Worker } from 'node:worker_threads';
 import { DataError } from '../../../../shared/errors.js';
 import { errorFrom } from '../../../../shared/processes/failures.js';
@@ -10,7 +10,7 @@ import type { ChunkTask, PoolSettings, TaskReply, TaskResult, ThreadSettings } f
  *
  * @throws DataError for a row that takes longer than `rowSeconds`, or more memory than a thread has
  */
-export async function tokeniseAll(
+export async function tokenizeAll(
   tasks: readonly ChunkTask[],
   settings: PoolSettings,
   threads: number,
@@ -20,7 +20,7 @@ export async function tokeniseAll(
   let next = 0;
   const failures: { task: number; error: Error }[] = [];
   const serve = async (): Promise<void> => {
-    const thread = new TokeniserThread(settings);
+    const thread = new TokenizerThread(settings);
     try {
       while (next < tasks.length && failures.length === 0) {
         signal?.throwIfAborted();
@@ -41,7 +41,7 @@ export async function tokeniseAll(
   if (rejected !== undefined) throw rejected.reason;
 }
 
-class TokeniserThread {
+class TokenizerThread {
   readonly #worker: Worker;
   readonly #position = new Int32Array(new SharedArrayBuffer(8));
   readonly #rowSeconds: number;

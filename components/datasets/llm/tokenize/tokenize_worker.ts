@@ -1,11 +1,11 @@
-/** A thread of `tokeniseAll`: builds its tokenizer once, then takes one chunk after another. */
+/** A thread of `tokenizeAll`: builds its tokenizer once, then takes one chunk after another. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadInstallation } from '../../../../shared/installation.js';
 import { encodeFailure } from '../../../../shared/processes/failures.js';
 import { buildTokenizer, type Tokenizer } from '../documents/tokenizer.js';
 import { writeChunk } from './chunk_store.js';
 import type { ChunkTask, TaskReply, TaskResult, ThreadSettings } from './thread_messages.js';
-import { tokeniseChunk } from './tokenize.js';
+import { tokenizeChunk } from './tokenize.js';
 
 const settings = workerData as ThreadSettings;
 const port = parentPort!;
@@ -29,7 +29,7 @@ async function run(task: ChunkTask): Promise<TaskResult> {
     Atomics.add(settings.position, 0, 1);
   };
   begin(task.chunk.firstRowOfFile);
-  const chunk = await tokeniseChunk(task.chunk, task.dataset, context, begin);
+  const chunk = await tokenizeChunk(task.chunk, task.dataset, context, begin);
   await writeChunk(task.file, chunk);
   const tokens = chunk.documents.reduce((sum, { ids }) => sum + ids.length, 0);
   return { documents: chunk.documents.length, tokens };

@@ -13,7 +13,7 @@ const registry = new Registry<DatasetDefinition>('dataset type', ({ type }) => t
 
 /**
  * Adds a dataset type. Its schema is a strict object with a literal `dataset_type`. Call it in `register()` of
- * temporal.config.js, which every process and tokenising thread runs before the recipe's schema is first used.
+ * temporal.config.js, which every process and tokenizing thread runs before the recipe's schema is first used.
  *
  * @throws UsageError where the type is registered already
  */
