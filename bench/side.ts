@@ -4,10 +4,13 @@ import { createInterface } from 'node:readline';
 
 /** @typeParam Result what it tells of its work, as a line of JSON */
 export class Side<Result> {
-  private constructor(
-    private readonly child: ChildProcess,
-    private readonly answers: AsyncIterator<string>,
-  ) {}
+  readonly #child: ChildProcess;
+  readonly #answers: AsyncIterator<string>;
+
+  private constructor(child: ChildProcess, answers: AsyncIterator<string>) {
+    this.#child = child;
+    this.#answers = answers;
+  }
 
   /** Resolves when weights are loaded and the first step could begin. */
   static async start<Result>(
@@ -30,17 +33,17 @@ export class Side<Result> {
   }
 
   async step(): Promise<Result> {
-    this.child.stdin!.write('step\n');
+    this.#child.stdin!.write('step\n');
     return JSON.parse(await this.#answer()) as Result;
   }
 
   stop(): void {
-    this.child.stdin!.end();
+    this.#child.stdin!.end();
   }
 
   async #answer(): Promise<string> {
-    const { value, done } = await this.answers.next();
-    if (done) throw new Error(`${this.child.spawnfile} has ended (its output is above)`);
+    const { value, done } = await this.#answers.next();
+    if (done) throw new Error(`${this.#child.spawnfile} has ended (its output is above)`);
     return value;
   }
 }

@@ -101,15 +101,17 @@ function stored(data: Float64Array, dtype: PlanBuffer['dtype'], options: Interpr
  * turns to NaN again as soon as its last reader has run. A plan that reads what it should not therefore yields NaN.
  */
 export class PlanInterpreter {
-  private readonly arena: Float64Array;
+  readonly #arena: Float64Array;
+  readonly #options: { readonly rounding: boolean };
 
   constructor(
     readonly plan: Plan,
     /** The context's tensors by name; runs update them in place. */
     readonly tensors: Tensors,
-    private readonly options: { readonly rounding: boolean } = { rounding: false },
+    options: { readonly rounding: boolean } = { rounding: false },
   ) {
-    this.arena = new Float64Array(Math.ceil(plan.arenaBytes / 2));
+    this.#options = options;
+    this.#arena = new Float64Array(Math.ceil(plan.arenaBytes / 2));
   }
 
   /** Runs a program and returns its output slots by name. */
@@ -126,24 +128,24 @@ export class PlanInterpreter {
     const records = this.plan.records.slice(...range);
     const uses = lastUses(this.plan, records);
     const outputs: Tensors = {};
-    this.arena.fill(Number.NaN);
+    this.#arena.fill(Number.NaN);
     records.forEach((record, at) => {
       execute(
         opOf(record.op),
         record.attrs,
-        record.inputs.map((index) => this.read(index, inputs)),
-        record.outputs.map((index) => this.before(index)),
-        (i, data) => this.write(record.outputs[i]!, data, outputs),
-        { first: options.first, rounding: this.options.rounding },
+        record.inputs.map((index) => this.#read(index, inputs)),
+        record.outputs.map((index) => this.#before(index)),
+        (i, data) => this.#write(record.outputs[i]!, data, outputs),
+        { first: options.first, rounding: this.#options.rounding },
       );
-      this.poison(uses, at);
+      this.#poison(uses, at);
     });
     return outputs;
   }
 
-  private read(index: number, inputs: Readonly<Record<string, ArrayLike<number>>>): Tensor {
+  #read(index: number, inputs: Readonly<Record<string, ArrayLike<number>>>): Tensor {
     const buffer = this.plan.buffers[index]!;
-    if (buffer.space === 'arena') return { shape: buffer.shape, data: this.load(buffer) };
+    if (buffer.space === 'arena') return { shape: buffer.shape, data: this.#load(buffer) };
     const data = buffer.space === 'tensor' ? this.tensors[buffer.name] : inputs[buffer.name];
     if (data?.length !== elements(buffer.shape)) {
       throw new GraphError(
@@ -153,50 +155,50 @@ export class PlanInterpreter {
     return { shape: buffer.shape, data: Float64Array.from(data) };
   }
 
-  private before(index: number): Tensor {
+  #before(index: number): Tensor {
     const buffer = this.plan.buffers[index]!;
     const data = buffer.space === 'tensor' ? this.tensors[buffer.name] : undefined;
     return { shape: buffer.shape, data: data ?? new Float64Array(0) };
   }
 
-  private write(index: number, data: Float64Array, outputs: Tensors): void {
+  #write(index: number, data: Float64Array, outputs: Tensors): void {
     const buffer = this.plan.buffers[index]!;
-    const kept = stored(data, buffer.dtype, this.options);
-    if (buffer.space === 'arena') this.save(buffer, kept);
+    const kept = stored(data, buffer.dtype, this.#options);
+    if (buffer.space === 'arena') this.#save(buffer, kept);
     else if (buffer.space === 'output') outputs[buffer.name] = kept;
     else this.tensors[buffer.name] = kept;
   }
 
   /** Places of a buffer's elements in the arena of float64. */
-  private span(buffer: PlanBuffer): { start: number; step: number; length: number } {
+  #span(buffer: PlanBuffer): { start: number; step: number; length: number } {
     return { start: buffer.offset! / 2, step: dtypeBytes[buffer.dtype] / 2, length: elements(buffer.shape) };
   }
 
-  private load(buffer: PlanBuffer): Float64Array {
-    const { start, step, length } = this.span(buffer);
-    return new Float64Array(length).map((_, i) => this.arena[start + i * step]!);
+  #load(buffer: PlanBuffer): Float64Array {
+    const { start, step, length } = this.#span(buffer);
+    return new Float64Array(length).map((_, i) => this.#arena[start + i * step]!);
   }
 
-  private save(buffer: PlanBuffer, data: Float64Array): void {
-    const { start, step, length } = this.span(buffer);
-    this.arena.fill(Number.NaN, start, start + step * length);
+  #save(buffer: PlanBuffer, data: Float64Array): void {
+    const { start, step, length } = this.#span(buffer);
+    this.#arena.fill(Number.NaN, start, start + step * length);
     data.forEach((x, i) => {
-      this.arena[start + i * step] = x;
+      this.#arena[start + i * step] = x;
     });
   }
 
   /** NaN over the buffers whose last use is record `at`, unless one that lives on took over their range. */
-  private poison(uses: ReadonlyMap<number, Use>, at: number): void {
+  #poison(uses: ReadonlyMap<number, Use>, at: number): void {
     for (const [index, use] of uses) {
       if (use.last !== at) continue;
-      const { start, step, length } = this.span(this.plan.buffers[index]!);
+      const { start, step, length } = this.#span(this.plan.buffers[index]!);
       const inherited = [...uses].some(
         ([other, life]) =>
           life.first <= at &&
           at < life.last &&
           this.plan.buffers[other]!.offset === this.plan.buffers[index]!.offset,
       );
-      if (!inherited) this.arena.fill(Number.NaN, start, start + step * length);
+      if (!inherited) this.#arena.fill(Number.NaN, start, start + step * length);
     }
   }
 }

@@ -22,9 +22,9 @@ const attempts = 5;
 
 export class HubClient {
   readonly endpoint: string;
-  private readonly headers: Record<string, string>;
-  private readonly retryDelayMs: number;
-  private readonly signal: AbortSignal | null;
+  readonly #headers: Record<string, string>;
+  readonly #retryDelayMs: number;
+  readonly #signal: AbortSignal | null;
 
   constructor(options: HubOptions = {}) {
     this.endpoint = (options.endpoint ?? (process.env.HF_ENDPOINT || 'https://huggingface.co')).replace(
@@ -32,14 +32,14 @@ export class HubClient {
       '',
     );
     const token = options.token ?? process.env.HF_TOKEN;
-    this.headers = { 'user-agent': 'temper', ...(token ? { authorization: `Bearer ${token}` } : {}) };
-    this.retryDelayMs = options.retryDelayMs ?? 500;
-    this.signal = options.signal ?? null;
+    this.#headers = { 'user-agent': 'temper', ...(token ? { authorization: `Bearer ${token}` } : {}) };
+    this.#retryDelayMs = options.retryDelayMs ?? 500;
+    this.#signal = options.signal ?? null;
   }
 
   /** The commit that a branch, a tag or a commit prefix stands for. */
   async commitOf(id: string, revision: string): Promise<string> {
-    const response = await this.request(`/api/models/${id}/revision/${encodeURIComponent(revision)}`, id);
+    const response = await this.#request(`/api/models/${id}/revision/${encodeURIComponent(revision)}`, id);
     const { sha } = (await response.json()) as { sha?: unknown };
     if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha)) {
       throw new ModelError(`${this.endpoint}: gives no commit for ${id} at ${revision}`);
@@ -52,12 +52,12 @@ export class HubClient {
     const files: HubFile[] = [];
     let next: string | null = `/api/models/${id}/tree/${commit}?recursive=true`;
     while (next !== null) {
-      const response: Response = await this.request(next, id);
+      const response: Response = await this.#request(next, id);
       for (const entry of (await response.json()) as TreeEntry[]) {
         if (entry.type === 'file') files.push(hubFile(entry));
       }
       const link = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get('link') ?? '');
-      next = link === null ? null : this.ownPath(link[1]!);
+      next = link === null ? null : this.#ownPath(link[1]!);
     }
     return files;
   }
@@ -70,36 +70,39 @@ export class HubClient {
     start: number,
   ): Promise<{ from: number; body: AsyncIterable<Uint8Array> }> {
     const url = `/${id}/resolve/${commit}/${file.split('/').map(encodeURIComponent).join('/')}`;
-    const response = await this.request(url, id, start > 0 ? { range: `bytes=${start}-` } : {});
+    const response = await this.#request(url, id, start > 0 ? { range: `bytes=${start}-` } : {});
     const body = response.body as AsyncIterable<Uint8Array> | null;
     if (body === null) throw new ServiceUnavailable(`${this.endpoint}${url}: an empty answer`);
     return { from: response.status === 206 ? start : 0, body };
   }
 
   /** Retries what may pass (no connection, 408, 429, 5xx) and gives every other failure its meaning. */
-  private async request(path: string, id: string, headers: Record<string, string> = {}): Promise<Response> {
+  async #request(path: string, id: string, headers: Record<string, string> = {}): Promise<Response> {
     const url = `${this.endpoint}${path}`;
     for (let attempt = 1; ; attempt++) {
       let failure: string;
       try {
-        const response = await fetch(url, { headers: { ...this.headers, ...headers }, signal: this.signal });
+        const response = await fetch(url, {
+          headers: { ...this.#headers, ...headers },
+          signal: this.#signal,
+        });
         if (response.ok) return response;
         await response.body?.cancel();
         if (response.status !== 408 && response.status !== 429 && response.status < 500)
           throw refusal(response.status, id, url);
         failure = `answers ${response.status}`;
       } catch (cause) {
-        if (cause instanceof ModelError || this.signal?.aborted) throw cause;
+        if (cause instanceof ModelError || this.#signal?.aborted) throw cause;
         failure = reasonOf(cause);
       }
       if (attempt === attempts)
         throw new ServiceUnavailable(`${url}: ${failure}, after ${attempts} attempts`);
-      await new Promise((resolve) => setTimeout(resolve, this.retryDelayMs * 2 ** (attempt - 1)));
+      await new Promise((resolve) => setTimeout(resolve, this.#retryDelayMs * 2 ** (attempt - 1)));
     }
   }
 
   /** A page's address must stay at the endpoint: the token goes with it. */
-  private ownPath(link: string): string {
+  #ownPath(link: string): string {
     const url = new URL(link, this.endpoint);
     if (url.origin !== new URL(this.endpoint).origin)
       throw new ModelError(`${this.endpoint}: its list of files continues at another address, ${url.origin}`);

@@ -49,8 +49,10 @@ export interface SaverOptions {
 export class CheckpointSaver {
   #last: CheckpointEntry | null;
   #saving: Promise<void> | null = null;
+  readonly #options: SaverOptions;
 
-  constructor(private readonly options: SaverOptions) {
+  constructor(options: SaverOptions) {
+    this.#options = options;
     this.#last = options.resumedFrom;
   }
 
@@ -72,10 +74,10 @@ export class CheckpointSaver {
     snapshot: Snapshot,
   ): Promise<{ committed: Promise<CheckpointEntry>; metrics: readonly MetricsLine[] }> {
     await this.settle();
-    const { run, keepLast, journal } = this.options;
+    const { run, keepLast, journal } = this.#options;
     // Before anything is awaited: training may write lines of later steps as soon as it continues.
     const cut = journal.cut();
-    const committed = this.save(snapshot, cut);
+    const committed = this.#save(snapshot, cut);
     this.#saving = committed.then(async (entry) => {
       await journal.confirm(cut);
       await retire(run, entry, { keepLast });
@@ -95,18 +97,18 @@ export class CheckpointSaver {
     }
   }
 
-  private async save({ trainer, tensors }: Snapshot, cut: JournalCut): Promise<CheckpointEntry> {
+  async #save({ trainer, tensors }: Snapshot, cut: JournalCut): Promise<CheckpointEntry> {
     const copied = await tensors;
     const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
-    const shards = again === null ? [await this.write(trainer.step, copied)] : [];
-    const metrics = await this.options.journal.write(cut);
-    const entry = await this.commit(trainer, shards, metrics, again);
+    const shards = again === null ? [await this.#write(trainer.step, copied)] : [];
+    const metrics = await this.#options.journal.write(cut);
+    const entry = await this.#commit(trainer, shards, metrics, again);
     this.#last = entry;
     return entry;
   }
 
-  private async write(step: number, tensors: readonly ShardTensor[]): Promise<ShardRecord> {
-    const { run, generation } = this.options;
+  async #write(step: number, tensors: readonly ShardTensor[]): Promise<ShardRecord> {
+    const { run, generation } = this.#options;
     try {
       return await writeShard(run, { generation, step, rank: 0, worldSize: 1 }, tensors);
     } catch (error) {
@@ -116,13 +118,13 @@ export class CheckpointSaver {
     }
   }
 
-  private async commit(
+  async #commit(
     trainer: TrainerState,
     shards: readonly ShardRecord[],
     metrics: CommittedMetrics,
     again: CheckpointEntry | null,
   ): Promise<CheckpointEntry> {
-    const { run, generation, recipeDigest, planDigest, signature, resumedFrom } = this.options;
+    const { run, generation, recipeDigest, planDigest, signature, resumedFrom } = this.#options;
     const { tensors, files } = again ?? mergeShards(shards);
     return commitShards(run, shards, {
       kind: 'checkpoint',

@@ -127,51 +127,53 @@ function explain(error: YAMLError): string {
 }
 
 class TreeBuilder {
-  private nodes = 0;
+  #nodes = 0;
   /** By name, the latest before the place reached: what an alias stands for. */
-  private readonly anchors = new Map<string, Node>();
-  private aliasDepth = 0;
+  readonly #anchors = new Map<string, Node>();
+  #aliasDepth = 0;
+  readonly #at: (offset: number | undefined) => Origin;
+  readonly #problems: Problems;
 
-  constructor(
-    private readonly at: (offset: number | undefined) => Origin,
-    private readonly problems: Problems,
-  ) {}
+  constructor(at: (offset: number | undefined) => Origin, problems: Problems) {
+    this.#at = at;
+    this.#problems = problems;
+  }
 
   build(node: Node | null | undefined, path: Path, place?: Origin): TreeNode {
-    this.nodes += 1;
-    if (this.nodes > maxNodes)
+    this.#nodes += 1;
+    if (this.#nodes > maxNodes)
       throw new RangeError(`the recipe has more than ${maxNodes} values; are its aliases meant?`);
     if (path.length > maxDepth) throw new RangeError(tooDeep);
-    const origin = node?.range ? this.at(node.range[0]) : (place ?? this.at(undefined));
+    const origin = node?.range ? this.#at(node.range[0]) : (place ?? this.#at(undefined));
     if (isAlias(node)) {
-      const target = this.anchors.get(node.source);
+      const target = this.#anchors.get(node.source);
       if (target === undefined) {
-        this.problems.add(path, `the alias *${node.source} names no anchor before it`, origin);
+        this.#problems.add(path, `the alias *${node.source} names no anchor before it`, origin);
         return scalar(null, origin);
       }
-      this.aliasDepth += 1;
+      this.#aliasDepth += 1;
       const built = this.build(target, path, origin);
-      this.aliasDepth -= 1;
+      this.#aliasDepth -= 1;
       return built;
     }
-    if (node?.anchor !== undefined && this.aliasDepth === 0) this.anchors.set(node.anchor, node);
+    if (node?.anchor !== undefined && this.#aliasDepth === 0) this.#anchors.set(node.anchor, node);
     if (isMap(node)) {
       const entries = new Map<string, MapEntry>();
       for (const pair of node.items) {
         const keyNode = pair.key as Node;
-        const keyOrigin = keyNode.range ? this.at(keyNode.range[0]) : origin;
+        const keyOrigin = keyNode.range ? this.#at(keyNode.range[0]) : origin;
         if (!isScalar(keyNode) || (typeof keyNode.value !== 'string' && typeof keyNode.value !== 'number')) {
-          this.problems.add(path, 'a key must be plain text', keyOrigin);
+          this.#problems.add(path, 'a key must be plain text', keyOrigin);
           continue;
         }
         const key =
           typeof keyNode.value === 'number' ? (keyNode.source ?? String(keyNode.value)) : keyNode.value;
         if (key === '__proto__') {
-          this.problems.add(path, "'__proto__' cannot be a key", keyOrigin);
+          this.#problems.add(path, "'__proto__' cannot be a key", keyOrigin);
           continue;
         }
         if (entries.has(key)) {
-          this.problems.add([], 'this key appears twice in the same map; remove one', keyOrigin);
+          this.#problems.add([], 'this key appears twice in the same map; remove one', keyOrigin);
           continue;
         }
         entries.set(key, {
@@ -190,7 +192,7 @@ class TreeBuilder {
     }
     const value: unknown = isScalar(node) ? node.value : null;
     if (typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value))) {
-      this.problems.add(path, `${String(value)} is not a number a recipe can hold`, origin);
+      this.#problems.add(path, `${String(value)} is not a number a recipe can hold`, origin);
       return scalar(null, origin);
     }
     return scalar((value ?? null) as Scalar, origin);

@@ -35,46 +35,49 @@ export function resolveReferences(root: TreeNode, run: string | null, problems: 
 }
 
 class ReferenceResolver {
-  private readonly open: string[] = [];
-  private steps = 0;
+  readonly #open: string[] = [];
+  #steps = 0;
   /** Keys to suggest, listed once: there may be as many faulty references as keys. */
-  private suggested: string[] | null = null;
+  #suggested: string[] | null = null;
+  readonly #root: TreeNode;
+  readonly #run: string | null;
+  readonly #problems: Problems;
 
-  constructor(
-    private readonly root: TreeNode,
-    private readonly run: string | null,
-    private readonly problems: Problems,
-  ) {}
-
-  resolve(node: TreeNode, path: Path): TreeNode {
-    return mapScalars(node, (leaf, at) => this.leaf(leaf, at), path);
+  constructor(root: TreeNode, run: string | null, problems: Problems) {
+    this.#root = root;
+    this.#run = run;
+    this.#problems = problems;
   }
 
-  private leaf(node: ScalarNode, path: Path): TreeNode {
+  resolve(node: TreeNode, path: Path): TreeNode {
+    return mapScalars(node, (leaf, at) => this.#leaf(leaf, at), path);
+  }
+
+  #leaf(node: ScalarNode, path: Path): TreeNode {
     if (typeof node.value !== 'string' || !node.value.includes('${')) return node;
-    this.steps += 1;
-    if (this.steps > maxSteps) {
-      if (this.steps === maxSteps + 1)
-        this.problems.add(path, 'references multiply each other without end', node.origin);
+    this.#steps += 1;
+    if (this.#steps > maxSteps) {
+      if (this.#steps === maxSteps + 1)
+        this.#problems.add(path, 'references multiply each other without end', node.origin);
       return node;
     }
     const whole = new RegExp(`^${pattern.source}$`).exec(node.value);
     if (whole !== null && !node.value.startsWith('$$') && !whole[1]!.startsWith('env:')) {
-      return this.target(whole[1]!, node, path) ?? node;
+      return this.#target(whole[1]!, node, path) ?? node;
     }
     const text = node.value.replace(pattern, (written, key: string) => {
       if (written.startsWith('$$') || key.startsWith('env:')) return written;
-      const target = this.target(key, node, path);
+      const target = this.#target(key, node, path);
       if (target === null) return written;
       if (target.kind !== 'scalar') {
         const kind = target.kind === 'map' ? 'map' : 'list';
-        this.problems.add(path, `\${${key}} is a ${kind} and cannot be used inside text`, node.origin);
+        this.#problems.add(path, `\${${key}} is a ${kind} and cannot be used inside text`, node.origin);
         return written;
       }
       return String(target.value);
     });
     if (text.length > maxRecipeBytes) {
-      this.problems.add(
+      this.#problems.add(
         path,
         'with its references filled in, this text is longer than a recipe may be',
         node.origin,
@@ -84,15 +87,15 @@ class ReferenceResolver {
     return { ...node, value: text };
   }
 
-  private target(key: string, node: ScalarNode, path: Path): TreeNode | null {
+  #target(key: string, node: ScalarNode, path: Path): TreeNode | null {
     const isRun = key.trim() === 'run';
-    if (isRun && this.run !== null) return { ...node, value: this.run };
+    if (isRun && this.#run !== null) return { ...node, value: this.#run };
     const steps = isRun ? ['name'] : key.trim().split('.');
-    const found = nodeAt(this.root, steps);
+    const found = nodeAt(this.#root, steps);
     if (found === undefined) {
-      this.suggested ??= suggestedKeys(this.root);
-      const hint = didYouMean(key, this.suggested);
-      this.problems.add(
+      this.#suggested ??= suggestedKeys(this.#root);
+      const hint = didYouMean(key, this.#suggested);
+      this.#problems.add(
         path,
         `\${${key}} names no key of this recipe${hint} (the environment is \${env:${key}})`,
         node.origin,
@@ -100,15 +103,15 @@ class ReferenceResolver {
       return null;
     }
     const here = dotted(path);
-    const open = [...this.open, here];
+    const open = [...this.#open, here];
     const goal = dotted(steps);
     if (open.some((name) => name === goal || name.startsWith(`${goal}.`))) {
-      this.problems.add(path, `references go in a circle: ${[...open, goal].join(' → ')}`, node.origin);
+      this.#problems.add(path, `references go in a circle: ${[...open, goal].join(' → ')}`, node.origin);
       return null;
     }
-    this.open.push(here);
+    this.#open.push(here);
     const resolved = this.resolve(found, steps);
-    this.open.pop();
+    this.#open.pop();
     return resolved;
   }
 }

@@ -33,128 +33,141 @@ interface Row {
 }
 
 export class Batch {
-  private readonly sampler: Sampler;
-  private readonly eos: ReadonlySet<number>;
-  private cache: KvCache;
-  private prompt: KvCache;
+  readonly #sampler: Sampler;
+  readonly #eos: ReadonlySet<number>;
+  #cache: KvCache;
+  #prompt: KvCache;
   /** In the order of the cache's rows. */
-  private readonly rows: Row[] = [];
-  private readonly results: Generated[];
+  readonly #rows: Row[] = [];
+  readonly #results: Generated[];
   /** Longest prompt first: rows of like length are neighbors, and later ones fit into the space of earlier ones. */
-  private readonly waiting: number[];
+  readonly #waiting: number[];
+  readonly #decoder: OnnxDecoder;
+  readonly #requests: readonly GenerationRequest[];
+  readonly #limits: BatchLimits;
+  readonly #hooks: BatchHooks;
+  readonly #memory: PromptMemory | null;
 
   constructor(
-    private readonly decoder: OnnxDecoder,
-    private readonly requests: readonly GenerationRequest[],
-    private readonly limits: BatchLimits,
-    private readonly hooks: BatchHooks,
+    decoder: OnnxDecoder,
+    requests: readonly GenerationRequest[],
+    limits: BatchLimits,
+    hooks: BatchHooks,
     /** Of what was answered last, where prompts go on from each other; null for none. */
-    private readonly memory: PromptMemory | null,
+    memory: PromptMemory | null,
   ) {
-    this.sampler = new Sampler(decoder.vocabularySize);
-    this.eos = new Set(limits.eosTokenIds);
-    this.cache = new KvCache(decoder.cacheGeometry);
-    this.prompt = new KvCache(decoder.cacheGeometry);
-    this.results = requests.map(() => ({ ids: [], finish: 'length' }));
-    this.waiting = requests
+    this.#decoder = decoder;
+    this.#requests = requests;
+    this.#limits = limits;
+    this.#hooks = hooks;
+    this.#memory = memory;
+    this.#sampler = new Sampler(decoder.vocabularySize);
+    this.#eos = new Set(limits.eosTokenIds);
+    this.#cache = new KvCache(decoder.cacheGeometry);
+    this.#prompt = new KvCache(decoder.cacheGeometry);
+    this.#results = requests.map(() => ({ ids: [], finish: 'length' }));
+    this.#waiting = requests
       .map((_, request) => request)
-      .filter((request) => this.allowance(request) > 0)
+      .filter((request) => this.#allowance(request) > 0)
       .sort((a, b) => requests[b]!.ids.length - requests[a]!.ids.length || a - b)
       .reverse();
   }
 
   /** One result per request, in their order; null when cancelled. */
   async run(): Promise<Generated[] | null> {
-    while (this.waiting.length > 0 || this.rows.length > 0) {
-      while (this.hasRoom()) {
-        if (this.hooks.isCancelled()) return null;
-        await this.admit(this.waiting.pop()!);
+    while (this.#waiting.length > 0 || this.#rows.length > 0) {
+      while (this.#hasRoom()) {
+        if (this.#hooks.isCancelled()) return null;
+        await this.#admit(this.#waiting.pop()!);
       }
-      if (this.hooks.isCancelled()) return null;
-      if (this.rows.length > 0) await this.step();
+      if (this.#hooks.isCancelled()) return null;
+      if (this.#rows.length > 0) await this.#step();
     }
-    return this.results;
+    return this.#results;
   }
 
   /** Tokens that a request may get. */
-  private allowance(request: number): number {
-    const { ids, maxNewTokens } = this.requests[request]!;
-    return Math.min(maxNewTokens, this.limits.contextLength - ids.length);
+  #allowance(request: number): number {
+    const { ids, maxNewTokens } = this.#requests[request]!;
+    return Math.min(maxNewTokens, this.#limits.contextLength - ids.length);
   }
 
-  private hasRoom(): boolean {
-    const next = this.waiting.at(-1);
+  #hasRoom(): boolean {
+    const next = this.#waiting.at(-1);
     if (next === undefined) return false;
-    if (this.rows.length === 0) return true;
-    if (this.rows.length === this.limits.batchSize) return false;
-    const requests = [...this.rows.map(({ request }) => request), next];
-    const longest = Math.max(...requests.map((r) => this.requests[r]!.ids.length + this.allowance(r)));
-    const bytes = requests.length * KvCache.rowBytes(this.decoder.cacheGeometry, longest);
-    return bytes <= this.limits.cacheBytes;
+    if (this.#rows.length === 0) return true;
+    if (this.#rows.length === this.#limits.batchSize) return false;
+    const requests = [...this.#rows.map(({ request }) => request), next];
+    const longest = Math.max(...requests.map((r) => this.#requests[r]!.ids.length + this.#allowance(r)));
+    const bytes = requests.length * KvCache.rowBytes(this.#decoder.cacheGeometry, longest);
+    return bytes <= this.#limits.cacheBytes;
   }
 
   /** Runs a prompt, and lets its row join the batch with its first token. */
-  private async admit(request: number): Promise<void> {
-    const { ids, sampling } = this.requests[request]!;
-    const known = this.memory?.recall(ids) ?? null;
-    if (known === null) this.prompt.reset();
-    else this.prompt = known;
+  async #admit(request: number): Promise<void> {
+    const { ids, sampling } = this.#requests[request]!;
+    const known = this.#memory?.recall(ids) ?? null;
+    if (known === null) this.#prompt.reset();
+    else this.#prompt = known;
     let logits: Float32Array = new Float32Array(0);
-    for (let at = this.prompt.tokens[0]!; at < ids.length; at += this.decoder.chunkSize) {
-      if (this.hooks.isCancelled()) return;
-      logits = await this.decoder.forward(this.prompt, [ids.slice(at, at + this.decoder.chunkSize)]);
+    for (let at = this.#prompt.tokens[0]!; at < ids.length; at += this.#decoder.chunkSize) {
+      if (this.#hooks.isCancelled()) return;
+      logits = await this.#decoder.forward(this.#prompt, [ids.slice(at, at + this.#decoder.chunkSize)]);
     }
     const seen = new Set(sampling.repetitionPenalty === 1 ? [] : ids);
     const row: Row = { request, seen, last: -1 };
-    this.sample(row, logits.subarray(logits.length - this.decoder.vocabularySize));
-    this.cache.append(this.prompt);
-    this.rows.push(row);
-    await this.settle([row]);
+    this.#sample(row, logits.subarray(logits.length - this.#decoder.vocabularySize));
+    this.#cache.append(this.#prompt);
+    this.#rows.push(row);
+    await this.#settle([row]);
   }
 
   /** One token more for every row. */
-  private async step(): Promise<void> {
-    const { vocabularySize } = this.decoder;
-    const logits = await this.decoder.forward(
-      this.cache,
-      this.rows.map(({ last }) => [last]),
+  async #step(): Promise<void> {
+    const { vocabularySize } = this.#decoder;
+    const logits = await this.#decoder.forward(
+      this.#cache,
+      this.#rows.map(({ last }) => [last]),
     );
-    this.rows.forEach((row, r) => {
-      this.sample(row, logits.subarray(r * vocabularySize, (r + 1) * vocabularySize));
+    this.#rows.forEach((row, r) => {
+      this.#sample(row, logits.subarray(r * vocabularySize, (r + 1) * vocabularySize));
     });
-    await this.settle(this.rows);
+    await this.#settle(this.#rows);
   }
 
-  private sample(row: Row, logits: Float32Array): void {
-    const { sampling } = this.requests[row.request]!;
-    const { ids } = this.results[row.request]!;
-    row.last = this.sampler.next(logits, row.seen, ids.length, sampling);
+  #sample(row: Row, logits: Float32Array): void {
+    const { sampling } = this.#requests[row.request]!;
+    const { ids } = this.#results[row.request]!;
+    row.last = this.#sampler.next(logits, row.seen, ids.length, sampling);
     if (sampling.repetitionPenalty !== 1) row.seen.add(row.last);
-    if (!this.eos.has(row.last)) ids.push(row.last);
+    if (!this.#eos.has(row.last)) ids.push(row.last);
   }
 
   /** Tells of the newest tokens, and takes rows out that are finished. */
-  private async settle(rows: readonly Row[]): Promise<void> {
+  async #settle(rows: readonly Row[]): Promise<void> {
     const tokens = rows
-      .filter(({ last }) => !this.eos.has(last))
+      .filter(({ last }) => !this.#eos.has(last))
       .map(({ request, last }) => ({ request, id: last }));
-    const stopped = new Set(tokens.length > 0 ? await this.hooks.onTokens(tokens) : []);
+    const stopped = new Set(tokens.length > 0 ? await this.#hooks.onTokens(tokens) : []);
     for (const row of [...rows]) {
-      const result = this.results[row.request]!;
-      if (this.eos.has(row.last)) result.finish = 'eos';
+      const result = this.#results[row.request]!;
+      if (this.#eos.has(row.last)) result.finish = 'eos';
       else if (stopped.has(row.request)) result.finish = 'stop';
-      else if (result.ids.length < this.allowance(row.request)) continue;
-      this.remove(row);
+      else if (result.ids.length < this.#allowance(row.request)) continue;
+      this.#remove(row);
     }
   }
 
-  private remove(row: Row): void {
-    const at = this.rows.indexOf(row);
-    if (this.memory !== null && this.rows.length === 1) {
-      this.memory.keep(this.cache, [...this.requests[row.request]!.ids, ...this.results[row.request]!.ids]);
-      this.cache = new KvCache(this.decoder.cacheGeometry);
-    } else this.cache.remove(at);
-    const last = this.rows.pop()!;
-    if (last !== row) this.rows[at] = last;
+  #remove(row: Row): void {
+    const at = this.#rows.indexOf(row);
+    if (this.#memory !== null && this.#rows.length === 1) {
+      this.#memory.keep(this.#cache, [
+        ...this.#requests[row.request]!.ids,
+        ...this.#results[row.request]!.ids,
+      ]);
+      this.#cache = new KvCache(this.#decoder.cacheGeometry);
+    } else this.#cache.remove(at);
+    const last = this.#rows.pop()!;
+    if (last !== row) this.#rows[at] = last;
   }
 }

@@ -7,14 +7,18 @@ import type { CacheGeometry, KvCache } from './kv_cache.js';
 const logitsBytes = 64 << 20;
 
 export class OnnxDecoder {
-  private logits = new Float32Array(0);
+  #logits = new Float32Array(0);
+
+  readonly #session: InferenceSession;
 
   private constructor(
-    private readonly session: InferenceSession,
+    session: InferenceSession,
     readonly cacheGeometry: CacheGeometry,
     /** V */
     readonly vocabularySize: number,
-  ) {}
+  ) {
+    this.#session = session;
+  }
 
   /** Opens a .onnx file with its external data. Throws ModelError when it is not such a decoder. */
   static async open(file: string, threads: number): Promise<OnnxDecoder> {
@@ -64,8 +68,8 @@ export class OnnxDecoder {
       mask.fill(1n, (r + 1) * total - before - added, (r + 1) * total);
     });
     const size = rows * added * this.vocabularySize;
-    if (this.logits.length < size) this.logits = new Float32Array(size);
-    const logits = this.logits.subarray(0, size);
+    if (this.#logits.length < size) this.#logits = new Float32Array(size);
+    const logits = this.#logits.subarray(0, size);
     const feeds = {
       input_ids: new Tensor('int64', inputs, [rows, added]),
       attention_mask: new Tensor('int64', mask, [rows, total]),
@@ -76,13 +80,13 @@ export class OnnxDecoder {
       logits: new Tensor('float32', logits, [rows, added, this.vocabularySize]),
       ...cache.fetches(added),
     };
-    await this.session.run(feeds, fetches);
+    await this.#session.run(feeds, fetches);
     cache.advance(added);
     return logits;
   }
 
   async close(): Promise<void> {
-    await this.session.release();
+    await this.#session.release();
   }
 }
 

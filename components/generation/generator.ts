@@ -46,21 +46,25 @@ const program = new URL('./session_process.js', import.meta.url);
  * await generator.close();
  */
 export class Generator {
-  private session: Promise<Session> | null = null;
-  private turn: Promise<unknown> = Promise.resolve();
+  #session: Promise<Session> | null = null;
+  #turn: Promise<unknown> = Promise.resolve();
 
-  private constructor(private readonly options: Required<GeneratorOptions>) {}
+  readonly #options: Required<GeneratorOptions>;
+
+  private constructor(options: Required<GeneratorOptions>) {
+    this.#options = options;
+  }
 
   /** Loads the model. Throws ModelError when ONNX Runtime cannot. */
   static async open(options: GeneratorOptions): Promise<Generator> {
     const generator = new Generator({ batchSize: 16, cacheBytes: 1 << 30, reusePrompts: false, ...options });
-    await generator.process();
+    await generator.#process();
     return generator;
   }
 
   /** Number of the process, once it is there. */
   async pid(): Promise<number | null> {
-    return (await this.process()).pid;
+    return (await this.#process()).pid;
   }
 
   /**
@@ -68,8 +72,8 @@ export class Generator {
    * take, and GeneratorLost when the process dies.
    */
   generate(requests: readonly GenerationRequest[], hooks: GenerateHooks = {}): Promise<Generated[]> {
-    const generated = this.turn.then(() => this.generateNow(requests, hooks));
-    this.turn = generated.catch(() => undefined);
+    const generated = this.#turn.then(() => this.#generateNow(requests, hooks));
+    this.#turn = generated.catch(() => undefined);
     return generated;
   }
 
@@ -78,31 +82,28 @@ export class Generator {
    * Throws GeneratorLost when the process dies.
    */
   logprobs(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
-    const scored = this.turn.then(async () => (await this.process()).logprobs(documents));
-    this.turn = scored.catch(() => undefined);
+    const scored = this.#turn.then(async () => (await this.#process()).logprobs(documents));
+    this.#turn = scored.catch(() => undefined);
     return scored;
   }
 
   async close(): Promise<void> {
-    const session = await this.session?.catch(() => null);
-    this.session = null;
+    const session = await this.#session?.catch(() => null);
+    this.#session = null;
     await session?.kill();
   }
 
-  private async generateNow(
-    requests: readonly GenerationRequest[],
-    hooks: GenerateHooks,
-  ): Promise<Generated[]> {
+  async #generateNow(requests: readonly GenerationRequest[], hooks: GenerateHooks): Promise<Generated[]> {
     hooks.signal?.throwIfAborted();
-    const session = await this.process();
-    const checked = requests.map((request, number) => this.check(request, number, session.vocabularySize));
+    const session = await this.#process();
+    const checked = requests.map((request, number) => this.#check(request, number, session.vocabularySize));
     if (checked.length === 0) return [];
-    const { batchSize, cacheBytes, contextLength, eosTokenIds, reusePrompts } = this.options;
+    const { batchSize, cacheBytes, contextLength, eosTokenIds, reusePrompts } = this.#options;
     const limits = { batchSize, cacheBytes, contextLength, eosTokenIds: [...eosTokenIds], reusePrompts };
     return session.generate({ requests: checked, ...limits }, hooks);
   }
 
-  private check(request: GenerationRequest, number: number, vocabularySize: number): GenerationRequest {
+  #check(request: GenerationRequest, number: number, vocabularySize: number): GenerationRequest {
     const parsed = requestSchema.safeParse(request);
     const refuse = (why: string) => new DataError(`request ${number + 1}: ${why}`);
     if (!parsed.success) {
@@ -111,9 +112,9 @@ export class Generator {
     }
     const { ids } = parsed.data;
     if (ids.length === 0) throw refuse('the prompt has no tokens');
-    if (ids.length >= this.options.contextLength)
+    if (ids.length >= this.#options.contextLength)
       throw refuse(
-        `the prompt of ${ids.length} tokens leaves no room for an answer in the model's context of ${this.options.contextLength}`,
+        `the prompt of ${ids.length} tokens leaves no room for an answer in the model's context of ${this.#options.contextLength}`,
       );
     const foreign = ids.find((id) => id >= vocabularySize);
     if (foreign !== undefined)
@@ -122,14 +123,14 @@ export class Generator {
   }
 
   /** The living process, or a new one. */
-  private process(): Promise<Session> {
-    if (this.session === null) {
-      const started = Session.start(this.options.onnx, this.options.threads, () => {
-        if (this.session === started) this.session = null;
+  #process(): Promise<Session> {
+    if (this.#session === null) {
+      const started = Session.start(this.#options.onnx, this.#options.threads, () => {
+        if (this.#session === started) this.#session = null;
       });
-      this.session = started;
+      this.#session = started;
     }
-    return this.session;
+    return this.#session;
   }
 }
 

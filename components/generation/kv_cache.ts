@@ -27,10 +27,13 @@ export class KvCache {
   length = 0;
   /** Tokens of each row. */
   readonly tokens: number[] = [];
-  private past: ArraySet = [];
-  private present: ArraySet = [];
+  #past: ArraySet = [];
+  #present: ArraySet = [];
+  readonly #geometry: CacheGeometry;
 
-  constructor(private readonly geometry: CacheGeometry) {}
+  constructor(geometry: CacheGeometry) {
+    this.#geometry = geometry;
+  }
 
   /** Bytes that a row of `tokens` tokens takes, both sets together. */
   static rowBytes({ layers, kvHeads, headSize, type }: CacheGeometry, tokens: number): number {
@@ -43,18 +46,18 @@ export class KvCache {
 
   /** `past_key_values.*` for a run. */
   feeds(): Record<string, Tensor> {
-    return this.tensors('past_key_values', this.past, this.length);
+    return this.#tensors('past_key_values', this.#past, this.length);
   }
 
   /** `present.*` for a run over `added` tokens more of every row. */
   fetches(added: number): Record<string, Tensor> {
-    this.present = this.withRoom(this.present, this.rows, this.length + added);
-    return this.tensors('present', this.present, this.length + added);
+    this.#present = this.#withRoom(this.#present, this.rows, this.length + added);
+    return this.#tensors('present', this.#present, this.length + added);
   }
 
   /** After such a run: what it wrote is what the next one reads. */
   advance(added: number): void {
-    [this.past, this.present] = [this.present, this.past];
+    [this.#past, this.#present] = [this.#present, this.#past];
     this.length += added;
     for (let row = 0; row < this.rows; row++) this.tokens[row]! += added;
   }
@@ -64,62 +67,62 @@ export class KvCache {
     this.length = 0;
     this.tokens.length = 0;
     this.tokens.push(0);
-    this.past = this.withRoom(this.past, 1, 0);
+    this.#past = this.#withRoom(this.#past, 1, 0);
   }
 
   /** Adds the only row of another cache as the last one. */
   append(source: KvCache): void {
     const tokens = source.tokens[0]!;
     if (this.rows === 0) this.length = tokens;
-    else if (tokens > this.length) this.resize(tokens);
-    const room = this.withRoom(this.past, this.rows + 1, this.length);
-    if (room !== this.past) {
-      this.past.forEach((array, i) => {
-        room[i]!.set(this.used(array));
+    else if (tokens > this.length) this.#resize(tokens);
+    const room = this.#withRoom(this.#past, this.rows + 1, this.length);
+    if (room !== this.#past) {
+      this.#past.forEach((array, i) => {
+        room[i]!.set(this.#used(array));
       });
     }
-    this.past = room;
+    this.#past = room;
     this.tokens.push(tokens);
-    this.copyRow(source.past, 0, source.length, this.past, this.rows - 1, this.length, tokens);
+    this.#copyRow(source.#past, 0, source.length, this.#past, this.rows - 1, this.length, tokens);
   }
 
   /** Takes a row away; the last one moves to its place. */
   remove(row: number): void {
     const last = this.rows - 1;
-    const size = this.rowSize(this.length);
+    const size = this.#rowSize(this.length);
     if (row !== last) {
-      for (const array of this.past) array.copyWithin(row * size, last * size, (last + 1) * size);
+      for (const array of this.#past) array.copyWithin(row * size, last * size, (last + 1) * size);
       this.tokens[row] = this.tokens[last]!;
     }
     this.tokens.pop();
     const longest = Math.max(0, ...this.tokens);
-    if (this.rows > 0 && longest < 0.75 * this.length) this.resize(longest);
+    if (this.rows > 0 && longest < 0.75 * this.length) this.#resize(longest);
   }
 
   /** Forgets all but the first tokens of the only row. */
   keepFirst(tokens: number): void {
-    const { kvHeads, headSize } = this.geometry;
+    const { kvHeads, headSize } = this.#geometry;
     const padding = this.length - this.tokens[0]!;
     for (let head = 0; head < kvHeads; head++) {
       const from = (head * this.length + padding) * headSize;
       const size = tokens * headSize;
-      for (const array of this.past) array.copyWithin(head * size, from, from + size);
+      for (const array of this.#past) array.copyWithin(head * size, from, from + size);
     }
     this.tokens[0] = tokens;
     this.length = tokens;
   }
 
   /** Widens or narrows the padding on the left. */
-  private resize(length: number): void {
-    const target = this.withRoom(this.present, this.rows, length);
+  #resize(length: number): void {
+    const target = this.#withRoom(this.#present, this.rows, length);
     this.tokens.forEach((tokens, row) => {
-      this.copyRow(this.past, row, this.length, target, row, length, tokens);
+      this.#copyRow(this.#past, row, this.length, target, row, length, tokens);
     });
-    [this.past, this.present] = [target, this.past];
+    [this.#past, this.#present] = [target, this.#past];
     this.length = length;
   }
 
-  private copyRow(
+  #copyRow(
     source: ArraySet,
     sourceRow: number,
     sourceLength: number,
@@ -128,7 +131,7 @@ export class KvCache {
     targetLength: number,
     tokens: number,
   ): void {
-    const { kvHeads, headSize } = this.geometry;
+    const { kvHeads, headSize } = this.#geometry;
     const size = tokens * headSize;
     for (let head = 0; head < kvHeads; head++) {
       const sourceEnd = (sourceRow * kvHeads + head + 1) * sourceLength * headSize;
@@ -139,10 +142,10 @@ export class KvCache {
     }
   }
 
-  private tensors(prefix: string, set: ArraySet, length: number): Record<string, Tensor> {
-    const { kvHeads, headSize, type } = this.geometry;
+  #tensors(prefix: string, set: ArraySet, length: number): Record<string, Tensor> {
+    const { kvHeads, headSize, type } = this.#geometry;
     const dims = [this.rows, kvHeads, length, headSize];
-    const size = this.rows * this.rowSize(length);
+    const size = this.rows * this.#rowSize(length);
     const tensors: Record<string, Tensor> = {};
     set.forEach((array, i) => {
       const name = `${prefix}.${i >> 1}.${i % 2 === 0 ? 'key' : 'value'}`;
@@ -152,20 +155,20 @@ export class KvCache {
   }
 
   /** The set itself where its arrays are large enough, else a new one with room for some steps. */
-  private withRoom(set: ArraySet, rows: number, length: number): ArraySet {
-    const { layers, type } = this.geometry;
-    if (set.length > 0 && set[0]!.length >= rows * this.rowSize(length)) return set;
-    const size = rows * this.rowSize(Math.ceil((length + growth / 2) / growth) * growth);
+  #withRoom(set: ArraySet, rows: number, length: number): ArraySet {
+    const { layers, type } = this.#geometry;
+    if (set.length > 0 && set[0]!.length >= rows * this.#rowSize(length)) return set;
+    const size = rows * this.#rowSize(Math.ceil((length + growth / 2) / growth) * growth);
     const allocate = () => (type === 'float32' ? new Float32Array(size) : new Uint16Array(size));
     return Array.from({ length: 2 * layers }, allocate);
   }
 
-  private used(array: CacheArray): CacheArray {
-    return array.subarray(0, this.rows * this.rowSize(this.length));
+  #used(array: CacheArray): CacheArray {
+    return array.subarray(0, this.rows * this.#rowSize(this.length));
   }
 
-  private rowSize(length: number): number {
-    return this.geometry.kvHeads * this.geometry.headSize * length;
+  #rowSize(length: number): number {
+    return this.#geometry.kvHeads * this.#geometry.headSize * length;
   }
 }
 

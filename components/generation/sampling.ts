@@ -47,18 +47,18 @@ const exponentials = Float64Array.from({ length: negligible * resolution + 2 }, 
 
 /** Draws tokens; holds the working space for a vocabulary. */
 export class Sampler {
-  private readonly candidates: Candidates;
+  readonly #candidates: Candidates;
   /** For each candidate its step in the table. */
-  private readonly stepOf: Uint16Array;
+  readonly #stepOf: Uint16Array;
   /** For each step of the table the sum of the weights there. */
-  private readonly masses = new Float64Array(exponentials.length);
-  private readonly heap: Float32Array;
+  readonly #masses = new Float64Array(exponentials.length);
+  readonly #heap: Float32Array;
 
   /** @param size V */
   constructor(size: number) {
-    this.candidates = { count: 0, ids: new Int32Array(size), weights: new Float64Array(size), total: 0 };
-    this.stepOf = new Uint16Array(size);
-    this.heap = new Float32Array(size);
+    this.#candidates = { count: 0, ids: new Int32Array(size), weights: new Float64Array(size), total: 0 };
+    this.#stepOf = new Uint16Array(size);
+    this.#heap = new Float32Array(size);
   }
 
   /**
@@ -82,15 +82,17 @@ export class Sampler {
     const top = logits[best(logits)]!;
     let threshold = top - negligible * temperature;
     if (topK > 0 && topK < logits.length)
-      threshold = Math.max(threshold, kthLargest(logits, topK, this.heap));
-    this.weigh(logits, top, threshold, temperature);
-    if (topP < 1) this.cutNucleus(topP);
-    return this.candidates;
+      threshold = Math.max(threshold, kthLargest(logits, topK, this.#heap));
+    this.#weigh(logits, top, threshold, temperature);
+    if (topP < 1) this.#cutNucleus(topP);
+    return this.#candidates;
   }
 
   /** Weights e^((logit − top) / temperature), by the table and a polynomial for what lies between its steps (error 1e-11). */
-  private weigh(logits: Float32Array, top: number, threshold: number, temperature: number): void {
-    const { candidates, stepOf, masses } = this;
+  #weigh(logits: Float32Array, top: number, threshold: number, temperature: number): void {
+    const candidates = this.#candidates;
+    const stepOf = this.#stepOf;
+    const masses = this.#masses;
     const { ids, weights } = candidates;
     const inverse = 1 / temperature;
     let count = 0;
@@ -115,8 +117,10 @@ export class Sampler {
   }
 
   /** Keeps a token while those better than it weigh less than topP of all. Only the step of the cut needs an order. */
-  private cutNucleus(topP: number): void {
-    const { candidates, stepOf, masses } = this;
+  #cutNucleus(topP: number): void {
+    const candidates = this.#candidates;
+    const stepOf = this.#stepOf;
+    const masses = this.#masses;
     const { ids, weights } = candidates;
     const wanted = topP * candidates.total;
     let step = 0;

@@ -10,16 +10,17 @@ export interface ChatTemplateOptions {
 }
 
 export class ChatTemplate {
-  private readonly template: Template;
+  readonly #template: Template;
+
+  readonly #specialTokens: Readonly<Record<string, string>>;
+  readonly #place: string;
 
   /** `specialTokens`: `bos_token`, `eos_token` … as templates name them. */
-  constructor(
-    source: string,
-    private readonly specialTokens: Readonly<Record<string, string>>,
-    private readonly place: string,
-  ) {
+  constructor(source: string, specialTokens: Readonly<Record<string, string>>, place: string) {
+    this.#specialTokens = specialTokens;
+    this.#place = place;
     try {
-      this.template = new Template(source);
+      this.#template = new Template(source);
     } catch (cause) {
       throw new ModelError(`${place}: the chat template cannot be parsed: ${(cause as Error).message}`, {
         cause,
@@ -29,8 +30,8 @@ export class ChatTemplate {
 
   render(messages: readonly object[], { addGenerationPrompt, tools = null }: ChatTemplateOptions): string {
     try {
-      return this.template.render({
-        ...this.specialTokens,
+      return this.#template.render({
+        ...this.#specialTokens,
         messages,
         tools,
         documents: null,
@@ -38,7 +39,7 @@ export class ChatTemplate {
       });
     } catch (cause) {
       throw new ModelError(
-        `${this.place}: the chat template refuses these messages: ${(cause as Error).message}`,
+        `${this.#place}: the chat template refuses these messages: ${(cause as Error).message}`,
         { cause },
       );
     }

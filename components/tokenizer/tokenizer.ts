@@ -41,36 +41,36 @@ export class ModelTokenizer {
   /** sha256 over everything that decides tokens and template. */
   readonly digest: string;
 
-  private readonly library: Library;
-  private readonly scheme: OffsetScheme;
-  private readonly prefix: number[];
-  private readonly suffix: number[];
-  private readonly chatTemplate: ChatTemplate | null;
-  private readonly cleanUp: boolean;
+  readonly #library: Library;
+  readonly #scheme: OffsetScheme;
+  readonly #prefix: number[];
+  readonly #suffix: number[];
+  readonly #chatTemplate: ChatTemplate | null;
+  readonly #cleanUp: boolean;
+
+  readonly #place: string;
 
   /** `place` names the folder in errors. */
-  constructor(
-    files: TokenizerFiles,
-    private readonly place: string,
-  ) {
+  constructor(files: TokenizerFiles, place: string) {
+    this.#place = place;
     const { tokenizer, config } = files;
     checkTokenIds(tokenizer, place);
     checkPatterns(tokenizer, place);
-    this.library = buildLibrary(tokenizer, config, place);
-    this.scheme = offsetScheme(tokenizer, this.library);
-    this.vocabularySize = this.library.get_vocab().size;
-    const added = [...this.library.get_added_tokens_decoder().values()];
+    this.#library = buildLibrary(tokenizer, config, place);
+    this.#scheme = offsetScheme(tokenizer, this.#library);
+    this.vocabularySize = this.#library.get_vocab().size;
+    const added = [...this.#library.get_added_tokens_decoder().values()];
     this.specialTokens = new Set(added.filter((token) => token.special).map((token) => token.content));
-    this.bosId = this.idOf(config, 'bos_token');
-    this.eosId = this.idOf(config, 'eos_token');
-    this.padId = this.idOf(config, 'pad_token');
-    this.unkId = this.idOf(config, 'unk_token');
-    [this.prefix, this.suffix] = this.surroundings();
+    this.bosId = this.#idOf(config, 'bos_token');
+    this.eosId = this.#idOf(config, 'eos_token');
+    this.padId = this.#idOf(config, 'pad_token');
+    this.unkId = this.#idOf(config, 'unk_token');
+    [this.#prefix, this.#suffix] = this.#surroundings();
     const template = files.chatTemplate ?? defaultTemplate(config.chat_template);
-    this.chatTemplate =
+    this.#chatTemplate =
       template === null ? null : new ChatTemplate(template, specialTokenTexts(config), place);
-    this.hasChatTemplate = this.chatTemplate !== null;
-    this.cleanUp = config.clean_up_tokenization_spaces === true && !this.scheme.byteLevel;
+    this.hasChatTemplate = this.#chatTemplate !== null;
+    this.#cleanUp = config.clean_up_tokenization_spaces === true && !this.#scheme.byteLevel;
     this.digest = digestOfFiles(files);
   }
 
@@ -82,18 +82,18 @@ export class ModelTokenizer {
   /** Tokens of a text. Unpaired surrogates become U+FFFD. */
   encode(text: string, options: EncodeOptions): Encoding {
     const wellFormed = text.replace(/\p{Surrogate}/gu, '\ufffd');
-    const encoded = this.encodeBare(wellFormed, false);
+    const encoded = this.#encodeBare(wellFormed, false);
     const ids: number[] = encoded.ids;
-    const offsets = options.offsets === false ? [] : alignTokens(wellFormed, encoded.tokens, this.scheme);
+    const offsets = options.offsets === false ? [] : alignTokens(wellFormed, encoded.tokens, this.#scheme);
     if (!options.addSpecial) return { ids, offsets };
     const at = (place: number, count: number): Offset[] =>
       Array.from({ length: count }, () => [place, place]);
     return {
-      ids: [...this.prefix, ...ids, ...this.suffix],
+      ids: [...this.#prefix, ...ids, ...this.#suffix],
       offsets:
         options.offsets === false
           ? []
-          : [...at(0, this.prefix.length), ...offsets, ...at(text.length, this.suffix.length)],
+          : [...at(0, this.#prefix.length), ...offsets, ...at(text.length, this.#suffix.length)],
     };
   }
 
@@ -101,52 +101,52 @@ export class ModelTokenizer {
    * Text of tokens. Ids without a text have none, as in the Rust tokenizer: models whose embeddings are padded may give them.
    */
   decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
-    const known = ids.filter((id) => this.library.id_to_token(id) !== undefined);
+    const known = ids.filter((id) => this.#library.id_to_token(id) !== undefined);
     if (known.length === 0) return '';
-    return this.library.decode(known, {
+    return this.#library.decode(known, {
       skip_special_tokens: skipSpecial,
-      clean_up_tokenization_spaces: this.cleanUp,
+      clean_up_tokenization_spaces: this.#cleanUp,
     });
   }
 
   tokenToId(token: string): number | null {
-    return this.library.token_to_id(token) ?? null;
+    return this.#library.token_to_id(token) ?? null;
   }
 
   idToToken(id: number): string | null {
-    return this.library.id_to_token(id) ?? null;
+    return this.#library.id_to_token(id) ?? null;
   }
 
   /** Throws ModelError when the model has no chat template, or the template refuses the messages. */
   applyChatTemplate(messages: readonly object[], options: ChatTemplateOptions): string {
-    if (this.chatTemplate === null) throw new ModelError(`${this.place}: this model has no chat template`);
-    return this.chatTemplate.render(messages, options);
+    if (this.#chatTemplate === null) throw new ModelError(`${this.#place}: this model has no chat template`);
+    return this.#chatTemplate.render(messages, options);
   }
 
   /** The library's encoding. It trusts tokenizer.json, whose faults show only when a text goes through it. */
-  private encodeBare(text: string, addSpecial: boolean): { ids: number[]; tokens: string[] } {
+  #encodeBare(text: string, addSpecial: boolean): { ids: number[]; tokens: string[] } {
     try {
-      return this.library.encode(text, { add_special_tokens: addSpecial });
+      return this.#library.encode(text, { add_special_tokens: addSpecial });
     } catch (cause) {
-      throw unusable(this.place, cause);
+      throw unusable(this.#place, cause);
     }
   }
 
-  private idOf(config: Record<string, unknown>, key: string): number | null {
+  #idOf(config: Record<string, unknown>, key: string): number | null {
     const text = tokenText(config[key]);
     return text === null ? null : this.tokenToId(text);
   }
 
   /** What the post-processor puts before and after any text. */
-  private surroundings(): [prefix: number[], suffix: number[]] {
-    const bare: number[] = this.encodeBare('a', false).ids;
-    const full: number[] = this.encodeBare('a', true).ids;
+  #surroundings(): [prefix: number[], suffix: number[]] {
+    const bare: number[] = this.#encodeBare('a', false).ids;
+    const full: number[] = this.#encodeBare('a', true).ids;
     for (let start = 0; start + bare.length <= full.length; start++) {
       if (bare.every((id, i) => full[start + i] === id))
         return [full.slice(0, start), full.slice(start + bare.length)];
     }
     throw new ModelError(
-      `${this.place}: the tokenizer's post-processor rewrites tokens, which is not supported`,
+      `${this.#place}: the tokenizer's post-processor rewrites tokens, which is not supported`,
     );
   }
 }

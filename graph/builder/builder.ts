@@ -24,24 +24,27 @@ import { opOf } from '../ops/registry.js';
 type NewValue = Pick<Value, 'name' | 'kind' | 'role' | 'axes' | 'dtype' | 'placement'>;
 
 export class GraphBuilder {
-  private readonly values: Value[] = [];
-  private readonly nodes: Node[] = [];
-  private outputs: Record<string, number> = {};
-  private readonly byName = new Map<string, Value>();
-  private currentLayer: number | null = null;
-  private currentPhase: Phase = 'forward';
+  readonly #values: Value[] = [];
+  readonly #nodes: Node[] = [];
+  #outputs: Record<string, number> = {};
+  readonly #byName = new Map<string, Value>();
+  #currentLayer: number | null = null;
+  #currentPhase: Phase = 'forward';
+  #axes: AxisSizes;
 
   constructor(
     readonly name: string,
-    private axes: AxisSizes,
-  ) {}
+    axes: AxisSizes,
+  ) {
+    this.#axes = axes;
+  }
 
   /** A builder that goes on where `graph` ends; `graph` itself stays as it is. */
   static from(graph: Graph): GraphBuilder {
     const builder = new GraphBuilder(graph.name, graph.axes);
-    for (const value of graph.values) builder.remember(value);
-    for (const node of graph.nodes) builder.nodes.push(node);
-    builder.outputs = { ...graph.outputs };
+    for (const value of graph.values) builder.#remember(value);
+    for (const node of graph.nodes) builder.#nodes.push(node);
+    builder.#outputs = { ...graph.outputs };
     return builder;
   }
 
@@ -53,31 +56,31 @@ export class GraphBuilder {
   build(): Graph {
     return {
       name: this.name,
-      axes: this.axes,
-      values: [...this.values],
-      nodes: [...this.nodes],
-      outputs: { ...this.outputs },
+      axes: this.#axes,
+      values: [...this.#values],
+      nodes: [...this.#nodes],
+      outputs: { ...this.#outputs },
     };
   }
 
   /** Gives axis letters a size. */
   setAxes(sizes: AxisSizes): void {
-    this.axes = { ...this.axes, ...sizes };
+    this.#axes = { ...this.#axes, ...sizes };
   }
 
   /** A slot that the host fills for each run. `axes`: labels with spaces between, e.g. `T` or `8`. */
   input(name: string, dtype: DType, axes: string, placement: Placement = replicated): Value {
-    return this.declare({ name, kind: 'input', role: null, dtype, axes, placement });
+    return this.#declare({ name, kind: 'input', role: null, dtype, axes, placement });
   }
 
   /** A parameter under its Hugging Face name, in the dtype of its file. It is trained unless a pass freezes it. */
   param(name: string, dtype: DType, axes: string, placement: Placement = replicated): Value {
-    return this.declare({ name, kind: 'param', role: 'trained', dtype, axes, placement });
+    return this.#declare({ name, kind: 'param', role: 'trained', dtype, axes, placement });
   }
 
   /** A tensor that is computed once and never trained, such as the RoPE table; called `constantTensor(name)` in plans. */
   constant(name: string, dtype: DType, axes: string): Value {
-    return this.declare({
+    return this.#declare({
       name: constantTensor(name),
       kind: 'constant',
       role: 'constant',
@@ -95,52 +98,52 @@ export class GraphBuilder {
     axes: string,
     placement: Placement = replicated,
   ): Value {
-    return this.declare({ name, kind: 'state', role, dtype, axes, placement });
+    return this.#declare({ name, kind: 'state', role, dtype, axes, placement });
   }
 
   /** A slot that the host reads after a run. */
   outputSlot(name: string, dtype: DType, axes: string): Value {
-    return this.declare({ name, kind: 'output', role: null, dtype, axes, placement: replicated });
+    return this.#declare({ name, kind: 'output', role: null, dtype, axes, placement: replicated });
   }
 
   /** Names `value` as what the graph is for; `hidden` [T, D] and `head` [V, D] are what a language model declares. */
   output(name: string, value: Value): void {
-    this.outputs[name] = value.id;
+    this.#outputs[name] = value.id;
   }
 
   find(name: string): Value | null {
-    return this.byName.get(name) ?? null;
+    return this.#byName.get(name) ?? null;
   }
 
   /** How many values there are; the next gets this id. */
   get size(): number {
-    return this.values.length;
+    return this.#values.length;
   }
 
   /** The value with this id, null where there is none yet. */
   value(id: number): Value | null {
-    return this.values[id] ?? null;
+    return this.#values[id] ?? null;
   }
 
   /** Nodes written by `write` belong to decoder layer `index`, which is what activation checkpointing recomputes. */
   layer<T>(index: number | null, write: () => T): T {
-    const outer = this.currentLayer;
-    this.currentLayer = index;
+    const outer = this.#currentLayer;
+    this.#currentLayer = index;
     try {
       return write();
     } finally {
-      this.currentLayer = outer;
+      this.#currentLayer = outer;
     }
   }
 
   /** Nodes written by `write` belong to `phase`. */
   phase<T>(phase: Phase, write: () => T): T {
-    const outer = this.currentPhase;
-    this.currentPhase = phase;
+    const outer = this.#currentPhase;
+    this.#currentPhase = phase;
     try {
       return write();
     } finally {
-      this.currentPhase = outer;
+      this.#currentPhase = outer;
     }
   }
 
@@ -148,10 +151,10 @@ export class GraphBuilder {
   emit = (op: string, inputs: readonly Value[], attrs: Attrs = {}, options: EmitOptions = {}): Value[] => {
     checkAttributes(opOf(op), attrs);
     const types = opOf(op).infer(inputs, attrs);
-    const prefix = this.currentLayer === null ? '' : `layers.${this.currentLayer}.`;
+    const prefix = this.#currentLayer === null ? '' : `layers.${this.#currentLayer}.`;
     const outputs = types.map((type, i) =>
-      this.addValue({
-        name: this.freshName(
+      this.#addValue({
+        name: this.#freshName(
           options.names?.[i] === undefined ? `${prefix}${op}` : `${prefix}${options.names[i]}`,
         ),
         kind: 'intermediate',
@@ -168,28 +171,28 @@ export class GraphBuilder {
   /** Appends a node that writes `outputs`, which exist already: state, output slots, values of a rewritten node. */
   append(call: { op: string; inputs: readonly Value[]; outputs: readonly Value[]; attrs: Attrs }): void {
     checkAttributes(opOf(call.op), call.attrs);
-    this.nodes.push({
+    this.#nodes.push({
       op: call.op,
       inputs: call.inputs.map((value) => value.id),
       outputs: call.outputs.map((value) => value.id),
       attrs: call.attrs,
-      layer: this.currentLayer,
-      phase: this.currentPhase,
+      layer: this.#currentLayer,
+      phase: this.#currentPhase,
     });
   }
 
   /** Gives an intermediate value another name, made unique. Nodes hold ids, so nothing else changes. */
   rename(value: Value, name: string): void {
-    const current = this.values[value.id]!;
-    this.byName.delete(current.name);
-    const renamed = { ...current, name: this.freshName(name) };
-    this.values[value.id] = renamed;
-    this.byName.set(renamed.name, renamed);
+    const current = this.#values[value.id]!;
+    this.#byName.delete(current.name);
+    const renamed = { ...current, name: this.#freshName(name) };
+    this.#values[value.id] = renamed;
+    this.#byName.set(renamed.name, renamed);
   }
 
   /** A new intermediate value like `value`. */
   clone(value: Value, name: string): Value {
-    return this.addValue({ ...value, name: this.freshName(name), kind: 'intermediate', role: null });
+    return this.#addValue({ ...value, name: this.#freshName(name), kind: 'intermediate', role: null });
   }
 
   /** table [V, D], ids i32 [T] → [T, D]. */
@@ -261,9 +264,9 @@ export class GraphBuilder {
     return this.emit('cross_entropy', [logits, labelsT, weight], attrs, { names: [name] })[0]!;
   }
 
-  private declare(declared: Omit<NewValue, 'axes'> & { readonly axes: string }): Value {
+  #declare(declared: Omit<NewValue, 'axes'> & { readonly axes: string }): Value {
     const { name, kind, dtype, axes } = declared;
-    const known = this.byName.get(name);
+    const known = this.#byName.get(name);
     if (known?.kind === 'intermediate') {
       // Slots and tensors are found by their name, an intermediate value is not: it gives way.
       this.rename(known, `${name}.0`);
@@ -274,28 +277,28 @@ export class GraphBuilder {
         `graph ${this.name}: '${name}' is declared twice, as ${known.kind} ${known.dtype} [${known.axes.join(' ')}] and as ${kind} ${dtype} [${axes}]`,
       );
     }
-    return this.addValue({ ...declared, axes: axes.split(' ') });
+    return this.#addValue({ ...declared, axes: axes.split(' ') });
   }
 
-  private addValue({ name, kind, role, axes, dtype, placement }: NewValue): Value {
-    const shape = axes.map((label) => axisSize(label, this.axes));
-    const made: Value = { id: this.values.length, name, axes, shape, dtype, placement, kind, role };
-    this.remember(made);
+  #addValue({ name, kind, role, axes, dtype, placement }: NewValue): Value {
+    const shape = axes.map((label) => axisSize(label, this.#axes));
+    const made: Value = { id: this.#values.length, name, axes, shape, dtype, placement, kind, role };
+    this.#remember(made);
     return made;
   }
 
-  private remember(value: Value): void {
-    this.values.push(value);
-    this.byName.set(value.name, value);
+  #remember(value: Value): void {
+    this.#values.push(value);
+    this.#byName.set(value.name, value);
   }
 
-  private readonly counts = new Map<string, number>();
+  readonly #counts = new Map<string, number>();
 
-  private freshName(name: string): string {
-    if (!this.byName.has(name)) return name;
-    let count = this.counts.get(name) ?? 1;
-    while (this.byName.has(`${name}.${count}`)) count++;
-    this.counts.set(name, count + 1);
+  #freshName(name: string): string {
+    if (!this.#byName.has(name)) return name;
+    let count = this.#counts.get(name) ?? 1;
+    while (this.#byName.has(`${name}.${count}`)) count++;
+    this.#counts.set(name, count + 1);
     return `${name}.${count}`;
   }
 }

@@ -31,16 +31,16 @@ export interface NodeOptions {
 }
 
 export class OnnxTarget {
-  private readonly nodes: OnnxNode[] = [];
-  private readonly inputs: OnnxSlot[] = [];
-  private readonly outputs: OnnxSlot[] = [];
-  private readonly initializers = new Map<string, OnnxInitializer>();
-  private readonly made = new Map<string, string>();
-  private readonly rowsOf = new Map<string, string>();
-  private readonly batchedOf = new Map<string, string>();
-  private readonly counts = new Map<string, number>();
-  private attentionLayers = 0;
-  private scope = '';
+  readonly #nodes: OnnxNode[] = [];
+  readonly #inputs: OnnxSlot[] = [];
+  readonly #outputs: OnnxSlot[] = [];
+  readonly #initializers = new Map<string, OnnxInitializer>();
+  readonly #made = new Map<string, string>();
+  readonly #rowsOf = new Map<string, string>();
+  readonly #batchedOf = new Map<string, string>();
+  readonly #counts = new Map<string, number>();
+  #attentionLayers = 0;
+  #scope = '';
 
   constructor(readonly float: OnnxFloat) {
     const tokens = ['batch_size', 'sequence_length'];
@@ -51,8 +51,8 @@ export class OnnxTarget {
 
   /** The model; what no output needs is left out. */
   build(name: string): OnnxModel {
-    const needed = new Set(this.outputs.map((slot) => slot.name));
-    const nodes = this.nodes.toReversed().filter((node) => {
+    const needed = new Set(this.#outputs.map((slot) => slot.name));
+    const nodes = this.#nodes.toReversed().filter((node) => {
       if (!node.outputs.some((output) => needed.has(output))) return false;
       for (const input of node.inputs) needed.add(input);
       return true;
@@ -60,26 +60,26 @@ export class OnnxTarget {
     return {
       name,
       nodes: nodes.toReversed(),
-      inputs: this.inputs,
-      outputs: this.outputs,
-      initializers: [...this.initializers.values()].filter((tensor) => needed.has(tensor.name)),
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      initializers: [...this.#initializers.values()].filter((tensor) => needed.has(tensor.name)),
     };
   }
 
   input(slot: OnnxSlot): string {
-    this.inputs.push(slot);
+    this.#inputs.push(slot);
     return slot.name;
   }
 
   output(slot: OnnxSlot): string {
-    this.outputs.push(slot);
+    this.#outputs.push(slot);
     return slot.name;
   }
 
   /** Appends a node and returns the name of its first output; an input that is null is left out. */
   node(op: string, inputs: readonly (string | null)[], { attrs = {}, outputs }: NodeOptions = {}): string {
     const names = outputs ?? [this.fresh(op)];
-    this.nodes.push({
+    this.#nodes.push({
       name: names[0]!,
       op,
       inputs: inputs.map((input) => input ?? ''),
@@ -91,29 +91,29 @@ export class OnnxTarget {
 
   /** A name that no value has yet, after what is being written: `layers.0.mlp.up_proj/Gemm`. */
   fresh(op: string): string {
-    const name = this.scope === '' ? op : `${this.scope}/${op}`;
-    const count = this.counts.get(name) ?? 0;
-    this.counts.set(name, count + 1);
+    const name = this.#scope === '' ? op : `${this.#scope}/${op}`;
+    const count = this.#counts.get(name) ?? 0;
+    this.#counts.set(name, count + 1);
     return count === 0 ? name : `${name}_${count}`;
   }
 
   /** Nodes that `write` writes are named after `scope`. */
   within<T>(scope: string, write: () => T): T {
-    const outer = this.scope;
-    this.scope = scope;
+    const outer = this.#scope;
+    this.#scope = scope;
     try {
       return write();
     } finally {
-      this.scope = outer;
+      this.#scope = outer;
     }
   }
 
   /** What `make` writes, once for the whole graph: layers share it. */
   shared(key: string, make: () => string): string {
-    const known = this.made.get(key);
+    const known = this.#made.get(key);
     if (known !== undefined) return known;
     const name = this.within(key, make);
-    this.made.set(key, name);
+    this.#made.set(key, name);
     return name;
   }
 
@@ -122,26 +122,26 @@ export class OnnxTarget {
     const list = typeof value === 'number' ? [value] : value;
     const data = new Uint8Array(BigInt64Array.from(list, BigInt).buffer);
     const shape = typeof value === 'number' ? [] : [list.length];
-    return this.literal(`int_${typeof value === 'number' ? value : `[${value}]`}`, 'i64', shape, data);
+    return this.#literal(`int_${typeof value === 'number' ? value : `[${value}]`}`, 'i64', shape, data);
   }
 
   /** A scalar of the graph's float type. */
   scalar(value: number): string {
     const data = this.float === 'f16' ? Uint16Array.of(numberToHalf(value)) : Float32Array.of(value);
-    return this.literal(`scalar_${value}`, this.float, [], new Uint8Array(data.buffer));
+    return this.#literal(`scalar_${value}`, this.float, [], new Uint8Array(data.buffer));
   }
 
   /** A parameter or constant of the graph, in the graph's float type; `columns` takes a part of a matrix. */
   tensor(source: string, shape: readonly number[], columns: readonly [number, number] | null = null): string {
     const name = columns === null ? source : `${source}[${columns[0]}:${columns[1]}]`;
     const own = columns === null ? shape : [shape[0]!, columns[1] - columns[0]];
-    this.initializers.set(name, { name, dtype: this.float, shape: own, source, columns });
+    this.#initializers.set(name, { name, dtype: this.float, shape: own, source, columns });
     return name;
   }
 
   /** The parameter or constant that `name` holds, for a rule that needs a part of it: `tensor(sourceOf(name), …)`. */
   sourceOf(name: string): string {
-    const tensor = this.initializers.get(name);
+    const tensor = this.#initializers.get(name);
     if (tensor === undefined || isLiteral(tensor))
       throw new GraphError(`ONNX: '${name}' should be a parameter or constant of the file`);
     return tensor.source;
@@ -149,20 +149,20 @@ export class OnnxTarget {
 
   /** [batch, sequence, N…] as rows [T, N…]. */
   rows(batched: string, width: readonly number[]): string {
-    const known = this.rowsOf.get(batched);
+    const known = this.#rowsOf.get(batched);
     if (known !== undefined) return known;
-    return this.pair(this.node('Reshape', [batched, this.int([-1, ...width])]), batched).rows;
+    return this.#pair(this.node('Reshape', [batched, this.int([-1, ...width])]), batched).rows;
   }
 
   /** Rows [T, N…] as [batch, sequence, N…]. */
   batched(rows: string, width: readonly number[]): string {
-    const known = this.batchedOf.get(rows);
+    const known = this.#batchedOf.get(rows);
     if (known !== undefined) return known;
     const shape = this.shared(`batched_${width}`, () => {
       const tokens = this.shared('tokens', () => this.node('Shape', [slots.ids]));
       return this.node('Concat', [tokens, this.int(width)], { attrs: { axis: { i: 0 } } });
     });
-    return this.pair(rows, this.node('Reshape', [rows, shape])).batched;
+    return this.#pair(rows, this.node('Reshape', [rows, shape])).batched;
   }
 
   /** A layer's part of the key-value cache: names of the past, and of the present that the rule is to write. */
@@ -170,7 +170,7 @@ export class OnnxTarget {
     heads: number,
     size: number,
   ): Record<'pastKey' | 'pastValue' | 'presentKey' | 'presentValue', string> {
-    const layer = this.attentionLayers++;
+    const layer = this.#attentionLayers++;
     const past = ['batch_size', heads, 'past_sequence_length', size];
     const present = ['batch_size', heads, 'total_sequence_length', size];
     return {
@@ -181,14 +181,14 @@ export class OnnxTarget {
     };
   }
 
-  private pair(rows: string, batched: string): { rows: string; batched: string } {
-    this.rowsOf.set(batched, rows);
-    this.batchedOf.set(rows, batched);
+  #pair(rows: string, batched: string): { rows: string; batched: string } {
+    this.#rowsOf.set(batched, rows);
+    this.#batchedOf.set(rows, batched);
     return { rows, batched };
   }
 
-  private literal(name: string, dtype: OnnxDType, shape: readonly number[], data: Uint8Array): string {
-    this.initializers.set(name, { name, dtype, shape, data });
+  #literal(name: string, dtype: OnnxDType, shape: readonly number[], data: Uint8Array): string {
+    this.#initializers.set(name, { name, dtype, shape, data });
     return name;
   }
 }

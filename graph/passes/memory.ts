@@ -95,17 +95,17 @@ function bestFit(range: Range, near: readonly Range[]): number {
  * into bins of several sizes, and a range is looked for in the smallest bin that holds its whole life.
  */
 class PlacedRanges {
-  private readonly levels: { readonly nodes: number; readonly bins: Range[][] }[];
+  readonly #levels: { readonly nodes: number; readonly bins: Range[][] }[];
 
   constructor(nodes: number) {
-    this.levels = [64, 512, nodes].map((size) => ({
+    this.#levels = [64, 512, nodes].map((size) => ({
       nodes: size,
       bins: Array.from({ length: Math.floor(nodes / size) + 1 }, () => []),
     }));
   }
 
   add(range: Range): void {
-    for (const level of this.levels) {
+    for (const level of this.#levels) {
       const last = Math.floor(range.life.last / level.nodes);
       for (let b = Math.floor(range.life.first / level.nodes); b <= last; b++)
         insertByOffset(level.bins[b]!, range);
@@ -114,7 +114,7 @@ class PlacedRanges {
 
   /** Those that may live at some node of `life`, by offset. */
   near(life: Lifetime): readonly Range[] {
-    for (const { nodes, bins } of this.levels) {
+    for (const { nodes, bins } of this.#levels) {
       const b = Math.floor(life.first / nodes);
       if (b === Math.floor(life.last / nodes)) return bins[b]!;
     }

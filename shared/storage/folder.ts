@@ -28,14 +28,14 @@ const chunkBytes = 4 << 20;
 export class FolderStorage implements Storage {
   readonly folder: string;
 
+  readonly #realRoots: readonly string[] | null;
+
   /**
    * `folder` is absolute and need not exist yet. `realRoots` are the allowed roots with their symbolic links resolved:
    * a link that leads out of them is refused. Null allows everything.
    */
-  constructor(
-    folder: string,
-    private readonly realRoots: readonly string[] | null,
-  ) {
+  constructor(folder: string, realRoots: readonly string[] | null) {
+    this.#realRoots = realRoots;
     this.folder = folder;
   }
 
@@ -44,7 +44,7 @@ export class FolderStorage implements Storage {
   }
 
   async size(key: string): Promise<number | null> {
-    const file = await this.locate(key);
+    const file = await this.#locate(key);
     try {
       const info = await stat(file);
       if (info.isDirectory()) return null;
@@ -56,15 +56,15 @@ export class FolderStorage implements Storage {
   }
 
   async read(key: string): Promise<Buffer> {
-    return this.readFrom(key, 0, null);
+    return this.#readFrom(key, 0, null);
   }
 
   async readRange(key: string, start: number, end: number): Promise<Buffer> {
-    return this.readFrom(key, start, end);
+    return this.#readFrom(key, start, end);
   }
 
-  private async readFrom(key: string, start: number, end: number | null): Promise<Buffer> {
-    const file = await this.locate(key);
+  async #readFrom(key: string, start: number, end: number | null): Promise<Buffer> {
+    const file = await this.#locate(key);
     const handle = await openForReading(file);
     try {
       const stop = end ?? (await handle.stat()).size;
@@ -79,11 +79,11 @@ export class FolderStorage implements Storage {
   }
 
   readStream(key: string, start = 0, end?: number): Readable {
-    return Readable.from(this.readChunks(key, start, end ?? null), { objectMode: false });
+    return Readable.from(this.#readChunks(key, start, end ?? null), { objectMode: false });
   }
 
-  private async *readChunks(key: string, start: number, end: number | null): AsyncGenerator<Buffer> {
-    const file = await this.locate(key);
+  async *#readChunks(key: string, start: number, end: number | null): AsyncGenerator<Buffer> {
+    const file = await this.#locate(key);
     const handle = await openForReading(file);
     try {
       const stop = end ?? (await handle.stat()).size;
@@ -100,16 +100,16 @@ export class FolderStorage implements Storage {
   }
 
   async write(key: string, data: Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
-    const file = await this.locate(key);
-    await this.writePartial(file, data, async (partial) => {
+    const file = await this.#locate(key);
+    await this.#writePartial(file, data, async (partial) => {
       await rename(partial, file);
     });
   }
 
   async createExclusive(key: string, data: Uint8Array): Promise<boolean> {
-    const file = await this.locate(key);
+    const file = await this.#locate(key);
     let created = false;
-    await this.writePartial(file, data, async (partial) => {
+    await this.#writePartial(file, data, async (partial) => {
       created = await linkExclusively(partial, file);
       await rm(partial);
     });
@@ -117,7 +117,7 @@ export class FolderStorage implements Storage {
   }
 
   /** Writes and syncs a file beside `file`, publishes it, and syncs the folder. Leaves nothing behind on failure. */
-  private async writePartial(
+  async #writePartial(
     file: string,
     data: Uint8Array | AsyncIterable<Uint8Array>,
     publish: (partial: string) => Promise<void>,
@@ -136,7 +136,7 @@ export class FolderStorage implements Storage {
     } catch (error) {
       await handle?.close().catch(() => undefined);
       await rm(partial, { force: true }).catch(() => undefined);
-      await this.pruneEmpty(path.dirname(file));
+      await this.#pruneEmpty(path.dirname(file));
       throw explain(file, 'cannot be written', error);
     }
   }
@@ -144,11 +144,11 @@ export class FolderStorage implements Storage {
   async *list(prefix: string): AsyncIterable<StoredObject> {
     checkPrefix(this.uri, prefix);
     const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
-    yield* this.walk(parent, prefix);
+    yield* this.#walk(parent, prefix);
   }
 
-  private async *walk(parent: string, prefix: string): AsyncGenerator<StoredObject> {
-    const folder = parent === '' ? this.folder : await this.locate(parent.slice(0, -1));
+  async *#walk(parent: string, prefix: string): AsyncGenerator<StoredObject> {
+    const folder = parent === '' ? this.folder : await this.#locate(parent.slice(0, -1));
     const names = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
       if (isAbsent(error)) return [];
       throw explain(folder, 'cannot be listed', error);
@@ -159,7 +159,7 @@ export class FolderStorage implements Storage {
       .sort((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
     for (const { key, entry } of entries) {
       if (key.endsWith('/')) {
-        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.walk(key, prefix);
+        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.#walk(key, prefix);
       } else if (key.startsWith(prefix)) {
         // A link may lead to a folder, which is not an object, or out of the roots.
         if (entry.isFile() || (await this.size(key)) !== null) yield { key };
@@ -169,11 +169,11 @@ export class FolderStorage implements Storage {
 
   async *unfinished(prefix: string): AsyncIterable<UnfinishedWrite> {
     checkPrefix(this.uri, prefix);
-    yield* this.walkUnfinished(prefix.slice(0, prefix.lastIndexOf('/') + 1), prefix);
+    yield* this.#walkUnfinished(prefix.slice(0, prefix.lastIndexOf('/') + 1), prefix);
   }
 
-  private async *walkUnfinished(parent: string, prefix: string): AsyncGenerator<UnfinishedWrite> {
-    const folder = parent === '' ? this.folder : await this.locate(parent.slice(0, -1));
+  async *#walkUnfinished(parent: string, prefix: string): AsyncGenerator<UnfinishedWrite> {
+    const folder = parent === '' ? this.folder : await this.#locate(parent.slice(0, -1));
     const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
       if (isAbsent(error)) return [];
       throw explain(folder, 'cannot be listed', error);
@@ -181,7 +181,7 @@ export class FolderStorage implements Storage {
     for (const entry of entries) {
       const inner = `${parent}${entry.name}/`;
       if (entry.isDirectory() && (inner.startsWith(prefix) || prefix.startsWith(inner)))
-        yield* this.walkUnfinished(inner, prefix);
+        yield* this.#walkUnfinished(inner, prefix);
       const name = partialName.exec(entry.name)?.[1];
       const key = `${parent}${name}`;
       if (name === undefined || !key.startsWith(prefix)) continue;
@@ -190,26 +190,26 @@ export class FolderStorage implements Storage {
       if (info === null) continue;
       const discard = async (): Promise<void> => {
         await rm(file, { force: true });
-        await this.pruneEmpty(folder);
+        await this.#pruneEmpty(folder);
       };
       yield { key, startedAt: info.mtime, discard };
     }
   }
 
   async delete(key: string): Promise<void> {
-    const file = await this.locate(key);
+    const file = await this.#locate(key);
     try {
       await rm(file, { force: true });
     } catch (error) {
       throw explain(file, 'cannot be deleted', error);
     }
-    await this.pruneEmpty(path.dirname(file));
+    await this.#pruneEmpty(path.dirname(file));
   }
 
   async deletePrefix(prefix: string): Promise<void> {
     checkPrefix(this.uri, prefix);
     const cut = prefix.lastIndexOf('/') + 1;
-    const parent = cut === 0 ? this.folder : await this.locate(prefix.slice(0, cut - 1));
+    const parent = cut === 0 ? this.folder : await this.#locate(prefix.slice(0, cut - 1));
     try {
       // Whole entries of the folder, so that files under construction go as well.
       const names = await readdir(parent).catch((error: unknown) => {
@@ -222,16 +222,16 @@ export class FolderStorage implements Storage {
     } catch (error) {
       throw explain(`${this.folder}/${prefix}`, 'cannot be deleted', error);
     }
-    await this.pruneEmpty(parent);
+    await this.#pruneEmpty(parent);
   }
 
   at(inner: string): Storage {
     checkKey(this.uri, inner);
-    return new FolderStorage(path.join(this.folder, inner), this.realRoots);
+    return new FolderStorage(path.join(this.folder, inner), this.#realRoots);
   }
 
   /** Removes empty folders below the root, as an object store has none. */
-  private async pruneEmpty(folder: string): Promise<void> {
+  async #pruneEmpty(folder: string): Promise<void> {
     for (let at = folder; at.startsWith(`${this.folder}/`); at = path.dirname(at)) {
       if (
         await rmdir(at).then(
@@ -244,12 +244,13 @@ export class FolderStorage implements Storage {
   }
 
   /** The file of a key, after checking that neither the key nor a symbolic link on the way leads out. */
-  private async locate(key: string): Promise<string> {
+  async #locate(key: string): Promise<string> {
     checkKey(this.uri, key);
     const file = path.join(this.folder, key);
-    if (this.realRoots !== null) {
+    if (this.#realRoots !== null) {
       const real = await realLocation(file);
-      if (!isWithin(real, this.realRoots)) throw outsideRoots(`${file} (a link to ${real})`, this.realRoots);
+      if (!isWithin(real, this.#realRoots))
+        throw outsideRoots(`${file} (a link to ${real})`, this.#realRoots);
     }
     return file;
   }

@@ -53,22 +53,25 @@ class S3Storage implements Storage {
   readonly folder = null;
   readonly uri: string;
 
-  constructor(
-    private readonly client: S3Client,
-    private readonly bucket: string,
-    private readonly prefix: string,
-  ) {
+  readonly #client: S3Client;
+  readonly #bucket: string;
+  readonly #prefix: string;
+
+  constructor(client: S3Client, bucket: string, prefix: string) {
+    this.#client = client;
+    this.#bucket = bucket;
+    this.#prefix = prefix;
     this.uri = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
   }
 
   async size(key: string): Promise<number | null> {
-    const object = this.object(key);
+    const object = this.#object(key);
     try {
-      const head = await this.client.send(new s3.HeadObjectCommand(object));
+      const head = await this.#client.send(new s3.HeadObjectCommand(object));
       return head.ContentLength ?? 0;
     } catch (error) {
       if (isAbsent(error)) return null;
-      throw explainS3(this.place(key), 'cannot be inspected', error);
+      throw explainS3(this.#place(key), 'cannot be inspected', error);
     }
   }
 
@@ -81,18 +84,18 @@ class S3Storage implements Storage {
   }
 
   readStream(key: string, start = 0, end?: number): Readable {
-    return Readable.from(this.readChunks(key, start, end ?? null), { objectMode: false });
+    return Readable.from(this.#readChunks(key, start, end ?? null), { objectMode: false });
   }
 
   /** Asks again from where it stopped when a connection breaks in the middle of an object. */
-  private async *readChunks(key: string, start: number, end: number | null): AsyncGenerator<Buffer> {
-    const object = this.object(key);
+  async *#readChunks(key: string, start: number, end: number | null): AsyncGenerator<Buffer> {
+    const object = this.#object(key);
     if (end !== null && end <= start) return;
     let at = start;
     for (let attempt = 1; ; attempt += 1) {
       try {
         const range = at === 0 && end === null ? {} : { Range: `bytes=${at}-${end === null ? '' : end - 1}` };
-        const { Body } = await this.client.send(new s3.GetObjectCommand({ ...object, ...range }));
+        const { Body } = await this.#client.send(new s3.GetObjectCommand({ ...object, ...range }));
         for await (const chunk of Body as Readable) {
           at += (chunk as Buffer).length;
           yield chunk as Buffer;
@@ -100,39 +103,39 @@ class S3Storage implements Storage {
         break;
       } catch (error) {
         if (!isInterrupted(error) || attempt === streamAttempts) {
-          throw explainS3(this.place(key), 'cannot be read', error);
+          throw explainS3(this.#place(key), 'cannot be read', error);
         }
       }
     }
     if (end !== null && at < end) {
-      throw new StorageError(`${this.place(key)}: ends at byte ${at}, before ${end}`);
+      throw new StorageError(`${this.#place(key)}: ends at byte ${at}, before ${end}`);
     }
   }
 
   async write(key: string, data: Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
-    const object = this.object(key);
+    const object = this.#object(key);
     try {
       if (data instanceof Uint8Array && data.length <= 64 << 20) {
-        await this.client.send(new s3.PutObjectCommand({ ...object, Body: data }));
+        await this.#client.send(new s3.PutObjectCommand({ ...object, Body: data }));
       } else {
-        await uploadParts(this.client, object, data instanceof Uint8Array ? once(data) : data);
+        await uploadParts(this.#client, object, data instanceof Uint8Array ? once(data) : data);
       }
     } catch (error) {
-      throw explainS3(this.place(key), 'cannot be written', error);
+      throw explainS3(this.#place(key), 'cannot be written', error);
     }
   }
 
   async createExclusive(key: string, data: Uint8Array): Promise<boolean> {
-    const object = { ...this.object(key), Body: data, IfNoneMatch: '*' };
+    const object = { ...this.#object(key), Body: data, IfNoneMatch: '*' };
     for (let attempt = 1; ; attempt += 1) {
       try {
-        await this.client.send(new s3.PutObjectCommand(object));
+        await this.#client.send(new s3.PutObjectCommand(object));
         return true;
       } catch (error) {
-        if (isTaken(error)) return wasRetried(error) && this.wroteItself(key, data);
+        if (isTaken(error)) return wasRetried(error) && this.#wroteItself(key, data);
         // 409: another conditional write of this key is under way; S3 asks to try again.
         if (!isConflict(error) || attempt === 10) {
-          throw explainS3(this.place(key), 'cannot be created', error);
+          throw explainS3(this.#place(key), 'cannot be created', error);
         }
         await new Promise((resolve) => setTimeout(resolve, 20 * attempt));
       }
@@ -140,18 +143,22 @@ class S3Storage implements Storage {
   }
 
   /** A retried request may meet the object that its lost first attempt made. Distinct writers write distinct bytes. */
-  private async wroteItself(key: string, data: Uint8Array): Promise<boolean> {
+  async #wroteItself(key: string, data: Uint8Array): Promise<boolean> {
     return (await this.size(key)) === data.length && (await this.read(key)).equals(data);
   }
 
   async *list(prefix: string): AsyncIterable<StoredObject> {
     checkPrefix(this.uri, prefix);
-    const root = this.prefix === '' ? '' : `${this.prefix}/`;
+    const root = this.#prefix === '' ? '' : `${this.#prefix}/`;
     let ContinuationToken: string | undefined;
     do {
-      const page: s3.ListObjectsV2CommandOutput = await this.client
+      const page: s3.ListObjectsV2CommandOutput = await this.#client
         .send(
-          new s3.ListObjectsV2Command({ Bucket: this.bucket, Prefix: `${root}${prefix}`, ContinuationToken }),
+          new s3.ListObjectsV2Command({
+            Bucket: this.#bucket,
+            Prefix: `${root}${prefix}`,
+            ContinuationToken,
+          }),
         )
         .catch((error: unknown) => {
           throw explainS3(`${this.uri}/${prefix}`, 'cannot be listed', error);
@@ -166,11 +173,11 @@ class S3Storage implements Storage {
   /** Nothing where the server does not list uploads, or the credentials may not ask: they cost space, not correctness. */
   async *unfinished(prefix: string): AsyncIterable<UnfinishedWrite> {
     checkPrefix(this.uri, prefix);
-    const root = this.prefix === '' ? '' : `${this.prefix}/`;
-    const Bucket = this.bucket;
+    const root = this.#prefix === '' ? '' : `${this.#prefix}/`;
+    const Bucket = this.#bucket;
     let next: { KeyMarker?: string | undefined; UploadIdMarker?: string | undefined } | null = {};
     while (next !== null) {
-      const page: s3.ListMultipartUploadsCommandOutput | null = await this.client
+      const page: s3.ListMultipartUploadsCommandOutput | null = await this.#client
         .send(new s3.ListMultipartUploadsCommand({ Bucket, Prefix: `${root}${prefix}`, ...next }))
         .catch((error: unknown) => {
           if (isRefused(error)) return null;
@@ -179,7 +186,7 @@ class S3Storage implements Storage {
       for (const { Key, UploadId, Initiated } of page?.Uploads ?? []) {
         if (Key === undefined || UploadId === undefined) continue;
         const discard = async (): Promise<void> => {
-          await this.client
+          await this.#client
             .send(new s3.AbortMultipartUploadCommand({ Bucket, Key, UploadId }))
             .catch((error: unknown) => {
               if (!isAbsent(error))
@@ -195,8 +202,8 @@ class S3Storage implements Storage {
   }
 
   async delete(key: string): Promise<void> {
-    await this.client.send(new s3.DeleteObjectCommand(this.object(key))).catch((error: unknown) => {
-      if (!isAbsent(error)) throw explainS3(this.place(key), 'cannot be deleted', error);
+    await this.#client.send(new s3.DeleteObjectCommand(this.#object(key))).catch((error: unknown) => {
+      if (!isAbsent(error)) throw explainS3(this.#place(key), 'cannot be deleted', error);
     });
   }
 
@@ -205,39 +212,43 @@ class S3Storage implements Storage {
     for await (const { key } of this.list(prefix)) {
       batch.push(key);
       if (batch.length === deleteBatch) {
-        await this.deleteAll(batch);
+        await this.#deleteAll(batch);
         batch = [];
       }
     }
-    if (batch.length > 0) await this.deleteAll(batch);
+    if (batch.length > 0) await this.#deleteAll(batch);
   }
 
-  private async deleteAll(keys: string[]): Promise<void> {
-    const Objects = keys.map((key) => ({ Key: this.object(key).Key }));
-    const result = await this.client
-      .send(new s3.DeleteObjectsCommand({ Bucket: this.bucket, Delete: { Objects, Quiet: true } }))
+  async #deleteAll(keys: string[]): Promise<void> {
+    const Objects = keys.map((key) => ({ Key: this.#object(key).Key }));
+    const result = await this.#client
+      .send(new s3.DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects, Quiet: true } }))
       .catch((error: unknown) => {
         throw explainS3(this.uri, 'cannot be deleted from', error);
       });
     const failed = result.Errors?.[0];
     if (failed !== undefined) {
       throw new StorageError(
-        `s3://${this.bucket}/${failed.Key}: cannot be deleted: ${failed.Message} (${failed.Code})`,
+        `s3://${this.#bucket}/${failed.Key}: cannot be deleted: ${failed.Message} (${failed.Code})`,
       );
     }
   }
 
   at(inner: string): Storage {
     checkKey(this.uri, inner);
-    return new S3Storage(this.client, this.bucket, this.prefix === '' ? inner : `${this.prefix}/${inner}`);
+    return new S3Storage(
+      this.#client,
+      this.#bucket,
+      this.#prefix === '' ? inner : `${this.#prefix}/${inner}`,
+    );
   }
 
-  private object(key: string): { Bucket: string; Key: string } {
+  #object(key: string): { Bucket: string; Key: string } {
     checkKey(this.uri, key);
-    return { Bucket: this.bucket, Key: this.prefix === '' ? key : `${this.prefix}/${key}` };
+    return { Bucket: this.#bucket, Key: this.#prefix === '' ? key : `${this.#prefix}/${key}` };
   }
 
-  private place(key: string): string {
+  #place(key: string): string {
     return `${this.uri}/${key}`;
   }
 }

@@ -221,23 +221,26 @@ async function tokenize(
 
 /** One source's documents, one after the other and from the beginning again, with one chunk in memory. */
 class DocumentStream {
-  private chunk = 0;
-  private place = 0;
-  private documents: Document[] = [];
+  #chunk = 0;
+  #place = 0;
+  #documents: Document[] = [];
+  readonly #files: readonly string[];
 
-  constructor(private readonly files: readonly string[]) {}
+  constructor(files: readonly string[]) {
+    this.#files = files;
+  }
 
   async next(): Promise<Document> {
-    while (this.place >= this.documents.length) {
-      const file = this.files[this.chunk % this.files.length]!;
+    while (this.#place >= this.#documents.length) {
+      const file = this.#files[this.#chunk % this.#files.length]!;
       const loaded = await readChunk(file);
       if (loaded === null)
         throw new DataError(`${file} disappeared or was damaged while it was in use: run again`);
-      this.documents = loaded.documents;
-      this.chunk += 1;
-      this.place = 0;
+      this.#documents = loaded.documents;
+      this.#chunk += 1;
+      this.#place = 0;
     }
-    return this.documents[this.place++]!;
+    return this.#documents[this.#place++]!;
   }
 }
 

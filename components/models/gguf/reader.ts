@@ -7,27 +7,31 @@ const maxString = 1 << 24;
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 export class HeaderReader {
-  private window = Buffer.alloc(0);
-  private windowStart = 0;
+  #window = Buffer.alloc(0);
+  #windowStart = 0;
   /** Bytes read so far. */
   position = 0;
 
-  constructor(
-    private readonly descriptor: number,
-    private readonly fileBytes: number,
-    private readonly file: string,
-  ) {}
+  readonly #descriptor: number;
+  readonly #fileBytes: number;
+  readonly #file: string;
+
+  constructor(descriptor: number, fileBytes: number, file: string) {
+    this.#descriptor = descriptor;
+    this.#fileBytes = fileBytes;
+    this.#file = file;
+  }
 
   /** The next `length` bytes; valid until the next call. `what` names them in errors. */
   bytes(length: number, what: string): Buffer {
     const end = this.position + length;
-    if (end > this.fileBytes) {
-      throw new ModelError(`${this.file}: ends while ${what} is read; truncated, or not a GGUF file`);
+    if (end > this.#fileBytes) {
+      throw new ModelError(`${this.#file}: ends while ${what} is read; truncated, or not a GGUF file`);
     }
-    if (end > this.windowStart + this.window.length) this.fill(Math.max(length, windowBytes), what);
-    const from = this.position - this.windowStart;
+    if (end > this.#windowStart + this.#window.length) this.#fill(Math.max(length, windowBytes), what);
+    const from = this.position - this.#windowStart;
     this.position = end;
-    return this.window.subarray(from, from + length);
+    return this.#window.subarray(from, from + length);
   }
 
   u32(what: string): number {
@@ -38,39 +42,39 @@ export class HeaderReader {
   u64(what: string): number {
     const value = this.bytes(8, what).readBigUInt64LE(0);
     if (value > BigInt(Number.MAX_SAFE_INTEGER))
-      throw new ModelError(`${this.file}: ${what}: ${value} is absurdly large`);
+      throw new ModelError(`${this.#file}: ${what}: ${value} is absurdly large`);
     return Number(value);
   }
 
   /** A number of things that take at least `leastBytes` each, and so cannot be more than the file has room for. */
   count(what: string, leastBytes: number): number {
     const count = this.u64(what);
-    if (count * leastBytes > this.fileBytes - this.position) {
-      throw new ModelError(`${this.file}: ${what}, ${count}, is more than the file has room for`);
+    if (count * leastBytes > this.#fileBytes - this.position) {
+      throw new ModelError(`${this.#file}: ${what}, ${count}, is more than the file has room for`);
     }
     return count;
   }
 
   string(what: string): string {
     const length = this.count(`the length of ${what}`, 1);
-    if (length > maxString) throw new ModelError(`${this.file}: ${what}: a string of ${length} bytes`);
+    if (length > maxString) throw new ModelError(`${this.#file}: ${what}: a string of ${length} bytes`);
     try {
       return decoder.decode(this.bytes(length, what));
     } catch (cause) {
       if (cause instanceof ModelError) throw cause;
-      throw new ModelError(`${this.file}: ${what} is not valid UTF-8`, { cause });
+      throw new ModelError(`${this.#file}: ${what} is not valid UTF-8`, { cause });
     }
   }
 
-  private fill(length: number, what: string): void {
-    const wanted = Math.min(length, this.fileBytes - this.position);
+  #fill(length: number, what: string): void {
+    const wanted = Math.min(length, this.#fileBytes - this.position);
     const buffer = Buffer.alloc(wanted);
     for (let done = 0; done < wanted; ) {
-      const read = readSync(this.descriptor, buffer, done, wanted - done, this.position + done);
-      if (read === 0) throw new ModelError(`${this.file}: became shorter while ${what} was read`);
+      const read = readSync(this.#descriptor, buffer, done, wanted - done, this.position + done);
+      if (read === 0) throw new ModelError(`${this.#file}: became shorter while ${what} was read`);
       done += read;
     }
-    this.window = buffer;
-    this.windowStart = this.position;
+    this.#window = buffer;
+    this.#windowStart = this.position;
   }
 }

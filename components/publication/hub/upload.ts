@@ -62,49 +62,51 @@ export function uploadToken(options: Pick<UploadOptions, 'id' | 'token' | 'endpo
 }
 
 class Upload {
-  private readonly client: HubClient;
-  private readonly hub: HubFetch;
-  private readonly access: { accessToken: string; hubUrl: string; fetch: typeof fetch };
-  private readonly repo: { type: 'model'; name: string };
-  private stage: 'hash' | 'upload' = 'hash';
-  private bytes = 0;
-  private lastFailure = 'it does not store what is committed to it';
+  readonly #client: HubClient;
+  readonly #hub: HubFetch;
+  readonly #access: { accessToken: string; hubUrl: string; fetch: typeof fetch };
+  readonly #repo: { type: 'model'; name: string };
+  #stage: 'hash' | 'upload' = 'hash';
+  #bytes = 0;
+  #lastFailure = 'it does not store what is committed to it';
+  readonly #options: UploadOptions;
 
-  constructor(private readonly options: UploadOptions) {
-    this.client = new HubClient(options);
-    const { endpoint } = this.client;
+  constructor(options: UploadOptions) {
+    this.#options = options;
+    this.#client = new HubClient(options);
+    const { endpoint } = this.#client;
     const token = uploadToken(options);
-    this.hub = new HubFetch({
+    this.#hub = new HubFetch({
       retryDelayMs: options.retryDelayMs ?? 500,
       signal: options.signal ?? null,
-      onUpload: () => this.enter('upload'),
+      onUpload: () => this.#enter('upload'),
     });
-    this.access = { accessToken: token, hubUrl: endpoint, fetch: this.hub.fetch };
-    this.repo = { type: 'model', name: options.id };
+    this.#access = { accessToken: token, hubUrl: endpoint, fetch: this.#hub.fetch };
+    this.#repo = { type: 'model', name: options.id };
   }
 
   async run(): Promise<Uploaded> {
-    const { id, branch, files } = this.options;
-    const url = `${this.client.endpoint}/${id}${branch === 'main' ? '' : `/tree/${encodeURIComponent(branch)}`}`;
+    const { id, branch, files } = this.#options;
+    const url = `${this.#client.endpoint}/${id}${branch === 'main' ? '' : `/tree/${encodeURIComponent(branch)}`}`;
     for (let attempt = 1, written = false; ; attempt++) {
-      const head = (await this.head()) ?? (await this.create());
-      const standing = await this.client.files(id, head);
+      const head = (await this.#head()) ?? (await this.#create());
+      const standing = await this.#client.files(id, head);
       const differing = await differingFiles(files, standing);
-      const stale = await this.stale(head, standing);
+      const stale = await this.#stale(head, standing);
       if (differing.length === 0 && stale.length === 0) return { url, commit: head, written };
       if (attempt > attempts)
         throw new ServiceUnavailable(
-          `${id}: nothing could be committed to the branch '${branch}' in ${attempts} attempts: ${this.lastFailure}; what was uploaded stays: publish again`,
+          `${id}: nothing could be committed to the branch '${branch}' in ${attempts} attempts: ${this.#lastFailure}; what was uploaded stays: publish again`,
         );
-      const outcome = await this.commit(head, differing, stale);
+      const outcome = await this.#commit(head, differing, stale);
       written ||= outcome !== 'moved';
-      if (outcome !== 'done') await this.hub.pause(attempt);
+      if (outcome !== 'done') await this.#hub.pause(attempt);
     }
   }
 
   explain(error: unknown): unknown {
-    const { id, branch } = this.options;
-    const { endpoint } = this.client;
+    const { id, branch } = this.#options;
+    const { endpoint } = this.#client;
     if (!(error instanceof HubApiError)) return error;
     const refuse = (why: string) => new StorageError(`${id}: ${why} (${error.message})`, { cause: error });
     switch (error.statusCode) {
@@ -124,11 +126,11 @@ class Upload {
   }
 
   /** The branch's commit; null where there is no such repository or branch. */
-  private async head(): Promise<string | null> {
-    const { id, branch } = this.options;
-    const { accessToken, hubUrl } = this.access;
+  async #head(): Promise<string | null> {
+    const { id, branch } = this.#options;
+    const { accessToken, hubUrl } = this.#access;
     const url = `${hubUrl}/api/models/${id}/revision/${encodeURIComponent(branch)}`;
-    const response = await this.hub.fetch(url, { headers: { authorization: `Bearer ${accessToken}` } });
+    const response = await this.#hub.fetch(url, { headers: { authorization: `Bearer ${accessToken}` } });
     const text = await response.text();
     if (response.status === 404) return null;
     if (!response.ok)
@@ -138,21 +140,22 @@ class Upload {
     throw new StorageError(`${id}: the hub gives no commit for the branch '${branch}' (${url})`);
   }
 
-  private async create(): Promise<string> {
-    const { id, branch } = this.options;
-    await createRepo({ repo: this.repo, ...this.access }).catch(unlessThere);
-    if (branch !== 'main') await createBranch({ repo: this.repo, branch, ...this.access }).catch(unlessThere);
-    const head = await this.head();
+  async #create(): Promise<string> {
+    const { id, branch } = this.#options;
+    await createRepo({ repo: this.#repo, ...this.#access }).catch(unlessThere);
+    if (branch !== 'main')
+      await createBranch({ repo: this.#repo, branch, ...this.#access }).catch(unlessThere);
+    const head = await this.#head();
     if (head !== null) return head;
     throw new StorageError(`${id}: exists, but HF_TOKEN may not read its branch '${branch}'`);
   }
 
   /** Files of an earlier publication that this one lacks. Throws for a repository that holds no publication but files. */
-  private async stale(head: string, standing: readonly HubFile[]): Promise<string[]> {
-    const { id, files, manifest } = this.options;
+  async #stale(head: string, standing: readonly HubFile[]): Promise<string[]> {
+    const { id, files, manifest } = this.#options;
     const held = standing.map(({ path }) => path);
     if (held.includes(manifest.name)) {
-      const { body } = await this.client.content(id, head, manifest.name, 0);
+      const { body } = await this.#client.content(id, head, manifest.name, 0);
       const listed = manifest.listed(await collect(body));
       const kept = new Set(files.map(({ path }) => path));
       return listed.filter((path) => held.includes(path) && !kept.has(path));
@@ -165,22 +168,22 @@ class Upload {
   }
 
   /** `moved`: somebody else committed first. `unknown`: the answer was lost. */
-  private async commit(
+  async #commit(
     head: string,
     files: readonly UploadFile[],
     stale: readonly string[],
   ): Promise<'done' | 'moved' | 'unknown'> {
-    const { branch, title, signal } = this.options;
-    this.enter('hash');
+    const { branch, title, signal } = this.#options;
+    this.#enter('hash');
     const additions = files.map((file) => ({
       operation: 'addOrUpdate' as const,
       path: file.path,
-      content: new UploadBlob(file, 0, file.bytes, (bytes) => this.count(bytes)),
+      content: new UploadBlob(file, 0, file.bytes, (bytes) => this.#count(bytes)),
     }));
     try {
       await commit({
-        ...this.access,
-        repo: this.repo,
+        ...this.#access,
+        repo: this.#repo,
         branch,
         title,
         parentCommit: head,
@@ -193,19 +196,19 @@ class Upload {
     } catch (error) {
       const moved = error instanceof HubApiError && [409, 412].includes(error.statusCode);
       if (!moved && !(error instanceof UnansweredCommit)) throw error;
-      this.lastFailure = error.message;
+      this.#lastFailure = error.message;
       return moved ? 'moved' : 'unknown';
     }
   }
 
-  private enter(stage: 'hash' | 'upload'): void {
-    if (stage !== this.stage) this.bytes = 0;
-    this.stage = stage;
+  #enter(stage: 'hash' | 'upload'): void {
+    if (stage !== this.#stage) this.#bytes = 0;
+    this.#stage = stage;
   }
 
-  private count(bytes: number): void {
-    this.bytes += bytes;
-    this.options.onProgress?.(this.stage, this.bytes);
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    this.#options.onProgress?.(this.#stage, this.#bytes);
   }
 }
 

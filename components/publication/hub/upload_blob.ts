@@ -14,29 +14,33 @@ export class UploadBlob extends Blob {
   /** Bytes; a property of its own, because a Blob's is that of what it was made of. */
   override readonly size: number;
 
-  constructor(
-    private readonly file: UploadFile,
-    private readonly from: number,
-    private readonly to: number,
-    private readonly onRead: (bytes: number) => void,
-  ) {
+  readonly #file: UploadFile;
+  readonly #from: number;
+  readonly #to: number;
+  readonly #onRead: (bytes: number) => void;
+
+  constructor(file: UploadFile, from: number, to: number, onRead: (bytes: number) => void) {
     super([]);
+    this.#file = file;
+    this.#from = from;
+    this.#to = to;
+    this.#onRead = onRead;
     this.size = to - from;
   }
 
   override slice(start = 0, end = this.size): Blob {
-    const to = Math.min(this.from + end, this.to);
-    return new UploadBlob(this.file, Math.min(this.from + start, to), to, this.onRead);
+    const to = Math.min(this.#from + end, this.#to);
+    return new UploadBlob(this.#file, Math.min(this.#from + start, to), to, this.#onRead);
   }
 
   override stream(): ReturnType<Blob['stream']> {
-    return ReadableStream.from(this.chunks()) as ReturnType<Blob['stream']>;
+    return ReadableStream.from(this.#chunks()) as ReturnType<Blob['stream']>;
   }
 
   override async arrayBuffer(): Promise<ArrayBuffer> {
     const buffer = new Uint8Array(this.size);
     let at = 0;
-    for await (const chunk of this.chunks()) {
+    for await (const chunk of this.#chunks()) {
       buffer.set(chunk, at);
       at += chunk.length;
     }
@@ -47,10 +51,10 @@ export class UploadBlob extends Blob {
     return Buffer.from(await this.arrayBuffer()).toString('utf8');
   }
 
-  private async *chunks(): AsyncGenerator<Uint8Array> {
+  async *#chunks(): AsyncGenerator<Uint8Array> {
     if (this.size === 0) return;
-    for await (const chunk of this.file.read(this.from, this.to)) {
-      this.onRead(chunk.length);
+    for await (const chunk of this.#file.read(this.#from, this.#to)) {
+      this.#onRead(chunk.length);
       yield chunk;
     }
   }

@@ -18,18 +18,22 @@ const attempts = 5;
 const longestPause = 60_000;
 
 export class HubFetch {
-  constructor(private readonly options: HubFetchOptions) {}
+  readonly #options: HubFetchOptions;
+
+  constructor(options: HubFetchOptions) {
+    this.#options = options;
+  }
 
   /** Throws ServiceUnavailable after five attempts, UnansweredCommit for a commit after one. */
   readonly fetch: typeof fetch = async (input, init) => {
     const url = String(input instanceof Request ? input.url : input);
     const isCommit = init?.method === 'POST' && /\/api\/models\/[^/]+\/[^/]+\/commit\//.test(url);
-    if (init?.body instanceof UploadBlob) this.options.onUpload();
+    if (init?.body instanceof UploadBlob) this.#options.onUpload();
     for (let attempt = 1; ; attempt++) {
       let failure: string;
       let wait = 0;
       try {
-        const response = await fetch(input, { signal: this.options.signal, ...init });
+        const response = await fetch(input, { signal: this.#options.signal, ...init });
         if (response.status !== 408 && response.status !== 429 && response.status < 500) return response;
         await response.body?.cancel();
         failure = `answers ${response.status}`;
@@ -49,9 +53,9 @@ export class HubFetch {
 
   /** Waits before the attempt that follows, `atLeast` ms. */
   async pause(attempt: number, atLeast = 0): Promise<void> {
-    const ms = Math.max(this.options.retryDelayMs * 2 ** (attempt - 1), Math.min(atLeast, longestPause));
+    const ms = Math.max(this.#options.retryDelayMs * 2 ** (attempt - 1), Math.min(atLeast, longestPause));
     await new Promise((resolve) => setTimeout(resolve, ms));
-    this.options.signal?.throwIfAborted();
+    this.#options.signal?.throwIfAborted();
   }
 }
 

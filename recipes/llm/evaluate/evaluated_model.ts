@@ -28,18 +28,20 @@ export class FolderModel implements EvaluatedModel {
   #scorer: Scorer | null = null;
   #generator: TextGenerator | null = null;
   readonly #done = { tokens: 0, answers: 0 };
+  readonly #options: EvaluatedModelOptions;
+  readonly #tokenizer: ModelTokenizer;
 
-  private constructor(
-    private readonly options: EvaluatedModelOptions,
-    private readonly tokenizer: ModelTokenizer,
-  ) {}
+  private constructor(options: EvaluatedModelOptions, tokenizer: ModelTokenizer) {
+    this.#options = options;
+    this.#tokenizer = tokenizer;
+  }
 
   static async open(options: EvaluatedModelOptions): Promise<FolderModel> {
     return new FolderModel(options, await loadTokenizer(options.folder));
   }
 
   get hasChatTemplate(): boolean {
-    return this.tokenizer.hasChatTemplate;
+    return this.#tokenizer.hasChatTemplate;
   }
 
   async loglikelihoods(pairs: readonly { context: string; continuation: string }[]): Promise<Likelihood[]> {
@@ -76,7 +78,7 @@ export class FolderModel implements EvaluatedModel {
   }
 
   async generate(prompts: readonly Prompt[], options: AnswerOptions): Promise<string[]> {
-    const { folder: modelFolder, adapter, hooks } = this.options;
+    const { folder: modelFolder, adapter, hooks } = this.#options;
     // Reductions of the exported graph are float32; half precision would only save memory here.
     this.#generator ??= await TextGenerator.open({ modelFolder, adapter, precision: 'fp32' }, hooks);
     const answers = await this.#generator.generate(prompts, options, { signal: hooks.signal });
@@ -90,18 +92,18 @@ export class FolderModel implements EvaluatedModel {
   }
 
   readonly #encode = (text: string): number[] =>
-    this.tokenizer.encode(text, { addSpecial: false, offsets: false }).ids;
+    this.#tokenizer.encode(text, { addSpecial: false, offsets: false }).ids;
 
   /** What an empty context is: the model's token of beginning, else of end. */
   #prefixId(): number {
-    const id = this.tokenizer.bosId ?? this.tokenizer.eosId;
+    const id = this.#tokenizer.bosId ?? this.#tokenizer.eosId;
     if (id === null)
-      throw new ModelError(`${this.options.folder}: its tokenizer has neither a bos_token nor an eos_token`);
+      throw new ModelError(`${this.#options.folder}: its tokenizer has neither a bos_token nor an eos_token`);
     return id;
   }
 
   async #engine(): Promise<Scorer> {
-    this.#scorer ??= await Scorer.open(this.options.folder, this.options);
+    this.#scorer ??= await Scorer.open(this.#options.folder, this.#options);
     return this.#scorer;
   }
 
@@ -119,7 +121,7 @@ export class FolderModel implements EvaluatedModel {
         results[index] = { logprob: own.reduce((sum, logprob) => sum + logprob, 0), tokens: own.length };
         this.#done.tokens += requests[index]!.ids.length;
       }
-      this.options.onWork?.(this.#done);
+      this.#options.onWork?.(this.#done);
     }
     return results;
   }

@@ -72,12 +72,18 @@ export interface Answer {
  * await generator.close();
  */
 export class TextGenerator {
+  readonly #generator: Generator;
+  readonly #tokenizer: ModelTokenizer;
+
   private constructor(
-    private readonly generator: Generator,
-    private readonly tokenizer: ModelTokenizer,
+    generator: Generator,
+    tokenizer: ModelTokenizer,
     /** Tokens of prompt and answer together. */
     readonly contextLength: number,
-  ) {}
+  ) {
+    this.#generator = generator;
+    this.#tokenizer = tokenizer;
+  }
 
   /** Exports the model unless the cache has it, and loads it. Throws ModelError where model or adapter do not fit. */
   static async open(
@@ -99,15 +105,15 @@ export class TextGenerator {
   }
 
   get hasChatTemplate(): boolean {
-    return this.tokenizer.hasChatTemplate;
+    return this.#tokenizer.hasChatTemplate;
   }
 
   /** Tokens of a prompt as the model gets it. A text gets what its tokenizer adds to texts, for many a BOS. */
   encode(prompt: Prompt): number[] {
     if (typeof prompt === 'string')
-      return this.tokenizer.encode(prompt, { addSpecial: true, offsets: false }).ids;
-    const text = this.tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true });
-    return this.tokenizer.encode(text, { addSpecial: false, offsets: false }).ids;
+      return this.#tokenizer.encode(prompt, { addSpecial: true, offsets: false }).ids;
+    const text = this.#tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true });
+    return this.#tokenizer.encode(text, { addSpecial: false, offsets: false }).ids;
   }
 
   /** The text of an answer to each prompt, in their order. */
@@ -134,7 +140,7 @@ export class TextGenerator {
       const sampling = samplingSchema.parse({ ...given, stream: firstPrompt + i });
       return { ids: this.encode(prompt), maxNewTokens, sampling };
     });
-    const streams = prompts.map(() => new TextStream(this.tokenizer, stop));
+    const streams = prompts.map(() => new TextStream(this.#tokenizer, stop));
     const texts = prompts.map(() => '');
     const onToken = (request: number, id: number): boolean => {
       const { text, stopped } = streams[request]!.push(id);
@@ -144,13 +150,13 @@ export class TextGenerator {
       return stopped || ended;
     };
     const watched = stop.length > 0 || hooks.onText !== undefined || hooks.onToken !== undefined;
-    const results = await this.generator.generate(requests, {
+    const results = await this.#generator.generate(requests, {
       ...(watched && { onToken }),
       ...(hooks.signal && { signal: hooks.signal }),
     });
     return results.map(({ ids, finish }, i) => {
       if (!watched)
-        return { text: this.tokenizer.decode(ids, { skipSpecial: true }), finish, tokens: ids.length };
+        return { text: this.#tokenizer.decode(ids, { skipSpecial: true }), finish, tokens: ids.length };
       const rest = finish === 'stop' ? '' : streams[i]!.end();
       if (rest !== '') hooks.onText?.(i, rest);
       return { text: texts[i]! + rest, finish, tokens: ids.length };
@@ -158,7 +164,7 @@ export class TextGenerator {
   }
 
   close(): Promise<void> {
-    return this.generator.close();
+    return this.#generator.close();
   }
 }
 

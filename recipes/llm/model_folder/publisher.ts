@@ -23,13 +23,19 @@ export type ModelForm = 'adapter' | 'merged' | 'full';
 
 /** Writes one commit of a run as a model folder, in whichever form is asked for. */
 export class Publisher {
-  private constructor(
-    private readonly run: OpenRun,
-    private readonly folder: string,
-    private readonly model: Model,
-    private readonly weights: Weights,
-    private readonly checkpoint: Checkpoint,
-  ) {}
+  readonly #run: OpenRun;
+  readonly #folder: string;
+  readonly #model: Model;
+  readonly #weights: Weights;
+  readonly #checkpoint: Checkpoint;
+
+  private constructor(run: OpenRun, folder: string, model: Model, weights: Weights, checkpoint: Checkpoint) {
+    this.#run = run;
+    this.#folder = folder;
+    this.#model = model;
+    this.#weights = weights;
+    this.#checkpoint = checkpoint;
+  }
 
   static async open(run: OpenRun, modelFolder: string, commit: number): Promise<Publisher> {
     const model = await openModel(modelFolder, run.recipe.model.config_overrides);
@@ -39,7 +45,7 @@ export class Publisher {
   }
 
   get entry(): CheckpointEntry {
-    return this.checkpoint.entry;
+    return this.#checkpoint.entry;
   }
 
   /** @returns URI of the published folder */
@@ -50,17 +56,17 @@ export class Publisher {
     card: string,
     progress: (bytes: number) => void,
   ): Promise<string> {
-    const { recipe } = this.run;
-    const source = digestOf({ form, commit: this.checkpoint.entry.id, recipe: this.run.run.recipeDigest });
-    const common = [{ name: 'README.md', content: card }, ...(await this.tokenizerFiles())];
+    const { recipe } = this.#run;
+    const source = digestOf({ form, commit: this.#checkpoint.entry.id, recipe: this.#run.run.recipeDigest });
+    const common = [{ name: 'README.md', content: card }, ...(await this.#tokenizerFiles())];
     if (form === 'adapter') {
-      const adapted = adaptedModules(recipe.peft!, this.model);
-      const config = this.adapterConfig(recipe.peft!, adapted);
-      const tensors = trainedSources(this.checkpoint).map((tensor) => ({
+      const adapted = adaptedModules(recipe.peft!, this.#model);
+      const config = this.#adapterConfig(recipe.peft!, adapted);
+      const tensors = trainedSources(this.#checkpoint).map((tensor) => ({
         ...tensor,
         name: adapterTensorKey(tensor.name),
       }));
-      return this.write(
+      return this.#write(
         target,
         name,
         source,
@@ -71,18 +77,18 @@ export class Publisher {
     }
     const tensors =
       form === 'full'
-        ? trainedSources(this.checkpoint, this.weights)
+        ? trainedSources(this.#checkpoint, this.#weights)
         : await mergedSources(
-            this.checkpoint,
-            this.weights,
-            adaptedModules(recipe.peft!, this.model),
+            this.#checkpoint,
+            this.#weights,
+            adaptedModules(recipe.peft!, this.#model),
             recipe.peft!,
           );
-    const files = [...common, ...(await this.configFiles())];
-    return this.write(target, name, source, files, { stem: 'model', tensors }, progress);
+    const files = [...common, ...(await this.#configFiles())];
+    return this.#write(target, name, source, files, { stem: 'model', tensors }, progress);
   }
 
-  private async write(
+  async #write(
     run: Storage,
     name: string,
     source: string,
@@ -95,24 +101,24 @@ export class Publisher {
     return published.uri;
   }
 
-  private adapterConfig(options: PeftOptions, adapted: readonly LinearModule[]): PublishedFile {
+  #adapterConfig(options: PeftOptions, adapted: readonly LinearModule[]): PublishedFile {
     const config = adapterConfig({
       options,
       modules: adapted.map(({ module }) => module),
-      linears: this.model.linearModules.map(({ module }) => module),
-      baseModel: this.baseModel(),
+      linears: this.#model.linearModules.map(({ module }) => module),
+      baseModel: this.#baseModel(),
     });
     return { name: 'adapter_config.json', content: `${JSON.stringify(config, null, 2)}\n` };
   }
 
   /** What peft is to load as base: the hub's id as the recipe has it, otherwise the folder that the weights lie in. */
-  private baseModel(): string {
-    const { name } = this.run.recipe.model;
-    return name.endsWith('.gguf') || existsSync(name) ? this.folder : name;
+  #baseModel(): string {
+    const { name } = this.#run.recipe.model;
+    return name.endsWith('.gguf') || existsSync(name) ? this.#folder : name;
   }
 
-  private async tokenizerFiles(): Promise<PublishedFile[]> {
-    return this.copies([
+  async #tokenizerFiles(): Promise<PublishedFile[]> {
+    return this.#copies([
       'tokenizer.json',
       'tokenizer_config.json',
       'special_tokens_map.json',
@@ -124,20 +130,20 @@ export class Publisher {
     ]);
   }
 
-  private async configFiles(): Promise<PublishedFile[]> {
-    const config = JSON.parse(await readFile(path.join(this.folder, 'config.json'), 'utf8')) as Record<
+  async #configFiles(): Promise<PublishedFile[]> {
+    const config = JSON.parse(await readFile(path.join(this.#folder, 'config.json'), 'utf8')) as Record<
       string,
       unknown
     >;
-    const effective = { ...config, ...this.run.recipe.model.config_overrides };
+    const effective = { ...config, ...this.#run.recipe.model.config_overrides };
     const text = `${JSON.stringify(effective, null, 2)}\n`;
-    return [{ name: 'config.json', content: text }, ...(await this.copies(['generation_config.json']))];
+    return [{ name: 'config.json', content: text }, ...(await this.#copies(['generation_config.json']))];
   }
 
-  private async copies(names: readonly string[]): Promise<PublishedFile[]> {
-    const present = names.filter((name) => existsSync(path.join(this.folder, name)));
+  async #copies(names: readonly string[]): Promise<PublishedFile[]> {
+    const present = names.filter((name) => existsSync(path.join(this.#folder, name)));
     return Promise.all(
-      present.map(async (name) => ({ name, content: await readFile(path.join(this.folder, name)) })),
+      present.map(async (name) => ({ name, content: await readFile(path.join(this.#folder, name)) })),
     );
   }
 }

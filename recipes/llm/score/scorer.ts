@@ -48,13 +48,23 @@ export class Scorer {
   /** Calls take turns: a plan may only be replaced when nothing runs. */
   #turn: Promise<unknown> = Promise.resolve();
 
+  readonly #weights: Weights;
+  readonly #adapter: Adapter | null;
+  readonly #precision: 'fp32' | 'bf16';
+  readonly #context: EngineContext;
+
   private constructor(
     readonly model: Model,
-    private readonly weights: Weights,
-    private readonly adapter: Adapter | null,
-    private readonly precision: 'fp32' | 'bf16',
-    private readonly context: EngineContext,
-  ) {}
+    weights: Weights,
+    adapter: Adapter | null,
+    precision: 'fp32' | 'bf16',
+    context: EngineContext,
+  ) {
+    this.#weights = weights;
+    this.#adapter = adapter;
+    this.#precision = precision;
+    this.#context = context;
+  }
 
   /** Opens a model folder. Throws ModelError where model or adapter do not fit. */
   static async open(folder: string, options: ScorerOptions): Promise<Scorer> {
@@ -77,7 +87,7 @@ export class Scorer {
 
   async close(): Promise<void> {
     await this.#turn;
-    this.context.close();
+    this.#context.close();
   }
 
   async #score(documents: readonly (readonly number[])[]): Promise<Float32Array[]> {
@@ -96,15 +106,15 @@ export class Scorer {
     const graph = this.model.forward({
       tokens: size,
       positions: this.#positions,
-      dtypes: weightDTypes(this.weights),
+      dtypes: weightDTypes(this.#weights),
     });
     const { plan, tensors } = compileScoring({
       graph,
-      precision: this.precision === 'bf16' ? 'bf16' : 'f32',
-      lora: this.adapter && loraOptions(this.adapter, this.adapter.modules),
+      precision: this.#precision === 'bf16' ? 'bf16' : 'f32',
+      lora: this.#adapter && loraOptions(this.#adapter, this.#adapter.modules),
     });
-    await this.#load(tensors.filter(({ name }) => !this.context.tensors.has(name)));
-    const loaded = this.context.load(plan);
+    await this.#load(tensors.filter(({ name }) => !this.#context.tensors.has(name)));
+    const loaded = this.#context.load(plan);
     this.#plans.set(size, loaded);
     return loaded;
   }
@@ -113,22 +123,22 @@ export class Scorer {
   #growPositions(positions: number): void {
     for (const plan of this.#plans.values()) plan.unload();
     this.#plans.clear();
-    for (const name of this.#constants) this.context.free(name);
+    for (const name of this.#constants) this.#context.free(name);
     this.#constants.clear();
     this.#positions = positions;
   }
 
   async #load(wanted: readonly TensorSpec[]): Promise<void> {
-    const fromFiles = wanted.filter(({ name }) => this.weights.has(name));
-    await loadWeights(this.context, fromFiles, this.weights);
+    const fromFiles = wanted.filter(({ name }) => this.#weights.has(name));
+    await loadWeights(this.#context, fromFiles, this.#weights);
     const constants = new Map(
       [...this.model.constants(this.#positions)].map(([key, { data }]) => [constantTensor(key), data]),
     );
     for (const { name, role, dtype, shape } of wanted) {
-      if (this.weights.has(name)) continue;
-      const data = role === 'constant' ? constants.get(name)! : await readAdapterTensor(this.adapter!, name);
-      this.context.allocate(name, dtype, shape);
-      this.context.write(name, data);
+      if (this.#weights.has(name)) continue;
+      const data = role === 'constant' ? constants.get(name)! : await readAdapterTensor(this.#adapter!, name);
+      this.#context.allocate(name, dtype, shape);
+      this.#context.write(name, data);
       if (role === 'constant') this.#constants.add(name);
     }
   }

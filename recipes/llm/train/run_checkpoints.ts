@@ -30,17 +30,21 @@ export interface Resumed {
 
 export class RunCheckpoints {
   readonly #saver: CheckpointSaver;
+  readonly #run: OpenRun;
+  readonly #session: Session;
   readonly #loggers: LoggerFeed;
   /** What the loggers are being given. */
   #delivery: Promise<void> = Promise.resolve();
 
   private constructor(
-    private readonly run: OpenRun,
-    private readonly session: Session,
+    run: OpenRun,
+    session: Session,
     readonly journal: MetricsJournal,
     saver: CheckpointSaver,
     loggers: LoggerFeed,
   ) {
+    this.#run = run;
+    this.#session = session;
     this.#saver = saver;
     this.#loggers = loggers;
   }
@@ -96,7 +100,7 @@ export class RunCheckpoints {
   async save(trainer: TrainerState): Promise<void> {
     // The host memory of the save under way is given back first: two copies never exist at a time.
     await this.#saver.settle();
-    const snapshot = this.session.snapshot();
+    const snapshot = this.#session.snapshot();
     const tensors = snapshot.then((copies) => this.#shard(copies));
     const { committed, metrics } = await this.#saver.begin({ trainer, tensors });
     // A copy that failed has nothing to release; `committed` says why.
@@ -106,7 +110,7 @@ export class RunCheckpoints {
       () => this.#loggers.deliver(metrics),
       () => undefined,
     );
-    if (!this.run.recipe.checkpoint.async) await committed;
+    if (!this.#run.recipe.checkpoint.async) await committed;
   }
 
   /** Waits until all is committed and logged. */
@@ -122,7 +126,7 @@ export class RunCheckpoints {
   }
 
   #shard({ tensors }: Snapshot): ShardTensor[] {
-    const { context, stateTensors } = this.session;
+    const { context, stateTensors } = this.#session;
     return [...tensors].map(([name, data]) => {
       const { shape } = context.tensors.get(name)!;
       const role = stateTensors.get(name)!;

@@ -13,8 +13,8 @@ const rounds = 8;
  * order.at(0); // the first pack of epoch 0
  */
 export class EpochOrder {
-  private readonly halfBits: number;
-  private readonly keys: number[];
+  readonly #halfBits: number;
+  readonly #keys: number[];
 
   constructor(
     readonly length: number,
@@ -24,8 +24,8 @@ export class EpochOrder {
     if (!Number.isInteger(length) || length < 0 || length > 2 ** 30) {
       throw new RangeError(`an epoch's order covers 0 to 2^30 packs, not ${length}`);
     }
-    this.halfBits = Math.max(1, Math.ceil(Math.log2(Math.max(2, length)) / 2));
-    this.keys = Array.from({ length: rounds }, (_, round) => hashWords(seed, epoch, round));
+    this.#halfBits = Math.max(1, Math.ceil(Math.log2(Math.max(2, length)) / 2));
+    this.#keys = Array.from({ length: rounds }, (_, round) => hashWords(seed, epoch, round));
   }
 
   /** The pack number at a place of the epoch. */
@@ -34,7 +34,7 @@ export class EpochOrder {
       throw new RangeError(`place ${place} is outside an epoch of ${this.length} packs`);
     }
     let value = place;
-    do value = this.permute(value);
+    do value = this.#permute(value);
     while (value >= this.length);
     return value;
   }
@@ -44,11 +44,11 @@ export class EpochOrder {
     return Array.from({ length: to - from }, (_, index) => this.at(from + index));
   }
 
-  private permute(value: number): number {
-    const mask = 2 ** this.halfBits - 1;
-    let left = value >>> this.halfBits;
+  #permute(value: number): number {
+    const mask = 2 ** this.#halfBits - 1;
+    let left = value >>> this.#halfBits;
     let right = value & mask;
-    for (const key of this.keys) [left, right] = [right, left ^ (mix32(right ^ key) & mask)];
-    return ((left << this.halfBits) | right) >>> 0;
+    for (const key of this.#keys) [left, right] = [right, left ^ (mix32(right ^ key) & mask)];
+    return ((left << this.#halfBits) | right) >>> 0;
   }
 }

@@ -71,50 +71,51 @@ export class ShardWriter {
   readonly shards: Shard[] = [];
   readonly supervised: number[] = [];
   readonly tokens: number[] = [];
-  private readonly packsPerShard: number;
-  private file: FileHandle | null = null;
-  private buffered: Uint8Array[] = [];
-  private bufferedBytes = 0;
+  readonly #packsPerShard: number;
+  #file: FileHandle | null = null;
+  #buffered: Uint8Array[] = [];
+  #bufferedBytes = 0;
+  readonly #folder: string;
+  readonly #size: number;
 
-  constructor(
-    private readonly folder: string,
-    private readonly size: number,
-  ) {
-    this.packsPerShard = Math.max(1, Math.floor(shardBytes / (recordWords(size) * 4)));
+  constructor(folder: string, size: number) {
+    this.#folder = folder;
+    this.#size = size;
+    this.#packsPerShard = Math.max(1, Math.floor(shardBytes / (recordWords(size) * 4)));
   }
 
   async add(pack: Pack): Promise<void> {
-    if (this.tokens.length % this.packsPerShard === 0) await this.nextShard();
+    if (this.tokens.length % this.#packsPerShard === 0) await this.#nextShard();
     const shard = this.shards.at(-1)!;
-    const record = encodePack(pack, this.size);
+    const record = encodePack(pack, this.#size);
     const bytes = new Uint8Array(record.buffer);
-    this.buffered.push(bytes);
-    this.bufferedBytes += bytes.length;
+    this.#buffered.push(bytes);
+    this.#bufferedBytes += bytes.length;
     shard.bytes += bytes.length;
     shard.packs += 1;
     this.supervised.push(pack.supervised);
     this.tokens.push(pack.tokens);
-    if (this.bufferedBytes >= 1 << 20) await this.flush();
+    if (this.#bufferedBytes >= 1 << 20) await this.#flush();
   }
 
   async close(): Promise<void> {
-    if (this.file === null) return;
-    await this.flush();
-    await this.file.sync();
-    await this.file.close();
-    this.file = null;
+    if (this.#file === null) return;
+    await this.#flush();
+    await this.#file.sync();
+    await this.#file.close();
+    this.#file = null;
   }
 
-  private async nextShard(): Promise<void> {
+  async #nextShard(): Promise<void> {
     await this.close();
     const file = `shard-${String(this.shards.length).padStart(5, '0')}.packs`;
-    this.file = await open(path.join(this.folder, file), 'w');
+    this.#file = await open(path.join(this.#folder, file), 'w');
     this.shards.push({ file, bytes: 0, firstPack: this.tokens.length, packs: 0 });
   }
 
-  private async flush(): Promise<void> {
-    await this.file!.writev(this.buffered);
-    this.buffered = [];
-    this.bufferedBytes = 0;
+  async #flush(): Promise<void> {
+    await this.#file!.writev(this.#buffered);
+    this.#buffered = [];
+    this.#bufferedBytes = 0;
   }
 }

@@ -26,7 +26,7 @@ export const packingWindow = 64;
 
 /** Takes documents in order and gives packs in order: deterministic, and bounded in memory. */
 export class Packer {
-  private open: OpenPack[] = [];
+  #open: OpenPack[] = [];
 
   constructor(
     readonly size: number,
@@ -38,26 +38,26 @@ export class Packer {
     const length = document.ids.length;
     if (length > this.size)
       throw new RangeError(`a document of ${length} tokens does not fit packs of ${this.size}`);
-    const index = this.open.findIndex((pack) => pack.tokens + length <= this.size);
-    const pack = index < 0 ? { documents: [], tokens: 0 } : this.open[index]!;
+    const index = this.#open.findIndex((pack) => pack.tokens + length <= this.size);
+    const pack = index < 0 ? { documents: [], tokens: 0 } : this.#open[index]!;
     pack.documents.push(document);
     pack.tokens += length;
-    if (index < 0) this.open.push(pack);
+    if (index < 0) this.#open.push(pack);
     if (pack.tokens === this.size) {
-      this.open = this.open.filter((other) => other !== pack);
-      return this.close(pack);
+      this.#open = this.#open.filter((other) => other !== pack);
+      return this.#close(pack);
     }
-    return this.open.length > this.window ? this.close(this.open.shift()!) : null;
+    return this.#open.length > this.window ? this.#close(this.#open.shift()!) : null;
   }
 
   /** The packs still open, oldest first. */
   finish(): Pack[] {
-    const rest = this.open.map((pack) => this.close(pack));
-    this.open = [];
+    const rest = this.#open.map((pack) => this.#close(pack));
+    this.#open = [];
     return rest;
   }
 
-  private close({ documents, tokens }: OpenPack): Pack {
+  #close({ documents, tokens }: OpenPack): Pack {
     const ids = new Int32Array(this.size);
     const labels = new Int32Array(this.size).fill(-100);
     const starts: number[] = [];

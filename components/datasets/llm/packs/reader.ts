@@ -21,7 +21,7 @@ export interface PackFolder {
 
 /** A local folder, with its shards held open. */
 export class LocalPackFolder implements PackFolder {
-  private readonly handles = new Map<string, Promise<FileHandle>>();
+  readonly #handles = new Map<string, Promise<FileHandle>>();
 
   constructor(readonly uri: string) {}
 
@@ -30,10 +30,10 @@ export class LocalPackFolder implements PackFolder {
   }
 
   async readRange(key: string, start: number, end: number): Promise<Buffer> {
-    let handle = this.handles.get(key);
+    let handle = this.#handles.get(key);
     if (handle === undefined) {
       handle = open(path.join(this.uri, key), 'r');
-      this.handles.set(key, handle);
+      this.#handles.set(key, handle);
     }
     const buffer = Buffer.alloc(end - start);
     const { bytesRead } = await (await handle).read(buffer, 0, buffer.length, start);
@@ -41,9 +41,9 @@ export class LocalPackFolder implements PackFolder {
   }
 
   async close(): Promise<void> {
-    for (const handle of this.handles.values())
+    for (const handle of this.#handles.values())
       await handle.then((file) => file.close()).catch(() => undefined);
-    this.handles.clear();
+    this.#handles.clear();
   }
 }
 
@@ -53,10 +53,14 @@ export class LocalPackFolder implements PackFolder {
  * const packs = await reader.read([4, 17]);
  */
 export class PackReader {
+  readonly #folder: PackFolder;
+
   private constructor(
     readonly index: PackIndex,
-    private readonly folder: PackFolder,
-  ) {}
+    folder: PackFolder,
+  ) {
+    this.#folder = folder;
+  }
 
   /** Opens a folder by path, or any PackFolder. Throws DataError when its index is absent or not one we know. */
   static async open(where: string | PackFolder): Promise<PackReader> {
@@ -107,10 +111,10 @@ export class PackReader {
    * @throws DataError naming file and pack where either is damaged or missing
    */
   read(numbers: readonly number[]): Promise<NumberedPack[]> {
-    return Promise.all(numbers.map((number) => this.readOne(number)));
+    return Promise.all(numbers.map((number) => this.#readOne(number)));
   }
 
-  private async readOne(number: number): Promise<NumberedPack> {
+  async #readOne(number: number): Promise<NumberedPack> {
     const size = this.index.packedSequenceSize;
     const shard = this.index.shards.find(
       ({ firstPack, packs }) => number >= firstPack && number < firstPack + packs,
@@ -119,21 +123,21 @@ export class PackReader {
       throw new RangeError(`there is no pack ${number}: the index has ${this.index.packs}`);
     const bytes = recordBytes(size);
     const start = (number - shard.firstPack) * bytes;
-    const place = `pack ${number} in ${this.folder.uri}/${shard.file}`;
-    const buffer = await this.folder.readRange(shard.file, start, start + bytes).catch((error: unknown) => {
-      throw unreadableShard(`${this.folder.uri}/${shard.file}`, error);
+    const place = `pack ${number} in ${this.#folder.uri}/${shard.file}`;
+    const buffer = await this.#folder.readRange(shard.file, start, start + bytes).catch((error: unknown) => {
+      throw unreadableShard(`${this.#folder.uri}/${shard.file}`, error);
     });
     if (buffer.length !== bytes)
       throw new DataError(`${place} is cut short: delete the folder and prepare the data again`);
     const aligned = new Int32Array(bytes / 4);
     new Uint8Array(aligned.buffer).set(buffer);
     const pack = decodePack(aligned, size, place);
-    this.check(pack, number, place);
+    this.#check(pack, number, place);
     return { ...pack, number };
   }
 
   /** Compares a pack with what the index says of it. Throws DataError. */
-  private check(pack: Pack, number: number, place: string): void {
+  #check(pack: Pack, number: number, place: string): void {
     const { supervised, tokens, vocabularySize } = this.index;
     if (pack.supervised !== supervised[number] || pack.tokens !== tokens[number])
       throw new DataError(
@@ -148,7 +152,7 @@ export class PackReader {
   }
 
   async close(): Promise<void> {
-    if (this.folder instanceof LocalPackFolder) await this.folder.close();
+    if (this.#folder instanceof LocalPackFolder) await this.#folder.close();
   }
 }
 

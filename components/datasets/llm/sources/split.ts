@@ -19,66 +19,66 @@ const newline = 0x0a;
 const quote = 0x22;
 
 class LineScanner implements RowScanner {
-  private start = 0;
+  #start = 0;
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
     for (let at = block.indexOf(newline); at >= 0; at = block.indexOf(newline, at + 1)) {
-      rowEnds(this.start, offset + at + 1);
-      this.start = offset + at + 1;
+      rowEnds(this.#start, offset + at + 1);
+      this.#start = offset + at + 1;
     }
   }
 
   finish(size: number, rowEnds: (start: number, end: number) => void): void {
-    if (this.start < size) rowEnds(this.start, size);
+    if (this.#start < size) rowEnds(this.#start, size);
   }
 }
 
 /** RFC 4180: a line break within quotes is part of its field. A doubled quote closes and opens, which comes to the same. */
 class CsvScanner implements RowScanner {
-  private start = 0;
-  private quoted = false;
+  #start = 0;
+  #quoted = false;
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
     for (let at = 0; at < block.length; at += 1) {
       const byte = block[at];
-      if (byte === quote) this.quoted = !this.quoted;
-      else if (byte === newline && !this.quoted) {
-        rowEnds(this.start, offset + at + 1);
-        this.start = offset + at + 1;
+      if (byte === quote) this.#quoted = !this.#quoted;
+      else if (byte === newline && !this.#quoted) {
+        rowEnds(this.#start, offset + at + 1);
+        this.#start = offset + at + 1;
       }
     }
   }
 
   finish(size: number, rowEnds: (start: number, end: number) => void): void {
-    if (this.start < size) rowEnds(this.start, size);
+    if (this.#start < size) rowEnds(this.#start, size);
   }
 }
 
 /** Paragraphs: text up to and with a blank line. */
 class ParagraphScanner implements RowScanner {
-  private start = 0;
-  private lineHasText = false;
-  private rowHasText = false;
+  #start = 0;
+  #lineHasText = false;
+  #rowHasText = false;
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
     for (let at = 0; at < block.length; at += 1) {
       const byte = block[at]!;
       if (byte === newline) {
-        if (!this.lineHasText && this.rowHasText) {
-          rowEnds(this.start, offset + at + 1);
-          this.start = offset + at + 1;
-          this.rowHasText = false;
+        if (!this.#lineHasText && this.#rowHasText) {
+          rowEnds(this.#start, offset + at + 1);
+          this.#start = offset + at + 1;
+          this.#rowHasText = false;
         }
-        this.lineHasText = false;
+        this.#lineHasText = false;
       } else if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d) {
-        this.lineHasText = true;
-        this.rowHasText = true;
+        this.#lineHasText = true;
+        this.#rowHasText = true;
       }
     }
   }
 
   finish(size: number, rowEnds: (start: number, end: number) => void): void {
-    if (this.rowHasText && this.start < size) rowEnds(this.start, size);
+    if (this.#rowHasText && this.#start < size) rowEnds(this.#start, size);
   }
 }
 
@@ -87,57 +87,61 @@ class ParagraphScanner implements RowScanner {
  * `datasets`). Knows strings and nesting; everything else is left to JSON.parse.
  */
 class JsonArrayScanner implements RowScanner {
-  private depth = 0;
+  #depth = 0;
   /** Depth of the array whose elements are rows; 0 until it is found. */
-  private arrayDepth = 0;
-  private done = false;
-  private inString = false;
-  private escaped = false;
-  private elementStart = -1;
-  private key = '';
-  private lastString = '';
+  #arrayDepth = 0;
+  #done = false;
+  #inString = false;
+  #escaped = false;
+  #elementStart = -1;
+  #key = '';
+  #lastString = '';
+  readonly #file: string;
 
-  constructor(private readonly file: string) {}
+  constructor(file: string) {
+    this.#file = file;
+  }
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
-    for (let at = 0; at < block.length && !this.done; at += 1) {
+    for (let at = 0; at < block.length && !this.#done; at += 1) {
       const byte = block[at]!;
-      if (this.inString) {
-        if (this.escaped) this.escaped = false;
-        else if (byte === 0x5c) this.escaped = true;
-        else if (byte === quote) this.inString = false;
-        else if (this.arrayDepth === 0 && this.depth === 1 && this.lastString.length < 16)
-          this.lastString += String.fromCharCode(byte);
+      if (this.#inString) {
+        if (this.#escaped) this.#escaped = false;
+        else if (byte === 0x5c) this.#escaped = true;
+        else if (byte === quote) this.#inString = false;
+        else if (this.#arrayDepth === 0 && this.#depth === 1 && this.#lastString.length < 16)
+          this.#lastString += String.fromCharCode(byte);
         continue;
       }
       if (byte <= 0x20) continue;
-      const inRows = this.arrayDepth > 0 && this.depth === this.arrayDepth;
+      const inRows = this.#arrayDepth > 0 && this.#depth === this.#arrayDepth;
       if (inRows && (byte === 0x2c || byte === 0x5d)) {
-        if (this.elementStart >= 0) rowEnds(this.elementStart, offset + at);
-        this.elementStart = -1;
-        if (byte === 0x5d) this.done = true;
+        if (this.#elementStart >= 0) rowEnds(this.#elementStart, offset + at);
+        this.#elementStart = -1;
+        if (byte === 0x5d) this.#done = true;
         continue;
       }
-      if (inRows && this.elementStart < 0) this.elementStart = offset + at;
+      if (inRows && this.#elementStart < 0) this.#elementStart = offset + at;
       if (byte === quote) {
-        this.inString = true;
-        this.lastString = '';
-      } else if (byte === 0x3a && this.depth === 1) {
-        this.key = this.lastString;
+        this.#inString = true;
+        this.#lastString = '';
+      } else if (byte === 0x3a && this.#depth === 1) {
+        this.#key = this.#lastString;
       } else if (byte === 0x5b || byte === 0x7b) {
-        this.depth += 1;
-        const rows = this.depth === 1 || (this.depth === 2 && this.key === 'data');
-        if (byte === 0x5b && this.arrayDepth === 0 && rows) this.arrayDepth = this.depth;
+        this.#depth += 1;
+        const rows = this.#depth === 1 || (this.#depth === 2 && this.#key === 'data');
+        if (byte === 0x5b && this.#arrayDepth === 0 && rows) this.#arrayDepth = this.#depth;
       } else if (byte === 0x5d || byte === 0x7d) {
-        this.depth -= 1;
+        this.#depth -= 1;
       }
     }
   }
 
   finish(): void {
-    if (this.arrayDepth === 0)
-      throw new DataError(`${this.file}: expected a JSON array of rows, or an object with one under 'data'`);
-    if (!this.done) throw new DataError(`${this.file}: the JSON array does not end; is the file cut short?`);
+    if (this.#arrayDepth === 0)
+      throw new DataError(`${this.#file}: expected a JSON array of rows, or an object with one under 'data'`);
+    if (!this.#done)
+      throw new DataError(`${this.#file}: the JSON array does not end; is the file cut short?`);
   }
 }
 
