@@ -28,7 +28,7 @@ export {
   TextGenerator,
 } from './llm/generate/generate.js';
 export { generateFile } from './llm/generate/generate_file.js';
-export { planRun, type RunPlan } from './llm/inspect/plan.js';
+export { planRun, type RunForecast } from './llm/inspect/plan.js';
 export { type PreviewRunOptions, previewRun, type SetPreview } from './llm/inspect/preview.js';
 export { type OnnxExport, type OnnxFile, type OnnxPrecision, onnxFiles } from './llm/onnx/onnx_files.js';
 export {

@@ -1,4 +1,4 @@
-import type { RunPlan } from '../../recipes/index.js';
+import type { RunForecast } from '../../recipes/index.js';
 import { recipeCommand } from '../command/define.js';
 import { jsonFlag } from '../command/flags.js';
 import { ProgressDisplay, stepHooks } from '../terminal/index.js';
@@ -37,7 +37,7 @@ const millions = (count: number) => `${(count / 1e6).toFixed(2)} M`;
 const line = (name: string, ...cells: string[]) =>
   `  ${name.padEnd(12)}${cells.map((cell) => cell.padStart(14)).join('')}`;
 
-function describe(summary: RunPlan): string {
+function describe(summary: RunForecast): string {
   const { model, batch, memory, recomputed, plan: compiled } = summary;
   const programs = Object.entries(compiled.programs).map(([name, records]) => `${name} ${records}`);
   return [
@@ -57,14 +57,14 @@ function describe(summary: RunPlan): string {
   ].join('\n');
 }
 
-function memoryLines({ perLayer: _, total, ...parts }: RunPlan['memory'], available: number): string[] {
+function memoryLines({ perLayer: _, total, ...parts }: RunForecast['memory'], available: number): string[] {
   return [
     ...Object.entries(parts).map(([name, bytes]) => line(name, gigabytes(bytes))),
     line('total', gigabytes(total), `of ${gigabytes(available)}`),
   ];
 }
 
-function workLines({ work, batch }: RunPlan): string[] {
+function workLines({ work, batch }: RunForecast): string[] {
   const gigaflops = (flops: number) => `${(flops / 1e9).toFixed(1)} GFLOP`;
   const n = batch.microBatchesPerStep;
   const row = (name: string, micro: number) => line(name, gigaflops(micro), gigaflops(micro * n));
@@ -78,7 +78,7 @@ function workLines({ work, batch }: RunPlan): string[] {
   ];
 }
 
-function dataLines({ steps, data, dataProblem }: RunPlan): string[] {
+function dataLines({ steps, data, dataProblem }: RunForecast): string[] {
   if (dataProblem !== null) return [`steps are not known: ${dataProblem}`];
   if (steps === null || data === null)
     return ['steps are not known before the data are prepared, which a run does first'];

@@ -113,8 +113,8 @@ export async function readClaim(run: Storage): Promise<ClaimEntry | null> {
 }
 
 /**
- * Appends a checkpoint. Throws FencedError when a newer generation holds the run. A caller who wants to know after
- * another error whether the entry is in the log looks for `id`.
+ * Appends a checkpoint. A caller who wants to know after another error whether the entry is in the log looks for `id`.
+ * @throws FencedError when a newer generation holds the run
  */
 export function appendCheckpoint(
   run: Storage,
@@ -124,7 +124,10 @@ export function appendCheckpoint(
   return append<CheckpointEntry>(run, draft, id);
 }
 
-/** Appends a retirement. Throws FencedError when a newer generation holds the run. */
+/**
+ * Appends a retirement.
+ * @throws FencedError when a newer generation holds the run
+ */
 export function appendRetirement(run: Storage, draft: RetirementDraft): Promise<RetirementEntry> {
   return append<RetirementEntry>(run, draft, randomUUID());
 }
@@ -154,7 +157,10 @@ async function attempt<E>(run: Storage, tryOnce: () => Promise<E | null>): Promi
   );
 }
 
-/** Throws FencedError unless `generation` still holds the run. The answer may be out of date as soon as it is given. */
+/**
+ * Checks that a generation holds the run. The answer may be out of date as soon as it is given.
+ * @throws FencedError unless `generation` still holds the run
+ */
 export async function requireGeneration(run: Storage, generation: number): Promise<void> {
   requireHeld(run, await readTip(run), generation);
 }
@@ -259,7 +265,10 @@ export async function readEntry(run: Storage, sequence: number): Promise<LoggedE
   return { sequence, file, entry: parsed, damage: null };
 }
 
-/** Reads the checkpoint of a sequence number. Throws CheckpointError when it is none, or damaged. */
+/**
+ * Reads the checkpoint of a sequence number.
+ * @throws CheckpointError when it is none, or damaged
+ */
 export async function readCheckpointEntry(run: Storage, sequence: number): Promise<CheckpointEntry> {
   const { file, entry, damage } = await readEntry(run, sequence);
   if (entry === null) throw new CheckpointError(`${file}: ${damage}`);

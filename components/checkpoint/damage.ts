@@ -48,7 +48,10 @@ export async function findLengthDamage(run: Storage, entry: CheckpointEntry): Pr
   return found.filter((damage) => damage !== null);
 }
 
-/** The sidecars of a checkpoint's files. Throws DamagedCheckpoint when one is missing or was changed. */
+/**
+ * The sidecars of a checkpoint's files.
+ * @throws DamagedCheckpoint when one is missing or was changed
+ */
 export async function readSidecars(
   run: Storage,
   entry: CheckpointEntry,

@@ -7,7 +7,7 @@ import {
 import { CheckpointError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 
-/** Throws CheckpointError when the file is not one that we know. */
+/** @throws CheckpointError when the file is not one that we know */
 export async function readHistory(run: Storage): Promise<EvaluationHistory> {
   if ((await run.size(evaluationHistoryKey)) === null) return { version: 1, entries: [], keep: [] };
   let value: unknown;

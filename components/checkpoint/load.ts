@@ -39,7 +39,7 @@ export class Checkpoint {
     this.#parts = parts;
   }
 
-  /** Throws DamagedCheckpoint when a file is missing or has another length, or a sidecar was changed. */
+  /** @throws DamagedCheckpoint when a file is missing or has another length, or a sidecar was changed */
   static async open(run: Storage, entry: CheckpointEntry): Promise<Checkpoint> {
     const damage = await findLengthDamage(run, entry);
     if (damage.length > 0) throw new DamagedCheckpoint(damage);
@@ -87,7 +87,10 @@ export class Checkpoint {
     }
   }
 
-  /** The bytes of a tensor in order, a few MiB at a time. Throws DamagedCheckpoint, at the latest after its last chunk. */
+  /**
+   * The bytes of a tensor in order, a few MiB at a time.
+   * @throws DamagedCheckpoint, at the latest after its last chunk
+   */
   async *chunks(name: string): AsyncGenerator<Buffer> {
     for (const part of this.#partsOf(name)) yield* this.#readPart(name, part);
   }
@@ -175,7 +178,10 @@ export class Checkpoint {
   }
 }
 
-/** Opens the checkpoint of a commit. Throws DamagedCheckpoint. */
+/**
+ * Opens the checkpoint of a commit.
+ * @throws DamagedCheckpoint
+ */
 export function openCheckpoint(run: Storage, entry: CheckpointEntry): Promise<Checkpoint> {
   return Checkpoint.open(run, entry);
 }

@@ -159,7 +159,10 @@ export class MetricsJournal {
     await this.#merged.grow();
   }
 
-  /** Brings every line so far into the merged file. Throws FencedError when a newer generation holds the run. */
+  /**
+   * Brings every line so far into the merged file.
+   * @throws FencedError when a newer generation holds the run
+   */
   publish(): Promise<void> {
     return this.#merged.publish();
   }

@@ -17,7 +17,8 @@ export interface Retention {
 
 /**
  * Retires what `newest`, the commit just made, has made superfluous, and deletes the files of retired and of unfinished
- * checkpoints. Safe to repeat. Throws FencedError when a newer generation holds the run; nothing is deleted then.
+ * checkpoints. Safe to repeat.
+ * @throws FencedError when a newer generation holds the run; nothing is deleted then
  */
 export async function retire(run: Storage, newest: CheckpointEntry, { keepLast }: Retention): Promise<void> {
   const live: CheckpointEntry[] = [];

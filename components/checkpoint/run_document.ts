@@ -13,7 +13,10 @@ import { CheckpointError } from '../../shared/errors.js';
 import { probePrefix, type Storage } from '../../shared/storage/index.js';
 import { appendRetirement, readLog, takeGeneration } from './commit_log.js';
 
-/** Null where there is none. Throws CheckpointError when it cannot be understood. */
+/**
+ * Null where there is none.
+ * @throws CheckpointError when it cannot be understood
+ */
 export async function readRunDocument(folder: Storage): Promise<RunDocument | null> {
   if ((await folder.size(runDocumentKey)) === null) return null;
   const text = (await folder.read(runDocumentKey)).toString('utf8');
@@ -88,7 +91,10 @@ export async function claimRun(folder: Storage, claim: RunClaim): Promise<Claime
   return { kind: 'resumed', document: await write(folder, document) };
 }
 
-/** Changes a run's document. Throws CheckpointError when the folder is not, or no longer, this run's. */
+/**
+ * Changes a run's document.
+ * @throws CheckpointError when the folder is not, or no longer, this run's
+ */
 export async function updateRunDocument(
   folder: Storage,
   run: string,

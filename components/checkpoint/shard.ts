@@ -75,8 +75,8 @@ export function sidecarKey(file: string): string {
 }
 
 /**
- * Writes and syncs a rank's file and its sidecar. They count only once a commit names them. Throws StorageError; leaves no
- * partial file.
+ * Writes and syncs a rank's file and its sidecar. They count only once a commit names them.
+ * @throws StorageError; leaves no partial file
  */
 export async function writeShard(
   run: Storage,
@@ -168,8 +168,8 @@ async function* pieces(layout: SafetensorsLayout<Described>, written: Written): 
 }
 
 /**
- * Joins the ranks' records to the tensors and files of a commit. Throws CheckpointError when ranks disagree about a
- * tensor, or its rows overlap or leave a gap.
+ * Joins the ranks' records to the tensors and files of a commit.
+ * @throws CheckpointError when ranks disagree about a tensor, or its rows overlap or leave a gap
  */
 export function mergeShards(records: readonly ShardRecord[]): {
   tensors: Record<string, CommittedTensor>;

@@ -20,7 +20,10 @@ export class OnnxDecoder {
     this.#session = session;
   }
 
-  /** Opens a .onnx file with its external data. Throws ModelError when it is not such a decoder. */
+  /**
+   * Opens a .onnx file with its external data.
+   * @throws ModelError when it is not such a decoder
+   */
   static async open(file: string, threads: number): Promise<OnnxDecoder> {
     const session = await InferenceSession.create(file, {
       executionProviders: ['cpu'],

@@ -55,7 +55,10 @@ export class Generator {
     this.#options = options;
   }
 
-  /** Loads the model. Throws ModelError when ONNX Runtime cannot. */
+  /**
+   * Loads the model.
+   * @throws ModelError when ONNX Runtime cannot
+   */
   static async open(options: GeneratorOptions): Promise<Generator> {
     const generator = new Generator({ batchSize: 16, cacheBytes: 1 << 30, reusePrompts: false, ...options });
     await generator.#process();
@@ -68,8 +71,8 @@ export class Generator {
   }
 
   /**
-   * An answer for each request, in their order. Calls take turns. Throws DataError for a request that the model cannot
-   * take, and GeneratorLost when the process dies.
+   * An answer for each request, in their order. Calls take turns.
+   * @throws DataError for a request that the model cannot take, and GeneratorLost when the process dies
    */
   generate(requests: readonly GenerationRequest[], hooks: GenerateHooks = {}): Promise<Generated[]> {
     const generated = this.#turn.then(() => this.#generateNow(requests, hooks));
@@ -79,7 +82,7 @@ export class Generator {
 
   /**
    * log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens. Takes its turn among the calls of `generate`.
-   * Throws GeneratorLost when the process dies.
+   * @throws GeneratorLost when the process dies
    */
   logprobs(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
     const scored = this.#turn.then(async () => (await this.#process()).logprobs(documents));

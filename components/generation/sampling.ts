@@ -62,11 +62,12 @@ export class Sampler {
   }
 
   /**
-   * The token that follows. Throws ModelError when no logit is finite.
+   * The token that follows.
    *
    * @param logits [V]; changed where a repetition penalty applies
    * @param seen ids of prompt and answer
    * @param position number of the token in the answer, from 0
+   * @throws ModelError when no logit is finite
    */
   next(logits: Float32Array, seen: Iterable<number>, position: number, options: SamplingOptions): number {
     penalize(logits, seen, options.repetitionPenalty);

@@ -33,7 +33,8 @@ interface Conversion {
 
 /**
  * Writes the folder `target`, which appears all at once or not at all. Float tensors keep their type; quantized ones
- * become `dtype`. Throws ModelError naming the file and every tensor that is missing, unexpected or of a wrong shape.
+ * become `dtype`.
+ * @throws ModelError naming the file and every tensor that is missing, unexpected or of a wrong shape
  */
 export async function convertGguf(file: string, target: string, options: ConvertOptions): Promise<void> {
   const gguf = parseGguf(file);

@@ -26,7 +26,10 @@ export function familyOfGguf(architecture: string, place: string): ModelFamily {
   );
 }
 
-/** The model that a parsed config.json describes. Throws ModelError listing the known architectures. */
+/**
+ * The model that a parsed config.json describes.
+ * @throws ModelError listing the known architectures
+ */
 export function modelFromConfig(config: unknown, place: string): Model {
   if (typeof config !== 'object' || config === null || Array.isArray(config)) {
     throw new ModelError(`${place}: not a JSON object`);

@@ -51,8 +51,9 @@ export function defaultCache(): string {
 }
 
 /**
- * Resolves a folder, a .gguf file or a Hugging Face id, in this order. Throws ModelError when it is none of them, when
- * config or weights are wrong, StorageError outside the process's storage roots, and ServiceUnavailable when the hub is needed and cannot be reached.
+ * Resolves a folder, a .gguf file or a Hugging Face id, in this order.
+ * @throws ModelError when it is none of them, when config or weights are wrong, StorageError outside the process's
+ * storage roots, and ServiceUnavailable when the hub is needed and cannot be reached
  */
 export async function resolveModel(name: string, options: ResolveOptions = {}): Promise<ResolvedModel> {
   const cache = options.cache ?? defaultCache();

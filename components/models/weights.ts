@@ -23,7 +23,10 @@ const dtypes: Partial<Record<SafetensorsDType, DType>> = { F32: 'f32', BF16: 'bf
 /** Most problems that an error lists; a wrong model would otherwise print thousands of lines. */
 const listed = 12;
 
-/** Locates and checks all weights. Throws ModelError naming every tensor that is missing, unexpected, or of a wrong shape or dtype. */
+/**
+ * Locates and checks all weights.
+ * @throws ModelError naming every tensor that is missing, unexpected, or of a wrong shape or dtype
+ */
 export async function locateWeights(folder: string, model: Model): Promise<Weights> {
   const found = await locateTensors(folder);
   const weights: Weights = new Map();

@@ -63,7 +63,10 @@ export interface Adapter {
   tensors: Map<string, SafetensorsEntry & { file: string }>;
 }
 
-/** Reads a folder and checks it against the model's linear modules, all problems at once. Throws ModelError. */
+/**
+ * Reads a folder and checks it against the model's linear modules, all problems at once.
+ * @throws ModelError
+ */
 export async function readAdapter(location: string, linears: readonly LinearModule[]): Promise<Adapter> {
   const folder = await readableFolder(location, 'adapter');
   const config = await readConfig(path.join(folder, configFile));
@@ -139,7 +142,10 @@ export async function readAdapterTensor(adapter: Adapter, name: string): Promise
   }
 }
 
-/** Refuses an `init_from` whose adapter is not of the recipe's shape. Throws ModelError naming the keys. */
+/**
+ * Refuses an `init_from` whose adapter is not of the recipe's shape.
+ * @throws ModelError naming the keys
+ */
 export function checkInitFrom(adapter: Adapter, options: PeftOptions, modules: readonly string[]): void {
   const problems: string[] = [];
   const compare = (key: string, wanted: unknown, found: unknown) => {

@@ -8,8 +8,8 @@ const key = 'peft.target_modules';
 /**
  * The modules of `modules` (paths such as `model.layers.0.self_attn.q_proj`) that `targets` name, in their order. As in
  * peft, a name matches the end of a path at a dot, `/…/` is a regular expression for the whole path and `all-linear`
- * takes all of them; globs match like names. Throws ModelError naming each target that matches nothing, UsageError for
- * patterns that are not understood.
+ * takes all of them; globs match like names.
+ * @throws ModelError naming each target that matches nothing, UsageError for patterns that are not understood
  */
 export function matchTargetModules(
   targets: string | readonly string[],

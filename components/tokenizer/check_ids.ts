@@ -4,7 +4,7 @@ import { ModelError } from '../../shared/errors.js';
 /** Several times the largest vocabulary there is. */
 const maxTokenId = (1 << 22) - 1;
 
-/** Throws ModelError naming the file and the first token whose id is none. */
+/** @throws ModelError naming the file and the first token whose id is none */
 export function checkTokenIds(tokenizer: Record<string, unknown>, place: string): void {
   const file = `${place}/tokenizer.json`;
   const { added_tokens: added, model } = tokenizer;

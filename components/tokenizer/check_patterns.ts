@@ -6,7 +6,7 @@ import { ModelError } from '../../shared/errors.js';
 
 const maxPattern = 4000;
 
-/** Throws ModelError naming the first pattern, at any depth, that could take more than polynomial time. */
+/** @throws ModelError naming the first pattern, at any depth, that could take more than polynomial time */
 export function checkPatterns(tokenizer: Record<string, unknown>, place: string): void {
   const pending: unknown[] = [tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder];
   while (pending.length > 0) {

@@ -22,7 +22,10 @@ export interface OffsetScheme {
   normalize: ((text: string) => string) | null;
 }
 
-/** One [start, end) per token of `tokens`, which must be all tokens of `text` in order. Throws ModelError when they do not fit. */
+/**
+ * One [start, end) per token of `tokens`, which must be all tokens of `text` in order.
+ * @throws ModelError when they do not fit
+ */
 export function alignTokens(text: string, tokens: readonly string[], scheme: OffsetScheme): Offset[] {
   if (scheme.normalize === null || scheme.normalize(text) === text) return walk(text, tokens, scheme);
   const normalized = normalizeByClusters(text, scheme.normalize);

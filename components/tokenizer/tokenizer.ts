@@ -74,7 +74,10 @@ export class ModelTokenizer {
     this.digest = digestOfFiles(files);
   }
 
-  /** Reads a model folder. Throws ModelError when it has no tokenizer.json. */
+  /**
+   * Reads a model folder.
+   * @throws ModelError when it has no tokenizer.json
+   */
   static async load(folder: string): Promise<ModelTokenizer> {
     return new ModelTokenizer(await readFiles(folder), folder);
   }
@@ -117,7 +120,7 @@ export class ModelTokenizer {
     return this.#library.id_to_token(id) ?? null;
   }
 
-  /** Throws ModelError when the model has no chat template, or the template refuses the messages. */
+  /** @throws ModelError when the model has no chat template, or the template refuses the messages */
   applyChatTemplate(messages: readonly object[], options: ChatTemplateOptions): string {
     if (this.#chatTemplate === null) throw new ModelError(`${this.#place}: this model has no chat template`);
     return this.#chatTemplate.render(messages, options);
@@ -156,7 +159,10 @@ export function loadTokenizer(folder: string): Promise<ModelTokenizer> {
   return ModelTokenizer.load(folder);
 }
 
-/** The digest of a folder's tokenizer, without the time that building it takes. Throws ModelError as loading does. */
+/**
+ * The digest of a folder's tokenizer, without the time that building it takes.
+ * @throws ModelError as loading does
+ */
 export async function tokenizerDigest(folder: string): Promise<string> {
   return digestOfFiles(await readFiles(folder));
 }

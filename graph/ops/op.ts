@@ -75,7 +75,10 @@ export interface Op {
   readonly attributes: AttributeTypes;
   /** Attributes that a node has for its shape rule and a record does not. */
   readonly shapeAttributes?: AttributeTypes;
-  /** Shape and placement rule. Throws GraphError when the inputs do not fit. */
+  /**
+   * Shape and placement rule.
+   * @throws GraphError when the inputs do not fit
+   */
   infer(inputs: readonly Value[], attrs: Attrs): OutputType[];
   /** Floating-point operations; a multiply-add counts two. `axes` are the graph's, for what shapes do not say. */
   flops(call: OpCall, axes: AxisSizes): number;

@@ -27,7 +27,10 @@ export interface OnnxOptions {
   readonly adapter?: LoraOptions | null;
 }
 
-/** Lowers a graph with the outputs `hidden` [T, D] and `head` [V, D]. Throws GraphError for an op without an ONNX form. */
+/**
+ * Lowers a graph with the outputs `hidden` [T, D] and `head` [V, D].
+ * @throws GraphError for an op without an ONNX form
+ */
 export function lowerToOnnx(graph: Graph, options: OnnxOptions): OnnxModel {
   const { adapter } = options;
   const forward = withLogits(adapter ? insertLora(graph, { ...adapter, dropout: 0 }) : graph);

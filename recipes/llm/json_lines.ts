@@ -7,7 +7,10 @@ export interface JsonLine {
   value: Record<string, unknown>;
 }
 
-/** The objects of a file, blank lines left out. Throws DataError naming file and line. */
+/**
+ * The objects of a file, blank lines left out.
+ * @throws DataError naming file and line
+ */
 export async function* readJsonLines(
   chunks: AsyncIterable<Uint8Array>,
   file: string,

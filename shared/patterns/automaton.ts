@@ -57,7 +57,10 @@ type State =
   | { kind: 'start' | 'end'; next: number }
   | { kind: 'accept' };
 
-/** Makes a pattern a matcher. Throws SyntaxError where its repetitions multiply beyond all measure. */
+/**
+ * Makes a pattern a matcher.
+ * @throws SyntaxError where its repetitions multiply beyond all measure
+ */
 function matcherOf(pattern: Pattern): Matcher {
   const states: State[] = [{ kind: 'accept' }];
   const first = addStates(states, pattern, 0);

@@ -56,7 +56,10 @@ export function safetensorsDTypeBytes(dtype: SafetensorsDType): number {
   return bits[dtype] / 8;
 }
 
-/** Reads and checks the header of a local file. Throws ModelError naming the file and the tensor. */
+/**
+ * Reads and checks the header of a local file.
+ * @throws ModelError naming the file and the tensor
+ */
 export async function readSafetensorsHeader(file: string): Promise<SafetensorsHeader> {
   const handle = await open(file).catch((cause: unknown) => {
     throw new ModelError(`${file}: cannot be opened: ${reason(cause)}`, { cause });
@@ -261,7 +264,10 @@ export interface SafetensorsLayout<T extends SafetensorsDescription = Safetensor
   fileBytes: number;
 }
 
-/** Lays a file out. `metadata` defaults to what transformers wants to see. Throws ModelError on duplicate names. */
+/**
+ * Lays a file out. `metadata` defaults to what transformers wants to see.
+ * @throws ModelError on duplicate names
+ */
 export function layoutSafetensors<T extends SafetensorsDescription>(
   tensors: readonly T[],
   metadata: Record<string, string> = { format: 'pt' },
@@ -297,7 +303,10 @@ export function layoutSafetensors<T extends SafetensorsDescription>(
   return { header: bytes, tensors: placed, fileBytes: bytes.length + end };
 }
 
-/** A whole file as a stream; holds one chunk at a time. Throws ModelError when a source gives too few or too many bytes. */
+/**
+ * A whole file as a stream; holds one chunk at a time.
+ * @throws ModelError when a source gives too few or too many bytes
+ */
 export async function* streamSafetensors(
   sources: readonly SafetensorsSource[],
   metadata?: Record<string, string>,

@@ -24,7 +24,8 @@ export interface WeightShard<T extends SafetensorsDescription = SafetensorsDescr
 
 /**
  * Finds every tensor of a folder: through `<stem>.safetensors.index.json` where there is one, else in
- * `<stem>.safetensors`. Checks that index and files agree. Throws ModelError.
+ * `<stem>.safetensors`. Checks that index and files agree.
+ * @throws ModelError
  */
 export async function locateTensors(folder: string, stem = 'model'): Promise<Map<string, LocatedTensor>> {
   const indexFile = path.join(folder, `${stem}.safetensors.index.json`);

@@ -1,6 +1,6 @@
 import { StorageError } from '../errors.js';
 
-/** Throws StorageError unless `key` is relative, uses `/`, and names something below the root without climbing. */
+/** @throws StorageError unless `key` is relative, uses `/`, and names something below the root without climbing */
 export function checkKey(root: string, key: string): void {
   const wrong = keyProblem(key);
   if (wrong !== null) throw new StorageError(`${root}: the key ${JSON.stringify(key)} ${wrong}`);

@@ -26,7 +26,10 @@ export interface Storage {
   readonly folder: string | null;
   /** Size in bytes, or null when there is no such object. */
   size(key: string): Promise<number | null>;
-  /** The whole object. Throws StorageError when absent. */
+  /**
+   * The whole object.
+   * @throws StorageError when absent
+   */
   read(key: string): Promise<Buffer>;
   /** Bytes [start, end) of an object. Throws when absent or shorter. */
   readRange(key: string, start: number, end: number): Promise<Buffer>;

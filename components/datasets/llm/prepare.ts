@@ -105,7 +105,10 @@ function explainFullDisk(error: unknown, cache: string, work: string): unknown {
   );
 }
 
-/** What `prepareData` has made of these options; null where it has yet to. Throws DataError for files that are not there. */
+/**
+ * What `prepareData` has made of these options; null where it has yet to.
+ * @throws DataError for files that are not there
+ */
 export async function findPrepared(options: PrepareOptions): Promise<PreparedPacks | null> {
   const digest = packsDigest(await planSources(options), options);
   const folder = path.join(options.cache, digest);

@@ -54,7 +54,10 @@ export interface RowRequest {
   textUnit: 'file' | 'paragraph' | 'line';
 }
 
-/** Reads files of any kind that datasets come in. Throws DataError. */
+/**
+ * Reads files of any kind that datasets come in.
+ * @throws DataError
+ */
 export type RowReader = (request: RowRequest) => AsyncIterable<TaskRow>;
 
 /** What a model did with one example. Everything is JSON. */

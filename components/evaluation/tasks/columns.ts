@@ -2,14 +2,20 @@
 import { asRecord, columnAt, lacksColumns, noRecord, type Row } from '../../../shared/rows.js';
 import { rowError, type TaskRow } from '../scoring/task.js';
 
-/** Returns the row as an object. Throws DataError. */
+/**
+ * Returns the row as an object.
+ * @throws DataError
+ */
 export function recordOf(row: TaskRow, path: string | readonly string[]): Row {
   const record = asRecord(row.value);
   if (record === null) throw rowError(path, row, noRecord(row.value));
   return record;
 }
 
-/** Returns a column that must be there, by name or dotted path. Throws DataError. */
+/**
+ * Returns a column that must be there, by name or dotted path.
+ * @throws DataError
+ */
 export function columnOf(record: Row, name: string, row: TaskRow, path: string | readonly string[]): unknown {
   const value = columnAt(record, name);
   if (value === undefined) throw rowError(path, row, lacksColumns(record, [name]));

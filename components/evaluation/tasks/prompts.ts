@@ -4,7 +4,10 @@ import type { ChatMessage, EvaluatedModel } from '../scoring/task.js';
 
 export type Template = 'auto' | 'chat' | 'plain';
 
-/** Whether the model's chat template is used. Throws UsageError where it is asked for and the model has none. */
+/**
+ * Whether the model's chat template is used.
+ * @throws UsageError where it is asked for and the model has none
+ */
 export function usesChat(template: Template, model: Pick<EvaluatedModel, 'hasChatTemplate'>): boolean {
   if (template === 'chat' && !model.hasChatTemplate)
     throw new UsageError("'template: chat' needs a chat template, and the model has none; use plain");

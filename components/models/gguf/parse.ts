@@ -61,7 +61,10 @@ const scalarBytes: Record<number, number> = {
 const stringType = 8;
 const arrayType = 9;
 
-/** Parses and checks the header of a local file. Throws ModelError naming the file and the key or tensor. */
+/**
+ * Parses and checks the header of a local file.
+ * @throws ModelError naming the file and the key or tensor
+ */
 export function parseGguf(file: string): GgufFile {
   let descriptor: number;
   try {
@@ -229,7 +232,10 @@ function checkOverlap(tensors: Map<string, GgufTensor>, file: string): void {
   }
 }
 
-/** A metadata value of the wanted type, or undefined when absent. Throws ModelError when it is of another type. */
+/**
+ * A metadata value of the wanted type, or undefined when absent.
+ * @throws ModelError when it is of another type
+ */
 export function ggufMeta(gguf: GgufFile, key: string, type: 'number'): number | undefined;
 export function ggufMeta(gguf: GgufFile, key: string, type: 'string'): string | undefined;
 export function ggufMeta(gguf: GgufFile, key: string, type: 'boolean'): boolean | undefined;

@@ -56,7 +56,7 @@ export interface GgufTokenizer {
   config: Record<string, unknown>;
 }
 
-/** Throws ModelError naming the metadata key that is missing, malformed or of an unknown kind. */
+/** @throws ModelError naming the metadata key that is missing, malformed or of an unknown kind */
 export function tokenizerFromGguf(gguf: GgufFile): GgufTokenizer {
   const kind = ggufMeta(gguf, 'tokenizer.ggml.model', 'string');
   const tokens = ggufArray(gguf, 'tokenizer.ggml.tokens', 'string');

@@ -39,8 +39,8 @@ const neutralFiles = new Set(['.gitattributes', 'README.md', 'LICENSE', 'LICENSE
 const attempts = 5;
 
 /**
- * Throws StorageError for what the hub refuses and for a repository that holds something else, ServiceUnavailable when it
- * cannot be reached.
+ * @throws StorageError for what the hub refuses and for a repository that holds something else, ServiceUnavailable when
+ * it cannot be reached
  */
 export async function uploadModel(options: UploadOptions): Promise<Uploaded> {
   const upload = new Upload(options);
@@ -51,7 +51,10 @@ export async function uploadModel(options: UploadOptions): Promise<Uploaded> {
   }
 }
 
-/** The token to write with. Throws StorageError where there is none; whether it may write there, the hub alone knows. */
+/**
+ * The token to write with.
+ * @throws StorageError where there is none; whether it may write there, the hub alone knows
+ */
 export function uploadToken(options: Pick<UploadOptions, 'id' | 'token' | 'endpoint'>): string {
   const token = options.token ?? process.env.HF_TOKEN ?? '';
   if (token.startsWith('hf_')) return token;

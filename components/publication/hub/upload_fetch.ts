@@ -24,7 +24,7 @@ export class HubFetch {
     this.#options = options;
   }
 
-  /** Throws ServiceUnavailable after five attempts, UnansweredCommit for a commit after one. */
+  /** @throws ServiceUnavailable after five attempts, UnansweredCommit for a commit after one */
   readonly fetch: typeof fetch = async (input, init) => {
     const url = String(input instanceof Request ? input.url : input);
     const isCommit = init?.method === 'POST' && /\/api\/models\/[^/]+\/[^/]+\/commit\//.test(url);

@@ -29,7 +29,10 @@ export async function shardModel(run: RunReference, hooks: StepHooks): Promise<S
   return { model: resolved.folder, digest: digestOf(resolved.source), parameters, trainedParameters, memory };
 }
 
-/** Compiles a recipe for this host. Throws OutOfMemoryError naming the largest parts when it cannot fit. */
+/**
+ * Compiles a recipe for this host.
+ * @throws OutOfMemoryError naming the largest parts when it cannot fit
+ */
 export async function forecastRun(
   recipe: Recipe,
   { model, weights }: Pick<ResolvedModel, 'model' | 'weights'>,

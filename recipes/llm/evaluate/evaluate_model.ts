@@ -37,7 +37,10 @@ const tasksSchema = z.strictObject({
   },
 });
 
-/** Reads and checks tasks. Throws InvalidRecipe with every problem at once, and UsageError for none or two of a name. */
+/**
+ * Reads and checks tasks.
+ * @throws InvalidRecipe with every problem at once, and UsageError for none or two of a name
+ */
 export async function readTasks({ file, inline }: TaskSource): Promise<RecipeTask[]> {
   const tasks: RecipeTask[] = [];
   if (file !== null) tasks.push(...(await loadRecipe({ file }, { schema: tasksSchema })).value.tasks);
@@ -77,7 +80,10 @@ function parseTask(text: string): Record<string, unknown> {
 const scalar = (text: string): unknown =>
   /^(?:-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|true|false|null)$/i.test(text) ? JSON.parse(text.toLowerCase()) : text;
 
-/** Evaluates a model folder. Throws DataError for data, ModelError for the model's or the adapter's faults. */
+/**
+ * Evaluates a model folder.
+ * @throws DataError for data, ModelError for the model's or the adapter's faults
+ */
 export async function evaluateModel(options: EvaluateModelOptions, hooks: StepHooks): Promise<ModelScores> {
   const prepared: PreparedTask[] = [];
   // All data is read before the model is opened: a wrong path costs no time.

@@ -53,7 +53,10 @@ export async function prepareTasks(tasks: readonly RecipeTask[]): Promise<Prepar
   return prepared;
 }
 
-/** Reads a task's examples. Throws DataError for rows that cannot be examples, and where there are none. */
+/**
+ * Reads a task's examples.
+ * @throws DataError for rows that cannot be examples, and where there are none
+ */
 export async function prepareTask(options: RecipeTask): Promise<PreparedTask> {
   const { name: _name, when: _when, path: _path, ...own } = options;
   const name = taskName(options);

@@ -85,7 +85,10 @@ export class TextGenerator {
     this.#tokenizer = tokenizer;
   }
 
-  /** Exports the model unless the cache has it, and loads it. Throws ModelError where model or adapter do not fit. */
+  /**
+   * Exports the model unless the cache has it, and loads it.
+   * @throws ModelError where model or adapter do not fit
+   */
   static async open(
     options: TextGeneratorOptions,
     hooks: Pick<StepHooks, 'progress'>,
@@ -126,8 +129,9 @@ export class TextGenerator {
   }
 
   /**
-   * An answer to each prompt, in their order. Throws DataError for a prompt that does not fit the model's context,
-   * GeneratorLost when the process that computes dies; calling again starts another one.
+   * An answer to each prompt, in their order.
+   * @throws DataError for a prompt that does not fit the model's context, GeneratorLost when the process that computes
+   * dies; calling again starts another one
    */
   async answer(
     prompts: readonly Prompt[],

@@ -13,7 +13,7 @@ import { forecastMemory, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
 import { scheduleOf } from '../train/trainer.js';
 
-export interface RunPlan {
+export interface RunForecast {
   model: { name: string; parameters: number; trained: number };
   /** Packs of a micro-batch, tokens of a pack, and micro-batches of a full step on one rank. */
   batch: { micro: number; packedSequenceSize: number; microBatchesPerStep: number };
@@ -34,11 +34,14 @@ export interface RunPlan {
   notices: string[];
 }
 
-/** Plans a recipe for one rank of this host, and finds prepared data. Throws OutOfMemoryError where no arena fits. */
+/**
+ * Plans a recipe for one rank of this host, and finds prepared data.
+ * @throws OutOfMemoryError where no arena fits
+ */
 export async function planRun(
   recipe: Recipe,
   hooks: StepHooks,
-): Promise<{ summary: RunPlan; text: () => string }> {
+): Promise<{ summary: RunForecast; text: () => string }> {
   const resolved = await resolveRunModel(recipe, hooks);
   const weights = [...resolved.weights.values()];
   const available = memoryLimit() * usableShare;
@@ -46,7 +49,7 @@ export async function planRun(
   const { training } = compiled;
   const trained = training.tensors.filter(({ role }) => role === 'trained');
   const { batch_size: batch, packed_sequence_size: packedSequenceSize } = recipe.data;
-  const summary: RunPlan = {
+  const summary: RunForecast = {
     model: { name: recipe.model.name, parameters: elements(weights), trained: elements(trained) },
     batch: {
       micro: batch.micro,
@@ -65,7 +68,7 @@ export async function planRun(
   return { summary, text: () => plans.map(printPlan).join('\n') };
 }
 
-function describePlan({ name, digest, records, programs }: Plan): RunPlan['plan'] {
+function describePlan({ name, digest, records, programs }: Plan): RunForecast['plan'] {
   const counts = Object.entries(programs).map(([program, [from, to]]) => [program, to - from] as const);
   return { name, digest, records: records.length, programs: Object.fromEntries(counts) };
 }
@@ -73,7 +76,7 @@ function describePlan({ name, digest, records, programs }: Plan): RunPlan['plan'
 async function dataOf(
   recipe: Recipe,
   find: () => ReturnType<typeof preparedPacks>,
-): Promise<Pick<RunPlan, 'steps' | 'data' | 'dataProblem'>> {
+): Promise<Pick<RunForecast, 'steps' | 'data' | 'dataProblem'>> {
   let packs: Awaited<ReturnType<typeof preparedPacks>>;
   try {
     packs = await find();

@@ -23,7 +23,7 @@ export interface PreviewRunOptions {
   color: boolean;
 }
 
-/** Throws DataError for data that cannot be used, naming file and row, and ModelError for the model's faults. */
+/** @throws DataError for data that cannot be used, naming file and row, and ModelError for the model's faults */
 export async function previewRun(
   recipe: Recipe,
   { rows: count, color }: PreviewRunOptions,

@@ -28,7 +28,10 @@ export interface CachedModel {
   precision: OnnxPrecision;
 }
 
-/** `model.onnx` of a model, exported when the cache has none. Throws ModelError where model or adapter do not fit. */
+/**
+ * `model.onnx` of a model, exported when the cache has none.
+ * @throws ModelError where model or adapter do not fit
+ */
 export async function cachedOnnx(model: CachedModel, hooks: Pick<StepHooks, 'progress'>): Promise<string> {
   const home = path.join(defaultCache(), 'onnx');
   const folder = path.join(home, await identify(model));

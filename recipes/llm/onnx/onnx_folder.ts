@@ -104,9 +104,9 @@ export function genaiConfigJson(
 }
 
 /**
- * Exports a model folder, with an adapter folder merged in (in float32, rounded once to the precision) where one is named.
- * `onnx/model[_fp16].onnx` is written last: a folder that holds it is complete. Throws ModelError where model or adapter do
- * not fit.
+ * Exports a model folder, with an adapter folder merged in (in float32, rounded once to the precision) where one is
+ * named. `onnx/model[_fp16].onnx` is written last: a folder that holds it is complete.
+ * @throws ModelError where model or adapter do not fit
  *
  * @example
  * await exportModelFolder('SmolLM2-135M-Instruct', null, 'fp32', 'exported');

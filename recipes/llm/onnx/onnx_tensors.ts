@@ -13,7 +13,10 @@ export type TensorReader = (tensor: OnnxTensor) => AsyncGenerator<Uint8Array>;
 
 const dtypes = { f32: 'F32', f16: 'F16' } as const;
 
-/** Reads parameters from `sources` by name, and constants from the model. Throws ModelError for what neither has. */
+/**
+ * Reads parameters from `sources` by name, and constants from the model.
+ * @throws ModelError for what neither has
+ */
 export function tensorReader(
   model: Model,
   positions: number,

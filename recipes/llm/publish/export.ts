@@ -46,8 +46,9 @@ export interface Exported {
 }
 
 /**
- * Publishes a checkpoint. Throws UsageError where there is no such run, step or adapter, or where the output is in use,
- * and CheckpointError for damage and for an ONNX export that computes anything else than the engine.
+ * Publishes a checkpoint.
+ * @throws UsageError where there is no such run, step or adapter, or where the output is in use, and CheckpointError
+ * for damage and for an ONNX export that computes anything else than the engine
  */
 export async function exportRun(options: ExportOptions, stepHooks: StepHooks): Promise<Exported> {
   const hooks = stoppable(stepHooks);

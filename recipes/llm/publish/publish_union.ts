@@ -43,8 +43,8 @@ interface UnionFile {
 }
 
 /**
- * Throws UsageError where something else stands, StorageError for what the place refuses, ServiceUnavailable when it
- * cannot be reached.
+ * @throws UsageError where something else stands, StorageError for what the place refuses, ServiceUnavailable when it
+ * cannot be reached
  */
 export async function publishUnion(
   location: PublishLocation,

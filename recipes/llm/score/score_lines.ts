@@ -19,7 +19,8 @@ export interface RequestContext {
 
 /**
  * Reads JSON lines of the forms `{"input_ids": […]}`, `{"prompt": …, "completion": …}` and `{"text": …}`; a line with
- * several is read as the first of these. No special tokens are added. Throws DataError naming file and line.
+ * several is read as the first of these. No special tokens are added.
+ * @throws DataError naming file and line
  */
 export async function* readRequests(
   chunks: AsyncIterable<Uint8Array>,

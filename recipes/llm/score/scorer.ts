@@ -66,7 +66,10 @@ export class Scorer {
     this.#context = context;
   }
 
-  /** Opens a model folder. Throws ModelError where model or adapter do not fit. */
+  /**
+   * Opens a model folder.
+   * @throws ModelError where model or adapter do not fit
+   */
   static async open(folder: string, options: ScorerOptions): Promise<Scorer> {
     const model = await openModel(folder);
     const weights = await locateWeights(folder, model);
@@ -76,8 +79,8 @@ export class Scorer {
   }
 
   /**
-   * log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens, all documents in one buffer. Throws ModelError
-   * for ids that are not in the vocabulary.
+   * log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens, all documents in one buffer.
+   * @throws ModelError for ids that are not in the vocabulary
    */
   score(documents: readonly (readonly number[])[]): Promise<Float32Array[]> {
     const scored = this.#turn.then(() => this.#score(documents));

@@ -70,7 +70,10 @@ export function compileRequest(
   };
 }
 
-/** Runs the compiler. Throws OutOfMemoryError where no arena fits the budget. */
+/**
+ * Runs the compiler.
+ * @throws OutOfMemoryError where no arena fits the budget
+ */
 export function compilePlans({ graph, recipe, adapted, memoryLimit }: CompileRequest): CompiledPlans {
   const { training, data, peft } = recipe;
   const lora = peft === null || adapted === null ? null : loraOptions(peft, adapted, peft.dropout);

@@ -23,7 +23,10 @@ import {
 /** Compiled runs that are kept; the least recently used one goes first. */
 const kept = 64;
 
-/** From a recipe and a model to the plans of its run. Throws OutOfMemoryError where no arena fits the budget. */
+/**
+ * From a recipe and a model to the plans of its run.
+ * @throws OutOfMemoryError where no arena fits the budget
+ */
 export async function compileRun(
   recipe: Recipe,
   model: Model,

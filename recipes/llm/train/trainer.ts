@@ -163,7 +163,10 @@ class RankTrainer implements Trainer {
     await Promise.all([train, ...validation.values()].map((reader) => reader.close()));
   }
 
-  /** Waits while paused, and saves what was asked for. Throws FencedError once the run was taken over. */
+  /**
+   * Waits while paused, and saves what was asked for.
+   * @throws FencedError once the run was taken over
+   */
   async #obey(): Promise<void> {
     const { watch } = this.#parts;
     if (this.#control.paused) {

@@ -38,7 +38,10 @@ function checksum(record: Int32Array): number {
   return crc32(bytes.subarray((checksumWord + 1) * 4), crc32(bytes.subarray(0, checksumWord * 4))) | 0;
 }
 
-/** Returns the pack of a record. Throws DataError naming `place` where a bit of it has changed. */
+/**
+ * Returns the pack of a record.
+ * @throws DataError naming `place` where a bit of it has changed
+ */
 export function decodePack(record: Int32Array, size: number, place: string): Pack {
   const damaged = () => new DataError(`${place} is damaged: delete the folder and prepare the data again`);
   if (record[checksumWord] !== checksum(record)) throw damaged();

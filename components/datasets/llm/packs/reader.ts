@@ -62,7 +62,10 @@ export class PackReader {
     this.#folder = folder;
   }
 
-  /** Opens a folder by path, or any PackFolder. Throws DataError when its index is absent or not one we know. */
+  /**
+   * Opens a folder by path, or any PackFolder.
+   * @throws DataError when its index is absent or not one we know
+   */
   static async open(where: string | PackFolder): Promise<PackReader> {
     const folder = typeof where === 'string' ? new LocalPackFolder(where) : where;
     const name = `${folder.uri}/index.json`;
@@ -136,7 +139,10 @@ export class PackReader {
     return { ...pack, number };
   }
 
-  /** Compares a pack with what the index says of it. Throws DataError. */
+  /**
+   * Compares a pack with what the index says of it.
+   * @throws DataError
+   */
   #check(pack: Pack, number: number, place: string): void {
     const { supervised, tokens, vocabularySize } = this.index;
     if (pack.supervised !== supervised[number] || pack.tokens !== tokens[number])

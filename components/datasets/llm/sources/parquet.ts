@@ -16,7 +16,10 @@ interface OpenParquet {
   close(): Promise<void>;
 }
 
-/** Returns the footer, its claims compared with the file. Throws DataError. */
+/**
+ * Returns the footer, its claims compared with the file.
+ * @throws DataError
+ */
 async function readFooter(file: string, opened: OpenParquet): Promise<FileMetaData> {
   const { parquetMetadataAsync } = await import('hyparquet');
   const metadata = await parquetMetadataAsync(opened.file).catch((error: unknown) => {

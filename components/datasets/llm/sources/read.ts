@@ -8,7 +8,7 @@ import { splitFile, type TextUnit } from './split.js';
 
 /**
  * Reads every row that paths, globs and folders name, a chunk at a time. A plain text read as one `file` comes whole.
- * Throws DataError naming file and line.
+ * @throws DataError naming file and line
  */
 export async function* readFileRows(
   path: string | readonly string[],

@@ -6,7 +6,10 @@ import type { Chunk, Row } from './chunk.js';
 import { readParquetRows } from './parquet.js';
 import type { TextUnit } from './split.js';
 
-/** Reads and parses one chunk. Throws DataError naming file and line of the first row that is malformed. */
+/**
+ * Reads and parses one chunk.
+ * @throws DataError naming file and line of the first row that is malformed
+ */
 export async function readRows(chunk: Chunk, unit: TextUnit): Promise<Row[]> {
   if (chunk.format === 'generated') {
     return Array.from({ length: chunk.rows }, (_, index) => ({

@@ -106,7 +106,10 @@ function exchangeOf(fields: ReadonlyMap<string, string>, options: Options): Exch
   };
 }
 
-/** Mapped columns as text. Throws RowError naming every column the row lacks. */
+/**
+ * Mapped columns as text.
+ * @throws RowError naming every column the row lacks
+ */
 function fieldsOf(
   record: Readonly<Record<string, unknown>>,
   columns: Readonly<Record<string, string | undefined>>,

@@ -83,7 +83,10 @@ export interface DatasetDefinition<Options = unknown> {
   generatedRows: ((options: Options) => number) | null;
   /** What a text file's rows are. */
   textUnit: (options: Options) => TextUnit;
-  /** One row's documents. Throws RowError for a row that cannot be one. */
+  /**
+   * One row's documents.
+   * @throws RowError for a row that cannot be one
+   */
   convert(row: Row, options: Options, context: DatasetContext): Document[];
 }
 
@@ -98,14 +101,20 @@ export function tokenizerOf(context: DatasetContext): Tokenizer {
   return context.tokenizer;
 }
 
-/** Returns the row as an object. Throws RowError. */
+/**
+ * Returns the row as an object.
+ * @throws RowError
+ */
 export function recordOf({ value }: Row): Columns {
   const record = asRecord(value);
   if (record === null) throw new RowError(noRecord(value));
   return record;
 }
 
-/** Returns a column that must be there, by name or dotted path. Throws RowError. */
+/**
+ * Returns a column that must be there, by name or dotted path.
+ * @throws RowError
+ */
 export function requireColumn(record: Columns, name: string): unknown {
   const value = columnAt(record, name);
   if (value === undefined) throw new RowError(lacksColumns(record, [name]));
