@@ -1,4 +1,4 @@
-/** What both sides of a comparison are given. */
+/** The workload that both sides of a comparison run. */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { defaultCache } from '../components/models/index.js';

@@ -44,7 +44,7 @@ export interface Compiled {
 export interface CompiledTraining extends Compiled {
   /** Trained parameters, in the order of the `norms` output. */
   readonly trained: readonly string[];
-  /** What activation checkpointing came to: layers recomputed in full, and layers whose cheap ops are. */
+  /** Result of activation checkpointing: layers recomputed in full, and layers whose cheap ops are. */
   readonly recomputed: { readonly full: number; readonly cheap: number; readonly of: number };
 }
 
@@ -120,7 +120,7 @@ export function compileScoring(options: ModelOptions): Compiled {
   return forwardOnly(graph, 'score');
 }
 
-/** What `compileInit` fills a tensor with. `site` sets the random streams of tensors apart. */
+/** The distribution that `compileInit` fills a tensor with. `site` sets the random streams of tensors apart. */
 export type Init =
   | {
       readonly name: string;

@@ -1,4 +1,4 @@
-/** What a plan will take: memory by role, floating-point operations by phase, bytes moved. */
+/** Reports the cost of a plan: memory by role, floating-point operations by phase, bytes moved. */
 import type { Graph, Node, Phase, TensorRole } from './ir/graph.js';
 import { elements, getValue } from './ir/graph.js';
 import type { DType } from './ir/plan.js';

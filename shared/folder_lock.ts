@@ -126,7 +126,7 @@ async function findHolder(lock: string): Promise<Holder | null> {
   }
 }
 
-/** Whether the lock was free and is ours now. */
+/** Returns whether the lock was free and is now held by this process. */
 async function create(lock: string, name: string): Promise<boolean> {
   const partial = partialName(lock);
   try {
@@ -141,7 +141,7 @@ async function create(lock: string, name: string): Promise<boolean> {
   }
 }
 
-/** Whether this process, of all that tried, has the lock of `holder` now. */
+/** Returns whether this process, of all that tried, now has the lock of `holder`. */
 async function takeOver(lock: string, holder: string, name: string): Promise<boolean> {
   try {
     await rename(path.join(lock, holder), path.join(lock, name));

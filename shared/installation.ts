@@ -17,7 +17,7 @@ const connectionOfEnvironment: typeof loadClientConnectConfig = (options) => {
 
 const gibibyte = 2 ** 30;
 
-/** What the process of one kind of step may use, before it is ended and its step fails as ProcessCrashed. */
+/** Limits for the process of one kind of step, before it is ended and its step fails as ProcessCrashed. */
 const boundsOf = (memory: number | null, seconds: number) =>
   z
     .strictObject({

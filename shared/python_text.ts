@@ -1,6 +1,6 @@
 /** Text functions of Python where JavaScript's differ: benchmark definitions are written in them. */
 
-/** What `str.isspace` is true of, and `\s` matches. */
+/** The characters for which `str.isspace` is true, and which `\s` matches. */
 const space = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const leading = new RegExp(`^[${space}]+`);
 const oneSpace = new RegExp(`[${space}]`);

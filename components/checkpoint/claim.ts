@@ -1,4 +1,4 @@
-/** Which workflow drives a run. Two of them, on different servers, would fence each other for ever. */
+/** The workflow that drives a run. Two of them, on different servers, would fence each other forever. */
 import type { CheckpointEntry, ClaimEntry } from '../../contracts/index.js';
 import { CheckpointError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';

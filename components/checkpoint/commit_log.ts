@@ -31,7 +31,7 @@ export type LoggedEntry =
   | { sequence: number; file: string; entry: CommitEntry; damage: null }
   | { sequence: number; file: string; entry: null; damage: string };
 
-/** What a writer decides of an entry; the log adds version, number, id and time. */
+/** The part of an entry that its writer decides; the log adds version, number, id and time. */
 type Draft<E extends CommitEntry> = Omit<E, 'version' | 'sequence' | 'id' | 'at'>;
 export type CheckpointDraft = Draft<CheckpointEntry>;
 export type RetirementDraft = Draft<RetirementEntry>;
@@ -45,7 +45,7 @@ export interface GenerationRequest {
   /** `<pool>.<host>.<incarnation>` */
   holder: string;
   worldSize: number;
-  /** Which request it is for; a generation that was taken for the same grant is returned again. */
+  /** The request that it is for; a generation that was taken for the same grant is returned again. */
   claim?: GenerationClaim | null;
 }
 
@@ -86,7 +86,7 @@ async function findGenerationOf(run: Storage, claim: GenerationClaim): Promise<G
   return null;
 }
 
-/** Who drives a run. */
+/** The workflow that drives a run. */
 export type Claimant = Pick<ClaimEntry, 'server' | 'namespace' | 'namespaceId' | 'workflowId' | 'firstRunId'>;
 
 /** Appends a claim, which fences every generation taken before it. Claiming again for the same workflow run changes nothing. */

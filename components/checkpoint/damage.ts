@@ -1,4 +1,4 @@
-/** What can be wrong with a checkpoint's files, and the search for it. */
+/** Damage that a checkpoint's files may have, and the search for it. */
 import type { CheckpointEntry, CommittedFile, Sidecar } from '../../contracts/index.js';
 import { crc32c } from '../../engine/index.js';
 import { CheckpointError } from '../../shared/errors.js';

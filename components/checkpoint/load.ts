@@ -189,7 +189,7 @@ export function openCheckpoint(run: Storage, entry: CheckpointEntry): Promise<Ch
 export interface SoundCheckpoint {
   /** Null when the run has no sound checkpoint. */
   entry: CheckpointEntry | null;
-  /** What was found damaged on the way to it, newest first. */
+  /** Damage found on the way to it, newest first. */
   damage: Damage[];
 }
 

@@ -7,7 +7,7 @@ import type { Storage } from '../../shared/storage/index.js';
 import { requireGeneration } from './commit_log.js';
 
 export interface MergedFile {
-  /** How the file began when it was last written as a whole. */
+  /** The file's first bytes when it was last written as a whole. */
   readonly opened: CommittedMetrics['merged'];
   append(text: Buffer): void;
   /** Throws the error of an append, once. */

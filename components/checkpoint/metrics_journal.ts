@@ -65,7 +65,7 @@ export interface JournalCut {
   readonly segments: readonly Segment[];
 }
 
-/** Where one generation's lines go. */
+/** The journal that takes one generation's lines. */
 export class MetricsJournal {
   readonly #options: JournalOptions;
   readonly #merged: MergedFile;
@@ -77,7 +77,7 @@ export class MetricsJournal {
   #resumed: readonly MetricsLine[];
   /** Segments that no commit names yet. */
   #pending: Segment[] = [];
-  /** How many segments have begun at a step. */
+  /** Number of segments that have begun at a step. */
   readonly #files = new Map<string, number>();
 
   private constructor(

@@ -1,5 +1,5 @@
 /**
- * Which checkpoints are kept. The decision is an entry of the log (so a fenced process cannot take it), and files are
+ * Decides which checkpoints are kept. The decision is an entry of the log (so a fenced process cannot take it), and files are
  * deleted after it is in the log: whoever takes a newer generation and then reads the log sees what is left, and nobody
  * deletes that until the newer generation itself has committed.
  */
@@ -43,7 +43,7 @@ export async function retire(run: Storage, newest: CheckpointEntry, { keepLast }
   }
 }
 
-/** What was written of a checkpoint: its files, and their sidecars. */
+/** The objects of a checkpoint: its files, and their sidecars. */
 function namedFiles({ files }: CheckpointEntry): string[] {
   return files.flatMap(({ file }) => [file, sidecarKey(file)]);
 }

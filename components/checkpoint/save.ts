@@ -28,7 +28,7 @@ export interface SaverOptions {
   recipeDigest: string;
   planDigest: string;
   signature: ExecutionSignature;
-  /** Where the lines of metrics.jsonl go. */
+  /** Takes the lines of metrics.jsonl. */
   journal: MetricsJournal;
   /** The commit from which this generation resumed; null when it began at step 0. */
   resumedFrom: CheckpointEntry | null;
@@ -61,7 +61,7 @@ export class CheckpointSaver {
     return this.#last;
   }
 
-  /** Whether a save is under way. */
+  /** True while a save is in progress. */
   get saving(): boolean {
     return this.#saving !== null;
   }

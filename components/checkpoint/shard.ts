@@ -35,7 +35,7 @@ export interface ShardTensor {
   data: ArrayBuffer | ArrayBufferView;
 }
 
-/** What a rank wrote: its part of a commit. */
+/** A rank's part of a commit, as it was written. */
 export interface ShardRecord {
   content: CommittedFile;
   tensors: Record<string, CommittedTensor & { rows: readonly [number, number] }>;

@@ -5,7 +5,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** Names of credentials: no pattern stands for them. */
 const secretName = /TOKEN|KEY|SECRET|PASSW|CREDENTIAL/i;
 
-/** What the examples name; the quickstart sets it to the model that it has fetched. */
+/** The variable that the examples name; the quickstart sets it to the model that it has fetched. */
 const exampleVariable = 'TEMPER_QUICKSTART_MODEL';
 
 /** Returns the entries of `TEMPER_RECIPE_ENV`: names separated by commas, of which one that ends in `*` stands for all that begin so. */

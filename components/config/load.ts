@@ -28,7 +28,7 @@ export interface ComposeOptions {
   overrides?: readonly Override[];
   /** The shell's folder: where `file` and paths in overrides start, and paths in text or an object without `base`. */
   cwd?: string;
-  /** Where relative paths of text or an object start, when it is not `cwd`. */
+  /** Folder in which relative paths of text or an object start, when it is not `cwd`. */
   base?: string;
   /** Id of the run, which `${run}` stands for. Default: the recipe's name. */
   run?: string;
@@ -54,9 +54,9 @@ export interface LoadOptions<S extends z.ZodType> extends ComposeOptions {
 
 /** A recipe whose templates, overrides and references are in place; the environment is not. */
 export interface ComposedRecipe {
-  /** What may be stored, sent and shown: `${env:X}` as written. */
+  /** The recipe as it may be stored, sent and shown: `${env:X}` as written. */
   document: Record<string, unknown>;
-  /** Where its relative paths start. */
+  /** Folder in which its relative paths start. */
   base: string;
 }
 

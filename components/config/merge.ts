@@ -2,7 +2,7 @@
 import { alternatives, type JsonSchema, schemasAt } from './json_schema.js';
 import type { MapEntry, MapNode, TreeNode } from './tree.js';
 
-/** Where in the schema a node stands: the schema as a whole, and those of its parts that may apply to the node. */
+/** A node's position in the schema: the schema as a whole, and those of its parts that may apply to the node. */
 export interface Place {
   root: JsonSchema;
   schemas: readonly JsonSchema[];
@@ -56,7 +56,7 @@ export function entriesBeside(
   return new Map([...node.entries].filter(([, entry]) => entry.origin.override !== null));
 }
 
-/** Which member of its union a map is; null where it does not say, or there is no union. */
+/** Returns the member of its union that a map is; null where it does not say, or there is no union. */
 function memberOf(node: MapNode, schemas: readonly JsonSchema[]): string | null {
   const keys = discriminators(schemas);
   for (const key of keys) {

@@ -26,7 +26,7 @@ const knownForms: readonly [RegExp, string][] = [
 
 const withoutPlaceholders = (text: string): string => text.replace(/\$\{[^{}]*\}/g, '');
 
-/** What makes a value a secret, or null. Never returns the value itself. */
+/** Returns the reason that a value counts as a secret, or null. Never returns the value itself. */
 function secretForm(key: string, value: unknown): string | null {
   if (typeof value !== 'string') return null;
   const literal = withoutPlaceholders(value);

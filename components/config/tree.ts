@@ -1,6 +1,6 @@
 /** A recipe as a tree whose every node knows where it was written. */
 
-/** Where something was written. A recipe given as an object, and an override, have no file. */
+/** The location where something was written. A recipe given as an object, and an override, have no file. */
 export interface Origin {
   file: string | null;
   /** From 1. */
@@ -29,7 +29,7 @@ export interface ListNode {
 }
 
 export interface MapEntry {
-  /** Where the key stands. */
+  /** Location of the key. */
   origin: Origin;
   value: TreeNode;
 }
@@ -71,7 +71,7 @@ export function nodeAt(root: TreeNode, path: Path): TreeNode | undefined {
   return node;
 }
 
-/** Where a path was written, or the nearest enclosing thing that was. `key` asks for the key's place, not the value's. */
+/** Returns where a path was written, or the nearest enclosing thing that was. `key` asks for the key's place, not the value's. */
 export function originAt(root: TreeNode, path: Path, of: 'key' | 'value'): Origin {
   let node = root;
   let origin = root.origin;

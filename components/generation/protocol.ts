@@ -1,4 +1,4 @@
-/** What the parent and the process that holds ONNX Runtime say to each other. */
+/** Messages between the parent and the process that holds ONNX Runtime. */
 import { z } from 'zod';
 import { samplingSchema } from './sampling.js';
 
@@ -26,13 +26,13 @@ export const commandSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('generate'),
     requests: z.array(requestSchema),
-    /** Whether tokens are told as they come; each message then waits for its `go`. */
+    /** True when tokens are reported as they come; each message then waits for its `go`. */
     streaming: z.boolean(),
     batchSize: z.int().min(1),
     cacheBytes: z.number(),
     contextLength: z.int().min(1),
     eosTokenIds: z.array(z.int()),
-    /** Whether a prompt goes on from keys and values of the request before it, as far as both are alike. */
+    /** True when a prompt continues from keys and values of the request before it, as far as both are alike. */
     reusePrompts: z.boolean(),
   }),
   z.strictObject({ type: z.literal('score'), documents: z.array(z.array(z.int().min(0))) }),

@@ -75,7 +75,7 @@ export class Sampler {
     return draw(this.distribution(logits, options), uniform(options, position));
   }
 
-  /** What may be drawn from logits that are penalized already; the next call reuses it. */
+  /** Returns the tokens that may be drawn from logits that are already penalized; the next call reuses it. */
   distribution(
     logits: Float32Array,
     { temperature, topK, topP }: Pick<SamplingOptions, 'temperature' | 'topK' | 'topP'>,

@@ -14,7 +14,7 @@ import { familyOfGguf } from './registry.js';
 /** Part of the cache key: another version converts anew. */
 export const converterVersion = 1;
 
-/** What quantized tensors become. Their values need more than bf16's 8 bits: f32 is exact, bf16 half as large. */
+/** Types that quantized tensors may become. Their values need more than bf16's 8 bits: f32 is exact, bf16 half as large. */
 export type DequantizedDType = 'bf16' | 'f32';
 
 export interface ConvertOptions {

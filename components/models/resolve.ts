@@ -19,7 +19,7 @@ export interface ResolveOptions extends HubOptions {
   /** Branch, tag or commit of a Hugging Face id. */
   revision?: string;
   configOverrides?: Record<string, unknown>;
-  /** What the quantized tensors of a GGUF file become: bf16 for training, f32 where every bit is wanted. Default bf16. */
+  /** Type that the quantized tensors of a GGUF file become: bf16 for training, f32 where every bit is wanted. Default bf16. */
   ggufDType?: DequantizedDType;
   onProgress?: (progress: ResolveProgress) => void;
   onNotice?: (text: string) => void;
@@ -40,7 +40,7 @@ export interface ResolvedModel {
   source: ModelSource;
 }
 
-/** What a resume compares: the same source is the same weights. */
+/** Identity that a resume compares: the same source is the same weights. */
 export type ModelSource =
   | { kind: 'folder'; folder: string }
   | { kind: 'gguf'; file: string; sha256: string; dtype: DequantizedDType }

@@ -27,7 +27,7 @@ const empty = (what: string) =>
     .custom<unknown>((value) => value == null || Object.keys(value as object).length === 0, absent(what))
     .optional();
 
-/** What of peft's LoraConfig changes the numbers; everything that Temper does not compute must be off. */
+/** The part of peft's LoraConfig that changes the numbers; everything that Temper does not compute must be off. */
 const configSchema = z.object({
   peft_type: z.literal('LORA', {
     error: (issue) => `only LORA is supported, not ${JSON.stringify(issue.input)}`,

@@ -1,4 +1,4 @@
-/** Which linear modules an adapter goes to. */
+/** Chooses the linear modules that an adapter adapts. */
 import { ModelError } from '../../shared/errors.js';
 import { compileGlob } from '../../shared/patterns/glob.js';
 import { compileRegex } from '../../shared/patterns/regex.js';

@@ -37,7 +37,7 @@ export async function readPublication(folder: Storage): Promise<PublicationManif
   return manifest;
 }
 
-/** Whether a folder may be replaced: it is empty, or holds a publication, whole or interrupted. */
+/** Returns whether a folder may be replaced: it is empty, or holds a publication, whole or interrupted. */
 export async function isReplaceable(folder: Storage): Promise<boolean> {
   if ((await folder.size(manifestName)) !== null)
     return parseManifest(await folder.read(manifestName)) !== null;

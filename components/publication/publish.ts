@@ -68,7 +68,7 @@ export interface Publication {
   written: boolean;
 }
 
-/** What loaders look for. */
+/** The file that loaders look for. */
 const entryPoints = ['config.json', 'adapter_config.json', 'genai_config.json'];
 
 /**
@@ -120,7 +120,7 @@ async function publishFolder(
   await rm(replaced, { recursive: true, force: true });
 }
 
-/** What a process that was killed while it published has left. */
+/** Deletes the remains of a process that was killed while it published. */
 async function removeUnfinished(folder: string, name: string): Promise<void> {
   for (const entry of await readdir(folder).catch(() => [] as string[])) {
     if (entry.startsWith(`.${name}.`) && entry.endsWith('.unfinished')) {

@@ -25,7 +25,7 @@ export function checkPatterns(tokenizer: Record<string, unknown>, place: string)
 }
 
 interface Group {
-  /** Whether it holds a repetition without end, or a choice. */
+  /** True when it holds an unbounded repetition, or a choice. */
   branches: boolean;
 }
 

@@ -140,7 +140,7 @@ export class ModelTokenizer {
     return text === null ? null : this.tokenToId(text);
   }
 
-  /** What the post-processor puts before and after any text. */
+  /** Returns the ids that the post-processor puts before and after any text. */
   #surroundings(): [prefix: number[], suffix: number[]] {
     const bare: number[] = this.#encodeBare('a', false).ids;
     const full: number[] = this.#encodeBare('a', true).ids;
@@ -239,7 +239,7 @@ function offsetScheme(tokenizer: Record<string, unknown>, library: Library): Off
   };
 }
 
-/** Whether a normalizer only prepends ▁ and writes it for spaces, as Llama 2's does. */
+/** Returns whether a normalizer only prepends ▁ and writes it for spaces, as Llama 2's does. */
 function onlySpaces(normalizer: unknown): boolean {
   const config = normalizer as { type?: string; normalizers?: unknown[] } | null | undefined;
   if (config == null) return true;

@@ -7,7 +7,7 @@ export interface Observation {
   metric: string;
   value: number;
   step: number;
-  /** Which way the metric is better. */
+  /** Direction in which the metric is better. */
   direction: 'higher' | 'lower';
   /** An improvement smaller than this is none. */
   minDelta: number;

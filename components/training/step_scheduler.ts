@@ -1,4 +1,4 @@
-/** When things happen in a run, as a pure function of its size. Steps count from 1, epochs and packs from 0. */
+/** The schedule of a run, as a pure function of its size. Steps count from 1, epochs and packs from 0. */
 export interface Schedule {
   /** Packs of one epoch. */
   packs: number;
@@ -33,7 +33,7 @@ export function totalSteps(schedule: Schedule): number {
   return schedule.maxSteps === null ? all : Math.min(all, schedule.maxSteps);
 }
 
-/** Where step `step` lies. The last step of an epoch takes the packs that are left. */
+/** Returns the position of step `step`. The last step of an epoch takes the packs that are left. */
 export function placeOf(schedule: Schedule, step: number): StepPlace {
   const perEpoch = stepsPerEpoch(schedule);
   const epoch = Math.floor((step - 1) / perEpoch);

@@ -115,7 +115,7 @@ export class GraphBuilder {
     return this.#byName.get(name) ?? null;
   }
 
-  /** How many values there are; the next gets this id. */
+  /** Number of values; the next gets this id. */
   get size(): number {
     return this.#values.length;
   }

@@ -55,7 +55,7 @@ function toSmallFloat(x: number, { mantissaBits, minExponent, max, overflow }: S
 /** Nearest float16, ties to even. */
 export const toF16 = (x: number): number => toSmallFloat(x, f16);
 
-/** What a store of `x` as `dtype` keeps. */
+/** Returns the value that a store of `x` as `dtype` keeps. */
 export function roundTo(x: number, dtype: DType): number {
   switch (dtype) {
     case 'f32':

@@ -1,4 +1,4 @@
-/** What an op is to the graph. Each file of this folder holds one op: its rules forward, then those of its gradient. */
+/** The interface of an op in the graph. Each file of this folder holds one op: its rules forward, then those of its gradient. */
 import { GraphError } from '../ir/error.js';
 import type { Attrs, AxisSizes, Placement, Value } from '../ir/graph.js';
 import { elements, printPlacement, printValue, samePlacement } from '../ir/graph.js';
@@ -14,12 +14,12 @@ export interface Tensor {
 /** Type of one output, as the shape and placement rules derive it. */
 export interface OutputType {
   readonly axes: readonly string[];
-  /** What a float32 graph gives it; the precision pass may narrow it. */
+  /** The type in a float32 graph; the precision pass may narrow it. */
   readonly dtype: DType;
   readonly placement: Placement;
 }
 
-/** How the interpreter treats `compute: "bf16"`: exactly, or rounding the factors as the engine does. */
+/** The interpreter's treatment of `compute: "bf16"`: exactly, or rounding the factors as the engine does. */
 export interface EvaluateMode {
   readonly roundFactors: boolean;
 }
@@ -55,7 +55,7 @@ export interface InPlacePair {
   readonly when: string | null;
 }
 
-/** What an optimizer's op reads and keeps beyond parameter, gradient, norm and the norm it clips to. */
+/** The inputs and state of an optimizer's op beyond parameter, gradient, norm and the norm it clips to. */
 export interface OptimizerRules {
   /** Numbers of a step, in the order of the op's input slot `<op>_scalars`. */
   readonly scalars: readonly string[];

@@ -26,7 +26,7 @@ export function inferOptimizer(
   return Array.from({ length: 1 + states }, () => ({ axes: p!.axes, dtype: 'f32', placement: p!.placement }));
 }
 
-/** What gradients are multiplied by; null where the norm is not finite. */
+/** The factor of the gradients; null where the norm is not finite. */
 export function clipFactor(norm: Tensor, maxNorm: Tensor): number | null {
   const [total, most] = [norm.data[0]!, maxNorm.data[0]!];
   if (!Number.isFinite(total)) return null;

@@ -16,7 +16,7 @@ export function fuse(graph: Graph): Graph {
 
 const isLoss = (node: Node): boolean => opOf(node.op).gradientFlags !== undefined;
 
-/** What a loss computes, whatever gradients it makes with it. */
+/** The identity of a loss, whichever gradients it makes with it. */
 function lossKey({ op, inputs, attrs }: Node): string {
   const flags = opOf(op).gradientFlags!;
   const options = Object.entries(attrs).filter(([name]) => !flags.includes(name));
@@ -81,7 +81,7 @@ interface FusedSum extends FusedCall {
   /** The output that becomes the sum, and those of the swallowed node that stay. */
   firstOutputs: readonly number[];
   otherOutputs: readonly number[];
-  /** Which producers are swallowed. */
+  /** Producers that are fused away. */
   uses: { a: boolean; b: boolean };
 }
 

@@ -1,4 +1,4 @@
-/** What each node waits for, and from when to when each value lives: shared by scheduling and memory planning. */
+/** Dependencies of each node and lifetime of each value: shared by scheduling and memory planning. */
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { elements, getValue } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';

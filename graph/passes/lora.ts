@@ -22,7 +22,7 @@ export interface LoraScale {
 export interface LoraOptions extends LoraScale {
   /** Probability that an element of the adapter's input is dropped while training; 0 leaves the op out. */
   dropout: number;
-  /** Whether a linear is adapted, by module name: `model.layers.0.self_attn.q_proj`. */
+  /** Returns whether a linear is adapted, by module name: `model.layers.0.self_attn.q_proj`. */
   matches: (module: string) => boolean;
 }
 

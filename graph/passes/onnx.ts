@@ -65,7 +65,7 @@ function withLogits(graph: Graph): Graph {
   return { ...builder.build(), outputs: { [slots.logits]: logits.id } };
 }
 
-/** What a value that no node writes is in the file; null for document boundaries, which a sequence does not have. */
+/** Returns the file's input for a value that no node writes; null for document boundaries, which a sequence does not have. */
 function leaf(to: OnnxTarget, value: Value): string | null {
   switch (value.kind) {
     case 'param':

@@ -93,7 +93,7 @@ function repeatableNodes(graph: Graph, choice: RecomputeChoice): Map<number, Nod
   return repeatable;
 }
 
-/** What the backward pass of `layer` needs again, in forward order. */
+/** Returns the nodes that the backward pass of `layer` needs again, in forward order. */
 function neededCopies(graph: Graph, layer: number, repeatable: ReadonlyMap<number, Node>): Node[] {
   const needed = new Set<Node>();
   const demand = (id: number) => {

@@ -1,4 +1,4 @@
-/** Which modules of a model an adapter changes, and how: for training, scoring and publishing alike. */
+/** The modules of a model that an adapter changes, and how: for training, scoring and publishing alike. */
 import type { Model } from '../../components/models/index.js';
 import { matchTargetModules, type PeftOptions } from '../../components/peft/index.js';
 import type { LinearModule, LoraOptions } from '../../graph/index.js';
@@ -14,7 +14,7 @@ export function adaptedModules(peft: PeftOptions, { linearModules }: Model): Lin
   return linearModules.filter(({ module }) => matched.has(module));
 }
 
-/** What the compiler inserts for `modules`; without `dropout` where the adapter is only evaluated. */
+/** Returns the adapter that the compiler inserts for `modules`; without `dropout` where the adapter is only evaluated. */
 export function loraOptions(
   { rank, alpha, rslora }: Pick<PeftOptions, 'rank' | 'alpha' | 'rslora'>,
   modules: readonly LinearModule[],

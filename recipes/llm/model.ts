@@ -17,7 +17,7 @@ export function resolveRunModel(recipe: Recipe, hooks: StepHooks): Promise<Resol
   });
 }
 
-/** What is unusual about a recipe with this model, and yet no mistake. */
+/** Returns warnings: things that are unusual about a recipe with this model, but not mistakes. */
 export function modelNotices(
   recipe: Pick<Recipe, 'data'>,
   { maxPositions }: Pick<Model, 'maxPositions'>,

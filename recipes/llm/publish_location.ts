@@ -1,4 +1,4 @@
-/** Where a model is to be published, as a recipe or a command line names it. */
+/** The location to publish a model to, as a recipe or a command line names it. */
 import path from 'node:path';
 import { canonicalUri, isS3 } from '../../shared/storage/index.js';
 
@@ -16,7 +16,7 @@ export type PublishLocation =
 const namePart = '[A-Za-z0-9](?:[\\w.-]*[A-Za-z0-9_])?';
 const hubPattern = new RegExp(`^hf://(${namePart}/${namePart})(?:@([^\\s@:?*\\[\\\\^~]+))?$`);
 
-/** What is wrong with a location, or null. */
+/** Returns the problem with a location, or null. */
 export function publishLocationProblem(text: string): string | null {
   if (/^\/*$/.test(text)) return 'names no location; write a folder, s3://bucket/prefix or hf://owner/name';
   if (/^hf:\/\//i.test(text))

@@ -15,7 +15,7 @@ import { readClass } from './character_class.js';
 const special = /[*?[{]|[@+](?=\()/;
 
 export interface GlobOptions {
-  /** Whether `*` and `?` may stand for a dot that a name begins with, as that of hidden files. */
+  /** True when `*` and `?` may stand for a dot that a name begins with, as that of hidden files. */
   dot: boolean;
 }
 

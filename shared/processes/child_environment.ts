@@ -41,7 +41,7 @@ const passedPrefixes = [
   'MALLOC_',
 ];
 
-/** What a step may be given: the hub's token, the object store's keys. */
+/** Variables that a step may receive: the hub's token, the object store's keys. */
 export type Credentials = 'hub' | 's3';
 
 const credentialVariables: Record<Credentials, (name: string) => boolean> = {

@@ -22,7 +22,7 @@ export function reportedError(message: unknown): Error | null {
   return type === 'failed' ? errorFrom(failureSchema.parse(failure)) : null;
 }
 
-/** How much a process may use while it computes. */
+/** Limits of a process while it computes. */
 export interface Bounds {
   /** Bytes of memory, its children's included and mapped files left out; null for no bound. */
   memory: number | null;

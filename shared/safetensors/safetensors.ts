@@ -46,7 +46,7 @@ export interface SafetensorsHeader {
   /** In the order of their data. */
   tensors: Map<string, SafetensorsEntry>;
   metadata: Record<string, string>;
-  /** Where the tensors' bytes begin. */
+  /** Byte offset of the tensors' data. */
   dataStart: number;
   fileBytes: number;
 }

@@ -4,7 +4,7 @@ import { canonicalUri, isS3, isWithin, outsideRoots } from './roots.js';
 import type { Storage } from './storage.js';
 
 export interface OpenStorageOptions {
-  /** Where the process may read and write (`resolveRoots`); null allows everything. */
+  /** Roots in which the process may read and write (`resolveRoots`); null allows everything. */
   roots: readonly string[] | null;
 }
 

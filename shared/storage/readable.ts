@@ -1,4 +1,4 @@
-/** Where a process may read what a recipe names: within its storage roots, which hold the cache, and among the examples. */
+/** Decides where a process may read what a recipe names: within its storage roots, which hold the cache, and among the examples. */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

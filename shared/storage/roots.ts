@@ -1,4 +1,4 @@
-/** Where a worker may read and write: its storage roots and the cache of packs and weights. */
+/** Decides where a worker may read and write: its storage roots and the cache of packs and weights. */
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -71,7 +71,7 @@ function canonicalS3(uri: string): string {
   return ['s3:/', bucket, ...prefix].join('/');
 }
 
-/** Whether canonical `uri` is one of the roots or lies below one. */
+/** Returns whether canonical `uri` is one of the roots or is below one. */
 export function isWithin(uri: string, roots: readonly string[] | null): boolean {
   if (roots === null) return true;
   return roots.some((root) => uri === root || uri.startsWith(root.endsWith('/') ? root : `${root}/`));

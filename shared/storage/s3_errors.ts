@@ -1,4 +1,4 @@
-/** What S3's errors mean, and what to do about them. */
+/** Meanings of S3's errors, with remedies. */
 import { types } from 'node:util';
 import { ServiceUnavailable, StorageError, TemperError } from '../errors.js';
 

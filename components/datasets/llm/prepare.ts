@@ -35,7 +35,7 @@ export interface PrepareOptions {
   packedSequenceSize: number;
   /** Null where no dataset needs one. */
   tokenizer: TokenizerSource | null;
-  /** Where one was looked for, for the error that there is none. */
+  /** Folder that was searched for one; named in the error when there is none. */
   tokenizerFolder?: string;
   /** Entries of the model's embedding: ids beyond it are refused. */
   vocabularySize: number | null;
@@ -106,7 +106,7 @@ function explainFullDisk(error: unknown, cache: string, work: string): unknown {
 }
 
 /**
- * What `prepareData` has made of these options; null where it has yet to.
+ * Returns what `prepareData` has made of these options; null where it has not run yet.
  * @throws DataError for files that are not there
  */
 export async function findPrepared(options: PrepareOptions): Promise<PreparedPacks | null> {
@@ -136,7 +136,7 @@ async function planSources({
   return sources;
 }
 
-/** What decides the packs' bytes: options and content, but neither paths nor threads. */
+/** Everything that decides the packs' bytes: options and content, but neither paths nor threads. */
 function packsDigest(sources: readonly PlannedSource[], options: PrepareOptions): string {
   const usesTokenizer = sources.some(({ dataset }) => datasetDefinition(dataset.dataset_type).needsTokenizer);
   return digestOf({

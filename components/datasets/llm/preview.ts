@@ -7,7 +7,7 @@ import { tokenizeChunk } from './tokenize/tokenize.js';
 import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 
 export interface Preview {
-  /** Which dataset of a mixture; 0 otherwise. */
+  /** Index of the dataset in a mixture; 0 otherwise. */
   source: number;
   text: string;
   tokens: number;

@@ -1,4 +1,4 @@
-/** What a task is, and all that it sees of the world: rows to read, and a model that scores and answers. */
+/** The interface of a task, and all that it can use: rows to read, and a model that scores and answers. */
 import type { z } from 'zod';
 import { DataError } from '../../../shared/errors.js';
 
@@ -50,7 +50,7 @@ export interface RowRequest {
   path: string | readonly string[];
   /** At most this many rows; null for all. */
   limit: number | null;
-  /** What a row of a text file is. */
+  /** Unit of a text file that is one row. */
   textUnit: 'file' | 'paragraph' | 'line';
 }
 
@@ -60,12 +60,12 @@ export interface RowRequest {
  */
 export type RowReader = (request: RowRequest) => AsyncIterable<TaskRow>;
 
-/** What a model did with one example. Everything is JSON. */
+/** A model's result for one example. Everything is JSON. */
 export interface ExampleResult {
   id: string;
   /** By metric: 0 or 1, or any number. */
   scores: Record<string, number>;
-  /** What a person wants to see of it: the prompt, the answer, log-probabilities. */
+  /** Details for a human reader: the prompt, the answer, log-probabilities. */
   details: Record<string, unknown>;
 }
 
@@ -98,7 +98,7 @@ export interface TaskDefinition<Options = TaskOptions, Example = unknown> {
   readonly needs: 'likelihood' | 'generation';
   /** Examples that are evaluated and stored together: what a kill costs at most. */
   readonly shardSize: number;
-  /** Which way a metric is better; null where the task has no such metric. */
+  /** Direction in which a metric is better; null where the task has no such metric. */
   direction(metric: string): Direction | null;
   /** The metrics, in words, for errors and help. */
   readonly metrics: string;

@@ -97,11 +97,11 @@ export type EvaluationOptions = z.output<typeof evaluationSchema>;
 
 export const taskName = (task: Pick<RecipeTask, 'task' | 'name'>): string => task.name ?? task.task;
 
-/** Whether training measures it itself, as it goes. */
+/** Returns whether training itself measures it, as it runs. */
 export const isValidationMetric = (metric: string): boolean =>
   metric === 'val_loss' || metric.startsWith('val_loss/');
 
-/** Which way a metric is better, or null where there is none of that name. */
+/** Returns the direction in which a metric is better, or null where there is none of that name. */
 export function directionOf(metric: string, tasks: readonly RecipeTask[]): Direction | null {
   if (isValidationMetric(metric) || metric === 'perplexity') return 'lower';
   const found = ownerOf(metric, tasks);

@@ -1,4 +1,4 @@
-/** What a model family gives, so that nothing else needs to know it: one file per family in families/. */
+/** The interface of a model family, so that nothing else needs to know it: one file per family in families/. */
 import type { DType, Graph, LinearModule } from '../../../graph/index.js';
 import type { GgufFile } from '../gguf/parse.js';
 
@@ -43,7 +43,7 @@ export interface Model {
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;
-  /** Whether the embedding serves as head. */
+  /** True when the embedding also serves as head. */
   readonly tiedEmbeddings: boolean;
   /** Every tensor that the weights must hold, in the order in which the forward pass reads them. */
   readonly tensors: readonly ExpectedTensor[];

@@ -1,4 +1,4 @@
-/** What llama.cpp calls the tensors of a decoder in GGUF files. */
+/** Names that llama.cpp gives to the tensors of a decoder in GGUF files. */
 import type { AttentionGeometry, GgufTensorRule } from './family.js';
 
 /** Tensors outside the layers; null: already in the config (scaling of the rotary frequencies). */

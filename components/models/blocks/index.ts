@@ -1,4 +1,4 @@
-/** What a model family is written with. */
+/** The blocks that a model family is written with. */
 export type { AttentionGeometry, ForwardOptions, Model, ModelFamily } from './family.js';
 export { ModelWriter } from './model_writer.js';
 export { heads, type TextConfig, textConfig } from './text_config.js';

@@ -42,7 +42,7 @@ export const textConfig = z.object({
     .optional(),
 });
 
-/** What every family's schema extends. */
+/** The base that every family's schema extends. */
 export type TextConfigSchema = z.ZodType<z.output<typeof textConfig>>;
 
 /** A config as forward functions see it: what the file may leave out is filled in. */

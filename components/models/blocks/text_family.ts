@@ -14,7 +14,7 @@ export interface TextFamily<Schema extends TextConfigSchema> {
   gguf: {
     /** `general.architecture` of GGUF files. */
     architecture: string;
-    /** Whether llama.cpp interleaves the rows of q and k for its rotary embedding. */
+    /** True when llama.cpp interleaves the rows of q and k for its rotary embedding. */
     interleavedRope: boolean;
   };
   /** `textConfig`, extended by the keys of config.json that decide this family's numbers. */

@@ -34,7 +34,7 @@ export interface Uploaded {
   written: boolean;
 }
 
-/** What a repository may hold beside a publication. */
+/** Files that a repository may hold in addition to a publication. */
 const neutralFiles = new Set(['.gitattributes', 'README.md', 'LICENSE', 'LICENSE.md', 'LICENSE.txt']);
 const attempts = 5;
 

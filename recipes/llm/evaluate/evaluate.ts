@@ -106,7 +106,7 @@ export async function evaluateEpoch(
   return { scores: Object.fromEntries(values), stop: stopReason(recipe, history, step) };
 }
 
-/** What a run's ranks and tasks said of a commit, and of the model that training began with. */
+/** The scores that a run's ranks and tasks reported for a commit, and of the model that training began with. */
 export async function evaluationOf(storage: Storage, chosen: CheckpointEntry): Promise<Evaluation> {
   const { entries } = await readHistory(storage);
   const scoresOf = (commit: string | null) => entries.find((entry) => entry.commit === commit)?.scores ?? {};
@@ -150,7 +150,7 @@ async function best(
   return chosen;
 }
 
-/** What retention must not take: the best commit so far, where a task says which that is. */
+/** The commit that retention must keep: the best so far, where a task decides which that is. */
 function stepsToKeep({ evaluation }: Recipe, history: EvaluationHistory, step: number): number[] {
   const { load_best, metric } = evaluation;
   if (!load_best || isValidationMetric(metric)) return [];

@@ -16,7 +16,7 @@ import { DataError } from '../../../shared/errors.js';
 /** A task with its examples: everything about it that does not depend on the model. */
 export interface PreparedTask {
   options: RecipeTask;
-  /** What its metrics begin with. */
+  /** Prefix of its metrics. */
   name: string;
   examples: readonly unknown[];
   /** sha256 over options and examples. */
@@ -30,7 +30,7 @@ export interface TaskScores {
   results: ExampleResult[];
 }
 
-/** Where the shards of a task's results are kept, so that none is computed twice. */
+/** Storage for the parts of a task's results, so that none is computed twice. */
 export interface ShardStore {
   read(shard: number): Promise<ExampleResult[] | null>;
   write(shard: number, results: readonly ExampleResult[]): Promise<void>;
@@ -66,7 +66,7 @@ export async function prepareTask(options: RecipeTask): Promise<PreparedTask> {
   return { options, name, examples, digest: digestOf({ own, examples }) };
 }
 
-/** How many shards a task has. */
+/** Returns the number of parts that a task's results have. */
 export const shardsOf = ({ options, examples }: PreparedTask): number =>
   Math.ceil(examples.length / taskDefinition(options.task).shardSize);
 
@@ -103,7 +103,7 @@ export async function evaluateTask(
   return scoresOf(task, results);
 }
 
-/** What a task's results come to. */
+/** The metrics of a task's results. */
 export function scoresOf({ name, options }: PreparedTask, results: ExampleResult[]): TaskScores {
   const definition = taskDefinition(options.task);
   const estimates = Object.entries(definition.aggregate(results));

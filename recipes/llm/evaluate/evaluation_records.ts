@@ -1,4 +1,4 @@
-/** What a run keeps of its evaluations beside the results themselves: history, lines of metrics.jsonl, samples. */
+/** Records of a run's evaluations in addition to the results themselves: history, lines of metrics.jsonl, samples. */
 import {
   appendTaskMetrics,
   readHistory,

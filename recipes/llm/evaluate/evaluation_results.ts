@@ -4,7 +4,7 @@ import { resultShardSchema } from '../../../contracts/index.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { type PreparedTask, type ShardStore, shardsOf } from './evaluate_tasks.js';
 
-/** Where a task's shards lie: the digest of its examples and options is part of the name. */
+/** The folder of a task's results: the digest of its examples and options is part of the name. */
 export const taskFolder = (results: string, { name, digest }: PreparedTask): string =>
   `${results}/${name}-${digest.slice(0, 12)}`;
 

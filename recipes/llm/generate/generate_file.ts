@@ -102,7 +102,7 @@ function requireRoom(generator: TextGenerator, prompts: readonly Prompt[], windo
   });
 }
 
-/** What was asked stays beside the answer; with a "prompt" the line is one that `temper score` reads. */
+/** The request is kept next to the answer; with a "prompt" the line is one that `temper score` reads. */
 function lineOf(value: Record<string, unknown>, completion: string, finish: string): string {
   return `${JSON.stringify({ ...value, completion, finish })}\n`;
 }

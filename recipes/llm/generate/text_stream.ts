@@ -32,7 +32,7 @@ export class TextStream {
     return this.#take(text.slice(known.length));
   }
 
-  /** What was held back, when nothing follows. */
+  /** Returns the text that was held back, when nothing follows. */
   end(): string {
     const known = this.#decode(this.#context, this.#read);
     const { text, stopped } = this.#take(this.#decode(this.#context, this.#ids.length).slice(known.length));

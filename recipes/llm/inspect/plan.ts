@@ -1,4 +1,4 @@
-/** What a recipe will take, before anything is allocated: memory per rank, work per step, and steps. */
+/** Forecasts the cost of a recipe, before anything is allocated: memory per rank, work per step, and steps. */
 import { stepsPerEpoch, totalSteps } from '../../../components/training/index.js';
 import type { DataReport, MemoryForecast } from '../../../contracts/index.js';
 import { memoryLimit } from '../../../engine/index.js';
@@ -30,7 +30,7 @@ export interface RunForecast {
   steps: { perEpoch: number; total: number } | null;
   data: Record<string, DataReport> | null;
   dataProblem: string | null;
-  /** What is unusual, and yet no mistake. */
+  /** Warnings: unusual, but not mistakes. */
   notices: string[];
 }
 

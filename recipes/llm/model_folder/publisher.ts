@@ -111,7 +111,7 @@ export class Publisher {
     return { name: 'adapter_config.json', content: `${JSON.stringify(config, null, 2)}\n` };
   }
 
-  /** What peft is to load as base: the hub's id as the recipe has it, otherwise the folder that the weights lie in. */
+  /** The base model that peft loads: the hub's id as the recipe has it, otherwise the folder that the weights lie in. */
   #baseModel(): string {
     const { name } = this.#run.recipe.model;
     return name.endsWith('.gguf') || existsSync(name) ? this.#folder : name;

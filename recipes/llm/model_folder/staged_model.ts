@@ -20,7 +20,7 @@ export interface StagedModel {
 /** ms after which a staged model is nobody's: its process was killed, and nobody came back for it. */
 const abandonedTime = 24 * 3_600_000;
 
-/** What training began with: the base model, and the adapter that it went on from where there is one. */
+/** The start of training: the base model, and the adapter that it continued, if any. */
 export async function stageBase({ recipe, cache }: OpenRun, folder: string): Promise<StagedModel> {
   const adapter = recipe.peft?.init_from ?? null;
   const overrides = recipe.model.config_overrides;

@@ -62,7 +62,7 @@ async function* reported(
   }
 }
 
-/** What a folder holds beside its weights. */
+/** Files of a folder in addition to its weights. */
 const companions = [
   'generation_config.json',
   'tokenizer.json',
@@ -146,7 +146,7 @@ async function readJson(folder: string, name: string): Promise<Record<string, un
   }
 }
 
-/** What an earlier export into the same folder told transformers.js. */
+/** The transformers.js options of an earlier export into the same folder. */
 async function otherModels(target: string): Promise<Record<string, unknown>> {
   const known = (await readJson(target, 'config.json'))['transformers.js_config'];
   return known === undefined ? {} : { 'transformers.js_config': known };

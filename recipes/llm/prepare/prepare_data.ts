@@ -59,7 +59,7 @@ export async function preparedPacks(
   return Object.fromEntries(await Promise.all(found));
 }
 
-/** What decides the packs of every dataset of a recipe, and where they lie. */
+/** The inputs that decide the packs of every dataset of a recipe, and the folders of the packs. */
 function packOptions(
   recipe: Recipe,
   { model, folder }: ResolvedModel,
@@ -75,7 +75,7 @@ function packOptions(
   };
 }
 
-/** How worker threads build the model's tokenizer; null when the model has none, which pretokenized data does not need. */
+/** Tells worker threads how to build the model's tokenizer; null when the model has none, which pretokenized data does not need. */
 export async function tokenizerSource(folder: string): Promise<TokenizerSource | null> {
   if (!existsSync(path.join(folder, 'tokenizer.json'))) return null;
   const module = fileURLToPath(new URL('../../../components/tokenizer/index.js', import.meta.url));

@@ -28,7 +28,7 @@ export interface ConsolidateInput {
 export interface Consolidated {
   /** URI of the model folder. */
   model: string;
-  /** Where `export.publish_to` put it, or null. */
+  /** Location that `export.publish_to` published to, or null. */
   published: string | null;
   metrics: Record<string, number>;
 }
@@ -68,7 +68,7 @@ export async function consolidate(
   return { model: final, published, metrics: prefixed(evaluation) };
 }
 
-/** What a run trains, and so what `final/` holds. */
+/** The form that a run trains, and so the content of `final/`. */
 export const trainedForm = ({ recipe }: OpenRun): ModelForm => (recipe.peft === null ? 'full' : 'adapter');
 
 /** `<output_dir>/onnx`, from final/ where it lies in a folder, else from a copy in the cache. */

@@ -26,7 +26,7 @@ export interface ExportOptions {
   /** Folder of the run, or s3:// prefix. */
   outputDir: string;
   /**
-   * Where to publish: a folder, an s3:// prefix or hf://owner/name[@branch]. Replaced when it holds an earlier publication;
+   * Location to publish to: a folder, an s3:// prefix or hf://owner/name[@branch]. Replaced when it holds an earlier publication;
    * anything else there is refused.
    */
   output: string;
@@ -109,7 +109,7 @@ async function writer({ run, entry, base }: Parts, hooks: StepHooks) {
     );
 }
 
-/** What is to be published, as a run itself would write it. */
+/** The publication, as a run itself would write it. */
 async function stageParts(
   staging: Storage,
   parts: Parts,

@@ -32,7 +32,7 @@ export interface VerifiedModel {
   /** `model.onnx`. */
   onnx: string;
   precision: OnnxPrecision;
-  /** What the engine computes: a model folder, and a PEFT adapter folder or null. */
+  /** The model that the engine runs: a model folder, and a PEFT adapter folder or null. */
   modelFolder: string;
   adapter: string | null;
 }

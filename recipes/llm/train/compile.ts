@@ -16,7 +16,7 @@ import { adaptedModules, loraOptions } from '../adapter.js';
 import type { Recipe } from '../recipe.js';
 import { arenaBudget, arenaDoesNotFit } from './memory.js';
 
-/** What a run compiles to, as far as it can be kept in a file. */
+/** The compiled plans of a run, as far as they can be kept in a file. */
 export interface CompiledPlans {
   training: Omit<CompiledTraining, 'graph'>;
   /** Null when the recipe has no validation data. */
@@ -35,7 +35,7 @@ export interface CompiledRun extends CompiledPlans {
   adapted: LinearModule[] | null;
 }
 
-/** What a recipe asks the compiler for, with this model. */
+/** The compiler options of a recipe with this model. */
 export interface CompileRequest extends Pick<CompiledRun, 'positions' | 'adapted' | 'compileBaseValidation'> {
   /** The model's forward pass for one micro-batch. */
   graph: Graph;

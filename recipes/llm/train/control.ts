@@ -1,6 +1,6 @@
 import type { RunRequests } from '../../../contracts/index.js';
 
-/** What the rank has been asked for and has not yet done. Requests arrive at any time; the step loop looks between steps. */
+/** Requests to the rank that are still to be done. Requests arrive at any time; the step loop looks between steps. */
 export class Control {
   /** Why training is to end after the step under way; the first reason wins over `preempt`. */
   ending: 'stopped' | 'preempted' | null = null;

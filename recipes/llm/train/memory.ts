@@ -1,4 +1,4 @@
-/** What a run's plans will take on a host, and what the host has. */
+/** Memory that a run's plans need on a host, and that the host has. */
 import type { MemoryForecast } from '../../../contracts/index.js';
 import { createContext } from '../../../engine/index.js';
 import type { Compiled, MemoryReport, TensorRole } from '../../../graph/index.js';

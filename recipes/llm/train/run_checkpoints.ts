@@ -24,7 +24,7 @@ import type { Session } from './session.js';
 
 export interface Resumed {
   state: TrainerState;
-  /** What the timeline says of this generation's start. */
+  /** The timeline's entry for this generation's start. */
   from: Pick<NonNullable<EpochOutcome['resumed']>, 'fromStep' | 'stepsLost' | 'exactness' | 'damage'>;
 }
 

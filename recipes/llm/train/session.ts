@@ -27,7 +27,7 @@ export interface StepResult {
 export interface SessionOptions {
   weights: Weights;
   constants: ReadonlyMap<string, { data: Float32Array }>;
-  /** How trained parameters that are not weights begin. */
+  /** Initial values of trained parameters that are not weights. */
   inits: readonly Init[];
   /** Values that replace those, such as an adapter to start from. */
   initial: ReadonlyMap<string, Float32Array>;

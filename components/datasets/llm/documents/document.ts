@@ -18,7 +18,7 @@ export function countTargets(document: Document): number {
   return count;
 }
 
-/** What became of a document that may be too long. */
+/** The result of fitting a document that may be too long. */
 export interface Fitted {
   pieces: Document[];
   truncated: boolean;

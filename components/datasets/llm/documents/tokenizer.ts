@@ -1,4 +1,4 @@
-/** What datasets ask of a tokenizer. The model's own fulfils it; a recipe brings the two together. */
+/** The tokenizer that datasets need. The model's own fulfills it; a recipe brings the two together. */
 
 export interface Message {
   role: string;
@@ -31,7 +31,7 @@ export interface Tokenizer {
   ): string;
 }
 
-/** How a worker thread builds its own tokenizer: `(await import(module))[factory](argument)`. */
+/** Tells a worker thread how to build its own tokenizer: `(await import(module))[factory](argument)`. */
 export interface TokenizerSource {
   /** URL or absolute path of an ES module. */
   module: string;

@@ -1,4 +1,4 @@
-/** Which source the next document comes from. */
+/** Chooses the source of the next document. */
 
 export interface WeightedSource {
   weight: number;

@@ -12,7 +12,7 @@ export interface NumberedPack extends Pack {
   number: number;
 }
 
-/** Where packs lie. `shared/storage`'s Storage is one. */
+/** A folder of packs. `shared/storage`'s Storage is one. */
 export interface PackFolder {
   readonly uri: string;
   read(key: string): Promise<Buffer>;

@@ -22,10 +22,10 @@ export interface Chunk {
 export interface Row {
   /** In the dataset's files taken together, from 0: what `rows` and `holdout` select by. */
   index: number;
-  /** Where it stands, for errors: `line 7`, `row 7`. */
+  /** Location for errors: `line 7`, `row 7`. */
   place: string;
   value: unknown;
-  /** Whether this is the document's first, and its last, piece: only a long text file has several. */
+  /** True for the document's first, and its last, piece: only a long text file has several. */
   begins: boolean;
   ends: boolean;
 }

@@ -61,7 +61,7 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
   return files;
 }
 
-/** What is there; null where nothing is. */
+/** Returns the state of a path; null where nothing exists. */
 async function statOf(file: string): Promise<Stats | null> {
   try {
     return await stat(file);
@@ -110,7 +110,7 @@ export async function formatOf(file: string, given: FileFormat | 'auto'): Promis
   return format === 'json' && (await holdsLines(file)) ? 'jsonl' : format;
 }
 
-/** Whether the first line is a whole JSON object, and something follows it. */
+/** Returns whether the first line is a whole JSON object, and something follows it. */
 async function holdsLines(file: string): Promise<boolean> {
   const handle = await open(file, 'r');
   try {

@@ -1,4 +1,4 @@
-/** What a Parquet footer claims, compared with its file before a byte of the data is read or memory set aside for it. */
+/** The claims of a Parquet footer, compared with its file before a byte of the data is read or memory set aside for it. */
 import type { FileMetaData, SchemaElement } from 'hyparquet';
 
 /** Rows of one row group. pyarrow writes 2^20 and at most 2^26; more come from a damaged footer. */

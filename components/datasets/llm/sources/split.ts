@@ -150,7 +150,7 @@ const longRow = (place: string): DataError =>
     `${place} is longer than ${maxRowBytes >> 20} MiB, the most that a row may have; is the file's format right, and are its quotes closed?`,
   );
 
-/** What a text file's documents are. */
+/** Unit of a text file that is one document. */
 export type TextUnit = 'file' | 'line' | 'paragraph';
 
 /** Chunks of one file in any format but Parquet, which has borders of its own. */

@@ -1,4 +1,4 @@
-/** What a tokenizing thread is given and what it answers. */
+/** Messages between the parent and a tokenizing thread. */
 import type { Failure } from '../../../../shared/processes/failures.js';
 import type { TokenizerSource } from '../documents/tokenizer.js';
 import type { Chunk } from '../sources/chunk.js';
@@ -12,7 +12,7 @@ export interface PoolSettings {
   rowSeconds: number;
 }
 
-/** What a thread starts with. */
+/** Settings that a thread starts with. */
 export interface ThreadSettings extends PoolSettings {
   /** Written by the thread: how many rows it has begun, and the file's row (from 0) that is the last of them. */
   position: Int32Array<SharedArrayBuffer>;
@@ -21,7 +21,7 @@ export interface ThreadSettings extends PoolSettings {
 export interface ChunkTask {
   chunk: Chunk;
   dataset: SingleDataset;
-  /** Where the tokenized chunk goes. */
+  /** File for the tokenized chunk. */
   file: string;
 }
 

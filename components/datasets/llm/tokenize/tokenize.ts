@@ -19,7 +19,7 @@ export function rowRange({ rows, limit }: Pick<RowSelection, 'rows' | 'limit'>):
   return [from, limit === null ? to : Math.min(to, from + limit)];
 }
 
-/** Whether a row belongs to the dataset: a function of its number alone. */
+/** Returns whether a row belongs to the dataset: a function of its number only. */
 export function selects(options: Partial<RowSelection>, index: number): boolean {
   const [from, to] = rowRange({ rows: options.rows ?? null, limit: options.limit ?? null });
   if (index < from || index >= to) return false;

@@ -87,7 +87,7 @@ export interface Exchange {
   system: string | null;
   prompt: string;
   answer: string;
-  /** What stands between prompt and answer in the plain form. */
+  /** Separator between prompt and answer in the plain form. */
   separator: string;
   loss: LossScope;
 }

@@ -3,7 +3,7 @@ import { type Document, ignored } from '../documents/document.js';
 import type { Encoding, Message, Tokenizer } from '../documents/tokenizer.js';
 import { RowError } from './definition.js';
 
-/** What the loss covers. */
+/** Tokens that the loss covers. */
 export type LossScope = 'answer' | 'full';
 
 export type Span = readonly [start: number, end: number];

@@ -1,4 +1,4 @@
-/** What a dataset type is, and the options that all of them share. */
+/** The interface of a dataset type, and the options that all of them share. */
 import { z } from 'zod';
 import { DataError } from '../../../../shared/errors.js';
 import { asRecord, type Row as Columns, columnAt, lacksColumns, noRecord } from '../../../../shared/rows.js';
@@ -67,7 +67,7 @@ export interface FileOptions extends RowSelection {
   long_documents: LongDocuments;
 }
 
-/** What turning rows into documents may use. */
+/** Resources for turning rows into documents. */
 export interface DatasetContext {
   tokenizer: Tokenizer | null;
   vocabularySize: number | null;
@@ -81,7 +81,7 @@ export interface DatasetDefinition<Options = unknown> {
   needsTokenizer: boolean;
   /** Generated data: how many rows there are. Null: rows come from files. */
   generatedRows: ((options: Options) => number) | null;
-  /** What a text file's rows are. */
+  /** Unit of a text file that is one row. */
   textUnit: (options: Options) => TextUnit;
   /**
    * One row's documents.
