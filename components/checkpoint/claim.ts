@@ -12,24 +12,27 @@ import { readRunDocument } from './run_document.js';
  *
  * @throws CheckpointError that says who drives the run, and when it last committed
  */
-export async function refuseUnderWay(run: Storage, { namespaceId }: { namespaceId: string }): Promise<void> {
-  const claim = await readClaim(run);
+export async function refuseUnderWay(
+  storage: Storage,
+  { namespaceId }: { namespaceId: string },
+): Promise<void> {
+  const claim = await readClaim(storage);
   if (claim === null || claim.namespaceId === namespaceId) return;
-  if ((await readRunDocument(run))?.state !== 'running') return;
+  if ((await readRunDocument(storage))?.state !== 'running') return;
   throw new CheckpointError(
-    `${run.uri} is under way as '${claim.workflowId}' on namespace ${claim.namespace} of server ${claim.server}, ` +
-      `${await describeLastCommit(run)}; stop it there, or take it over with --take-over`,
+    `${storage.uri} is under way as '${claim.workflowId}' on namespace ${claim.namespace} of server ${claim.server}, ` +
+      `${await describeLastCommit(storage)}; stop it there, or take it over with --take-over`,
   );
 }
 
-async function describeLastCommit(run: Storage): Promise<string> {
-  const newest = await newestCheckpoint(run);
+async function describeLastCommit(storage: Storage): Promise<string> {
+  const newest = await newestCheckpoint(storage);
   if (newest === null) return 'without a commit so far';
   return `last commit ${describeAge(newest.at)} ago at step ${newest.trainer.step.toLocaleString('en')}`;
 }
 
-async function newestCheckpoint(run: Storage): Promise<CheckpointEntry | null> {
-  for await (const { entry } of liveCheckpoints(run)) if (entry !== null) return entry;
+async function newestCheckpoint(storage: Storage): Promise<CheckpointEntry | null> {
+  for await (const { entry } of liveCheckpoints(storage)) if (entry !== null) return entry;
   return null;
 }
 

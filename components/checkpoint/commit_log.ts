@@ -50,26 +50,26 @@ export interface GenerationRequest {
 }
 
 /**
- * Takes the next generation of a run, which fences every older one. `run` is the storage of the run's folder.
+ * Takes the next generation of a run, which fences every older one. `storage` holds the run's folder.
  *
  * @throws FencedError when a generation was taken for a newer claim or a later request
  */
-export async function takeGeneration(run: Storage, request: GenerationRequest): Promise<GenerationEntry> {
+export async function takeGeneration(storage: Storage, request: GenerationRequest): Promise<GenerationEntry> {
   const { holder, worldSize, claim = null } = request;
-  return attempt(run, async () => {
-    const tip = await readTip(run);
-    const earlier = claim === null ? null : await findGenerationOf(run, claim);
+  return attempt(storage, async () => {
+    const tip = await readTip(storage);
+    const earlier = claim === null ? null : await findGenerationOf(storage, claim);
     if (earlier !== null) return earlier;
     const draft = { kind: 'generation' as const, generation: tip.nextGeneration, holder, worldSize, claim };
-    return create<GenerationEntry>(run, tip.sequence + 1, draft, randomUUID());
+    return create<GenerationEntry>(storage, tip.sequence + 1, draft, randomUUID());
   });
 }
 
 /** The newest generation if it was taken for the same grant, null if it was taken for an earlier request. */
-async function findGenerationOf(run: Storage, claim: GenerationClaim): Promise<GenerationEntry | null> {
+async function findGenerationOf(storage: Storage, claim: GenerationClaim): Promise<GenerationEntry | null> {
   const order = ({ incarnation, ordinal }: { incarnation: number; ordinal: number }) =>
     incarnation * 2 ** 32 + ordinal;
-  for await (const { entry } of readLog(run)) {
+  for await (const { entry } of readLog(storage)) {
     if (entry?.kind === 'generation' && entry.claim?.grantId === claim.grantId) return entry;
     const newest =
       entry?.kind === 'claim'
@@ -80,7 +80,7 @@ async function findGenerationOf(run: Storage, claim: GenerationClaim): Promise<G
     if (newest === null) continue;
     if (order(newest) < order(claim)) return null;
     throw new FencedError(
-      `${run.uri}: a gang was formed for request ${newest.ordinal} of claim ${newest.incarnation}; request ${claim.ordinal} of claim ${claim.incarnation} comes too late`,
+      `${storage.uri}: a gang was formed for request ${newest.ordinal} of claim ${newest.incarnation}; request ${claim.ordinal} of claim ${claim.incarnation} comes too late`,
     );
   }
   return null;
@@ -90,10 +90,10 @@ async function findGenerationOf(run: Storage, claim: GenerationClaim): Promise<G
 export type Claimant = Pick<ClaimEntry, 'server' | 'namespace' | 'namespaceId' | 'workflowId' | 'firstRunId'>;
 
 /** Appends a claim, which fences every generation taken before it. Claiming again for the same workflow run changes nothing. */
-export async function takeClaim(run: Storage, claimant: Claimant): Promise<ClaimEntry> {
-  return attempt(run, async () => {
-    const tip = await readTip(run);
-    const newest = await readClaim(run);
+export async function takeClaim(storage: Storage, claimant: Claimant): Promise<ClaimEntry> {
+  return attempt(storage, async () => {
+    const tip = await readTip(storage);
+    const newest = await readClaim(storage);
     const { server, namespace, namespaceId, workflowId, firstRunId } = claimant;
     if (newest?.namespaceId === namespaceId && newest.firstRunId === firstRunId) return newest;
     const draft = {
@@ -102,13 +102,13 @@ export async function takeClaim(run: Storage, claimant: Claimant): Promise<Claim
       incarnation: (newest?.incarnation ?? 0) + 1,
       ...{ server, namespace, namespaceId, workflowId, firstRunId },
     };
-    return create<ClaimEntry>(run, tip.sequence + 1, draft, randomUUID());
+    return create<ClaimEntry>(storage, tip.sequence + 1, draft, randomUUID());
   });
 }
 
 /** The newest claim; null where no workflow has claimed the run. */
-export async function readClaim(run: Storage): Promise<ClaimEntry | null> {
-  for await (const { entry } of readLog(run)) if (entry?.kind === 'claim') return entry;
+export async function readClaim(storage: Storage): Promise<ClaimEntry | null> {
+  for await (const { entry } of readLog(storage)) if (entry?.kind === 'claim') return entry;
   return null;
 }
 
@@ -117,35 +117,35 @@ export async function readClaim(run: Storage): Promise<ClaimEntry | null> {
  * @throws FencedError when a newer generation holds the run
  */
 export function appendCheckpoint(
-  run: Storage,
+  storage: Storage,
   draft: CheckpointDraft,
   id: string = randomUUID(),
 ): Promise<CheckpointEntry> {
-  return append<CheckpointEntry>(run, draft, id);
+  return append<CheckpointEntry>(storage, draft, id);
 }
 
 /**
  * Appends a retirement.
  * @throws FencedError when a newer generation holds the run
  */
-export function appendRetirement(run: Storage, draft: RetirementDraft): Promise<RetirementEntry> {
-  return append<RetirementEntry>(run, draft, randomUUID());
+export function appendRetirement(storage: Storage, draft: RetirementDraft): Promise<RetirementEntry> {
+  return append<RetirementEntry>(storage, draft, randomUUID());
 }
 
 function append<E extends CheckpointEntry | RetirementEntry>(
-  run: Storage,
+  storage: Storage,
   draft: Draft<E>,
   id: string,
 ): Promise<E> {
-  return attempt(run, async () => {
-    const tip = await readTip(run);
-    requireHeld(run, tip, draft.generation);
-    return create<E>(run, tip.sequence + 1, draft, id);
+  return attempt(storage, async () => {
+    const tip = await readTip(storage);
+    requireHeld(storage, tip, draft.generation);
+    return create<E>(storage, tip.sequence + 1, draft, id);
   });
 }
 
 /** Repeats `tryOnce` while it returns null, because another writer has the number, with growing random pauses. */
-async function attempt<E>(run: Storage, tryOnce: () => Promise<E | null>): Promise<E> {
+async function attempt<E>(storage: Storage, tryOnce: () => Promise<E | null>): Promise<E> {
   for (let lost = 0; lost < maxAttempts; lost += 1) {
     const entry = await tryOnce();
     if (entry !== null) return entry;
@@ -153,7 +153,7 @@ async function attempt<E>(run: Storage, tryOnce: () => Promise<E | null>): Promi
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
   throw new ServiceUnavailable(
-    `${run.uri}: other writers took each of ${maxAttempts} numbers of the commit log first; find out what else writes there`,
+    `${storage.uri}: other writers took each of ${maxAttempts} numbers of the commit log first; find out what else writes there`,
   );
 }
 
@@ -161,20 +161,20 @@ async function attempt<E>(run: Storage, tryOnce: () => Promise<E | null>): Promi
  * Checks that a generation holds the run. The answer may be out of date as soon as it is given.
  * @throws FencedError unless `generation` still holds the run
  */
-export async function requireGeneration(run: Storage, generation: number): Promise<void> {
-  requireHeld(run, await readTip(run), generation);
+export async function requireGeneration(storage: Storage, generation: number): Promise<void> {
+  requireHeld(storage, await readTip(storage), generation);
 }
 
-function requireHeld(run: Storage, tip: Tip, generation: number): void {
+function requireHeld(storage: Storage, tip: Tip, generation: number): void {
   if (tip.newest?.kind === 'claim') {
     const { workflowId, namespace, server } = tip.newest;
     throw new FencedError(
-      `${run.uri}: the workflow '${workflowId}' (namespace ${namespace} of ${server}) has taken over this run; generation ${generation} may not commit to it any more`,
+      `${storage.uri}: the workflow '${workflowId}' (namespace ${namespace} of ${server}) has taken over this run; generation ${generation} may not commit to it any more`,
     );
   }
   if (tip.newest !== null && tip.newest.generation > generation) {
     throw new FencedError(
-      `${run.uri}: generation ${tip.newest.generation} has taken over this run; generation ${generation} may not commit to it any more`,
+      `${storage.uri}: generation ${tip.newest.generation} has taken over this run; generation ${generation} may not commit to it any more`,
     );
   }
   const damaged = tip.damaged[0];
@@ -184,7 +184,7 @@ function requireHeld(run: Storage, tip: Tip, generation: number): void {
     );
   }
   if (tip.newest === null || tip.newest.generation < generation) {
-    throw new CheckpointError(`${run.uri}: generation ${generation} was never taken in its commit log`);
+    throw new CheckpointError(`${storage.uri}: generation ${generation} was never taken in its commit log`);
   }
 }
 
@@ -199,10 +199,10 @@ interface Tip {
   nextGeneration: number;
 }
 
-async function readTip(run: Storage): Promise<Tip> {
+async function readTip(storage: Storage): Promise<Tip> {
   const damaged: LoggedEntry[] = [];
   let sequence = 0;
-  for await (const logged of readLog(run)) {
+  for await (const logged of readLog(storage)) {
     sequence = Math.max(sequence, logged.sequence);
     if (logged.entry !== null) {
       // Each entry that cannot be read may have taken one generation.
@@ -215,9 +215,9 @@ async function readTip(run: Storage): Promise<Tip> {
 }
 
 /** The log from its newest entry to its oldest. A number without a file is a damaged entry. */
-export async function* readLog(run: Storage): AsyncGenerator<LoggedEntry> {
-  for (let sequence = await highestSequence(run); sequence >= 1; sequence -= 1) {
-    yield await readEntry(run, sequence);
+export async function* readLog(storage: Storage): AsyncGenerator<LoggedEntry> {
+  for (let sequence = await highestSequence(storage); sequence >= 1; sequence -= 1) {
+    yield await readEntry(storage, sequence);
   }
 }
 
@@ -227,25 +227,25 @@ export async function* readLog(run: Storage): AsyncGenerator<LoggedEntry> {
  */
 const highestSeen = new WeakMap<Storage, number>();
 
-async function highestSequence(run: Storage): Promise<number> {
-  const seen = highestSeen.get(run) ?? 0;
-  const highest = (seen === 0 ? null : await probe(run, seen)) ?? (await listHighest(run));
-  highestSeen.set(run, highest);
+async function highestSequence(storage: Storage): Promise<number> {
+  const seen = highestSeen.get(storage) ?? 0;
+  const highest = (seen === 0 ? null : await probe(storage, seen)) ?? (await listHighest(storage));
+  highestSeen.set(storage, highest);
   return highest;
 }
 
 /** Null where the number seen is gone, or a gap follows it: the log was damaged, and only a listing shows its end. */
-async function probe(run: Storage, seen: number): Promise<number | null> {
-  const exists = async (sequence: number) => (await run.size(commitKey(sequence))) !== null;
+async function probe(storage: Storage, seen: number): Promise<number | null> {
+  const exists = async (sequence: number) => (await storage.size(commitKey(sequence))) !== null;
   if (!(await exists(seen))) return null;
   let highest = seen;
   while (await exists(highest + 1)) highest += 1;
   return (await exists(highest + 2)) ? null : highest;
 }
 
-async function listHighest(run: Storage): Promise<number> {
+async function listHighest(storage: Storage): Promise<number> {
   let highest = 0;
-  for await (const { key } of run.list(commitsPrefix)) {
+  for await (const { key } of storage.list(commitsPrefix)) {
     const sequence = /^commits\/(\d{8,})\.json$/.exec(key)?.[1];
     if (sequence !== undefined) highest = Math.max(highest, Number(sequence));
   }
@@ -253,11 +253,12 @@ async function listHighest(run: Storage): Promise<number> {
 }
 
 /** Reads one entry. Throws only when the storage does. */
-export async function readEntry(run: Storage, sequence: number): Promise<LoggedEntry> {
+export async function readEntry(storage: Storage, sequence: number): Promise<LoggedEntry> {
   const key = commitKey(sequence);
-  const file = `${run.uri}/${key}`;
-  if ((await run.size(key)) === null) return { sequence, file, entry: null, damage: 'the entry is missing' };
-  const parsed = parseCommitFile(await run.read(key));
+  const file = `${storage.uri}/${key}`;
+  if ((await storage.size(key)) === null)
+    return { sequence, file, entry: null, damage: 'the entry is missing' };
+  const parsed = parseCommitFile(await storage.read(key));
   if (typeof parsed === 'string') return { sequence, file, entry: null, damage: parsed };
   if (parsed.sequence !== sequence) {
     return { sequence, file, entry: null, damage: `the entry in it has the number ${parsed.sequence}` };
@@ -269,8 +270,8 @@ export async function readEntry(run: Storage, sequence: number): Promise<LoggedE
  * Reads the checkpoint of a sequence number.
  * @throws CheckpointError when it is none, or damaged
  */
-export async function readCheckpointEntry(run: Storage, sequence: number): Promise<CheckpointEntry> {
-  const { file, entry, damage } = await readEntry(run, sequence);
+export async function readCheckpointEntry(storage: Storage, sequence: number): Promise<CheckpointEntry> {
+  const { file, entry, damage } = await readEntry(storage, sequence);
   if (entry === null) throw new CheckpointError(`${file}: ${damage}`);
   if (entry.kind !== 'checkpoint') throw new CheckpointError(`${file}: a ${entry.kind}, not a checkpoint`);
   return entry;
@@ -278,7 +279,7 @@ export async function readCheckpointEntry(run: Storage, sequence: number): Promi
 
 /** Null when another writer has the number. */
 async function create<E extends CommitEntry>(
-  run: Storage,
+  storage: Storage,
   sequence: number,
   draft: Draft<E>,
   id: string,
@@ -293,6 +294,7 @@ async function create<E extends CommitEntry>(
   const bytes = formatCommitFile(entry);
   // What cannot be read back must not be written: it would look like damage, and stop the run.
   const check = parseCommitFile(bytes);
-  if (typeof check === 'string') throw new CheckpointError(`${run.uri}: the commit is not valid: ${check}`);
-  return (await run.createExclusive(commitKey(sequence), bytes)) ? (check as E) : null;
+  if (typeof check === 'string')
+    throw new CheckpointError(`${storage.uri}: the commit is not valid: ${check}`);
+  return (await storage.createExclusive(commitKey(sequence), bytes)) ? (check as E) : null;
 }

@@ -33,16 +33,16 @@ export function describeDamage({ sequence, file, tensor, block, problem }: Damag
 }
 
 /** Files of a checkpoint that are missing or of another length: needs no reading. Empty when all is well. */
-export async function findLengthDamage(run: Storage, entry: CheckpointEntry): Promise<Damage[]> {
+export async function findLengthDamage(storage: Storage, entry: CheckpointEntry): Promise<Damage[]> {
   const found = await Promise.all(
     entry.files.map(async ({ file: key, bytes }): Promise<Damage | null> => {
-      const size = await run.size(key);
+      const size = await storage.size(key);
       if (size === bytes) return null;
       const problem =
         size === null
           ? 'the file is missing'
           : `the file has ${size} bytes instead of ${bytes}${size < bytes ? ': truncated' : ''}`;
-      return inFile(run, entry, key, problem);
+      return inFile(storage, entry, key, problem);
     }),
   );
   return found.filter((damage) => damage !== null);
@@ -53,15 +53,15 @@ export async function findLengthDamage(run: Storage, entry: CheckpointEntry): Pr
  * @throws DamagedCheckpoint when one is missing or was changed
  */
 export async function readSidecars(
-  run: Storage,
+  storage: Storage,
   entry: CheckpointEntry,
 ): Promise<{ content: CommittedFile; sidecar: Sidecar }[]> {
   const damage: Damage[] = [];
   const read = await Promise.all(
     entry.files.map(async (content) => {
-      const sidecar = await readSidecar(run, content);
+      const sidecar = await readSidecar(storage, content);
       if (typeof sidecar !== 'string') return { content, sidecar };
-      damage.push(inFile(run, entry, sidecarKey(content.file), sidecar));
+      damage.push(inFile(storage, entry, sidecarKey(content.file), sidecar));
       return null;
     }),
   );
@@ -70,12 +70,12 @@ export async function readSidecars(
 }
 
 /** Reads every file of a checkpoint against its checksums. Empty when it is sound. */
-export async function findDamage(run: Storage, entry: CheckpointEntry): Promise<Damage[]> {
-  const found = await findLengthDamage(run, entry);
+export async function findDamage(storage: Storage, entry: CheckpointEntry): Promise<Damage[]> {
+  const found = await findLengthDamage(storage, entry);
   if (found.length > 0) return found;
   try {
-    for (const { content, sidecar } of await readSidecars(run, entry)) {
-      found.push(...(await findFlipped(run, entry, content, sidecar)));
+    for (const { content, sidecar } of await readSidecars(storage, entry)) {
+      found.push(...(await findFlipped(storage, entry, content, sidecar)));
     }
   } catch (error) {
     if (!(error instanceof DamagedCheckpoint)) throw error;
@@ -84,8 +84,8 @@ export async function findDamage(run: Storage, entry: CheckpointEntry): Promise<
   return found;
 }
 
-function inFile(run: Storage, { sequence }: CheckpointEntry, key: string, problem: string): Damage {
-  return { sequence, file: `${run.uri}/${key}`, tensor: null, block: null, problem };
+function inFile(storage: Storage, { sequence }: CheckpointEntry, key: string, problem: string): Damage {
+  return { sequence, file: `${storage.uri}/${key}`, tensor: null, block: null, problem };
 }
 
 /** A block of a file: its byte range and checksum. */
@@ -98,7 +98,7 @@ interface Block {
 }
 
 async function findFlipped(
-  run: Storage,
+  storage: Storage,
   entry: CheckpointEntry,
   { file, bytes, crc32c: declared }: CommittedFile,
   sidecar: Sidecar,
@@ -109,7 +109,7 @@ async function findFlipped(
   let at = 0;
   let next = 0;
   let checksum = 0;
-  for await (const chunk of run.readStream(file, 0, bytes)) {
+  for await (const chunk of storage.readStream(file, 0, bytes)) {
     const data = chunk as Buffer;
     whole = crc32c(data, whole);
     for (let done = 0; done < data.length; ) {
@@ -122,7 +122,7 @@ async function findFlipped(
       if (at + done < current.end) break;
       if (checksum !== current.crc32c) {
         const { tensor, block } = current;
-        found.push({ ...inFile(run, entry, file, flipped(checksum, current.crc32c)), tensor, block });
+        found.push({ ...inFile(storage, entry, file, flipped(checksum, current.crc32c)), tensor, block });
       }
       next += 1;
       checksum = 0;
@@ -130,7 +130,7 @@ async function findFlipped(
     at += data.length;
   }
   if (found.length === 0 && whole !== declared) {
-    found.push(inFile(run, entry, file, `its header is damaged: ${flipped(whole, declared)}`));
+    found.push(inFile(storage, entry, file, `its header is damaged: ${flipped(whole, declared)}`));
   }
   return found;
 }

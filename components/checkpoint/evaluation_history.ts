@@ -8,21 +8,21 @@ import { CheckpointError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 
 /** @throws CheckpointError when the file is not one that we know */
-export async function readHistory(run: Storage): Promise<EvaluationHistory> {
-  if ((await run.size(evaluationHistoryKey)) === null) return { version: 1, entries: [], keep: [] };
+export async function readHistory(storage: Storage): Promise<EvaluationHistory> {
+  if ((await storage.size(evaluationHistoryKey)) === null) return { version: 1, entries: [], keep: [] };
   let value: unknown;
   try {
-    value = JSON.parse((await run.read(evaluationHistoryKey)).toString('utf8'));
+    value = JSON.parse((await storage.read(evaluationHistoryKey)).toString('utf8'));
   } catch {
     value = null;
   }
   const parsed = evaluationHistorySchema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new CheckpointError(
-    `${run.uri}/${evaluationHistoryKey}: damaged, or of another version; delete it, and scores are rebuilt from the results next to it`,
+    `${storage.uri}/${evaluationHistoryKey}: damaged, or of another version; delete it, and scores are rebuilt from the results next to it`,
   );
 }
 
-export async function writeHistory(run: Storage, history: EvaluationHistory): Promise<void> {
-  await run.write(evaluationHistoryKey, Buffer.from(`${JSON.stringify(history, null, 2)}\n`));
+export async function writeHistory(storage: Storage, history: EvaluationHistory): Promise<void> {
+  await storage.write(evaluationHistoryKey, Buffer.from(`${JSON.stringify(history, null, 2)}\n`));
 }

@@ -11,11 +11,11 @@ export type LiveCheckpoint =
  * Checkpoints that may be loaded, newest first. The newest retirement says which older ones are left, so the walk ends
  * there and costs the same however long the log is.
  */
-export async function* liveCheckpoints(run: Storage): AsyncGenerator<LiveCheckpoint> {
-  for await (const logged of readLog(run)) {
+export async function* liveCheckpoints(storage: Storage): AsyncGenerator<LiveCheckpoint> {
+  for await (const logged of readLog(storage)) {
     if (logged.entry?.kind === 'retirement') {
       for (const sequence of [...logged.entry.keep].sort((a, b) => b - a)) {
-        const kept = asCheckpoint(await readEntry(run, sequence));
+        const kept = asCheckpoint(await readEntry(storage, sequence));
         if (kept !== null) yield kept;
       }
       return;
@@ -33,20 +33,20 @@ function asCheckpoint(logged: LoggedEntry): LiveCheckpoint | null {
 }
 
 /** The checkpoints that led to one, newest first: its own and those of its generation before it, then the one they resumed from. */
-export async function* lineageOf(run: Storage, newest: CheckpointEntry): AsyncGenerator<CheckpointEntry> {
+export async function* lineageOf(storage: Storage, newest: CheckpointEntry): AsyncGenerator<CheckpointEntry> {
   for (let entry: CheckpointEntry | null = newest; entry !== null; ) {
     yield entry;
-    entry = (await findEarlier(run, entry)) ?? (await findOrigin(run, entry));
+    entry = (await findEarlier(storage, entry)) ?? (await findOrigin(storage, entry));
   }
 }
 
 /** The checkpoint before this one in the same generation. */
 async function findEarlier(
-  run: Storage,
+  storage: Storage,
   { sequence, generation }: CheckpointEntry,
 ): Promise<CheckpointEntry | null> {
   for (let before = sequence - 1; before >= 1; before -= 1) {
-    const { entry } = await readEntry(run, before);
+    const { entry } = await readEntry(storage, before);
     if (entry === null) continue;
     if (entry.generation < generation || entry.kind === 'generation') return null;
     if (entry.kind === 'checkpoint') return entry;
@@ -55,8 +55,11 @@ async function findEarlier(
 }
 
 /** The checkpoint that its generation resumed from. */
-async function findOrigin(run: Storage, { resumedFrom }: CheckpointEntry): Promise<CheckpointEntry | null> {
+async function findOrigin(
+  storage: Storage,
+  { resumedFrom }: CheckpointEntry,
+): Promise<CheckpointEntry | null> {
   if (resumedFrom === null) return null;
-  const { entry } = await readEntry(run, resumedFrom);
+  const { entry } = await readEntry(storage, resumedFrom);
   return entry?.kind === 'checkpoint' ? entry : null;
 }

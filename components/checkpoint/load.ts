@@ -31,26 +31,26 @@ export class Checkpoint {
   readonly #parts: ReadonlyMap<string, readonly Part[]>;
 
   private constructor(
-    run: Storage,
+    storage: Storage,
     readonly entry: CheckpointEntry,
     parts: ReadonlyMap<string, readonly Part[]>,
   ) {
-    this.#run = run;
+    this.#run = storage;
     this.#parts = parts;
   }
 
   /** @throws DamagedCheckpoint when a file is missing or has another length, or a sidecar was changed */
-  static async open(run: Storage, entry: CheckpointEntry): Promise<Checkpoint> {
-    const damage = await findLengthDamage(run, entry);
+  static async open(storage: Storage, entry: CheckpointEntry): Promise<Checkpoint> {
+    const damage = await findLengthDamage(storage, entry);
     if (damage.length > 0) throw new DamagedCheckpoint(damage);
     const parts = new Map<string, Part[]>(Object.keys(entry.tensors).map((name) => [name, []]));
-    for (const { content, sidecar } of await readSidecars(run, entry)) {
+    for (const { content, sidecar } of await readSidecars(storage, entry)) {
       for (const [name, part] of Object.entries(sidecar.tensors)) {
         if (part.rows[1] > part.rows[0]) parts.get(name)?.push({ ...part, file: content.file });
       }
     }
     for (const held of parts.values()) held.sort((a, b) => a.rows[0] - b.rows[0]);
-    return new Checkpoint(run, entry, parts);
+    return new Checkpoint(storage, entry, parts);
   }
 
   get tensors(): Readonly<Record<string, CommittedTensor>> {
@@ -182,8 +182,8 @@ export class Checkpoint {
  * Opens the checkpoint of a commit.
  * @throws DamagedCheckpoint
  */
-export function openCheckpoint(run: Storage, entry: CheckpointEntry): Promise<Checkpoint> {
-  return Checkpoint.open(run, entry);
+export function openCheckpoint(storage: Storage, entry: CheckpointEntry): Promise<Checkpoint> {
+  return Checkpoint.open(storage, entry);
 }
 
 export interface SoundCheckpoint {
@@ -197,9 +197,9 @@ export interface SoundCheckpoint {
  * The newest checkpoint whose every byte is as it was committed, and what is wrong with the newer ones. A resuming
  * generation calls this after it was taken, so that nobody deletes what it reads.
  */
-export async function newestSound(run: Storage): Promise<SoundCheckpoint> {
-  return walk(run, async (entry) => {
-    const damage = await findDamage(run, entry);
+export async function newestSound(storage: Storage): Promise<SoundCheckpoint> {
+  return walk(storage, async (entry) => {
+    const damage = await findDamage(storage, entry);
     if (damage.length > 0) throw new DamagedCheckpoint(damage);
   });
 }
@@ -210,18 +210,18 @@ export async function newestSound(run: Storage): Promise<SoundCheckpoint> {
  * null, the caller initializes every tensor itself.
  */
 export async function loadNewestSound(
-  run: Storage,
+  storage: Storage,
   load: (checkpoint: Checkpoint) => Promise<void>,
 ): Promise<SoundCheckpoint> {
-  return walk(run, async (entry) => load(await openCheckpoint(run, entry)));
+  return walk(storage, async (entry) => load(await openCheckpoint(storage, entry)));
 }
 
 async function walk(
-  run: Storage,
+  storage: Storage,
   accept: (entry: CheckpointEntry) => Promise<void>,
 ): Promise<SoundCheckpoint> {
   const damage: Damage[] = [];
-  for await (const found of liveCheckpoints(run)) {
+  for await (const found of liveCheckpoints(storage)) {
     if (found.entry === null) {
       const { sequence, file, damage: problem } = found;
       damage.push({ sequence, file, tensor: null, block: null, problem });

@@ -7,7 +7,7 @@ import type { Storage } from '../../shared/storage/index.js';
 import { requireGeneration } from './commit_log.js';
 
 export interface MergedFile {
-  /** The file's first bytes when it was last written as a whole. */
+  /** The file as it was when it was last written as a whole. */
   readonly opened: CommittedMetrics['merged'];
   append(text: Buffer): void;
   /** Throws the error of an append, once. */
@@ -20,11 +20,15 @@ export interface MergedFile {
 }
 
 /** Writes `text` as the whole file and opens it for more. */
-export async function openMergedFile(run: Storage, generation: number, text: Buffer): Promise<MergedFile> {
-  await run.write(metricsKey, text);
-  return run.folder === null
-    ? new MergedObject(run, generation, text)
-    : AppendedFile.open(run, path.join(run.folder, metricsKey), generation, text);
+export async function openMergedFile(
+  storage: Storage,
+  generation: number,
+  text: Buffer,
+): Promise<MergedFile> {
+  await storage.write(metricsKey, text);
+  return storage.folder === null
+    ? new MergedObject(storage, generation, text)
+    : AppendedFile.open(storage, path.join(storage.folder, metricsKey), generation, text);
 }
 
 const describeText = (text: Buffer): CommittedMetrics['merged'] => ({
@@ -45,16 +49,16 @@ class AppendedFile implements MergedFile {
   #work: Promise<void> = Promise.resolve();
   #failure: { error: unknown } | null = null;
 
-  private constructor(run: Storage, file: string, generation: number, handle: FileHandle, text: Buffer) {
-    this.#run = run;
+  private constructor(storage: Storage, file: string, generation: number, handle: FileHandle, text: Buffer) {
+    this.#run = storage;
     this.#file = file;
     this.#generation = generation;
     this.#handle = handle;
     this.opened = describeText(text);
   }
 
-  static async open(run: Storage, file: string, generation: number, text: Buffer): Promise<AppendedFile> {
-    return new AppendedFile(run, file, generation, await open(file, 'a+'), text);
+  static async open(storage: Storage, file: string, generation: number, text: Buffer): Promise<AppendedFile> {
+    return new AppendedFile(storage, file, generation, await open(file, 'a+'), text);
   }
 
   append(text: Buffer): void {
@@ -113,8 +117,8 @@ class MergedObject implements MergedFile {
   #chunks: Buffer[];
   #bytes: number;
 
-  constructor(run: Storage, generation: number, text: Buffer) {
-    this.#run = run;
+  constructor(storage: Storage, generation: number, text: Buffer) {
+    this.#run = storage;
     this.#generation = generation;
     this.#chunks = [text];
     this.#bytes = text.length;

@@ -35,23 +35,23 @@ export interface JournalOptions {
 }
 
 /** Adds a line about tasks while a generation writes: an object store, which cannot append, gets it when all is settled. */
-export async function appendTaskMetrics(run: Storage, line: TaskMetrics): Promise<void> {
-  if (run.folder !== null) await appendFile(path.join(run.folder, metricsKey), encodeLines([line]));
+export async function appendTaskMetrics(storage: Storage, line: TaskMetrics): Promise<void> {
+  if (storage.folder !== null) await appendFile(path.join(storage.folder, metricsKey), encodeLines([line]));
 }
 
 /** Makes these the only lines about tasks in the merged file, each after its step. No generation may be writing. */
-export async function settleTaskMetrics(run: Storage, lines: readonly TaskMetrics[]): Promise<void> {
-  const others = (await readMetrics(run)).filter((line) => !isTaskLine(line));
-  await run.write(metricsKey, encodeLines([...others, ...lines].sort(byStep)));
+export async function settleTaskMetrics(storage: Storage, lines: readonly TaskMetrics[]): Promise<void> {
+  const others = (await readMetrics(storage)).filter((line) => !isTaskLine(line));
+  await storage.write(metricsKey, encodeLines([...others, ...lines].sort(byStep)));
 }
 
 /** The lines of the run's metrics.jsonl, in its order. */
-export async function readMetrics(run: Storage): Promise<MetricsLine[]> {
-  return parseLines(await readMerged(run));
+export async function readMetrics(storage: Storage): Promise<MetricsLine[]> {
+  return parseLines(await readMerged(storage));
 }
 
-async function readMerged(run: Storage): Promise<Buffer> {
-  return (await run.size(metricsKey)) === null ? Buffer.alloc(0) : run.read(metricsKey);
+async function readMerged(storage: Storage): Promise<Buffer> {
+  return (await storage.size(metricsKey)) === null ? Buffer.alloc(0) : storage.read(metricsKey);
 }
 
 interface Segment {
@@ -194,11 +194,11 @@ async function committedLines({ run, resumedFrom }: JournalOptions, before: Buff
 
 /** Nothing where the segment is missing or was changed: metrics are not worth stopping a run for. */
 async function readSegment(
-  run: Storage,
+  storage: Storage,
   { file, sha256: expected }: CommittedMetrics['segments'][number],
 ): Promise<MetricsLine[]> {
-  if ((await run.size(file)) === null) return [];
-  const text = await run.read(file);
+  if ((await storage.size(file)) === null) return [];
+  const text = await storage.read(file);
   return sha256(text) === expected ? parseLines(text) : [];
 }
 

@@ -20,11 +20,15 @@ export interface Retention {
  * checkpoints. Safe to repeat.
  * @throws FencedError when a newer generation holds the run; nothing is deleted then
  */
-export async function retire(run: Storage, newest: CheckpointEntry, { keepLast }: Retention): Promise<void> {
+export async function retire(
+  storage: Storage,
+  newest: CheckpointEntry,
+  { keepLast }: Retention,
+): Promise<void> {
   const live: CheckpointEntry[] = [];
-  for await (const { entry } of liveCheckpoints(run)) if (entry !== null) live.push(entry);
+  for await (const { entry } of liveCheckpoints(storage)) if (entry !== null) live.push(entry);
   // A history that cannot be read stops no training: the evaluation that needs it will say so.
-  const wanted = await readHistory(run).then(
+  const wanted = await readHistory(storage).then(
     ({ keep }) => keep,
     () => [],
   );
@@ -34,12 +38,12 @@ export async function retire(run: Storage, newest: CheckpointEntry, { keepLast }
   const own = live.filter(({ generation }) => generation === newest.generation);
   const first = newest.sequence === Math.min(...own.map(({ sequence }) => sequence));
   if (live.some(({ sequence }) => !kept.includes(sequence))) {
-    await appendRetirement(run, { kind: 'retirement', generation: newest.generation, keep: kept });
+    await appendRetirement(storage, { kind: 'retirement', generation: newest.generation, keep: kept });
     const retired = live.filter(({ sequence }) => !kept.includes(sequence)).flatMap(namedFiles);
     const older = first || retired.some((file) => !file.startsWith(`g${newest.generation}/`));
-    await sweep(run, newest, keep, { older });
+    await sweep(storage, newest, keep, { older });
   } else if (first) {
-    await sweep(run, newest, keep, { older: true });
+    await sweep(storage, newest, keep, { older: true });
   }
 }
 
@@ -88,7 +92,7 @@ function selectKept(
  * names. Metrics stay: they are the run's history.
  */
 async function sweep(
-  run: Storage,
+  storage: Storage,
   newest: CheckpointEntry,
   keep: readonly CheckpointEntry[],
   { older }: { older: boolean },
@@ -96,26 +100,26 @@ async function sweep(
   const { generation } = newest;
   const named = new Set(keep.flatMap(namedFiles));
   const folders = new Set<string>();
-  for await (const { key } of run.list(older ? 'g' : `g${generation}/step-`)) {
+  for await (const { key } of storage.list(older ? 'g' : `g${generation}/step-`)) {
     const match = /^(g(\d+)\/step-(\d+)\/)/.exec(key);
     if (match === null || named.has(key)) continue;
     // A later step of this generation is being written by its ranks.
     const mine = Number(match[2]) === generation && Number(match[3]) <= newest.trainer.step;
     if (mine || Number(match[2]) < generation) {
-      if ([...named].some((file) => file.startsWith(match[1]!))) await run.delete(key);
+      if ([...named].some((file) => file.startsWith(match[1]!))) await storage.delete(key);
       else folders.add(match[1]!);
     }
   }
-  for (const folder of folders) await run.deletePrefix(folder);
-  if (older) await discardUnfinished(run, generation);
+  for (const folder of folders) await storage.deletePrefix(folder);
+  if (older) await discardUnfinished(storage, generation);
 }
 
 /** A write of an entry or a document takes moments: one this old belongs to a process that was killed. */
 const abandonedSeconds = 3600;
 
 /** Discards what processes were writing when they were killed: those of older generations, and others after an hour. */
-async function discardUnfinished(run: Storage, generation: number): Promise<void> {
-  for await (const write of run.unfinished('')) {
+async function discardUnfinished(storage: Storage, generation: number): Promise<void> {
+  for await (const write of storage.unfinished('')) {
     const written = /^g(\d+)\//.exec(write.key)?.[1];
     const isFenced = written !== undefined && Number(written) < generation;
     const isOld = Date.now() - write.startedAt.getTime() > abandonedSeconds * 1000;

@@ -149,30 +149,34 @@ export class CheckpointSaver {
  * commit is absent: every number that was tried had gone to somebody else.
  */
 async function commitShards(
-  run: Storage,
+  storage: Storage,
   shards: readonly ShardRecord[],
   draft: CheckpointDraft,
 ): Promise<CheckpointEntry> {
   const id = randomUUID();
   try {
-    return await appendCheckpoint(run, draft, id);
+    return await appendCheckpoint(storage, draft, id);
   } catch (error) {
     if (error instanceof FencedError) {
       for (const { content } of shards) {
         for (const key of [content.file, sidecarKey(content.file)])
-          await run.delete(key).catch(() => undefined);
+          await storage.delete(key).catch(() => undefined);
       }
       throw error;
     }
-    const committed = await findCommitted(run, draft.generation, id).catch(() => null);
+    const committed = await findCommitted(storage, draft.generation, id).catch(() => null);
     if (committed === null) throw error;
     return committed;
   }
 }
 
 /** The checkpoint `id` if it is in the log, searched down to the entry with which its generation began. */
-async function findCommitted(run: Storage, generation: number, id: string): Promise<CheckpointEntry | null> {
-  for await (const { entry } of readLog(run)) {
+async function findCommitted(
+  storage: Storage,
+  generation: number,
+  id: string,
+): Promise<CheckpointEntry | null> {
+  for await (const { entry } of readLog(storage)) {
     if (entry === null) continue;
     if (entry.kind === 'checkpoint' && entry.id === id) return entry;
     if (entry.generation < generation) return null;

@@ -79,18 +79,18 @@ export function sidecarKey(file: string): string {
  * @throws StorageError; leaves no partial file
  */
 export async function writeShard(
-  run: Storage,
+  storage: Storage,
   place: ShardPlace,
   tensors: readonly ShardTensor[],
 ): Promise<ShardRecord> {
   const file = shardFile(place);
   const layout = layoutSafetensors(tensors.map((tensor) => describe(file, tensor)));
   const written: Written = { crc32c: 0, parts: {} };
-  await run.write(file, pieces(layout, written));
+  await storage.write(file, pieces(layout, written));
   const content = { bytes: layout.fileBytes, crc32c: written.crc32c };
   const sidecar: Sidecar = { version: 1, ...content, tensors: written.parts };
   const text = Buffer.from(`${JSON.stringify(sidecar)}\n`);
-  await run.write(sidecarKey(file), text);
+  await storage.write(sidecarKey(file), text);
   return {
     content: { file, ...content, sidecar: sha256(text) },
     tensors: Object.fromEntries(
@@ -100,12 +100,12 @@ export async function writeShard(
 }
 
 /** Returns where a committed file's rows are, or in words why its sidecar cannot be used. */
-export async function readSidecar(run: Storage, committed: CommittedFile): Promise<Sidecar | string> {
+export async function readSidecar(storage: Storage, committed: CommittedFile): Promise<Sidecar | string> {
   const { file, bytes, crc32c: checksum, sidecar } = committed;
   if (typeof sidecar !== 'string') return sidecar;
   const key = sidecarKey(file);
-  if ((await run.size(key)) === null) return 'the file is missing';
-  const text = await run.read(key);
+  if ((await storage.size(key)) === null) return 'the file is missing';
+  const text = await storage.read(key);
   const digest = sha256(text);
   if (digest !== sidecar) return `its sha256 is ${digest.slice(0, 12)}… instead of ${sidecar.slice(0, 12)}…`;
   const parsed = sidecarSchema.parse(JSON.parse(text.toString('utf8')));

@@ -68,7 +68,7 @@ export interface Publication {
   written: boolean;
 }
 
-/** The file that loaders look for. */
+/** The files that loaders look for. */
 const entryPoints = ['config.json', 'adapter_config.json', 'genai_config.json'];
 
 /**
@@ -94,7 +94,7 @@ export async function publishModel(options: PublishOptions): Promise<Publication
 }
 
 async function publishFolder(
-  run: Storage,
+  storage: Storage,
   folder: string,
   options: PublishOptions,
   manifest: PublicationManifest,
@@ -104,7 +104,7 @@ async function publishFolder(
   const hidden = `.${options.name}.${randomUUID()}.unfinished`;
   const replaced = path.join(folder, `.${options.name}.${randomUUID()}.unfinished`);
   try {
-    await writeAll(run.at(hidden), options, manifest, null);
+    await writeAll(storage.at(hidden), options, manifest, null);
     await rename(final, replaced).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error;
     });

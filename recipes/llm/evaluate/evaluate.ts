@@ -150,7 +150,7 @@ async function best(
   return chosen;
 }
 
-/** The commit that retention must keep: the best so far, where a task decides which that is. */
+/** Returns the step that retention must keep: that of the best commit so far, where a task decides which that is. */
 function stepsToKeep({ evaluation }: Recipe, history: EvaluationHistory, step: number): number[] {
   const { load_best, metric } = evaluation;
   if (!load_best || isValidationMetric(metric)) return [];

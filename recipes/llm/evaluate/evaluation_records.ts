@@ -31,11 +31,11 @@ export const scoresByMetric = (tasks: readonly TaskScores[]): Record<string, Sco
  * evaluated before keeps its place, and gets what is new.
  */
 export async function recordScores(
-  run: Storage,
+  storage: Storage,
   subject: CheckpointEntry | null,
   tasks: readonly TaskScores[],
 ): Promise<EvaluationHistory> {
-  const history = await readHistory(run);
+  const history = await readHistory(storage);
   const commit = subject?.id ?? null;
   const step = subject?.trainer.step ?? 0;
   const known = history.entries.find((entry) => entry.commit === commit);
@@ -44,9 +44,9 @@ export async function recordScores(
   const entry = known ?? { step, commit, at: new Date().toISOString(), scores: {} };
   Object.assign(entry.scores, scores);
   if (known === undefined) history.entries.push(entry);
-  await writeHistory(run, history);
-  for (const { name, results } of tasks) await recordAnswers(run, name, step, results);
-  if (fresh) await appendTaskMetrics(run, metricsLine(entry));
+  await writeHistory(storage, history);
+  for (const { name, results } of tasks) await recordAnswers(storage, name, step, results);
+  if (fresh) await appendTaskMetrics(storage, metricsLine(entry));
   return history;
 }
 
@@ -58,12 +58,12 @@ export function currentEntries(history: EvaluationHistory, lastStep: number): Hi
 
 /** Puts one line for each evaluated model into metrics.jsonl, where it belongs. No generation may be writing. */
 export async function settleMetrics(
-  run: Storage,
+  storage: Storage,
   history: EvaluationHistory,
   lastStep: number,
 ): Promise<void> {
   const entries = currentEntries(history, lastStep);
-  if (entries.length > 0) await settleTaskMetrics(run, entries.map(metricsLine));
+  if (entries.length > 0) await settleTaskMetrics(storage, entries.map(metricsLine));
 }
 
 function metricsLine({ step, at, scores }: HistoryEntry): TaskMetrics {
@@ -87,7 +87,7 @@ interface SampleLine {
 
 /** `samples/<task>.jsonl`: a line for each example, with its answers side by side. Tasks without answers have none. */
 async function recordAnswers(
-  run: Storage,
+  storage: Storage,
   task: string,
   step: number,
   results: readonly ExampleResult[],
@@ -95,8 +95,8 @@ async function recordAnswers(
   if (!results.some(({ details }) => 'answer' in details)) return;
   const key = samplesKey(task);
   const earlier = new Map<string, SampleLine>();
-  if ((await run.size(key)) !== null) {
-    for (const text of (await run.read(key)).toString('utf8').trim().split('\n')) {
+  if ((await storage.size(key)) !== null) {
+    for (const text of (await storage.read(key)).toString('utf8').trim().split('\n')) {
       const line = JSON.parse(text) as SampleLine;
       earlier.set(line.id, line);
     }
@@ -114,5 +114,5 @@ async function recordAnswers(
       answers: Object.fromEntries(all),
     };
   });
-  await run.write(key, Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join('')));
+  await storage.write(key, Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join('')));
 }

@@ -9,20 +9,20 @@ export const taskFolder = (results: string, { name, digest }: PreparedTask): str
   `${results}/${name}-${digest.slice(0, 12)}`;
 
 /** The shards of one task on one model. One that cannot be read counts as absent. */
-export function storedShards(run: Storage, folder: string): ShardStore {
+export function storedShards(storage: Storage, folder: string): ShardStore {
   const key = (shard: number) => `${folder}/shard-${String(shard).padStart(5, '0')}.json`;
   return {
     async read(shard) {
-      if ((await run.size(key(shard))) === null) return null;
+      if ((await storage.size(key(shard))) === null) return null;
       try {
-        return resultShardSchema.parse(JSON.parse((await run.read(key(shard))).toString('utf8'))).results;
+        return resultShardSchema.parse(JSON.parse((await storage.read(key(shard))).toString('utf8'))).results;
       } catch (error) {
         if (error instanceof SyntaxError || (error as Error).name === 'ZodError') return null;
         throw error;
       }
     },
     async write(shard, results) {
-      await run.write(key(shard), Buffer.from(JSON.stringify({ version: 1, results })));
+      await storage.write(key(shard), Buffer.from(JSON.stringify({ version: 1, results })));
     },
   };
 }

@@ -126,28 +126,28 @@ async function stageParts(
   return { final, onnx: await publishOnnx(staging, 'onnx', publication, hooks) };
 }
 
-async function newest(run: Storage): Promise<CheckpointEntry> {
-  const { entry } = await newestSound(run);
-  if (entry === null) throw new CheckpointError(`${run.uri}: the run has no sound checkpoint yet`);
+async function newest(storage: Storage): Promise<CheckpointEntry> {
+  const { entry } = await newestSound(storage);
+  if (entry === null) throw new CheckpointError(`${storage.uri}: the run has no sound checkpoint yet`);
   return entry;
 }
 
-async function atStep(run: Storage, step: number): Promise<CheckpointEntry> {
+async function atStep(storage: Storage, step: number): Promise<CheckpointEntry> {
   const steps = new Set<number>();
-  for await (const { entry } of liveCheckpoints(run)) {
-    if (entry?.trainer.step === step) return soundOrThrow(run, entry);
+  for await (const { entry } of liveCheckpoints(storage)) {
+    if (entry?.trainer.step === step) return soundOrThrow(storage, entry);
     if (entry !== null) steps.add(entry.trainer.step);
   }
   const available =
     steps.size === 0 ? 'has no checkpoint' : `has checkpoints of steps ${[...steps].join(', ')}`;
   throw new UsageError(
-    `--step ${step}: the run ${available}; older ones are deleted according to checkpoint.keep_last (${run.uri})`,
+    `--step ${step}: the run ${available}; older ones are deleted according to checkpoint.keep_last (${storage.uri})`,
   );
 }
 
 /** Publishing reads large tensors in pieces, which have no checksums of their own. */
-async function soundOrThrow(run: Storage, entry: CheckpointEntry): Promise<CheckpointEntry> {
-  const damage = await findDamage(run, entry);
+async function soundOrThrow(storage: Storage, entry: CheckpointEntry): Promise<CheckpointEntry> {
+  const damage = await findDamage(storage, entry);
   if (damage.length > 0) throw new DamagedCheckpoint(damage);
   return entry;
 }

@@ -16,7 +16,7 @@ export class GenerationWatch {
   #asking = false;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(run: Storage, generation: number) {
+  constructor(storage: Storage, generation: number) {
     let reject!: (error: FencedError) => void;
     this.fenced = new Promise<never>((_, fail) => {
       reject = fail;
@@ -27,7 +27,7 @@ export class GenerationWatch {
       if (this.#asking || this.#error !== null) return;
       this.#asking = true;
       try {
-        await requireGeneration(run, generation);
+        await requireGeneration(storage, generation);
       } catch (error) {
         // A store that cannot be reached proves nothing; the next answer may.
         if (!(error instanceof FencedError)) return;
