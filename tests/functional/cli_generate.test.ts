@@ -297,7 +297,7 @@ describe('the command', () => {
     expect(code).toBe(0);
     expect(stderr).toContain('killed by SIGKILL');
     expect(stdout.endsWith(`\n${whole}\n`)).toBe(true);
-  });
+  }, 120_000);
 
   test('chat puts the system prompt first', async () => {
     const { stdout } = await temper(['chat', ...answering, '--system', 'Be brief.'], 'Hello\n');
