@@ -5,7 +5,7 @@ import { identifyProcess } from '../../shared/process_identity.js';
 
 const programs = [
   'workers/rank.js',
-  'workers/evaluator.js',
+  'workers/step.js',
   'components/evaluation/generation/session_process.js',
   'recipes/llm/score/probe_process.js',
 ];

@@ -98,7 +98,7 @@ describe('with a server', () => {
 
   test('near the time limit the worker makes way, and the job is queued again, also when TERM follows', async () => {
     job.signalStep('SIGUSR2');
-    await logs(job, 'SIGUSR2: ranks save and make way');
+    await logs(job, 'SIGUSR2: ranks save and stop');
     job.signalStep('SIGTERM');
     job.batchShell.kill('SIGTERM');
     expect(await job.ended).toBe(99);
@@ -109,7 +109,7 @@ describe('with a server', () => {
     job.signalStep('SIGTERM');
     job.batchShell.kill('SIGTERM');
     expect(await job.ended).toBe(0);
-    expect(job.log()).toContain('SIGTERM: ranks save and make way');
+    expect(job.log()).toContain('SIGTERM: ranks save and stop');
     expect(job.called('scontrol')).toEqual([]);
   }, 60_000);
 
