@@ -53,9 +53,9 @@ class FedLogger {
   readonly #run: FeedOptions['run'];
   readonly #onFailure: FeedOptions['onFailure'];
   #logger: Logger | null = null;
-  /** Up to where it was given metrics, and up to where that is noted; null before the first. */
+  /** Up to where it was given metrics, and up to where that is noted. */
   #given: Position = nothing;
-  #noted: Position | null = null;
+  #noted: Position = nothing;
   /** What it could not take yet. */
   #waiting: Metrics[] = [];
   /** The delivery under way: one at a time. */

@@ -95,7 +95,7 @@ export class RunCheckpoints {
 
   /**
    * Saves the state of this moment: all that is queued after this call may change the tensors. Returns while they are copied
-   * and written, or once they are committed where the recipe saves synchronously.
+   * and written, or once they are committed and logged where the recipe saves synchronously.
    */
   async save(trainer: TrainerState): Promise<void> {
     // The host memory of the save under way is given back first: two copies never exist at a time.
@@ -110,7 +110,9 @@ export class RunCheckpoints {
       () => this.#loggers.deliver(metrics),
       () => undefined,
     );
-    if (!this.#run.recipe.checkpoint.async) await committed;
+    if (this.#run.recipe.checkpoint.async) return;
+    await committed;
+    await this.#delivery;
   }
 
   /** Waits until all is committed and logged. */
