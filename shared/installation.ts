@@ -76,7 +76,7 @@ const configSchema = z.strictObject({
       prometheus: z.string().nullable().default(null),
     })
     .prefault({}),
-  /** Registers model families, dataset types and evaluation tasks; called once in every process and thread. */
+  /** Registers whatever recipes may name, and commands; called once in every process and thread. */
   register: z
     .custom<() => void | Promise<void>>((value) => typeof value === 'function')
     .default(() => () => {}),

@@ -18,7 +18,17 @@ export {
 } from './prepare.js';
 export { type Preview, type PreviewOptions, previewDataset } from './preview.js';
 export { readFileRows } from './sources/read.js';
-export { type DatasetContext, type DatasetDefinition, RowError } from './types/definition.js';
+export {
+  type DatasetContext,
+  type DatasetDefinition,
+  fileKeys,
+  lengthKeys,
+  RowError,
+  recordOf,
+  requireColumn,
+  textOf,
+  tokenizerOf,
+} from './types/definition.js';
 export { datasetDefinitions, registerDataset } from './types/registry.js';
 export {
   type DataOptions,

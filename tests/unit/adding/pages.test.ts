@@ -1,0 +1,151 @@
+/** Each page of docs/adding, followed: its code blocks are the files of an operator, and the program does what they say. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { temporaryFolder } from '../../support/temporary_folder.js';
+import { writeTokenizedModel } from '../../support/tokenized_model.js';
+import { Followed, filesOfPage, type Ran, root } from './support/pages.js';
+
+const parent = temporaryFolder();
+const patience = 120_000;
+
+/** What a process printed; its errors where it failed. */
+function printed({ code, stdout, stderr }: Ran): string {
+  if (code !== 0) throw new Error(`exit code ${code}: ${stderr}${stdout}`);
+  return stdout;
+}
+
+test(
+  'a dataset type of one’s own is read, converted and shown',
+  async () => {
+    const followed = await Followed.page('dataset_type', parent);
+    await writeTokenizedModel(path.join(followed.folder, 'model'));
+    followed.write('rows.jsonl', '{"text": "one two three"}\n');
+    followed.recipe({
+      data: { train: { dataset_type: 'reversed', path: './rows.jsonl' }, packed_sequence_size: 32 },
+    });
+    expect(printed(await followed.temper('preview', 'recipe.yaml'))).toContain('three two one');
+  },
+  patience,
+);
+
+test(
+  'a task of one’s own scores a model',
+  async () => {
+    const followed = await Followed.page('task', parent);
+    await writeTokenizedModel(path.join(followed.folder, 'model'));
+    followed.write('cloze.jsonl', '{"text": "one", "continuation": " two"}\n');
+    followed.write('tasks.yaml', 'tasks: [{task: cloze, path: ./cloze.jsonl}]');
+    const ran = await followed.temper('evaluate', '--model', 'model', '--tasks', 'tasks.yaml', '--json');
+    expect(JSON.stringify(JSON.parse(printed(ran)))).toMatch(/cloze.*logprob/);
+  },
+  patience,
+);
+
+test(
+  'a loss of one’s own is what is trained on',
+  async () => {
+    const followed = await Followed.page('loss', parent);
+    const firstLoss = async (name: string, loss: unknown) => {
+      followed.recipe({ name, training: { loss, max_steps: 1 } });
+      return (JSON.parse(printed(await followed.train())) as { loss: number }[])[0]!.loss;
+    };
+    const plain = await firstLoss('plain', 'masked_ce');
+    const same = await firstLoss('same', { name: 'temperature_ce', temperature: 1 });
+    expect(same).toBeCloseTo(plain, 6);
+    expect(await firstLoss('divided', 'temperature_ce')).not.toBeCloseTo(plain, 6);
+  },
+  patience,
+);
+
+test(
+  'an optimizer of one’s own makes the updates',
+  async () => {
+    const followed = await Followed.page('optimizer', parent);
+    followed.recipe({ training: { optimizer: { name: 'adamw_growing', power: 0.9 }, max_steps: 3 } });
+    const steps = JSON.parse(printed(await followed.train())) as { loss: number }[];
+    expect(steps).toHaveLength(3);
+    expect(printed(await followed.temper('plan', 'recipe.yaml', '--print'))).toContain('adamw_scalars');
+  },
+  patience,
+);
+
+test(
+  'a model family of one’s own is trained',
+  async () => {
+    const followed = await Followed.page('model_family', parent);
+    const config = JSON.parse(readFileSync(path.join(followed.folder, 'model/config.json'), 'utf8'));
+    const architectures = ['ParallelForCausalLM'];
+    followed.write('model/config.json', JSON.stringify({ ...config, architectures, model_type: 'parallel' }));
+    followed.recipe({});
+    expect(JSON.parse(printed(await followed.train()))).toHaveLength(2);
+  },
+  patience,
+);
+
+test(
+  'a logger of one’s own has each step once of a run that is killed',
+  async () => {
+    const followed = await Followed.page('logger', parent);
+    followed.recipe({
+      loggers: [{ name: 'plain', file: './log.txt' }],
+      checkpoint: { every_steps: 2, async: false },
+      training: { max_steps: 5 },
+    });
+    // Step 3 was done and not committed: it is done again.
+    expect((await followed.train(3)).stdout).toBe('');
+    printed(await followed.train());
+    const lines = readFileSync(path.join(followed.folder, 'log.txt'), 'utf8').trim().split('\n');
+    const steps = lines.map((line) => line.replace(/: loss \d.*/, ''));
+    expect(steps).toEqual(['run run', 'step 1', 'step 2', 'run run continues', 'step 3', 'step 4', 'step 5']);
+  },
+  patience,
+);
+
+test(
+  'a command of one’s own is listed and runs',
+  async () => {
+    const followed = await Followed.page('command', parent);
+    followed.write('three.txt', 'a\nb\nc\n');
+    expect(printed(await followed.temper('--help'))).toMatch(/count +Count the lines of a file/);
+    expect(printed(await followed.temper('count', 'three.txt', '--json'))).toBe('{"lines":3}\n');
+  },
+  patience,
+);
+
+test(
+  'help answers where the configuration cannot be loaded, and an unknown command says why',
+  async () => {
+    const followed = await Followed.page('command', path.join(parent, 'broken'));
+    followed.write('count.mjs', 'export const count = undefined.command;');
+    const help = await followed.temper('--help');
+    expect([help.code, help.stderr]).toEqual([0, expect.stringContaining('temporal.config.mjs')]);
+    const count = await followed.temper('count', 'x');
+    expect([count.code, count.stderr]).toEqual([2, expect.stringContaining('temporal.config.mjs')]);
+  },
+  patience,
+);
+
+test('every page has a configuration to follow, or needs a kernel and says so', () => {
+  const pages = readdirSync(path.join(root, 'docs/adding')).map((name) => name.replace('.md', ''));
+  const withCode = pages.filter((page) => filesOfPage(page).has('temporal.config.mjs'));
+  expect(pages.filter((page) => !withCode.includes(page)).sort()).toEqual(['README', 'activation', 'op']);
+});
+
+test('the files that the page about ops lists are those that an op touches', () => {
+  const text = readFileSync(path.join(root, 'docs/adding/op.md'), 'utf8');
+  const listed = [...text.matchAll(/^\| `([^`]+)` \|/gm)].map(([, file]) => file!);
+  expect(listed).toHaveLength(4);
+  for (const file of listed)
+    expect([file, readFileSync(path.join(root, file), 'utf8').includes('swiglu')]).toEqual([file, true]);
+});
+
+test.each(readdirSync(path.join(root, 'docs/adding')))('every file that %s names is there', (page) => {
+  const text = readFileSync(path.join(root, 'docs/adding', page), 'utf8');
+  const named = [...text.matchAll(/`((?:components|graph|native|cli|tests)\/[\w./]+)`/g)].map(
+    ([, file]) => file!,
+  );
+  const linked = [...text.matchAll(/\]\(([\w./]+\.md)\)/g)].map(([, file]) =>
+    path.join('docs/adding', file!),
+  );
+  expect([...named, ...linked].filter((file) => !existsSync(path.join(root, file)))).toEqual([]);
+});
