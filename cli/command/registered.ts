@@ -5,7 +5,7 @@ import { commands } from './registry.js';
 
 /**
  * Loads the configuration for a command that is not the program's own, and for help, which lists all of them. Help does not
- * load the configuration that was built with the program: a second more for a file that seldom adds a command.
+ * load the configuration that was built with the program: that would double its time, for a file that seldom adds a command.
  *
  * @param argv the command line's arguments
  * @throws UsageError for a configuration that cannot be loaded, unless help is asked for: that comes with a warning

@@ -1,4 +1,5 @@
 import type { RunForecast } from '../../recipes/index.js';
+import { formatGigabytes } from '../../shared/units.js';
 import { recipeCommand } from '../command/define.js';
 import { jsonFlag } from '../command/flags.js';
 import { ProgressDisplay, stepHooks } from '../terminal/index.js';
@@ -32,7 +33,7 @@ export const plan = recipeCommand<Flags>({
   },
 });
 
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(3)} GB`;
+const gigabytes = (bytes: number) => formatGigabytes(bytes, 3);
 const millions = (count: number) => `${(count / 1e6).toFixed(2)} M`;
 const line = (name: string, ...cells: string[]) =>
   `  ${name.padEnd(12)}${cells.map((cell) => cell.padStart(14)).join('')}`;

@@ -5,6 +5,7 @@ import { totalmem } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { defaultThreads, engineCapabilities, memoryLimit } from '../../engine/index.js';
+import { formatGigabytes } from '../../shared/units.js';
 import { type Finding, fail, ok, reason, warn } from './finding.js';
 
 /** ms that a program may take to answer. */
@@ -12,7 +13,7 @@ const patience = 5_000;
 /** Bytes that the smallest useful model needs with its optimiser and Node. */
 const leastMemory = 4e9;
 
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+const gigabytes = (bytes: number) => formatGigabytes(bytes, 1);
 
 export function checkNode(version: string = process.versions.node): Finding {
   const [major = 0, minor = 0] = version.split('.').map(Number);

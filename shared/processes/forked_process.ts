@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadInstallation } from '../installation.js';
+import { formatGigabytes } from '../units.js';
 import { childEnvironment } from './child_environment.js';
 import { encodeFailure, errorFrom, type Failure, failureSchema } from './failures.js';
 import { endWithParent } from './parent_death.js';
@@ -285,4 +286,4 @@ function privateMemory(pid: number | undefined): number | null {
   }
 }
 
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+const gigabytes = (bytes: number) => formatGigabytes(bytes, 1);

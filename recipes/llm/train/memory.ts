@@ -2,6 +2,7 @@
 import type { MemoryForecast } from '../../../contracts/index.js';
 import { createContext } from '../../../engine/index.js';
 import type { Compiled, MemoryReport, TensorRole } from '../../../graph/index.js';
+import { formatGigabytes } from '../../../shared/units.js';
 
 /** Share of the machine that a rank may fill; the rest is the system's, Node's and the page cache's. */
 export const usableShare = 0.9;
@@ -52,15 +53,15 @@ function partsOf(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'tota
 
 /** Why a run is refused: what it needs in all, what there is, and the largest parts. */
 export function doesNotFit({ total, ...parts }: MemoryForecast, limit: number): string {
-  return `the run needs ${gigabytes(total)} of memory, and ${gigabytes(limit)} is available on this host: ${largest(parts)}. ${remedy}`;
+  return `the run needs ${formatGigabytes(total)} of memory, and ${formatGigabytes(limit)} is available on this host: ${largest(parts)}. ${remedy}`;
 }
 
 /** The same where no choice of what to recompute left the arena within its budget. */
 export function arenaDoesNotFit(memory: MemoryReport, budget: number): string {
   const parts = partsOf(memory);
   return (
-    `with every layer recomputed the run needs ${gigabytes(sum(parts))} of memory, of which the arena (activations) may ` +
-    `take ${gigabytes(budget)} on this host: ${largest(parts)}. ${remedy}`
+    `with every layer recomputed the run needs ${formatGigabytes(sum(parts))} of memory, of which the arena (activations) may ` +
+    `take ${formatGigabytes(budget)} on this host: ${largest(parts)}. ${remedy}`
   );
 }
 
@@ -71,13 +72,11 @@ const largest = (parts: Readonly<Record<string, number>>) =>
   Object.entries(parts)
     .sort(([, a], [, b]) => b - a)
     .slice(0, 4)
-    .map(([name, bytes]) => `${name} ${gigabytes(bytes)}`)
+    .map(([name, bytes]) => `${name} ${formatGigabytes(bytes)}`)
     .join(', ');
 
 const sum = (parts: Readonly<Record<string, number>>) =>
   Object.values(parts).reduce((total, bytes) => total + bytes, 0);
-
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
 
 /** Of what the tensors leave, the share that is kept for the engine's scratch: its size follows from the plan only. */
 const scratchShare = 0.1;
