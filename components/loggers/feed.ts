@@ -70,7 +70,7 @@ class FedLogger {
   deliver(metrics: readonly Metrics[]): Promise<void> {
     this.#work = this.#work.then(() =>
       this.#attempt(async () => {
-        this.#waiting.push(...metrics);
+        this.#waiting = [...this.#waiting, ...metrics];
         await this.#give();
       }),
     );
