@@ -53,8 +53,8 @@ async function fencedFailure(error: TemperError, { run, claim }: TrainRequest): 
   if (owner === null) return failureOf(error, 'process');
   const { workflowId, namespace, runId } = owner;
   const message =
-    `workflow ${workflowId} on namespace ${namespace} (run ${runId}) has taken ${run.outputDir} over, and this run ends: ` +
-    'give one of the two another output_dir, or do not start one run on two servers';
+    `workflow ${workflowId} in namespace ${namespace} (run ${runId}) has taken over ${run.outputDir}, so this run ends: ` +
+    'give one of the two another output_dir, or start the run on one server only';
   return failureOf(new FencedError(message, { cause: error }), 'never');
 }
 

@@ -48,12 +48,12 @@ export function createContext(options: ContextOptions = {}): EngineContext {
   const capabilities = engineCapabilities();
   const threads = options.threads ?? defaultThreads();
   if (!Number.isInteger(threads) || threads < 1 || threads > 4096) {
-    throw new EngineError(`an engine cannot have ${threads} threads`);
+    throw new EngineError(`an engine cannot have ${threads} threads: it takes 1 to 4096`);
   }
   const isa = options.isa ?? (process.env.TEMPER_ISA || capabilities.isas[0]!);
   if (!capabilities.isas.includes(isa)) {
     throw new EngineError(
-      `this CPU does not run the kernel set '${isa}'; it runs ${capabilities.isas.join(', ')}`,
+      `this CPU does not support the kernel set '${isa}'; it supports ${capabilities.isas.join(', ')}`,
     );
   }
   const signature = {

@@ -13,7 +13,7 @@ export function defaultThreads(environment: NodeJS.ProcessEnv = process.env, roo
   const asked = environment.TEMPER_THREADS;
   if (asked !== undefined && asked !== '') {
     if (!/^[1-9][0-9]{0,3}$/.test(asked))
-      throw new EngineError(`TEMPER_THREADS is '${asked}', not a number from 1`);
+      throw new EngineError(`TEMPER_THREADS is '${asked}', not a whole number from 1 to 9999`);
     return Number(asked);
   }
   const cores = physicalCores(root) ?? availableParallelism();

@@ -54,7 +54,7 @@ export class SnapshotRegions {
     // One of another size is of no use any more.
     this.#regions = this.#regions.filter(({ inUse }) => inUse);
     if (this.#regions.length >= mostRegions) {
-      throw new EngineError(`${mostRegions} snapshots are in use: release one before the next is taken`);
+      throw new EngineError(`${mostRegions} snapshots are in use: release one before taking another`);
     }
     const region = { buffers: sizes.map((size) => new ArrayBuffer(size)), inUse: false };
     this.#regions.push(region);

@@ -19,7 +19,7 @@ export function typedArray(dtype: DType, buffer: ArrayBuffer): TensorData {
 export function bytesOf(what: string, dtype: DType, data: TensorData | Uint8Array): Uint8Array {
   if (data instanceof Uint8Array) {
     if (data.byteLength % dtypeBytes[dtype] !== 0) {
-      throw new EngineError(`${what}: ${data.byteLength} bytes are not whole ${dtype} values`);
+      throw new EngineError(`${what}: ${data.byteLength} bytes is not a whole number of ${dtype} values`);
     }
     return data;
   }

@@ -22,7 +22,10 @@ export const numberWhere = (holds: (value: number) => boolean, wanted: string) =
 
 /** A parser of whole numbers from `least` up. */
 export const wholeNumber = (least: number) =>
-  numberWhere((value) => Number.isSafeInteger(value) && value >= least, `a whole number from ${least}`);
+  numberWhere(
+    (value) => Number.isSafeInteger(value) && value >= least,
+    `a whole number of at least ${least}`,
+  );
 
 /** The model that a command works on. */
 export interface ModelFlags {
@@ -47,15 +50,15 @@ export const runFlags = {
   json: jsonFlag,
   new: {
     kind: 'boolean',
-    brief: "start over: what the output folder holds of this run's is deleted",
+    brief: 'start over: delete what this run has written to the output folder',
     default: false,
   },
   takeOver: {
     kind: 'boolean',
-    brief: 'continue a run that a workflow on another server drives, and fence that one',
+    brief: 'take over a run that a workflow on another server is driving, and fence off that workflow',
     default: false,
   },
-  id: optionalText("workflow id; the recipe's name unless given"),
+  id: optionalText("workflow id (default: the recipe's name)"),
 } as const;
 
 /** How an answer is generated. */
@@ -86,7 +89,7 @@ export const generationFlags = {
   },
   temperature: {
     kind: 'parsed',
-    parse: numberWhere((value) => value >= 0, 'a number from 0'),
+    parse: numberWhere((value) => value >= 0, 'a number of at least 0'),
     brief: 'divides the logits; 0 always takes the most likely token (greedy)',
     default: '0',
   },
@@ -98,7 +101,7 @@ export const generationFlags = {
   },
   topP: {
     kind: 'parsed',
-    parse: numberWhere((value) => value > 0 && value <= 1, 'above 0 and at most 1'),
+    parse: numberWhere((value) => value > 0 && value <= 1, 'a number above 0 and at most 1'),
     brief: 'sample from the fewest tokens whose probabilities add up to P',
     default: '1',
   },

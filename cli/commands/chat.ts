@@ -8,10 +8,10 @@ interface Flags extends GenerationFlags {
 
 export const chat = command<Flags>({
   docs: {
-    brief: 'Talk with a model',
+    brief: 'Chat with a model',
     fullDescription:
-      'Talks with a model in its chat template. Ctrl-C stops an answer, Ctrl-D leaves, /reset forgets the conversation.\n' +
-      'Without a terminal every line of the input is answered.',
+      'Chats with a model, using its chat template. Ctrl-C stops an answer, Ctrl-D leaves, /reset clears the conversation.\n' +
+      'Without a terminal, each line of the input is answered.',
   },
   flags: { ...generationFlags, system: optionalText('system prompt') },
   async run(flags) {
@@ -25,7 +25,7 @@ export const chat = command<Flags>({
     try {
       if (!generator.hasChatTemplate)
         throw new UsageError(
-          `--model ${flags.model}: has no chat template; 'temper generate --raw' continues a text without one`,
+          `--model ${flags.model}: has no chat template; 'temper generate --raw' continues text without one`,
         );
       await new Conversation(generator, generationOptions(flags), flags.system ?? null).hold();
     } finally {

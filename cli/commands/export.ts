@@ -30,7 +30,7 @@ export const exportModel = command<Flags, [outputDir: string]>(
       step: {
         kind: 'parsed',
         parse: wholeNumber(1),
-        brief: 'step of the checkpoint; the newest unless given',
+        brief: 'step of the checkpoint (default: the newest)',
         optional: true,
       },
       output: text('folder, s3:// prefix or hf://owner/name[@branch]'),

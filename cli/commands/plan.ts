@@ -43,13 +43,13 @@ function describe(summary: RunForecast): string {
   const programs = Object.entries(compiled.programs).map(([name, records]) => `${name} ${records}`);
   return [
     `${model.name}: ${millions(model.parameters)} parameters, ${millions(model.trained)} trained`,
-    `micro-batch of ${batch.micro} × ${batch.packedSequenceSize} tokens, ${batch.microBatchesPerStep} a step`,
+    `micro-batch of ${batch.micro} × ${batch.packedSequenceSize} tokens, ${batch.microBatchesPerStep} per step`,
     `plan ${compiled.digest.slice(0, 16)}: ${compiled.records} records (${programs.join(', ')})`,
     '',
-    'memory of a rank',
+    'memory per rank',
     ...memoryLines(memory, summary.available),
-    `  activations kept of each layer: ${gigabytes(memory.perLayer)}; recomputed: ` +
-      `${recomputed.full} layers in full, cheap ops of ${recomputed.cheap}, of ${recomputed.of}`,
+    `  activations kept per layer: ${gigabytes(memory.perLayer)}; recomputed: ` +
+      `${recomputed.full} of ${recomputed.of} layers in full, the cheap ops of ${recomputed.cheap}`,
     '',
     ...workLines(summary),
     '',
@@ -80,9 +80,9 @@ function workLines({ work, batch }: RunForecast): string[] {
 }
 
 function dataLines({ steps, data, dataProblem }: RunForecast): string[] {
-  if (dataProblem !== null) return [`steps are not known: ${dataProblem}`];
+  if (dataProblem !== null) return [`the number of steps is not known: ${dataProblem}`];
   if (steps === null || data === null)
-    return ['steps are not known before the data are prepared, which a run does first'];
+    return ['the number of steps is not known until the data is prepared, which a run does first'];
   const reports = Object.entries(data).map(([name, report]) => describeReport(name, report));
-  return [...reports, `${steps.perEpoch} steps an epoch, ${steps.total} in all`];
+  return [...reports, `${steps.perEpoch} steps per epoch, ${steps.total} in total`];
 }

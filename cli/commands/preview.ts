@@ -17,13 +17,13 @@ export const preview = recipeCommand<{ rows: number }>({
     const color = usesColor(process.stdout);
     const sets = await previewRun(value, { rows, color }, stepHooks(display)).finally(() => display.clear());
     const legend = color
-      ? 'trained on in green, the rest dimmed'
-      : 'trained on in ⟦brackets⟧; colours on a terminal';
+      ? 'what is trained on is green, the rest is dimmed'
+      : 'what is trained on is in ⟦brackets⟧; a terminal shows colors';
     process.stdout.write(`${[...sets.map(describeSet), legend].join('\n\n')}\n`);
     const empty = sets.filter((set) => set.rows.length === 0).map(({ name }) => name);
     if (empty.length > 0) {
       throw new DataError(
-        `${empty.join(', ')}: no row is left to train on; look at the files, and at rows, limit and holdout of the recipe`,
+        `${empty.join(', ')}: no rows are left to train on; check the files, and rows, limit and holdout in the recipe`,
       );
     }
   },
@@ -35,7 +35,7 @@ function describeSet({ name, rows, report }: SetPreview): string {
     return `${name} ${index + 1} (${share})\n${text.replace(/^/gm, '  ')}`;
   });
   const summary =
-    report === null ? `${name} has yet to be prepared; a run does that first` : describeReport(name, report);
+    report === null ? `${name} is not prepared yet; a run does that first` : describeReport(name, report);
   return [...samples, summary].join('\n\n');
 }
 

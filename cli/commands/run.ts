@@ -8,8 +8,8 @@ export const run = recipeCommand<RunFlags>({
     brief: 'Run a recipe and follow it to its end',
     fullDescription:
       'Runs a recipe as a durable workflow and follows it. Uses the Temporal server that the environment or a profile\n' +
-      'names, otherwise an embedded one; starts a worker in this process where none serves the queue.\n' +
-      'Exit codes: 0 completed, 1 failed, 2 wrong usage or recipe, 75 a service is not reachable, 130 interrupted.',
+      'names, otherwise an embedded one; starts a worker in this process if none serves the queue.\n' +
+      'Exit codes: 0 completed, 1 failed, 2 wrong usage or recipe, 75 a service is unreachable, 130 interrupted.',
   },
   flags: runFlags,
   async run(flags, recipe) {
@@ -47,7 +47,7 @@ export const run = recipeCommand<RunFlags>({
       process.exitCode = exitCodes.interrupted;
       if (!worker.serves) {
         display.note(
-          `detached: the run '${order.id}' continues where its worker is. Follow it with: temper watch ${order.id}`,
+          `detached: the run '${order.id}' continues on its worker. Follow it with: temper watch ${order.id}`,
         );
         return;
       }

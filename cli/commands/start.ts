@@ -13,7 +13,7 @@ export const start = recipeCommand<RunFlags>({
     try {
       if (session.embedded && !(await isServed(session, session.config.taskQueue))) {
         throw new UsageError(
-          'nothing would serve the run: the embedded server ends with the last command that uses it. ' +
+          'no worker would serve the run: the embedded server stops with the last command that uses it. ' +
             'Start `temper worker` first, use `temper run`, or set TEMPORAL_ADDRESS.',
         );
       }

@@ -19,7 +19,7 @@ export const worker = command<Flags>({
       brief: 'auto, or cpu:N for N ranks on the CPU',
       default: 'auto',
     },
-    pool: optionalText('pool that this host belongs to; what temporal.config.ts says unless given'),
+    pool: optionalText('pool that this host belongs to (default: the one in temporal.config.ts)'),
   },
   async run({ role, devices, pool = null }) {
     const { openSession } = await import('../session/index.js');
@@ -41,10 +41,10 @@ export const worker = command<Flags>({
       });
       log(
         `serving ${role} at ${handle.address} (namespace '${handle.namespace}')` +
-          `${handle.queue === null ? '' : ` as ${handle.queue}`}; end with Ctrl-C or SIGTERM`,
+          `${handle.queue === null ? '' : ` as ${handle.queue}`}; stop with Ctrl-C or SIGTERM`,
       );
       const signal = await stopped;
-      log(`${signal}: ranks save and stop, tasks under way finish`);
+      log(`${signal}: ranks save and stop, and tasks in progress finish`);
       await handle.stop();
       if (signal === 'SIGUSR2') process.exitCode = exitCodes.requeue;
     } finally {

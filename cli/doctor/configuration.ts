@@ -16,12 +16,12 @@ export async function checkConfiguration(): Promise<{
         : warn(
             name,
             `${loaded}; ${passedOver.join('; ')}`,
-            'correct its owner and mode, or name it in TEMPER_CONFIG',
+            'correct its owner and mode, or set TEMPER_CONFIG to it',
           );
     return { configuration, storageRoots: config.storageRoots };
   } catch (error) {
     return {
-      configuration: fail(name, reason(error), 'correct the file, or name another one in TEMPER_CONFIG'),
+      configuration: fail(name, reason(error), 'correct the file, or set TEMPER_CONFIG to another one'),
       storageRoots: null,
     };
   }

@@ -31,10 +31,16 @@ export function checkEngine(): Finding[] {
     if (best !== 'portable' || process.arch !== 'x64') return [engine, ok('cpu', kernels)];
     return [
       engine,
-      warn('cpu', kernels, 'this CPU has no AVX2: training works, and is several times slower'),
+      warn('cpu', kernels, 'this CPU has no AVX2: training works, but is several times slower'),
     ];
   } catch (error) {
-    return [fail('engine', reason(error), 'run `npm run setup`, and unset TEMPER_THREADS if it is named')];
+    return [
+      fail(
+        'engine',
+        reason(error),
+        'run `npm run setup`; correct or unset TEMPER_THREADS if the message names it',
+      ),
+    ];
   }
 }
 
@@ -44,7 +50,11 @@ export function checkMemory(limit: number = memoryLimit(), total: number = total
       ? `${gigabytes(limit)} (this container's limit; the machine has ${gigabytes(total)})`
       : gigabytes(total);
   if (limit >= leastMemory) return ok('memory', detail);
-  return warn('memory', detail, 'ask `temper plan RECIPE` what a run takes before starting it');
+  return warn(
+    'memory',
+    detail,
+    'run `temper plan RECIPE` to see how much memory a run needs before you start it',
+  );
 }
 
 /** GPUs are reported, and said not to be used. */
@@ -63,11 +73,8 @@ export async function checkGpus(): Promise<Finding> {
 export async function checkPython(cache: string): Promise<Finding> {
   const version = await output('python3', ['--version']);
   const peers = existsSync(path.join(cache, 'peers')) ? 'peers installed' : 'no peers';
-  if (version === null) return ok('python', 'none found; only `npm run test:interop` and `bench` want it');
-  return ok(
-    'python',
-    `${version.trim().replace('Python ', '')}, ${peers} (for test:interop and bench alone)`,
-  );
+  if (version === null) return ok('python', 'none found; only `npm run test:interop` and `bench` need it');
+  return ok('python', `${version.trim().replace('Python ', '')}, ${peers} (only for test:interop and bench)`);
 }
 
 /** Standard output of a program; null where there is no such program, or it fails or hangs. */

@@ -18,7 +18,10 @@ const leastSpace = 5e9;
 export async function checkStorage({ roots, cache }: StorageRoots): Promise<Finding[]> {
   const findings = [await checkPlace('cache', cache, 'TEMPER_CACHE', { holdsRuns: false })];
   if (roots === null)
-    return [...findings, ok('storage roots', 'none set: runs may use what this user may (TEMPER_ROOTS)')];
+    return [
+      ...findings,
+      ok('storage roots', 'not set (TEMPER_ROOTS): runs may access whatever this user may'),
+    ];
   for (const root of roots) {
     if (root !== cache)
       findings.push(await checkPlace('storage root', root, 'TEMPER_ROOTS', { holdsRuns: true }));
@@ -43,19 +46,19 @@ async function checkPlace(
     await storage.write(key, Buffer.from(key));
     const back = (await storage.read(key)).toString();
     await storage.delete(key);
-    if (back !== key) throw new Error('what was written does not come back');
+    if (back !== key) throw new Error('what was read back is not what was written');
     if (holdsRuns) await requireExclusiveCreation(storage);
   } catch (error) {
-    return fail(name, `${uri}: ${reason(error)}`, `make it writable, or name another place in ${variable}`);
+    return fail(name, `${uri}: ${reason(error)}`, `make it writable, or set ${variable} to another location`);
   }
-  if (isS3(uri)) return ok(name, `${uri}: can be written`);
+  if (isS3(uri)) return ok(name, `${uri}: is writable`);
   const { bavail, bsize } = await statfs(probed);
   const free = bavail * bsize;
-  const absent = probed === uri ? '' : ', and is made when it is first written to';
+  const absent = probed === uri ? '' : '; it is created when it is first written to';
   const detail = `${uri}: ${(free / 1e9).toFixed(1)} GB free${absent}`;
   return free >= leastSpace
     ? ok(name, detail)
-    : warn(name, detail, `free some space, or name another place in ${variable}`);
+    : warn(name, detail, `free some space, or set ${variable} to another location`);
 }
 
 /** The folder itself, or the nearest one above it that exists. */

@@ -24,7 +24,7 @@ export async function checkTemporal(cache: string): Promise<Finding[]> {
   }
   const { address } = options.connectionOptions;
   if (address === undefined) {
-    const embedded = `none named; commands embed one of their own (state in ${path.join(cache, 'server')})`;
+    const embedded = `not configured; commands start an embedded server (state in ${path.join(cache, 'server')})`;
     return [await checkCli(true), ok(name, embedded)];
   }
   return [await checkCli(false), await checkServer(name, address, namespace, options.connectionOptions)];
@@ -36,11 +36,11 @@ async function checkCli(needed: boolean): Promise<Finding> {
     const cli = findTemporalCli();
     const version = await output(cli, ['--version']);
     if (version !== null) return ok(name, `${version.trim().split('\n')[0]} (${cli})`);
-    return (needed ? fail : warn)(name, `${cli} does not run`, 'install it anew: npm run setup');
+    return (needed ? fail : warn)(name, `${cli} cannot be run`, 'reinstall it: npm run setup');
   } catch (error) {
     return needed
-      ? fail(name, reason(error), 'npm run setup, or set TEMPORAL_ADDRESS to a server that runs')
-      : ok(name, 'not installed; a named server needs none');
+      ? fail(name, reason(error), 'npm run setup, or set TEMPORAL_ADDRESS to a running server')
+      : ok(name, 'not installed; not needed when a server is configured');
   }
 }
 

@@ -74,7 +74,7 @@ async function resultOf(handle: WorkflowHandle, signal: AbortSignal): Promise<un
       failingSince = Date.now() - asked > 30_000 ? Date.now() : (failingSince ?? asked);
       if (Date.now() - failingSince > patience)
         throw new ServiceUnavailable(
-          `Temporal has not answered for ${patience / 60_000} minutes (${error.message}); the run goes on where its worker is`,
+          `Temporal has not answered for ${patience / 60_000} minutes (${error.message}); the run continues on its worker`,
         );
       await pause(1000, signal);
       if (signal.aborted) throw error;
@@ -135,11 +135,11 @@ const eventNames: Record<TimelineEntry['event'], string> = {
   preempted: 'preempted',
   rank_lost: 'rank lost',
   host_lost: 'host lost',
-  error_retried: 'error, trying again',
+  error_retried: 'error, retried',
   resumed: 'resumed',
-  checkpoint_damaged: 'damaged checkpoint passed over',
+  checkpoint_damaged: 'damaged checkpoint skipped',
   paused: 'paused',
-  unpaused: 'going on',
+  unpaused: 'unpaused',
   stopped: 'stopped',
   evaluated: 'evaluated',
   published: 'published',
@@ -148,7 +148,7 @@ const eventNames: Record<TimelineEntry['event'], string> = {
 /** A timeline entry as a line: what happened, at which step, and what it cost. */
 export function describe(entry: TimelineEntry): string {
   const cost = [
-    entry.detectedAfter === null ? '' : `noticed after ${duration(entry.detectedAfter)}`,
+    entry.detectedAfter === null ? '' : `detected after ${duration(entry.detectedAfter)}`,
     entry.stepsLost === null ? '' : `${entry.stepsLost} steps lost`,
     entry.exactness === null || entry.exactness === 'fresh' ? '' : `exact: ${entry.exactness}`,
   ].filter((part) => part !== '');

@@ -152,7 +152,7 @@ async function openWorkflow(
     : null;
   if (outputDir !== null && status?.outputDir != null && status.outputDir !== outputDir) {
     throw new UsageError(
-      `the run '${id}' is under way and writes to ${status.outputDir}, not to ${outputDir}: wait for it, stop it, or choose another name`,
+      `the run '${id}' is in progress and writes to ${status.outputDir}, not to ${outputDir}: wait for it, stop it, or choose another name`,
     );
   }
   return { handle, runId, taskQueue, served };

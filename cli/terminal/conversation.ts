@@ -30,7 +30,7 @@ export class Conversation {
     });
     lines.on('SIGINT', () => this.#interrupt(lines));
     if (terminal) {
-      process.stderr.write('Ctrl-C stops an answer, Ctrl-D leaves, /reset forgets the conversation\n');
+      process.stderr.write('Ctrl-C stops an answer, Ctrl-D leaves, /reset clears the conversation\n');
       lines.prompt();
     }
     for await (const line of lines) {
@@ -51,10 +51,10 @@ export class Conversation {
     if (line === '') return;
     if (line === '/reset') {
       this.#reset();
-      process.stderr.write('the conversation is forgotten\n');
+      process.stderr.write('conversation cleared\n');
     } else if (line.startsWith('/')) {
       process.stderr.write(
-        `${line.split(' ')[0]} is not a command; /reset forgets the conversation, Ctrl-D leaves\n`,
+        `${line.split(' ')[0]} is not a command; /reset clears the conversation, Ctrl-D leaves\n`,
       );
     } else await this.#answer(line);
   }

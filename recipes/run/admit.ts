@@ -123,7 +123,7 @@ async function readText(storage: Storage, key: string): Promise<string> {
   try {
     const size = (await storage.size(key)) ?? 0;
     if (size > maxRecipeBytes)
-      throw invalid(`${storage.uri}/${key} has ${size} bytes, and a recipe may have ${maxRecipeBytes}`);
+      throw invalid(`${storage.uri}/${key} has ${size} bytes; a recipe may have at most ${maxRecipeBytes}`);
     return (await storage.read(key)).toString('utf8');
   } catch (error) {
     if (error instanceof StorageError) throw invalid(`the recipe cannot be read: ${error.message}`);

@@ -29,7 +29,7 @@ export async function openRun<Recipe>(kind: RecipeKind<Recipe>, run: RunReferenc
   if (stored.digest !== run.recipeDigest) {
     throw new CheckpointError(
       `${run.outputDir}/${recipeKey} is not the recipe of run '${run.run}' (digest ${stored.digest.slice(0, 12)} ` +
-        `instead of ${run.recipeDigest.slice(0, 12)}): another run took the folder; give this one an output_dir of its own`,
+        `instead of ${run.recipeDigest.slice(0, 12)}): another run has taken over the folder; give this run its own output_dir`,
     );
   }
   const { roots, cache } = resolveRoots(null);

@@ -95,7 +95,7 @@ test('a slot whose rank SIGKILL does not end is quarantined until the process is
   await expect(slots.release(grant)).resolves.toBe(false);
   await lost;
   expect(slots.free).toBe(0);
-  expect(notices).toEqual(["slot cpu:0 is quarantined: SIGKILL does not end the rank of run 'r'"]);
+  expect(notices).toEqual(["slot cpu:0 is quarantined: the rank of run 'r' is still running after SIGKILL"]);
   kill.mockRestore();
   process.kill(rank!, 'SIGKILL');
   await until(() => slots.free === 1);

@@ -103,12 +103,12 @@ test.each([
 test('a folder that another workflow has taken over ends the run, and asks for no other gang', async () => {
   gang.follow([
     async () => {
-      throw failing('FencedError', 'never', 'workflow b on namespace default has taken /run over');
+      throw failing('FencedError', 'never', 'workflow b in namespace default has taken over /run');
     },
   ]);
   expect(await failure()).toMatchObject({
     type: 'FencedError',
-    message: 'workflow b on namespace default has taken /run over',
+    message: 'workflow b in namespace default has taken over /run',
   });
   expect(gang.requests).toHaveLength(1);
 });

@@ -158,7 +158,7 @@ test('preview brackets what is trained on, and colors nothing in a pipe', async 
 
 test.each([
   ['a missing file', 'absent.jsonl', null, 'absent.jsonl: there is no such file'],
-  ['an empty dataset', 'empty.jsonl', '', 'no row is left to train on'],
+  ['an empty dataset', 'empty.jsonl', '', 'no rows are left to train on'],
   [
     'rows that hold nothing to train on',
     'masked.jsonl',

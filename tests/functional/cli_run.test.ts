@@ -139,7 +139,7 @@ test('kill -9 of the embedded server: it is started again, and the command finis
   const { process: server } = JSON.parse(readFileSync(serverFile, 'utf8')) as { process: { pid: number } };
   process.kill(server.pid, 'SIGKILL');
   expect(await command.ended).toBe(0);
-  expect(command.stderr).toContain('the Temporal server had ended and was started again');
+  expect(command.stderr).toContain('the Temporal server had exited and was restarted');
   expect(command.stderr + command.stdout).not.toMatch(/gRPC call|temporalio_client/);
   expect(JSON.parse(command.stdout)).toMatchObject({ state: 'completed', steps: 60 });
   expect(serverIsGone()).toBe(true);

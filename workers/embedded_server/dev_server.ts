@@ -118,13 +118,13 @@ class Keeper {
     await locked(this.#folder, this.#log, async () => {
       const running = await findRunning(this.#folder);
       this.#server = running ?? (await start(this.#folder, this.#server));
-      if (running === null) this.#log('the Temporal server had ended and was started again');
+      if (running === null) this.#log('the Temporal server had exited and was restarted');
     });
     this.#lastFailure = '';
   }
 
   #report(failure: string): void {
-    if (failure !== this.#lastFailure) this.#log(`the Temporal server cannot be started again: ${failure}`);
+    if (failure !== this.#lastFailure) this.#log(`the Temporal server cannot be restarted: ${failure}`);
     this.#lastFailure = failure;
   }
 }
@@ -148,7 +148,7 @@ async function start(folder: string, ports: Ports | null): Promise<ServerFile> {
   });
   const identity = identifyProcess(child.pid!);
   if (identity === null)
-    throw new ServiceUnavailable(`the Temporal server ended at once (log: ${folder}/server.log)`);
+    throw new ServiceUnavailable(`the Temporal server exited immediately (log: ${folder}/server.log)`);
   const file: ServerFile = { process: identity, port, uiPort };
   await writeUnsynced(path.join(folder, 'server.json'), JSON.stringify(file));
   return file;
@@ -174,8 +174,8 @@ async function findRunning(folder: string): Promise<ServerFile | null> {
   else if (await hasUsers(folder)) {
     const { host, pid } = server.process;
     throw new ServiceUnavailable(
-      `${folder}: its Temporal server is process ${pid} on ${host}, in use, and cannot be reached from here: ` +
-        'set TEMPORAL_ADDRESS to a server that all hosts reach, or TEMPER_CACHE to a folder of this host',
+      `${folder}: its Temporal server (process ${pid} on ${host}) is in use and cannot be reached from here: ` +
+        'set TEMPORAL_ADDRESS to a server that all hosts can reach, or TEMPER_CACHE to a folder on this host',
     );
   }
   return null;

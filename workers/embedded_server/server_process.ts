@@ -44,8 +44,8 @@ export function findTemporalCli(environment: NodeJS.ProcessEnv = process.env): s
   const found = folders.map((folder) => path.join(folder, 'temporal')).find(isExecutable);
   if (found !== undefined) return found;
   throw new ServiceUnavailable(
-    "the Temporal CLI is not installed: run 'npm run setup', put 'temporal' on PATH, or name it in TEMPORAL_CLI; " +
-      'or set TEMPORAL_ADDRESS to use a server that runs already',
+    "the Temporal CLI is not installed: run 'npm run setup', put 'temporal' on PATH, or set TEMPORAL_CLI to its path; " +
+      'or set TEMPORAL_ADDRESS to use a server that is already running',
   );
 }
 
@@ -84,7 +84,7 @@ export async function startServer(options: ServerOptions): Promise<ChildProcess>
     if (ended !== null || Date.now() > deadline) {
       child.kill('SIGKILL');
       throw new ServiceUnavailable(
-        `the Temporal server did not start (${ended ?? 'no answer in a minute'}): ${lastLines(options.log)} (log: ${options.log})`,
+        `the Temporal server did not start (${ended ?? 'no response within a minute'}): ${lastLines(options.log)} (log: ${options.log})`,
       );
     }
   }
@@ -145,7 +145,7 @@ async function assertFree(port: number): Promise<void> {
     await new Promise((resolve) => server.close(resolve));
   } catch (cause) {
     throw new ServiceUnavailable(
-      `port ${port} is in use by another program: choose another one, or end that program`,
+      `port ${port} is in use by another program: choose another port, or stop that program`,
       {
         cause,
       },

@@ -9,6 +9,6 @@ export function parseDevices(text: string): string[] {
   if (text === 'auto') return ['cpu:0'];
   const count = /^cpu(?::([1-9]\d{0,2}))?$/.exec(text);
   if (count === null)
-    throw new UsageError(`devices '${text}' are not known: write auto, cpu or cpu:N (N slots)`);
+    throw new UsageError(`'${text}' is not a valid device list: use auto, cpu or cpu:N (N slots)`);
   return Array.from({ length: Number(count[1] ?? 1) }, (_, index) => `cpu:${index}`);
 }

@@ -162,10 +162,7 @@ export class Lease {
     }
     if (!this.#loaded) {
       this.#wait?.fail(
-        ApplicationFailure.nonRetryable(
-          'the host makes way before the run had loaded',
-          failureTypes.leaseLost,
-        ),
+        ApplicationFailure.nonRetryable('the run was preempted before it had loaded', failureTypes.leaseLost),
       );
       await this.end();
       return;

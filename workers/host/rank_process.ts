@@ -104,7 +104,7 @@ export class RankProcess {
   kill(): Promise<boolean> {
     this.#process.kill();
     const timer = setTimeout(() => {
-      this.#end(this.#lost(`SIGKILL has not ended it within ${killGrace / 1000} s`));
+      this.#end(this.#lost(`it is still running ${killGrace / 1000} s after SIGKILL`));
       this.#stuck();
     }, killGrace).unref();
     void this.gone.then(() => clearTimeout(timer));
@@ -172,7 +172,7 @@ export class RankProcess {
         } else if (since.heardAt !== this.#heardAt || cpu - since.cpu > idleCpuSeconds) {
           since = { heardAt: this.#heardAt, cpu, at: now };
         } else if (now - since.at > stallLimit) {
-          this.#end(this.#lost(`it hung: no message and no work for ${stallLimit / 1000} s`));
+          this.#end(this.#lost(`it hung: no message and no CPU use for ${stallLimit / 1000} s`));
           void this.kill();
         }
       },

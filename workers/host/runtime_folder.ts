@@ -11,25 +11,31 @@ import { StorageError } from '../../shared/errors.js';
 export async function openRuntimeFolder(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
   const user = process.getuid?.() ?? 0;
   const folder = path.resolve(environment.TEMPER_RUNTIME || `/tmp/temper-${user}`);
-  const remedy = 'remove it, or name another folder in TEMPER_RUNTIME';
+  const remedy = 'remove it, or set TEMPER_RUNTIME to another folder';
   try {
     await mkdir(path.dirname(folder), { recursive: true });
     await mkdir(folder, { mode: 0o700 });
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code !== 'EEXIST') {
-      throw new StorageError(`${folder}: cannot be made: ${message}; name another folder in TEMPER_RUNTIME`, {
-        cause,
-      });
+      throw new StorageError(
+        `${folder}: cannot be created: ${message}; set TEMPER_RUNTIME to another folder`,
+        {
+          cause,
+        },
+      );
     }
   }
   const entry = await lstat(folder);
-  if (!entry.isDirectory()) throw new StorageError(`${folder}: not a folder (a link is refused): ${remedy}`);
+  if (!entry.isDirectory())
+    throw new StorageError(`${folder}: is not a folder (links are refused): ${remedy}`);
   if (entry.uid !== user)
     throw new StorageError(`${folder}: belongs to user ${entry.uid}, not ${user}: ${remedy}`);
   if ((entry.mode & 0o077) !== 0) {
     const mode = (entry.mode & 0o777).toString(8);
-    throw new StorageError(`${folder}: others may use it (mode ${mode}): chmod 700 it, or ${remedy}`);
+    throw new StorageError(
+      `${folder}: other users may access it (mode ${mode}): run 'chmod 700' on it, or ${remedy}`,
+    );
   }
   return folder;
 }

@@ -79,7 +79,7 @@ export class Slots implements RankHost {
     await held?.end();
     if (avoid.includes(identity.queue) && (await othersOffer())) {
       throw ApplicationFailure.nonRetryable(
-        `host ${identity.host} leaves the run to another one`,
+        `host ${identity.host} leaves the run to another host`,
         failureTypes.hostAvoided,
       );
     }
@@ -121,9 +121,11 @@ export class Slots implements RankHost {
   #quarantine(lease: Lease): void {
     this.#quarantined.add(lease);
     const slot = `slot ${lease.device}`;
-    this.#options.log(`${slot} is quarantined: SIGKILL does not end the rank of run '${lease.run.run}'`);
+    this.#options.log(
+      `${slot} is quarantined: the rank of run '${lease.run.run}' is still running after SIGKILL`,
+    );
     void lease.gone.then(() => {
-      this.#options.log(`${slot} is free again`);
+      this.#options.log(`${slot} is available again`);
       this.#quarantined.delete(lease);
       void this.#changed();
     });
@@ -138,7 +140,7 @@ export class Slots implements RankHost {
     } catch (error) {
       if (!this.#withdrawn) {
         this.#withdrawn = true;
-        log(`the host withdraws its slots: ${(error as Error).message}`);
+        log(`the host has withdrawn its slots: ${(error as Error).message}`);
         void this.#offerAgain();
       }
       return false;

@@ -20,7 +20,7 @@ async function handleCommand(command: RankCommand): Promise<void> {
       emitEvent({ type: 'ready' });
       return;
     case 'train':
-      if (trainer === null) throw new TypeError("'train' came before 'start' was done");
+      if (trainer === null) throw new TypeError("'train' arrived before 'start' was complete");
       emitEvent({ type: 'outcome', outcome: await trainer.train(command.epoch) });
       return;
     case 'requests':

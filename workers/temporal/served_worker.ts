@@ -39,7 +39,9 @@ export class ServedWorker {
         return;
       } catch (error) {
         if (this.stopping) return;
-        this.log(`worker of ${this.options.taskQueue} failed and is replaced: ${(error as Error).message}`);
+        this.log(
+          `the worker for task queue ${this.options.taskQueue} failed and is being replaced: ${(error as Error).message}`,
+        );
         await this.replace();
       }
     }
@@ -56,7 +58,9 @@ export class ServedWorker {
         this.worker = await Worker.create(this.options);
         return;
       } catch (error) {
-        this.log(`worker of ${this.options.taskQueue}: ${(error as Error).message}`);
+        this.log(
+          `the worker for task queue ${this.options.taskQueue} cannot be replaced yet: ${(error as Error).message}`,
+        );
       }
     }
   }

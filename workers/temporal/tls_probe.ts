@@ -26,5 +26,5 @@ export function speaksTls(address: string): Promise<boolean> {
 
 /** What to do about a server that wants TLS where none is configured. */
 export const tlsRemedy =
-  'it speaks TLS, and none is configured: set TEMPORAL_TLS=true, and TEMPORAL_TLS_SERVER_CA_CERT_PATH for a private ' +
-  'authority or TEMPORAL_API_KEY for Temporal Cloud';
+  'the server uses TLS, which is not configured: set TEMPORAL_TLS=true, and TEMPORAL_TLS_SERVER_CA_CERT_PATH for a private ' +
+  'certificate authority or TEMPORAL_API_KEY for Temporal Cloud';

@@ -27,7 +27,7 @@ export function handleUnhandledRejections(log: (text: string) => void): void {
   handled = true;
   process.on('unhandledRejection', (reason) => {
     const error = reason instanceof Error ? reason : new Error(String(reason));
-    log(`a rejection that nobody handled: ${error.stack ?? error.message}`);
+    log(`unhandled promise rejection: ${error.stack ?? error.message}`);
     const failure = { message: error.message, type: error.name, nonRetryable: true, cause: error };
     failActivity.getStore()?.(ApplicationFailure.create(failure));
   });

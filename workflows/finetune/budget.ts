@@ -58,8 +58,8 @@ export function noteCrash(budget: Budget, crash: CrashDetails): void {
       : `on two hosts: ${before.ended} on ${before.host}, ${crash.ended} on ${crash.host}`;
   throw ApplicationFailure.nonRetryable(
     `${crash.step} crashed on the same input (sha256 ${crash.input.slice(0, 12)}) ${hosts}. ` +
-      'Something in the recipe, the model or the data ends the process that reads it: look for a damaged file, a template ' +
-      'or a pattern without end, or values far out of range, and run it again',
+      'Something in the recipe, the model or the data crashes the process that reads it: look for a damaged file, a ' +
+      'template or a pattern that never finishes, or values far out of range, correct it and run again',
     failureTypes.poisonInput,
     before,
     crash,

@@ -36,7 +36,7 @@ export function classifyFailure(error: unknown): StepFailure {
   if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
   const { cause } = error;
   if (cause instanceof TimeoutFailure) {
-    return { kind: 'host_lost', detail: `no answer from the host (${cause.timeoutType})` };
+    return { kind: 'host_lost', detail: `no response from the host (${cause.timeoutType})` };
   }
   const detail = cause?.message ?? error.message;
   if (!(cause instanceof ApplicationFailure)) return { kind: 'error', cause: 'process', detail };

@@ -55,7 +55,7 @@ function listen(run: Run, training: Training): void {
   setHandler(defineSignal(signalNames.pause), async () => {
     if (state.requests.paused || state.requests.stopping) return;
     run.request({ paused: true });
-    run.record('paused', 'asked for');
+    run.record('paused', 'requested');
     if (state.phase === 'training' || state.phase === 'waiting') run.enter('paused');
     training.deliver();
     await run.writeTimeline();
@@ -63,7 +63,7 @@ function listen(run: Run, training: Training): void {
   setHandler(defineSignal(signalNames.resume), async () => {
     if (!state.requests.paused) return;
     run.request({ paused: false });
-    run.record('unpaused', 'asked for');
+    run.record('unpaused', 'requested');
     if (state.phase === 'paused') run.enter(state.grant === null ? 'waiting' : 'training');
     training.deliver();
     await run.writeTimeline();
@@ -99,7 +99,7 @@ async function prepare(run: Run): Promise<void> {
   const { state, admitted } = run;
   if (state.data === null) {
     run.enter('preparing_data');
-    state.data = await runStep(run, 'tokenise and pack', (steps) => steps.prepareData(admitted.run));
+    state.data = await runStep(run, 'tokenize and pack', (steps) => steps.prepareData(admitted.run));
     run.record('data_prepared', state.data.train);
   }
   if (state.model === null) {
@@ -115,7 +115,9 @@ async function publish(run: Run): Promise<FinetuneResult> {
   const [model, data, reference] = [state.model!, state.data!, run.admitted.run];
   run.enter('evaluating');
   const request = { version: 1, run: reference, model, data } as const;
-  const evaluation = await runStep(run, 'before and after', (steps) => steps.evaluate(request));
+  const evaluation = await runStep(run, 'evaluate before and after training', (steps) =>
+    steps.evaluate(request),
+  );
   state.evaluation = evaluation;
   run.record('evaluated', `commit ${evaluation.commit}`, { step: evaluation.step });
   run.enter('publishing');

@@ -82,7 +82,7 @@ export class Training {
     run.enter('waiting');
     const { acquire } = proxyActivities<PoolActivities>({
       taskQueue: poolQueue(pool),
-      summary: `a slot of pool ${pool}`,
+      summary: `a slot in pool ${pool}`,
       startToCloseTimeout: '30 seconds',
       retry: { maximumAttempts: 1 },
       cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -234,7 +234,7 @@ export class Training {
     const torn = await this.release({ keepGrant: true });
     const detail = torn
       ? loss.detail
-      : `${loss.detail}; its process does not end, and its slot is quarantined`;
+      : `${loss.detail}; its process is still running, so its slot is quarantined`;
     if (milliseconds === null) {
       run.state.grant = null;
       throw diagnosed(error, diagnoseRankCrashes(budget));

@@ -52,7 +52,7 @@ function details(state: RunState): string {
     const loss = progress.loss === null ? '' : `, loss ${progress.loss.toFixed(4)}`;
     const speed =
       progress.tokensPerSecond === null ? '' : `, ${Math.round(progress.tokensPerSecond)} tokens/s`;
-    const eta = progress.eta === null ? '' : `, ${Math.round(progress.eta)} s to go`;
+    const eta = progress.eta === null ? '' : `, ${Math.round(progress.eta)} s remaining`;
     lines.push(`step ${progress.step} of ${progress.totalSteps}${loss}${speed}${eta}`);
   } else if (outcome !== null) {
     lines.push(`step ${outcome.step}, ${outcome.reason}`);
@@ -60,8 +60,8 @@ function details(state: RunState): string {
   const count = Object.values(state.interruptions).reduce((sum, part) => sum + part, 0);
   const last = state.timeline.findLast(({ event }) => event in state.interruptions);
   if (count > 0) {
-    const what = last === undefined ? '' : `, the last: ${last.event.replaceAll('_', ' ')}, ${last.detail}`;
-    lines.push(`${count} interruptions${what}`);
+    const what = last === undefined ? '' : `, the latest: ${last.event.replaceAll('_', ' ')}, ${last.detail}`;
+    lines.push(`${count} ${count === 1 ? 'interruption' : 'interruptions'}${what}`);
   }
   return lines.join('\n\n');
 }

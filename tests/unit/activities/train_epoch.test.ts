@@ -70,7 +70,7 @@ test('a run fenced by another workflow is not tried again, and the failure names
   expect(await fenced('other', 'mine')).toMatchObject({
     type: 'FencedError',
     nonRetryable: true,
-    message: expect.stringContaining(`workflow r on namespace prod (run other) has taken ${folder} over`),
+    message: expect.stringContaining(`workflow r in namespace prod (run other) has taken over ${folder}`),
   });
 });
 

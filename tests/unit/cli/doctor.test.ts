@@ -43,7 +43,7 @@ test('places that do not exist, or hold nothing, stay as they are', async () => 
   await mkdir(empty);
   const findings = await checkStorage({ roots: [empty, path.join(absent, 'root')], cache: absent });
   expect(findings.map(({ status }) => status)).not.toContain('fail');
-  expect(findings[0]!.detail).toContain('made when it is first written to');
+  expect(findings[0]!.detail).toContain('created when it is first written to');
   expect(await readdir(cache)).toEqual(['empty']);
   expect(await readdir(empty)).toEqual([]);
 });

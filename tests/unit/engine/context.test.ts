@@ -311,7 +311,7 @@ test('shapes and names are checked', () => {
 
 test('options that this machine does not have are refused', () => {
   expect(() => createContext({ isa: 'avx1024' })).toThrow(
-    /does not run the kernel set 'avx1024'; it runs .*portable/,
+    /does not support the kernel set 'avx1024'; it supports .*portable/,
   );
   expect(() => createContext({ threads: 0 })).toThrow('cannot have 0 threads');
 });

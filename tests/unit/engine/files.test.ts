@@ -97,7 +97,7 @@ test('TEMPER_THREADS decides on how many threads files are worked on', async () 
   const before = process.env.TEMPER_THREADS;
   try {
     process.env.TEMPER_THREADS = 'all';
-    const refusal = "TEMPER_THREADS is 'all', not a number from 1";
+    const refusal = "TEMPER_THREADS is 'all', not a whole number from 1 to 9999";
     await expect(firstNonFinite(file, 0, 'f32', 4)).rejects.toThrow(refusal);
     const options = { file, byteOffset: 0, type: 0, elements: 4, output: path.join(folder, 'out') } as const;
     await expect(dequantize({ ...options, outputOffset: 0, dtype: 'f32' })).rejects.toThrow(refusal);

@@ -38,14 +38,14 @@ test('a link in its place is refused', async () => {
   const target = path.join(parent, 'elsewhere');
   mkdirSync(target, { mode: 0o700 });
   symlinkSync(target, folder);
-  await expect(open()).rejects.toThrow(`${folder}: not a folder (a link is refused)`);
+  await expect(open()).rejects.toThrow(`${folder}: is not a folder (links are refused)`);
   expect(existsSync(path.join(target, 'hosts'))).toBe(false);
 });
 
 test('one that others may use is refused', async () => {
   mkdirSync(folder);
   chmodSync(folder, 0o770);
-  await expect(open()).rejects.toThrow(`${folder}: others may use it (mode 770)`);
+  await expect(open()).rejects.toThrow(`${folder}: other users may access it (mode 770)`);
 });
 
 const asRoot = process.getuid!() === 0 ? test : test.skip;
@@ -59,5 +59,5 @@ asRoot('one of another user is refused', async () => {
 test('a place where it cannot be made is named', async () => {
   const opening = openRuntimeFolder({ TEMPER_RUNTIME: '/proc/temper' });
   await expect(opening).rejects.toBeInstanceOf(StorageError);
-  await expect(opening).rejects.toThrow('/proc/temper: cannot be made');
+  await expect(opening).rejects.toThrow('/proc/temper: cannot be created');
 });
