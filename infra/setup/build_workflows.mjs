@@ -15,14 +15,15 @@ const require = createRequire(import.meta.url);
 async function sourcesDigest() {
   const hash = createHash('sha256').update(require('@temporalio/worker/package.json').version);
   const folder = path.join(root, 'dist/workflows');
-  const files = (await readdir(folder))
+  const files = (await readdir(folder, { recursive: true }))
     .filter((name) => name.endsWith('.js'))
     .map((name) => path.join(folder, name));
   const contracts = new Set();
   for (const file of files.sort()) {
     const code = await readFile(file, 'utf8');
     hash.update(code);
-    for (const [, imported] of code.matchAll(/from "\.\.\/(contracts\/[^"]+)"/g)) contracts.add(imported);
+    for (const [, imported] of code.matchAll(/from "(?:\.\.\/)+(contracts\/[^"]+)"/g))
+      contracts.add(imported);
   }
   for (const file of [...contracts].sort()) hash.update(await readFile(path.join(root, 'dist', file)));
   return hash.digest('hex');
