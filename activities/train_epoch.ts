@@ -76,7 +76,7 @@ async function abandoned(
     host.preempt(grant);
     return await trained;
   }
-  if (await isRunning(context, run.run)) host.orphan(grant, listener);
+  if (await isRunning(context, run.id)) host.orphan(grant, listener);
   else await host.release(grant);
   throw new CancelledFailure('the workflow no longer waits for this activity');
 }

@@ -28,7 +28,7 @@ export const recipeReferenceSchema = z.strictObject({ recipe: uriSchema });
 export const runReferenceSchema = z.strictObject({
   version: version(1),
   /** The workflow's id. */
-  run: z.string().min(1),
+  id: z.string().min(1),
   outputDir: uriSchema,
   /** sha256 of the canonical recipe; the recipe lies at `<outputDir>/recipe.json`. */
   recipeDigest: sha256Schema,
@@ -87,7 +87,7 @@ export type MemoryForecast = z.infer<typeof memoryForecastSchema>;
 
 export const shardedModelSchema = z.strictObject({
   /** Verified folder: config.json, tokenizer, safetensors. */
-  model: uriSchema,
+  folder: uriSchema,
   digest: sha256Schema,
   parameters: z.int(),
   trainedParameters: z.int(),

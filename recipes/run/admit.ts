@@ -54,14 +54,14 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
   const storage = await openStorage(outputDir, { roots: info.roots });
   const run: RunReference = {
     version: 1,
-    run: info.workflowId,
+    id: info.workflowId,
     outputDir: storage.uri,
     recipeDigest: loaded.digest,
   };
   await requireExclusiveCreation(storage);
   if (info.server !== null && !takeOver) await refuseUnderWay(storage, info.server);
   const claimed = await claimRun(storage, {
-    run: run.run,
+    run: run.id,
     recipeDigest: run.recipeDigest,
     workflow: { namespace: info.namespace, workflowId: info.workflowId, runId: info.runId },
     fresh: fresh && !(await alreadyClaimedBy(storage, info)),

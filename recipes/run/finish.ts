@@ -19,5 +19,5 @@ export async function finish(run: RunReference, claim: string, end: RunEnd): Pro
     end.state === 'failed'
       ? { state: end.state, failure: end.failure }
       : { state: end.state, result: end.result };
-  await updateRunDocument(await openRooted(run.outputDir), run.run, change);
+  await updateRunDocument(await openRooted(run.outputDir), run.id, change);
 }

@@ -28,7 +28,7 @@ export async function openRun<Recipe>(kind: RecipeKind<Recipe>, run: RunReferenc
   const stored = storedRecipeSchema.parse(JSON.parse((await storage.read(recipeKey)).toString('utf8')));
   if (stored.digest !== run.recipeDigest) {
     throw new CheckpointError(
-      `${run.outputDir}/${recipeKey} is not the recipe of run '${run.run}' (digest ${stored.digest.slice(0, 12)} ` +
+      `${run.outputDir}/${recipeKey} is not the recipe of run '${run.id}' (digest ${stored.digest.slice(0, 12)} ` +
         `instead of ${run.recipeDigest.slice(0, 12)}): another run has taken over the folder; give this run its own output_dir`,
     );
   }

@@ -20,7 +20,7 @@ afterAll(async () => {
 
 /** The slot of a run between two epochs. */
 async function betweenEpochs(workflowId: string, generation: number) {
-  const run = { version: 1, run: workflowId, outputDir: '/run', recipeDigest: 'a'.repeat(64) } as const;
+  const run = { version: 1, id: workflowId, outputDir: '/run', recipeDigest: 'a'.repeat(64) } as const;
   const grant: Grant = { version: 1, run: workflowId, generation, worldSize: 1, members: [] };
   const rank = {
     progress: null,

@@ -6,7 +6,7 @@ const digest = 'a'.repeat(64);
 const start: RankStart = {
   type: 'start',
   version: 1,
-  run: { version: 1, run: 'r', outputDir: '/nonexistent/run', recipeDigest: digest },
+  run: { version: 1, id: 'r', outputDir: '/nonexistent/run', recipeDigest: digest },
   generation: 1,
   worldSize: 1,
   model: '/nonexistent/model',

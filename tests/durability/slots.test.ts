@@ -35,7 +35,7 @@ function open(options: Partial<SlotsOptions> = {}) {
   return { slots, notices };
 }
 
-const run = (): RunReference => ({ version: 1, run: 'r', outputDir: folder, recipeDigest: 'a'.repeat(64) });
+const run = (): RunReference => ({ version: 1, id: 'r', outputDir: folder, recipeDigest: 'a'.repeat(64) });
 const request = (avoid: string[] = []) => ({ version: 1, run: run(), avoid }) as const;
 
 async function until(check: () => boolean): Promise<void> {
@@ -50,7 +50,7 @@ test('a host whose own disk fails withdraws its slots until it can write again',
   const { slots, notices } = open({ onChange });
   await expect(slots.reserve(request())).rejects.toMatchObject({ type: 'NoFreeSlot' });
   expect(slots.free).toBe(0);
-  expect(notices).toEqual(['the host withdraws its slots: ENOSPC: no space left on device, write']);
+  expect(notices).toEqual(['the host has withdrawn its slots: ENOSPC: no space left on device, write']);
   full = false;
   await until(() => slots.free === 1);
   await expect(slots.reserve(request())).resolves.toMatchObject({ generation: 1 });
@@ -80,7 +80,7 @@ test('a slot whose rank SIGKILL does not end is quarantined until the process is
     version: 1,
     run: run(),
     grant,
-    model: { model: '/nonexistent' } as TrainRequest['model'],
+    model: { folder: '/nonexistent' } as TrainRequest['model'],
     data: { train: '/nonexistent', validation: {}, report: {} },
     epoch: 0,
     requests: noRequests,

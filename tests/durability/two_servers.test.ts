@@ -75,7 +75,7 @@ test('the run that took the folder over completes, and the other ends and names 
   const error = await first.result().catch((thrown: unknown) => thrown);
   expect((error as WorkflowFailedError).cause).toMatchObject({
     type: 'FencedError',
-    message: expect.stringContaining('workflow shared on namespace default (run '),
+    message: expect.stringContaining('workflow shared in namespace default (run '),
   });
   const result = (await second.result()) as FinetuneResult;
   expect(result.state).toBe('completed');

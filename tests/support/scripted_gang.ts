@@ -205,7 +205,7 @@ export class ScriptedGang {
       },
       shardModel: async () => {
         this.call('shardModel');
-        return { model: '/model', digest, parameters: 10, trainedParameters: 1, memory };
+        return { folder: '/model', digest, parameters: 10, trainedParameters: 1, memory };
       },
       evaluate: async () => {
         this.call('evaluate');
@@ -230,9 +230,9 @@ export class ScriptedGang {
         this.call('acquire', `acquire ${this.generation + 1}`);
         await this.slot;
         this.generation += 1;
-        const { run } = request.run;
         const member = { queue: hostQueue, host: 'host', incarnation: '1', devices: ['cpu:0'], firstRank: 0 };
-        return { version: 1, run, generation: this.generation, worldSize: 1, members: [member] };
+        const { id } = request.run;
+        return { version: 1, run: id, generation: this.generation, worldSize: 1, members: [member] };
       },
     };
   }
@@ -274,7 +274,7 @@ function quieten(): void {
 
 /** An admission of two epochs. */
 export function admit(searchAttributes = true, evaluatesEpochs = false): Admission {
-  const run = { version: 1, run: 'run', outputDir: '/run', recipeDigest: digest } as const;
+  const run = { version: 1, id: 'run', outputDir: '/run', recipeDigest: digest } as const;
   const admitted = { run, model: 'tiny', epochs: 2, pool: 'test', evaluatesEpochs, completed: null };
   return { admitted, searchAttributes, claim: 'claim' };
 }

@@ -61,7 +61,7 @@ export async function openTrainer(
     run,
     generation: await takeGeneration(run, { holder: 'test', worldSize: 1 }),
     worldSize: 1,
-    model: model.model,
+    model: model.folder,
     data,
     requests: noRequests,
   };

@@ -128,7 +128,7 @@ export class Lease {
         run,
         generation: grant.generation,
         worldSize: grant.worldSize,
-        model: model.model,
+        model: model.folder,
         data,
         requests: this.#requests,
       });

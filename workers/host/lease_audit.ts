@@ -35,7 +35,7 @@ export class LeaseAudit {
   }
 
   async #isHeld({ run, grant }: Lease): Promise<boolean> {
-    const handle = this.#client.workflow.getHandle(run.run);
+    const handle = this.#client.workflow.getHandle(run.id);
     try {
       if ((await handle.describe()).status.name !== 'RUNNING') return false;
     } catch (error) {

@@ -65,7 +65,7 @@ export class Slots implements RankHost {
   /** For the host's record. */
   get held(): HostRecord['leases'] {
     return this.leases.map(({ run, grant, step }) => ({
-      workflowId: run.run,
+      workflowId: run.id,
       generation: grant?.generation ?? null,
       step,
     }));
@@ -73,7 +73,7 @@ export class Slots implements RankHost {
 
   async reserve({ run, avoid }: AcquireRequest): Promise<Grant> {
     const { identity, othersOffer } = this.#options;
-    const held = this.#leases.get(run.run);
+    const held = this.#leases.get(run.id);
     if (held?.grant != null && !held.began) return held.grant;
     // A run that asks anew has given up what it had here.
     await held?.end();
@@ -89,7 +89,7 @@ export class Slots implements RankHost {
       const generation = await takeGeneration(run, { holder: identity.queue, worldSize: 1 });
       const { queue, host, incarnation } = identity;
       const member = { queue, host, incarnation, devices: [lease.device], firstRank: 0 };
-      lease.reserve({ version: 1, run: run.run, generation, worldSize: 1, members: [member] });
+      lease.reserve({ version: 1, run: run.id, generation, worldSize: 1, members: [member] });
       return lease.grant!;
     } catch (error) {
       await lease.end();
@@ -107,12 +107,12 @@ export class Slots implements RankHost {
       () => this.#startRank(),
       (ended, torn) => this.#freed(ended, torn),
     );
-    this.#leases.set(run.run, lease);
+    this.#leases.set(run.id, lease);
     return lease;
   }
 
   #freed(lease: Lease, torn: boolean): void {
-    if (this.#leases.get(lease.run.run) === lease) this.#leases.delete(lease.run.run);
+    if (this.#leases.get(lease.run.id) === lease) this.#leases.delete(lease.run.id);
     if (!torn) this.#quarantine(lease);
     this.#keepSpare();
     void this.#changed();
@@ -122,7 +122,7 @@ export class Slots implements RankHost {
     this.#quarantined.add(lease);
     const slot = `slot ${lease.device}`;
     this.#options.log(
-      `${slot} is quarantined: the rank of run '${lease.run.run}' is still running after SIGKILL`,
+      `${slot} is quarantined: the rank of run '${lease.run.id}' is still running after SIGKILL`,
     );
     void lease.gone.then(() => {
       this.#options.log(`${slot} is available again`);

@@ -105,7 +105,7 @@ async function prepare(run: Run): Promise<void> {
   if (state.model === null) {
     run.enter('preparing_model');
     state.model = await runStep(run, `resolve ${admitted.model}`, (steps) => steps.shardModel(admitted.run));
-    run.record('model_ready', state.model.model);
+    run.record('model_ready', state.model.folder);
   }
 }
 
@@ -128,7 +128,7 @@ async function publish(run: Run): Promise<FinetuneResult> {
   await run.writeTimeline({ all: true });
   return {
     version: 1,
-    run: reference.run,
+    run: reference.id,
     state: state.requests.stopping && state.outcome?.kind !== 'finished' ? 'stopped' : 'completed',
     model: published.model,
     published: published.published,

@@ -168,7 +168,7 @@ export class Run {
     const { state } = this;
     return {
       version: 1,
-      run: state.admission?.admitted.run.run ?? workflowInfo().workflowId,
+      run: state.admission?.admitted.run.id ?? workflowInfo().workflowId,
       phase: state.phase,
       model: state.admission?.admitted.model ?? null,
       outputDir: state.admission?.admitted.run.outputDir ?? null,

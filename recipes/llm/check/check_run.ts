@@ -26,7 +26,8 @@ export async function shardModel(run: RunReference, hooks: StepHooks): Promise<S
   for (const notice of modelNotices(recipe, resolved.model)) hooks.progress(null, `notice: ${notice}`);
   const { memory, trainedParameters } = await forecastRun(recipe, resolved);
   const parameters = [...resolved.weights.values()].reduce((sum, { shape }) => sum + elements(shape), 0);
-  return { model: resolved.folder, digest: digestOf(resolved.source), parameters, trainedParameters, memory };
+  const { folder, source } = resolved;
+  return { folder, digest: digestOf(source), parameters, trainedParameters, memory };
 }
 
 /**

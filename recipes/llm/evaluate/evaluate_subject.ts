@@ -70,7 +70,9 @@ async function compute(
   hooks: StepHooks,
 ): Promise<void> {
   const staged =
-    commit === null ? await stageBase(run, model.model) : await stageCommit(run, model.model, commit, hooks);
+    commit === null
+      ? await stageBase(run, model.folder)
+      : await stageCommit(run, model.folder, commit, hooks);
   try {
     const job: EvaluationJob = {
       version: 1,

@@ -48,7 +48,7 @@ export async function consolidate(
   const { evaluation } = input;
   const location = recipe.export.publish_to === null ? null : parsePublishLocation(recipe.export.publish_to);
   if (location !== null) await checkLocation(location, run.outputDir);
-  const publisher = await Publisher.open(opened, input.model.model, evaluation.commit);
+  const publisher = await Publisher.open(opened, input.model.folder, evaluation.commit);
   const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`);
   const publish = (name: string, form: ModelForm) =>
     publisher.publish(storage, name, form, modelCard(opened, evaluation, form), progress);
@@ -88,7 +88,7 @@ async function consolidateOnnx(
         commit: publisher.entry.id,
         precision: run.recipe.export.onnx!,
         card: modelCard(run, evaluation, 'onnx'),
-        base: model.model,
+        base: model.folder,
         trained: async () => {
           const final = run.storage.at(publishedFolders.final).folder;
           return final ?? publisher.publish(staging, 'final', trainedForm(run), '', () => undefined);

@@ -84,7 +84,7 @@ async function openExportedRun({ outputDir, merge }: ExportOptions): Promise<Ope
   if (document === null)
     throw new UsageError(`${folder.uri}: holds no run (no run.json); name a run's output_dir`);
   const { run: name, recipeDigest } = document;
-  const run = await openRun({ version: 1, run: name, outputDir: folder.uri, recipeDigest });
+  const run = await openRun({ version: 1, id: name, outputDir: folder.uri, recipeDigest });
   if (merge && run.recipe.peft === null)
     throw new UsageError(`--merge: the run '${name}' trains every weight, and has no adapter to merge`);
   return run;

@@ -29,7 +29,7 @@ const reader = await PackReader.open(data.train);
 const schedule = scheduleOf(opened.recipe, reader.packs);
 const idle = await residentMemory();
 
-const session = await openSession(opened, model.model);
+const session = await openSession(opened, model.folder);
 for (const step of [1, 2]) {
   const batches = await stepBatches(reader, schedule, placeOf(schedule, step), opened.recipe.seed);
   await session.gradients(batches.micro, 1 / batches.supervised, step);

@@ -43,7 +43,7 @@ async function fenced(owner: string, claim: string): Promise<ApplicationFailure>
   };
   const request: TrainRequest = {
     version: 1,
-    run: { version: 1, run: 'r', outputDir: folder, recipeDigest: digest },
+    run: { version: 1, id: 'r', outputDir: folder, recipeDigest: digest },
     grant: {
       version: 1,
       run: 'r',
@@ -51,7 +51,7 @@ async function fenced(owner: string, claim: string): Promise<ApplicationFailure>
       worldSize: 1,
       members: [{ queue: 'q', host: 'h', incarnation: '1', devices: ['cpu:0'], firstRank: 0 }],
     },
-    model: { model: '/model', digest, parameters: 1, trainedParameters: 1, memory },
+    model: { folder: '/model', digest, parameters: 1, trainedParameters: 1, memory },
     data: { train: '/data', validation: {}, report: {} },
     epoch: 0,
     requests: noRequests,

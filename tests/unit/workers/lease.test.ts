@@ -4,7 +4,7 @@ import { Lease } from '../../../workers/host/lease.js';
 import type { RankProcess } from '../../../workers/host/rank_process.js';
 
 const digest = 'a'.repeat(64);
-const run = { version: 1, run: 'r', outputDir: '/run', recipeDigest: digest } as const;
+const run = { version: 1, id: 'r', outputDir: '/run', recipeDigest: digest } as const;
 const grant: Grant = {
   version: 1,
   run: 'r',
@@ -19,7 +19,7 @@ function request(epoch: number, requests: Partial<RunRequests> = {}): TrainReque
     version: 1,
     run,
     grant,
-    model: { model: '/model' } as TrainRequest['model'],
+    model: { folder: '/model' } as TrainRequest['model'],
     data: { train: '/data', validation: {}, report: {} },
     epoch,
     requests: { number: 0, paused: false, stopping: false, checkpoint: 0, ...requests },
