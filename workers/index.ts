@@ -9,7 +9,7 @@ import { HostReaper } from './host/reaper.js';
 import { openRuntimeFolder } from './host/runtime_folder.js';
 import { StepProcesses } from './processes/step_processes.js';
 import { connect } from './temporal/connection.js';
-import { noticeOf } from './temporal/notices.js';
+import { formatNotice } from './temporal/notices.js';
 import type { ServedWorker } from './temporal/served_worker.js';
 import { handleUnhandledRejections } from './temporal/unhandled_rejections.js';
 
@@ -40,7 +40,7 @@ export interface WorkerHandle {
   readonly queue: string | null;
   readonly address: string;
   readonly namespace: string;
-  /** Ranks commit and make way, tasks under way finish. Resolves when nothing of the worker is left; safe to call again. */
+  /** Ranks commit and stop, tasks in progress finish. Resolves when nothing of the worker is left; safe to call again. */
   stop(): Promise<void>;
 }
 
@@ -84,7 +84,7 @@ async function startWorker(
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     reaper.close();
-    // The host first: its outcomes may still want a workflow task.
+    // The host first: its outcomes may still need a workflow task.
     await host?.stop();
     await control?.stop();
     await steps.close();
@@ -124,6 +124,6 @@ export function installRuntime(config: TemperConfig): void {
 }
 
 function notice(entry: LogEntry): void {
-  const line = noticeOf(entry);
+  const line = formatNotice(entry);
   if (line !== null) process.stderr.write(`${line}\n`);
 }

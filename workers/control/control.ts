@@ -1,4 +1,4 @@
-/** The control worker: workflows, and the activities that take a moment. */
+/** The control worker: workflows, and the short activities. */
 import { existsSync } from 'node:fs';
 import { controlActivities } from '../../activities/index.js';
 import { TemperError } from '../../shared/errors.js';

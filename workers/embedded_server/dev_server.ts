@@ -35,7 +35,7 @@ export interface DevServer {
   namespace: string;
   /** Address of the web UI. */
   ui: string | null;
-  /** Whether this call started the server. */
+  /** True when this call started the server. */
   started: boolean;
   /** Ends this process's use of it; the last user stops it. Safe to call again. */
   release(): Promise<void>;
@@ -104,14 +104,14 @@ class Keeper {
 
   #schedule(): void {
     this.#timer = setTimeout(() => {
-      this.#check = this.#keep().catch((error: Error) => this.#report(error.message));
+      this.#check = this.#checkServer().catch((error: Error) => this.#report(error.message));
       void this.#check.then(() => {
         if (this.#timer !== null) this.#schedule();
       });
     }, checkInterval).unref();
   }
 
-  async #keep(): Promise<void> {
+  async #checkServer(): Promise<void> {
     const now = new Date();
     await utimes(this.#user, now, now);
     if (processState(this.#server.process) !== 'gone') return;
@@ -129,7 +129,7 @@ class Keeper {
   }
 }
 
-/** The ports of a server that has ended, where its users still expect it there. */
+/** Returns the ports of a server that has exited while users still expect it there; null otherwise. */
 async function portsInUse(folder: string): Promise<Ports | null> {
   return (await hasUsers(folder)) ? await readServerFile(folder) : null;
 }
@@ -155,7 +155,7 @@ async function start(folder: string, ports: Ports | null): Promise<ServerFile> {
 }
 
 /**
- * Returns the server that `server.json` names, when it runs and answers. One that runs but is silent is ended first.
+ * Returns the server that `server.json` names, when it runs and answers. One that runs but is silent is stopped first.
  * @throws ServiceUnavailable for one on another host, or in another container, that is in use
  */
 async function findRunning(folder: string): Promise<ServerFile | null> {
@@ -163,7 +163,7 @@ async function findRunning(folder: string): Promise<ServerFile | null> {
   if (server === null) return null;
   const state = processState(server.process);
   if (state === 'gone') return null;
-  // Only on the same machine is its loopback address ours.
+  // Its loopback address is ours only on the same machine.
   const isNear = server.process.boot === ownIdentity().boot;
   for (let attempt = 0; isNear && attempt < 10; attempt += 1) {
     if (await answers(`127.0.0.1:${server.port}`)) return server;
@@ -218,7 +218,7 @@ async function end({ process: identity }: ServerFile): Promise<void> {
   }
 }
 
-/** Runs `work` alone among all processes of the user. */
+/** Runs `work` while no other process of the user does. */
 async function locked<T>(folder: string, log: Log, work: () => Promise<T>): Promise<T> {
   return withLock(path.join(folder, 'lock'), { signal: null, onWait: log, staleAfter }, work);
 }

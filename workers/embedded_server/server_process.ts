@@ -1,4 +1,4 @@
-/** A Temporal development server as a process: where its program is, how it is started, when it answers. */
+/** Finds, starts and probes a Temporal development server. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -31,18 +31,18 @@ const startLimit = 60_000;
  * @throws ServiceUnavailable when there is none
  */
 export function findTemporalCli(environment: NodeJS.ProcessEnv = process.env): string {
-  const named = environment.TEMPORAL_CLI;
-  if (named) {
-    if (isExecutable(named)) return named;
-    throw new ServiceUnavailable(`TEMPORAL_CLI names ${named}, which is not an executable file`);
+  const configured = environment.TEMPORAL_CLI;
+  if (configured) {
+    if (isExecutable(configured)) return configured;
+    throw new ServiceUnavailable(`TEMPORAL_CLI names ${configured}, which is not an executable file`);
   }
   const cache = environment.TEMPER_CACHE || path.join(homedir(), '.cache', 'temper');
   const folders = [
     ...(environment.PATH ?? '').split(path.delimiter).filter(Boolean),
     path.join(cache, 'bin'),
   ];
-  const found = folders.map((folder) => path.join(folder, 'temporal')).find(isExecutable);
-  if (found !== undefined) return found;
+  const executable = folders.map((folder) => path.join(folder, 'temporal')).find(isExecutable);
+  if (executable !== undefined) return executable;
   throw new ServiceUnavailable(
     "the Temporal CLI is not installed: run 'npm run setup', put 'temporal' on PATH, or set TEMPORAL_CLI to its path; " +
       'or set TEMPORAL_ADDRESS to use a server that is already running',
@@ -92,7 +92,7 @@ export async function startServer(options: ServerOptions): Promise<ChildProcess>
   return child;
 }
 
-/** What the server may need of the environment; credentials it has no use for. */
+/** Environment variables that the server may need; credentials are not among them. */
 const passedVariables =
   /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LANG|LC_\w+|GOMAXPROCS|GOMEMLIMIT|LD_LIBRARY_PATH)$/;
 
@@ -114,7 +114,7 @@ function serverArguments({ port, uiPort, database, dynamicConfig = [] }: ServerO
   ];
 }
 
-/** Whether a Temporal server with its default namespace answers at the address. */
+/** Returns whether a Temporal server with its default namespace answers at the address. */
 export async function answers(address: string): Promise<boolean> {
   try {
     const connection = await Connection.connect({ address, connectTimeout: 1000 });
@@ -131,7 +131,7 @@ export async function answers(address: string): Promise<boolean> {
   }
 }
 
-/** A port of the loopback interface that nobody listens on now. */
+/** Returns a port of the loopback interface that is free now. */
 export async function freePort(): Promise<number> {
   const server = await listen(0);
   const { port } = server.address() as { port: number };

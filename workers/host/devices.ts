@@ -2,7 +2,7 @@
 import { UsageError } from '../../shared/errors.js';
 
 /**
- * `auto` or `cpu:N` → names of slots, e.g. `cpu:0`, `cpu:1`: each is one rank's place. `auto` is one slot that has all
+ * `auto` or `cpu:N` → names of slots, e.g. `cpu:0`, `cpu:1`: each takes one rank. `auto` is one slot that has all
  * of the CPU's cores.
  */
 export function parseDevices(text: string): string[] {

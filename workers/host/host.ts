@@ -13,7 +13,7 @@ import type { Connected } from '../temporal/connection.js';
 import { othersPoll } from '../temporal/pool_pollers.js';
 import { ServedWorker } from '../temporal/served_worker.js';
 import { attributeRejections } from '../temporal/unhandled_rejections.js';
-import { type ActivityKey, OwnRecord } from './host_record.js';
+import { type ActivityKey, HostRecordWriter } from './host_record.js';
 import { LeaseAudit } from './lease_audit.js';
 import { SlotGate } from './slot_gate.js';
 import { type HostIdentity, Slots } from './slots.js';
@@ -29,15 +29,33 @@ export interface HostOptions {
 const heartbeatThrottle = '1 second';
 
 export class Host {
+  readonly identity: HostIdentity;
+  readonly #slots: Slots;
+  readonly #gate: SlotGate;
+  readonly #audit: LeaseAudit;
+  readonly #record: HostRecordWriter;
+  /** Workers of the queues that other hosts serve too. */
+  readonly #sharedWorkers: ServedWorker[];
+  /** Worker of the host's own queue. */
+  readonly #gangWorker: ServedWorker;
+
   private constructor(
-    readonly identity: HostIdentity,
-    private readonly slots: Slots,
-    private readonly gate: SlotGate,
-    private readonly audit: LeaseAudit,
-    private readonly record: OwnRecord,
-    private readonly offers: ServedWorker[],
-    private readonly own: ServedWorker,
-  ) {}
+    identity: HostIdentity,
+    slots: Slots,
+    gate: SlotGate,
+    audit: LeaseAudit,
+    record: HostRecordWriter,
+    sharedWorkers: ServedWorker[],
+    gangWorker: ServedWorker,
+  ) {
+    this.identity = identity;
+    this.#slots = slots;
+    this.#gate = gate;
+    this.#audit = audit;
+    this.#record = record;
+    this.#sharedWorkers = sharedWorkers;
+    this.#gangWorker = gangWorker;
+  }
 
   static async start(
     connected: Connected,
@@ -59,7 +77,7 @@ export class Host {
     });
     const gate = new SlotGate(() => slots.free);
     const { namespaceId } = connected;
-    const record = new OwnRecord(records, { queue: identity.queue, namespaceId }, () => slots.held);
+    const record = new HostRecordWriter(records, { queue: identity.queue, namespaceId }, () => slots.held);
     await record.open();
     const common: Omit<WorkerOptions, 'taskQueue'> = {
       connection: connected.connection,
@@ -70,7 +88,7 @@ export class Host {
       interceptors: { activity: [recordActivities(record), attributeRejections] },
     };
     const idle = { type: 'fixed-size', numSlots: 1 } as const;
-    const own = await ServedWorker.start(
+    const gangWorker = await ServedWorker.start(
       { ...common, taskQueue: identity.queue, activities: { ...gangActivities(slots) } },
       log,
     );
@@ -83,7 +101,7 @@ export class Host {
       },
       log,
     );
-    const offer = await ServedWorker.start(
+    const poolWorker = await ServedWorker.start(
       {
         ...common,
         identity: identity.queue,
@@ -99,22 +117,22 @@ export class Host {
       log,
     );
     const audit = new LeaseAudit(connected.client, () => slots.leases);
-    return new Host(identity, slots, gate, audit, record, [stepsWorker, offer], own);
+    return new Host(identity, slots, gate, audit, record, [stepsWorker, poolWorker], gangWorker);
   }
 
-  /** Offers nothing more, has every rank commit and make way, and ends when their outcomes were told. */
+  /** Withdraws its slots, has every rank commit and stop, and resolves once their outcomes are reported. */
   async stop(): Promise<void> {
-    this.gate.close();
-    this.audit.close();
-    const offers = this.offers.map((worker) => worker.stop());
-    await this.slots.drain();
-    await this.own.stop();
-    await Promise.all(offers);
-    await this.record.close();
+    this.#gate.close();
+    this.#audit.close();
+    const stopped = this.#sharedWorkers.map((worker) => worker.stop());
+    await this.#slots.drain();
+    await this.#gangWorker.stop();
+    await Promise.all(stopped);
+    await this.#record.close();
   }
 }
 
-/** A host that is born again gets another queue, so that it never takes a task meant for its predecessor. */
+/** Returns a new identity: a restarted host gets another queue, so that it never takes a task meant for its predecessor. */
 function newIdentity(pool: string): HostIdentity {
   const host = hostname();
   const incarnation = `${Date.now().toString(36)}-${randomBytes(3).toString('hex')}`;
@@ -122,16 +140,16 @@ function newIdentity(pool: string): HostIdentity {
 }
 
 /** Notes in the host's record which activities are under way. */
-function recordActivities(record: OwnRecord): ActivityInterceptorsFactory {
+function recordActivities(record: HostRecordWriter): ActivityInterceptorsFactory {
   return ({ info: { workflowExecution, activityId } }) => ({
     inbound: {
       async execute(input, next) {
         const key: ActivityKey = { ...workflowExecution!, activityId };
-        record.began(key);
+        record.addActivity(key);
         try {
           return await next(input);
         } finally {
-          record.ended(key);
+          record.removeActivity(key);
         }
       },
     },

@@ -30,8 +30,8 @@ export type ActivityKey = HostRecord['activities'][number];
 /** ms between refreshes of `aliveAt`. */
 const refreshInterval = 2000;
 
-/** The record of this host worker. Writes follow one another and always write the newest state. */
-export class OwnRecord {
+/** Writes the record of this host worker. Writes follow one another and always write the newest state. */
+export class HostRecordWriter {
   readonly #file: string;
   readonly #identity: Pick<HostRecord, 'queue' | 'namespaceId'>;
   readonly #leases: () => HostRecord['leases'];
@@ -57,12 +57,12 @@ export class OwnRecord {
     this.#timer.unref();
   }
 
-  began(activity: ActivityKey): void {
+  addActivity(activity: ActivityKey): void {
     this.#activities.set(JSON.stringify(activity), activity);
     void this.update().catch(() => undefined);
   }
 
-  ended(activity: ActivityKey): void {
+  removeActivity(activity: ActivityKey): void {
     this.#activities.delete(JSON.stringify(activity));
     void this.update().catch(() => undefined);
   }

@@ -14,7 +14,7 @@ import type { RankProcess } from './rank_process.js';
 
 /** ms within which a run must begin to use the slot that it was granted. */
 const beginLimit = 60_000;
-/** ms that a rank may take to commit when it has to make way. */
+/** ms that a rank may take to commit when it is preempted. */
 const preemptGrace = 120_000;
 
 interface Epoch {
@@ -31,7 +31,7 @@ export class Lease {
   readonly #startRank: () => RankProcess;
   readonly #onEnd: (lease: Lease, torn: boolean) => void;
   #rank: RankProcess | null = null;
-  /** Whether the rank has loaded, so that there may be something to commit. */
+  /** True once the rank has loaded, so that there may be something to commit. */
   #loaded = false;
   /** The epoch under way, or the last one: its outcome stays for a workflow that did not receive it. */
   #epoch: Epoch | null = null;
@@ -66,7 +66,7 @@ export class Lease {
     return this.#rank !== null;
   }
 
-  /** Whether a `trainEpoch` of its workflow is waiting for it. */
+  /** True while a `trainEpoch` of its workflow waits for it. */
   get awaited(): boolean {
     return this.#wait !== null;
   }
@@ -89,7 +89,7 @@ export class Lease {
     const detached = new Promise<'detached'>((resolve, reject) => {
       this.#wait = { listener, detach: () => resolve('detached'), fail: reject };
     });
-    const mine = this.#wait;
+    const wait = this.#wait;
     if (this.#rank?.progress != null) listener(this.#rank.progress);
     this.request(request.requests);
     const epoch = this.#epoch?.number === request.epoch ? this.#epoch : this.#begin(request);
@@ -101,7 +101,7 @@ export class Lease {
       await this.end();
       throw error;
     } finally {
-      if (this.#wait === mine) this.#wait = null;
+      if (this.#wait === wait) this.#wait = null;
     }
   }
 
@@ -148,13 +148,13 @@ export class Lease {
     this.#wait?.detach();
   }
 
-  /** That listener is gone; the rank trains on. */
+  /** Drops a listener whose activity is gone; the rank continues to train. */
   orphan(listener: ProgressListener): void {
     if (this.#wait?.listener === listener) this.#wait.detach();
   }
 
   /** Commits where there is something to commit, and ends. Resolves when the device is free or quarantined. */
-  async makeWay(): Promise<void> {
+  async preempt(): Promise<void> {
     const [rank, epoch] = [this.#rank, this.#epoch];
     if (rank === null || epoch === null || epoch.settled) {
       await this.end();

@@ -1,4 +1,4 @@
-/** The parent's side of a rank: starts its process, speaks to it, and sees its end at once. */
+/** The parent's side of a rank: starts its process, exchanges messages with it, and notices at once when it exits. */
 import { readFileSync } from 'node:fs';
 import { ApplicationFailure } from '@temporalio/common';
 import {
@@ -43,8 +43,8 @@ export class RankProcess {
   #waiter: Waiter | null = null;
   #ending: unknown = null;
   /** `performance.now()` at the last message. */
-  #heardAt = performance.now();
-  #stuck: () => void = () => {};
+  #lastMessageAt = performance.now();
+  #reportStuck: () => void = () => {};
   /** Resolves with true when the process is gone, with false when SIGKILL has not ended it; see `gone`. */
   readonly torn: Promise<boolean>;
 
@@ -57,7 +57,7 @@ export class RankProcess {
       environment,
     );
     const stuck = new Promise<false>((resolve) => {
-      this.#stuck = () => resolve(false);
+      this.#reportStuck = () => resolve(false);
     });
     this.torn = Promise.race([this.gone.then(() => true), stuck]);
     this.#watch(stallLimit);
@@ -72,7 +72,7 @@ export class RankProcess {
     return this.#process.gone;
   }
 
-  /** Loads the run's newest commit. Throws the rank's typed error, or RankLost. */
+  /** Loads the run's newest commit. @throws the rank's typed error, or RankLost */
   async start(start: RankStart): Promise<void> {
     this.#process.grant(storageCredentials([start.run.outputDir, start.model, start.data.train]));
     await this.#ask(start, 'ready');
@@ -105,7 +105,7 @@ export class RankProcess {
     this.#process.kill();
     const timer = setTimeout(() => {
       this.#end(this.#lost(`it is still running ${killGrace / 1000} s after SIGKILL`));
-      this.#stuck();
+      this.#reportStuck();
     }, killGrace).unref();
     void this.gone.then(() => clearTimeout(timer));
     return this.torn;
@@ -120,7 +120,7 @@ export class RankProcess {
   }
 
   #receive(message: unknown): void {
-    this.#heardAt = performance.now();
+    this.#lastMessageAt = performance.now();
     const reported = reportedError(message);
     if (reported !== null) this.#end(reported);
     else this.#handleEvent(rankEventSchema.parse(message));
@@ -137,7 +137,7 @@ export class RankProcess {
     }
   }
 
-  /** The first reason counts: a rank that said why it fails is not lost when its process ends. */
+  /** The first reason counts: a rank that reported why it fails is not lost when its process ends. */
   #end(error: unknown): void {
     this.#ending ??= error;
     const waiter = this.#waiter;
@@ -148,7 +148,7 @@ export class RankProcess {
   #lost(how: string): ApplicationFailure {
     const details: LossDetails = {
       version: 1,
-      silentFor: (performance.now() - this.#heardAt) / 1000,
+      silentFor: (performance.now() - this.#lastMessageAt) / 1000,
       // The rest is the end of its output.
       ended: how.split(';')[0]!,
       progress: this.progress,
@@ -160,17 +160,17 @@ export class RankProcess {
     });
   }
 
-  /** Ends a rank that hangs, so that a heartbeat of its parent does not keep it alive for ever. */
+  /** Ends a rank that hangs, so that a heartbeat of its parent does not keep it going for ever. */
   #watch(stallLimit: number): void {
-    let since = { heardAt: this.#heardAt, cpu: 0, at: performance.now() };
+    let since = { lastMessageAt: this.#lastMessageAt, cpu: 0, at: performance.now() };
     const timer = setInterval(
       () => {
         const cpu = cpuSeconds(this.pid);
         const now = performance.now();
         if (cpu === null || this.#waiter === null || this.progress?.phase === 'paused') {
-          since = { heardAt: this.#heardAt, cpu: cpu ?? 0, at: now };
-        } else if (since.heardAt !== this.#heardAt || cpu - since.cpu > idleCpuSeconds) {
-          since = { heardAt: this.#heardAt, cpu, at: now };
+          since = { lastMessageAt: this.#lastMessageAt, cpu: cpu ?? 0, at: now };
+        } else if (since.lastMessageAt !== this.#lastMessageAt || cpu - since.cpu > idleCpuSeconds) {
+          since = { lastMessageAt: this.#lastMessageAt, cpu, at: now };
         } else if (now - since.at > stallLimit) {
           this.#end(this.#lost(`it hung: no message and no CPU use for ${stallLimit / 1000} s`));
           void this.kill();

@@ -1,10 +1,10 @@
-/** The folder of what processes of this machine tell one another while it runs: local, the user's own, gone at a boot. */
+/** The folder in which processes of this machine share their state: local, private to the user, gone after a reboot. */
 import { lstat, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { StorageError } from '../../shared/errors.js';
 
 /**
- * Returns `/tmp/temper-<user id>`, or what TEMPER_RUNTIME names, after making it. Never the cache, which hosts may share,
+ * Returns `/tmp/temper-<user id>`, or what TEMPER_RUNTIME names, after creating it. Never the cache, which hosts may share,
  * nor `$XDG_RUNTIME_DIR`, which not all processes of a user have and which goes when the user logs out.
  * @throws StorageError where it is a link, belongs to somebody else, or others may enter it
  */

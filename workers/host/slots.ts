@@ -28,7 +28,7 @@ export interface SlotsOptions {
   devices: readonly string[];
   /** Called when a slot was taken or freed; resolves when the host's record says so, and rejects when it cannot be written. */
   onChange(): Promise<void>;
-  /** Whether another host offers slots to the pool. */
+  /** Returns whether another host offers slots to the pool. */
   othersOffer(): Promise<boolean>;
   log(text: string): void;
 }
@@ -42,7 +42,7 @@ export class Slots implements RankHost {
   /** Ended leases whose ranks are still there, although they were killed. */
   readonly #quarantined = new Set<Lease>();
   #draining = false;
-  /** Whether the host's own disk fails, so that any run would fail here. */
+  /** True while the host's own disk fails, so that any run would fail here. */
   #withdrawn = false;
   /** A rank's process that has started and serves nobody yet, so that the next run need not wait for that. */
   #spare: RankProcess | null = null;
@@ -83,9 +83,10 @@ export class Slots implements RankHost {
         failureTypes.hostAvoided,
       );
     }
-    const lease = this.#take(run);
+    const lease = this.#startLease(run);
     try {
-      if (!(await this.#changed())) throw noFreeSlot(`host ${identity.host} cannot write to its own disk`);
+      if (!(await this.#publishChange()))
+        throw noFreeSlot(`host ${identity.host} cannot write to its own disk`);
       const generation = await takeGeneration(run, { holder: identity.queue, worldSize: 1 });
       const { queue, host, incarnation } = identity;
       const member = { queue, host, incarnation, devices: [lease.device], firstRank: 0 };
@@ -97,7 +98,7 @@ export class Slots implements RankHost {
     }
   }
 
-  #take(run: RunReference): Lease {
+  #startLease(run: RunReference): Lease {
     const taken = new Set([...this.leases, ...this.#quarantined].map(({ device }) => device));
     const device = this.#options.devices.find((name) => !taken.has(name));
     if (device === undefined || this.free === 0) throw noFreeSlot('no slot is free on this host');
@@ -105,17 +106,17 @@ export class Slots implements RankHost {
       run,
       device,
       () => this.#startRank(),
-      (ended, torn) => this.#freed(ended, torn),
+      (ended, torn) => this.#onLeaseEnd(ended, torn),
     );
     this.#leases.set(run.id, lease);
     return lease;
   }
 
-  #freed(lease: Lease, torn: boolean): void {
+  #onLeaseEnd(lease: Lease, torn: boolean): void {
     if (this.#leases.get(lease.run.id) === lease) this.#leases.delete(lease.run.id);
     if (!torn) this.#quarantine(lease);
     this.#keepSpare();
-    void this.#changed();
+    void this.#publishChange();
   }
 
   #quarantine(lease: Lease): void {
@@ -127,12 +128,12 @@ export class Slots implements RankHost {
     void lease.gone.then(() => {
       this.#options.log(`${slot} is available again`);
       this.#quarantined.delete(lease);
-      void this.#changed();
+      void this.#publishChange();
     });
   }
 
   /** Has the host's record written. A host that cannot offers no slots until it can: every run would fail on it. */
-  async #changed(): Promise<boolean> {
+  async #publishChange(): Promise<boolean> {
     const { onChange, log } = this.#options;
     try {
       await onChange();
@@ -160,7 +161,7 @@ export class Slots implements RankHost {
     }
     if (this.#draining) return;
     log('the host offers its slots again');
-    await this.#changed();
+    await this.#publishChange();
   }
 
   #startRank(): RankProcess {
@@ -195,36 +196,36 @@ export class Slots implements RankHost {
   }
 
   detach(grant: Grant): void {
-    this.#leaseOf(grant)?.detach();
+    this.#findLease(grant)?.detach();
   }
 
   preempt(grant: Grant): void {
-    void this.#leaseOf(grant)?.makeWay();
+    void this.#findLease(grant)?.preempt();
   }
 
   orphan(grant: Grant, listener: ProgressListener): void {
-    this.#leaseOf(grant)?.orphan(listener);
+    this.#findLease(grant)?.orphan(listener);
   }
 
   async release(grant: Grant): Promise<boolean> {
-    return (await this.#leaseOf(grant)?.end()) ?? true;
+    return (await this.#findLease(grant)?.end()) ?? true;
   }
 
   /** Takes no more runs, and has every rank commit and end. */
   async drain(): Promise<void> {
     this.#draining = true;
     void this.#spare?.kill();
-    await Promise.all(this.leases.map((lease) => lease.makeWay()));
+    await Promise.all(this.leases.map((lease) => lease.preempt()));
   }
 
   /** The lease of exactly this generation. */
-  #leaseOf(grant: Grant): Lease | null {
+  #findLease(grant: Grant): Lease | null {
     const lease = this.#leases.get(grant.run);
     return lease?.grant?.generation === grant.generation ? lease : null;
   }
 
   #requireLease(grant: Grant): Lease {
-    const lease = this.#leaseOf(grant);
+    const lease = this.#findLease(grant);
     if (lease === null) throw this.#leaseLost(grant);
     return lease;
   }

@@ -10,13 +10,13 @@ const valueTypes = {
   DOUBLE: IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
 };
 
-/** Whether the namespace has them in the end. Where it refuses, runs show themselves in their memo. */
+/** Returns whether the namespace has them in the end. Where it refuses, runs use their memo. */
 export async function registerSearchAttributes({ connection, namespace }: Connected): Promise<boolean> {
   const { operatorService } = connection;
-  const wanted = Object.entries(searchAttributeTypes);
+  const required = Object.entries(searchAttributeTypes);
   const missing = async () => {
     const { customAttributes } = await operatorService.listSearchAttributes({ namespace });
-    return wanted.filter(([name, type]) => customAttributes?.[name] !== valueTypes[type]);
+    return required.filter(([name, type]) => customAttributes?.[name] !== valueTypes[type]);
   };
   try {
     const absent = await missing();

@@ -8,15 +8,17 @@ const pause = 2000;
 export class ServedWorker {
   /** Resolves when the worker was stopped and its last task is done. */
   readonly done: Promise<void>;
-  private stopping = false;
-  private wake: () => void = () => {};
+  #worker: Worker;
+  readonly #options: WorkerOptions;
+  readonly #log: (text: string) => void;
+  #stopping = false;
+  #wake: () => void = () => {};
 
-  private constructor(
-    private worker: Worker,
-    private readonly options: WorkerOptions,
-    private readonly log: (text: string) => void,
-  ) {
-    this.done = this.serve();
+  private constructor(worker: Worker, options: WorkerOptions, log: (text: string) => void) {
+    this.#worker = worker;
+    this.#options = options;
+    this.#log = log;
+    this.done = this.#serve();
   }
 
   static async start(options: WorkerOptions, log: (text: string) => void): Promise<ServedWorker> {
@@ -26,40 +28,40 @@ export class ServedWorker {
 
   /** Takes no more tasks, and lets those under way finish. */
   async stop(): Promise<void> {
-    this.stopping = true;
-    this.wake();
-    if (this.worker.getState() === 'RUNNING') this.worker.shutdown();
+    this.#stopping = true;
+    this.#wake();
+    if (this.#worker.getState() === 'RUNNING') this.#worker.shutdown();
     await this.done;
   }
 
-  private async serve(): Promise<void> {
-    while (!this.stopping) {
+  async #serve(): Promise<void> {
+    while (!this.#stopping) {
       try {
-        await this.worker.run();
+        await this.#worker.run();
         return;
       } catch (error) {
-        if (this.stopping) return;
-        this.log(
-          `the worker for task queue ${this.options.taskQueue} failed and is being replaced: ${(error as Error).message}`,
+        if (this.#stopping) return;
+        this.#log(
+          `the worker for task queue ${this.#options.taskQueue} failed and is being replaced: ${(error as Error).message}`,
         );
-        await this.replace();
+        await this.#replace();
       }
     }
   }
 
-  private async replace(): Promise<void> {
-    while (!this.stopping) {
+  async #replace(): Promise<void> {
+    while (!this.#stopping) {
       await new Promise<void>((resolve) => {
-        this.wake = resolve;
+        this.#wake = resolve;
         setTimeout(resolve, pause);
       });
-      if (this.stopping) return;
+      if (this.#stopping) return;
       try {
-        this.worker = await Worker.create(this.options);
+        this.#worker = await Worker.create(this.#options);
         return;
       } catch (error) {
-        this.log(
-          `the worker for task queue ${this.options.taskQueue} cannot be replaced yet: ${(error as Error).message}`,
+        this.#log(
+          `the worker for task queue ${this.#options.taskQueue} cannot be replaced yet: ${(error as Error).message}`,
         );
       }
     }

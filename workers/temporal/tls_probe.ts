@@ -1,10 +1,10 @@
-/** Why a server does not answer plain gRPC: it may want TLS. */
+/** Tells a server that requires TLS from one that does not answer. */
 import { connect } from 'node:tls';
 
 /** ms that a handshake may take. */
 const patience = 2_000;
 
-/** Whether `host:port` completes a TLS handshake, whatever its certificate. */
+/** Returns whether `host:port` completes a TLS handshake, whatever its certificate. */
 export function speaksTls(address: string): Promise<boolean> {
   const colon = address.lastIndexOf(':');
   const [host, port] = [address.slice(0, colon).replace(/^\[|\]$/g, ''), Number(address.slice(colon + 1))];
@@ -24,7 +24,7 @@ export function speaksTls(address: string): Promise<boolean> {
   });
 }
 
-/** What to do about a server that wants TLS where none is configured. */
+/** The remedy for a server that requires TLS where none is configured. */
 export const tlsRemedy =
   'the server uses TLS, which is not configured: set TEMPORAL_TLS=true, and TEMPORAL_TLS_SERVER_CA_CERT_PATH for a private ' +
   'certificate authority or TEMPORAL_API_KEY for Temporal Cloud';

@@ -1,4 +1,4 @@
-/** What a worker does about a promise that is rejected while nobody waits for it: a defect, of which one activity is the cause. */
+/** Handles promises that are rejected while nobody waits for them: a defect that one activity causes. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { ApplicationFailure } from '@temporalio/common';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';

@@ -1,4 +1,4 @@
-/** The name under which a worker polls: for people first, and for the question whether its process still runs. */
+/** The name under which a worker polls: readable, and enough to tell whether its process still runs. */
 import { hostname } from 'node:os';
 import { ownProcessTag, type ProcessState, taggedProcessState } from '../../shared/process_identity.js';
 
@@ -7,7 +7,7 @@ export function workerIdentity(): string {
   return `${process.pid}@${hostname()} ${ownProcessTag()}`;
 }
 
-/** Judges the process of a worker by its identity; `unknown` for workers of others. */
+/** Returns the state of a worker's process by its identity; `unknown` for workers of other programs. */
 export function workerState(identity: string): ProcessState {
   return taggedProcessState(identity.split(' ').at(-1)!);
 }

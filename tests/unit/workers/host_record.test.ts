@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { ownIdentity, ownProcessTag, type ProcessIdentity } from '../../../shared/process_identity.js';
-import { type HostRecord, OwnRecord, reapRecords } from '../../../workers/host/host_record.js';
+import { type HostRecord, HostRecordWriter, reapRecords } from '../../../workers/host/host_record.js';
 
 let folder: string;
 beforeEach(() => {
@@ -76,10 +76,10 @@ test('a record whose taker was killed in the middle is taken by the next one', a
 
 test('a host worker notes what it works on, and leaves nothing after an orderly end', async () => {
   const lease = { workflowId: 'w', generation: 2, step: 7 };
-  const record = new OwnRecord(folder, { queue: 'q', namespaceId: 'n' }, () => [lease]);
+  const record = new HostRecordWriter(folder, { queue: 'q', namespaceId: 'n' }, () => [lease]);
   await record.open();
   const activity = { workflowId: 'w', runId: 'r', activityId: '3' };
-  record.began(activity);
+  record.addActivity(activity);
   await record.update();
   const written = JSON.parse(readFileSync(path.join(folder, 'q.json'), 'utf8'));
   expect(written).toMatchObject({ leases: [lease], activities: [activity], process: alive });

@@ -1,7 +1,7 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { LogEntry } from '@temporalio/worker';
 import { defaultTaskQueue, ownPool, ownQueue, stepsQueue } from '../../../contracts/index.js';
-import { noticeOf } from '../../../workers/temporal/notices.js';
+import { formatNotice } from '../../../workers/temporal/notices.js';
 
 const entry = (message: string, meta: Record<string, unknown>): LogEntry => ({
   level: 'WARN',
@@ -17,15 +17,15 @@ test.each([
   ['Activity failed', stepsQueue(ownPool('mine')), {}],
   ['Activity failed', `${ownPool('mine')}.vm.1`, { activityType: 'trainEpoch', error: passing }],
 ])('%s in place, on %s, is left to who follows the run', (message, taskQueue, more) => {
-  expect(noticeOf(entry(message, { taskQueue, error: fatal, ...more }))).toBeNull();
+  expect(formatNotice(entry(message, { taskQueue, error: fatal, ...more }))).toBeNull();
 });
 
 test('a step in place that is tried again is said', () => {
   const meta = { taskQueue: stepsQueue(ownPool('mine')), activityType: 'consolidate', error: passing };
-  expect(noticeOf(entry('Activity failed', meta))).toBe('temporal WARN: Activity failed: disk full');
+  expect(formatNotice(entry('Activity failed', meta))).toBe('temporal WARN: Activity failed: disk full');
 });
 
 test('a worker that others started runs on says everything', () => {
   const meta = { taskQueue: defaultTaskQueue, error: fatal };
-  expect(noticeOf(entry('Workflow failed', meta))).toBe('temporal WARN: Workflow failed: no such folder');
+  expect(formatNotice(entry('Workflow failed', meta))).toBe('temporal WARN: Workflow failed: no such folder');
 });
