@@ -1,4 +1,4 @@
-/** How a thrown error crosses into Temporal: its code becomes the failure's type, and its details say what helps. */
+/** Turns thrown errors into Temporal failures: the code becomes the type, and the details say what helps. */
 import {
   ApplicationFailure,
   CancelledFailure,
@@ -12,7 +12,7 @@ import { type Retry, retryAfter, TemperError } from '../shared/errors.js';
  * Turns any error into what an activity should throw. Whether another try follows, and when, is for the workflow to decide,
  * which knows what it has survived already.
  *
- * @param defect what helps after an error that is no typed one and none of the operating system
+ * @param defect what helps after an error that is neither typed nor the operating system's
  */
 export function toActivityFailure(error: unknown, defect: Retry = 'never'): unknown {
   if (

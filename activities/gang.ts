@@ -1,4 +1,4 @@
-/** The short activities on a host's own queue: they reach the ranks while `trainEpoch` runs beside them. */
+/** The short activities on a host's own queue: they reach the ranks while `trainEpoch` runs. */
 import {
   type ControlMessage,
   controlMessageSchema,

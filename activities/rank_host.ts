@@ -1,4 +1,4 @@
-/** What the gang's activities need of the host worker they run in, which owns the devices and the ranks' processes. */
+/** The part of a host worker that the gang's activities use: it owns the devices and the ranks' processes. */
 import type {
   AcquireRequest,
   ControlMessage,
@@ -13,8 +13,8 @@ export type ProgressListener = (progress: Progress) => void;
 export interface RankHost {
   /**
    * Takes a free device for the run and returns the gang's only member: this host. Asked again for the same run before
-   * it began to train, it answers with what it gave before. Throws NoFreeSlot, and HostAvoided when the request would rather
-   * have another host and one is there.
+   * it began to train, it answers with what it gave before. Throws NoFreeSlot, and HostAvoided when the request prefers
+   * another host and there is one.
    */
   reserve(request: AcquireRequest): Promise<Grant>;
   /**

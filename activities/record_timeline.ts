@@ -1,4 +1,4 @@
-/** Beside the steps: writes what happened to the run into its folder. */
+/** Writes the run's timeline into its folder, alongside the steps. */
 import { Context } from '@temporalio/activity';
 import {
   type ControlActivities,

@@ -1,4 +1,4 @@
-/** What an activity does around the computation of its step: heartbeats, cancellation, typed failures. */
+/** Runs a step under an activity: heartbeats, cancellation, typed failures. */
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { type CrashDetails, failureTypes, type StepName } from '../contracts/index.js';
@@ -50,7 +50,7 @@ export async function runStep<T>(step: (hooks: StepHooks) => Promise<T>): Promis
   }
 }
 
-/** The same for an activity that takes a moment: no heartbeats. */
+/** The same for a short activity: no heartbeats. */
 export async function runBriefly<T>(step: (hooks: StepHooks) => Promise<T>): Promise<T> {
   const { cancellationSignal } = Context.current();
   try {

@@ -1,5 +1,5 @@
 /**
- * What the steps compute, each in a process of its own: a recipe, a data file or a model decides what it does, for how
+ * The computation of each step, in a process of its own: a recipe, a data file or a model decides what it does, for how
  * long and with how much memory. The code of a step is loaded when it is first asked for, and nothing of Temporal with it.
  */
 import type {

@@ -1,6 +1,6 @@
 /**
  * Step 3: one epoch of a run on this host's rank. The rank computes in a process of its own, so that heartbeats are never
- * held up by native code, and its death is seen at once.
+ * held up by native code, and its exit is noticed at once.
  */
 import { CancelledFailure, Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/common';
@@ -32,8 +32,11 @@ async function trainEpoch(host: RankHost, request: TrainRequest): Promise<TrainO
   const reporter = new Reporter(context);
   const timer = setInterval(() => context.heartbeat(reporter.last), beat);
   try {
-    const trained = host.train(request, reporter.take);
-    const outcome = await Promise.race([trained, abandoned(context, host, request, reporter.take, trained)]);
+    const trained = host.train(request, reporter.onProgress);
+    const outcome = await Promise.race([
+      trained,
+      abandoned(context, host, request, reporter.onProgress, trained),
+    ]);
     return outcome === 'detached' ? { kind: 'detached' } : { kind: 'ended', outcome };
   } catch (error) {
     throw error instanceof TemperError && error.code === FencedError.name
@@ -45,7 +48,7 @@ async function trainEpoch(host: RankHost, request: TrainRequest): Promise<TrainO
 }
 
 /**
- * Says who took the run's folder. That ends this run: if both went on, each would fence the other again and again. A
+ * Names the workflow that took the run's folder. That ends this run: if both continued, each would fence the other again and again. A
  * generation of this very workflow, taken by an `acquire` that it had given up on, costs no more than another grant.
  */
 async function fencedFailure(error: TemperError, { run, claim }: TrainRequest): Promise<unknown> {
@@ -95,14 +98,14 @@ class Reporter {
   last: Progress | null = null;
   readonly #context: Context;
   #reportedAt = 0;
-  /** What was last reported of how the generation came up. */
+  /** The `resumed` that was last reported, as JSON. */
   #resumed: string | null = null;
 
   constructor(context: Context) {
     this.#context = context;
   }
 
-  readonly take = (progress: Progress): void => {
+  readonly onProgress = (progress: Progress): void => {
     this.last = progress;
     this.#context.heartbeat(progress);
     const resumed = JSON.stringify(progress.resumed);

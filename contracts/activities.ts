@@ -1,4 +1,4 @@
-/** What the `finetune` workflow asks of its activities: one request per activity, and the interface of them all. */
+/** The requests and results of the `finetune` workflow's activities, and their interfaces. */
 import { z } from 'zod';
 import {
   type Admitted,
@@ -25,7 +25,7 @@ import {
 import { timelineSchema } from './timeline.js';
 import { timestampSchema, version } from './version.js';
 
-/** What `admit` answers the workflow. */
+/** The result of `admit`. */
 export const admissionSchema = z.strictObject({
   admitted: admittedSchema,
   /** Whether the namespace has Temper's search attributes. */
@@ -83,7 +83,7 @@ export const evaluateEpochRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
   model: shardedModelSchema,
-  /** Optimiser steps done when the epoch ended. */
+  /** Optimizer steps done when the epoch ended. */
   step: z.int().min(1),
   /** Whether training ended with it: the model is evaluated even where that was in the middle of an epoch. */
   finished: z.boolean(),
@@ -192,7 +192,7 @@ export type Released = z.infer<typeof releasedSchema>;
 export interface ControlActivities {
   admit(input: unknown): Promise<Admission>;
   /**
-   * Writes entries of the timeline into the run's folder and returns the number of the newest that stands there, which is
+   * Writes entries of the timeline into the run's folder and returns the number of the newest that is there, which is
    * older than the last one given where an earlier attempt wrote fewer of them.
    */
   recordTimeline(request: RecordTimelineRequest): Promise<number>;

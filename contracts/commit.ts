@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { sha256Schema, timestampSchema, version } from './version.js';
 
 /**
- * What a result may depend on besides recipe, seed and data: signatures that differ at most in `threads` compute the same
- * bits.
+ * Everything that a result may depend on besides recipe, seed and data: signatures that differ at most in `threads` compute the
+ * same bits.
  */
 export const executionSignatureSchema = z.strictObject({
   engine: z.string(),
@@ -77,9 +77,9 @@ export const committedMetricsSchema = z.strictObject({
 });
 export type CommittedMetrics = z.infer<typeof committedMetricsSchema>;
 
-/** What the trainer needs beside the tensors to go on exactly where it was. */
+/** The trainer's state, apart from the tensors, from which training resumes exactly. */
 export const trainerStateSchema = z.strictObject({
-  /** Optimiser steps done. */
+  /** Optimizer steps done. */
   step: z.int().min(0),
   /** Epoch under way, from 0, and packs of it already taken. */
   epoch: z.int().min(0),
@@ -161,7 +161,7 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     ...entry,
     kind: z.literal('retirement'),
-    /** Of all checkpoints before this entry, these alone may still be loaded. The others' files are deleted after it is in the log. */
+    /** Of all checkpoints before this entry, only these may still be loaded. The others' files are deleted after it is in the log. */
     keep: z.array(z.int().min(1)),
   }),
 ]);

@@ -42,7 +42,7 @@ export const evaluationJobSchema = z.strictObject({
   /** Model folder, and a PEFT adapter folder or null. */
   model: uriSchema,
   adapter: uriSchema.nullable(),
-  /** Where results lie, relative to the run. */
+  /** Location of the results, relative to the run. */
   results: z.string(),
   /** Names of the recipe's tasks. */
   tasks: z.array(z.string()).min(1),

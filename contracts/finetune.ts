@@ -24,13 +24,13 @@ export type Submission = z.infer<typeof submissionSchema>;
 
 export const recipeReferenceSchema = z.strictObject({ recipe: uriSchema });
 
-/** What `admit` made of the input: who the run is. Travels through the workflow to every activity. */
+/** The identity of a run, made by `admit`. Travels through the workflow to every activity. */
 export const runReferenceSchema = z.strictObject({
   version: version(1),
   /** The workflow's id. */
   id: z.string().min(1),
   outputDir: uriSchema,
-  /** sha256 of the canonical recipe; the recipe lies at `<outputDir>/recipe.json`. */
+  /** sha256 of the canonical recipe; the recipe is at `<outputDir>/recipe.json`. */
   recipeDigest: sha256Schema,
 });
 export type RunReference = z.infer<typeof runReferenceSchema>;
@@ -125,7 +125,7 @@ export const finetuneResultSchema = z.strictObject({
   metrics: z.record(z.string(), z.number()),
   evaluation: evaluationSchema.nullable(),
   data: z.record(z.string(), dataReportSchema),
-  /** The newest entries; all of them lie in `timelineUri`. */
+  /** The newest entries; all of them are in `timelineUri`. */
   timeline: timelineSchema,
   /** Folder of JSON Lines files whose names sort by time. */
   timelineUri: uriSchema,

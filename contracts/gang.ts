@@ -22,7 +22,7 @@ export const grantSchema = z.strictObject({
 export type Grant = z.infer<typeof grantSchema>;
 
 /**
- * What people want of a run, as a level and not as events: each change has the next number, and all of it travels in
+ * The requests for a run, as a level and not as events: each change has the next number, and all of it travels in
  * every train request and every control message. Whoever receives several applies the highest number, so none can be
  * lost, repeated or overtaken.
  */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** One line of `metrics.jsonl` for each optimiser step. */
+/** One line of `metrics.jsonl` for each optimizer step. */
 export const stepMetricsSchema = z.strictObject({
   /** From 1. */
   step: z.int().min(1),

@@ -46,7 +46,7 @@ export const searchAttributeTypes = {
 /** Entries of a timeline that the workflow's state, its query and its result hold: the newest ones. */
 export const timelineWindow = 100;
 
-/** Failure types that a gang's activities use beside the codes of `shared/errors.ts`. */
+/** Failure types that a gang's activities use in addition to the codes of `shared/errors.ts`. */
 export const failureTypes = {
   /** A rank's process ended without an outcome. Details: LossDetails. */
   rankLost: 'RankLost',
@@ -54,7 +54,7 @@ export const failureTypes = {
   hostLost: 'HostLost',
   /** The host no longer holds a slot for this generation. */
   leaseLost: 'LeaseLost',
-  /** Nothing left to offer; another host, or a later attempt, will. */
+  /** No slot is free; another host, or a later attempt, may have one. */
   noFreeSlot: 'NoFreeSlot',
   /** The request asked this host to leave the run to another one, and another one is there. */
   hostAvoided: 'HostAvoided',

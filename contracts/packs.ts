@@ -11,7 +11,7 @@ export const packShardSchema = z.strictObject({
   packs: z.int().min(1),
 });
 
-/** `index.json` beside the shards of one prepared dataset. */
+/** `index.json` next to the shards of one prepared dataset. */
 export const packIndexSchema = z.strictObject({
   version: version(1),
   packedSequenceSize: z.int().min(2),

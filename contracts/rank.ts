@@ -1,4 +1,4 @@
-/** What a host worker and the rank in its child process say to each other, over the process's IPC channel. */
+/** The messages between a host worker and the rank in its child process, over the process's IPC channel. */
 import { z } from 'zod';
 import { preparedDataSchema, runReferenceSchema } from './finetune.js';
 import { epochOutcomeSchema, progressSchema, runRequestsSchema } from './gang.js';

@@ -1,4 +1,4 @@
-/** Where a run stands: what the `progress` query answers, and what a workflow hands on when it continues as new. */
+/** The state of a run: the answer to the `progress` query, and what a workflow passes on when it continues as new. */
 import { z } from 'zod';
 import { admissionSchema, crashDetailsSchema } from './activities.js';
 import { evaluationSchema, preparedDataSchema, shardedModelSchema } from './finetune.js';
@@ -42,7 +42,7 @@ export const runStatusSchema = z.strictObject({
 });
 export type RunStatus = z.infer<typeof runStatusSchema>;
 
-/** What of a run's failures has been survived since it last got ahead: by a commit in training, by a step that was done. */
+/** The failures that a run has survived since it last got ahead: by a commit in training, by a step that was done. */
 export const budgetSchema = z.strictObject({
   /** Failures by what they call for; see `failureDetailsSchema`. */
   storage: z.int().min(0),
@@ -81,7 +81,7 @@ export const runStateSchema = z.strictObject({
   requests: runRequestsSchema,
   evaluation: evaluationSchema.nullable(),
   timeline: timelineSchema,
-  /** Entries that lie in the run's folder: those up to this number. */
+  /** Entries that are in the run's folder: those up to this number. */
   timelineWritten: z.int().min(0),
   interruptions: interruptionCountsSchema,
   /**

@@ -33,17 +33,17 @@ export interface RunOptions {
   first?: boolean;
 }
 
-/** What this build of the engine and this CPU can do. */
+/** Returns what this build of the engine and this CPU can do. */
 export function engineCapabilities(): NativeCapabilities {
   return native(() => addon().capabilities());
 }
 
-/** The engine's table of ops, which the compiler's (graph/ops) must equal. */
+/** Returns the engine's table of ops, which the compiler's (graph/ops) must equal. */
 export function engineOps(): NativeOp[] {
   return native(() => addon().opTable());
 }
 
-/** Starts an engine thread. Throws EngineError when the engine is not built or the options do not fit this CPU. */
+/** Starts an engine thread. @throws EngineError when the engine is not built or the options do not fit this CPU. */
 export function createContext(options: ContextOptions = {}): EngineContext {
   const capabilities = engineCapabilities();
   const threads = options.threads ?? defaultThreads();

@@ -1,4 +1,4 @@
-/** The engine's work on files: dequantisation and the search for NaN, off the event loop, and checksums. */
+/** The engine's work on files: dequantization and the search for NaN, off the event loop, and checksums. */
 import type { DType } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
@@ -33,7 +33,7 @@ export interface DequantizeOptions {
 
 /**
  * Converts a tensor of a GGUF file to dense values in `output`, on as many threads as a context gets. The values are those of ggml's
- * `dequantize_row_*`, bit by bit; bf16 is rounded to nearest even from them. Throws EngineError on an unknown type,
+ * `dequantize_row_*`, bit by bit; bf16 is rounded to nearest even from them. @throws EngineError on an unknown type,
  * a range outside the file, and when reading or writing fails.
  */
 export async function dequantize(options: DequantizeOptions): Promise<void> {
@@ -46,7 +46,7 @@ export async function dequantize(options: DequantizeOptions): Promise<void> {
 }
 
 /**
- * Index of the first NaN or infinity among `elements` values at `byteOffset` of a file, or -1; on as many threads as a
+ * Returns the index of the first NaN or infinity among `elements` values at `byteOffset` of a file, or -1; on as many threads as a
  * context gets.
  */
 export async function firstNonFinite(

@@ -1,20 +1,20 @@
-/** What this host has: the cores and the memory that a process here may really use. */
+/** The cores and the memory that a process on this host may really use. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import path from 'node:path';
 import { EngineError } from '../shared/errors.js';
 
 /**
- * How many threads a context, or a job on files, gets unless told otherwise: `TEMPER_THREADS` where it is set, otherwise the physical cores of the process's affinity mask, and no more than its
+ * Returns the threads that a context, or a job on files, gets by default: `TEMPER_THREADS` where it is set, otherwise the physical cores of the process's affinity mask, and no more than its
  * cgroup's CPU quota pays for. Hyper-threads are left out: two on a core share its vector units.
  * @param root where /proc and /sys are looked for
  */
 export function defaultThreads(environment: NodeJS.ProcessEnv = process.env, root = '/'): number {
-  const asked = environment.TEMPER_THREADS;
-  if (asked !== undefined && asked !== '') {
-    if (!/^[1-9][0-9]{0,3}$/.test(asked))
-      throw new EngineError(`TEMPER_THREADS is '${asked}', not a whole number from 1 to 9999`);
-    return Number(asked);
+  const configured = environment.TEMPER_THREADS;
+  if (configured !== undefined && configured !== '') {
+    if (!/^[1-9][0-9]{0,3}$/.test(configured))
+      throw new EngineError(`TEMPER_THREADS is '${configured}', not a whole number from 1 to 9999`);
+    return Number(configured);
   }
   const cores = physicalCores(root) ?? availableParallelism();
   return Math.max(1, Math.min(cores, Math.floor(cpuQuota(root) ?? cores)));
@@ -85,7 +85,7 @@ function cpuMount(root: string): string {
   }
 }
 
-/** Bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
+/** Returns the bytes that a process here may use: the machine's memory, or its cgroup's limit where that is lower. */
 export function memoryLimit(): number {
   const limits = ['sys/fs/cgroup/memory.max', 'sys/fs/cgroup/memory/memory.limit_in_bytes'].map((file) =>
     Number(read('/', file) ?? Number.NaN),

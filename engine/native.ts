@@ -11,11 +11,11 @@ export interface NativeCapabilities {
   /** Kernel sets this CPU can run, best first: `avx512_bf16`, `avx512`, `avx2`, `portable`. */
   isas: string[];
   cpu: string;
-  /** What the numbers depend on beside our own source: compiler, C library. */
+  /** What the numbers depend on besides our own source: compiler, C library. */
   libraries: Record<string, string>;
 }
 
-/** What the engine knows of an op: the same as its file in graph/ops. */
+/** An op as the engine knows it: the same as its file in graph/ops. */
 export interface NativeOp {
   name: string;
   /** Type of each attribute, by key. */
@@ -80,7 +80,7 @@ export interface NativeContext {
   prepare(): Promise<object>;
   /**
    * Copies tensors into `buffers`, one each and of their sizes, as they are after what was queued before. The copy is made
-   * beside what is queued after it; only a program that writes one of these tensors waits.
+   * while what is queued after it runs; only a program that writes one of these tensors waits.
    */
   snapshot(names: string[], buffers: ArrayBuffer[]): Promise<ArrayBuffer[]>;
   /** Stops the run under way between two records; its promise and those queued reject with "aborted". */

@@ -10,7 +10,7 @@ import type { OpenRun } from './kind.js';
 export function openLoggers({ run, recipe, document, storage }: OpenRun): LoggerFeed {
   return new LoggerFeed({
     loggers: recipe.loggers,
-    run: { name: recipe.name, id: run.run, recipe: document, storage },
+    run: { name: recipe.name, id: run.id, recipe: document, storage },
     onFailure: (message) => process.emitWarning(message, 'LoggerWarning'),
   });
 }

@@ -1,4 +1,4 @@
-/** Before everything else: is the input a recipe, whose run is it, and is there anything left to do? */
+/** Admits a run: validates its recipe, claims its folder, and finds out whether anything is left to do. */
 import path from 'node:path';
 import { claimRun, readRunDocument, refuseUnderWay, takeClaim } from '../../components/checkpoint/index.js';
 import { type LoadedRecipe, loadRecipe, maxRecipeBytes } from '../../components/config/index.js';
@@ -131,13 +131,13 @@ async function readText(storage: Storage, key: string): Promise<string> {
   }
 }
 
-/** Whether an earlier attempt of this very workflow run has claimed the folder, so that a retry deletes nothing. */
+/** Returns whether an earlier attempt of this very workflow run has claimed the folder, so that a retry deletes nothing. */
 async function alreadyClaimedBy(storage: Storage, info: AdmitInfo): Promise<boolean> {
   const document = await readRunDocument(storage);
   return document?.run === info.workflowId && document.workflow?.runId === info.runId;
 }
 
-/** The recipe that the folder's run was last admitted with; null where there is none. */
+/** Returns the recipe that the folder's run was last admitted with; null where there is none. */
 async function previousRecipe(storage: Storage, info: AdmitInfo): Promise<unknown> {
   if ((await readRunDocument(storage))?.run !== info.workflowId) return null;
   if ((await storage.size(recipeKey)) === null) return null;

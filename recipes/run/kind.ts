@@ -1,8 +1,8 @@
-/** The kinds of runs. What is common to the life of any run stands in this folder and knows none of them by name. */
+/** The kinds of runs. This folder holds what is common to every run, and knows no kind by name. */
 import type { z } from 'zod';
 import { Registry } from '../../shared/registry.js';
 
-/** What the life of a run needs to know of its recipe. */
+/** The part of a recipe that every kind of run has. */
 export interface RunSummary {
   name: string;
   /** Null: `runs/<name>` next to the recipe. */

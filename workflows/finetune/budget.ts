@@ -1,5 +1,5 @@
 /**
- * What a run survives. Each cause has a budget of its own, which is renewed when the run gets ahead: by a commit, or by a
+ * The failures that a run survives. Each cause has a budget of its own, which is renewed when the run gets ahead: by a commit, or by a
  * step that is done. Preemptions, lost hosts and the wait for a slot have none.
  */
 import { ApplicationFailure } from '@temporalio/workflow';
@@ -15,7 +15,7 @@ const limits: Record<Cause, number> = { storage: 3, service: 10, process: 3 };
 const longestPause = 60_000;
 /** Hosts that are remembered. */
 const avoidedHosts = 16;
-/** Hosts that the run would rather avoid may refuse it so often; then whoever answers is taken. */
+/** Times that hosts to avoid may refuse the run; after that any host is taken. */
 const longestRefusal = 3;
 
 export const newBudget = (): Budget => ({

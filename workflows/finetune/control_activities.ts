@@ -2,7 +2,7 @@
 import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
 import type { ControlActivities } from '../../contracts/activities.js';
 
-/** Which failures are worth another try, and after what pause, the run's budget decides. */
+/** The run's budget decides which failures are retried, and after what pause. */
 export const onlyOnce = { maximumAttempts: 1 };
 
 /** On the task queue of the workflow itself. */

@@ -1,10 +1,10 @@
-/** What the failure of an activity means for the run. */
+/** Classifies the failures of activities by what they mean for the run. */
 import { ActivityFailure, ApplicationFailure, isCancellation, TimeoutFailure } from '@temporalio/workflow';
 import type { CrashDetails, FailureDetails, LossDetails } from '../../contracts/activities.js';
 import type { Progress } from '../../contracts/gang.js';
 import { failureTypes } from '../../contracts/names.js';
 
-/** What of a failure's causes has a budget: see `FailureDetails`. */
+/** A cause that has a budget: see `FailureDetails`. */
 export type Cause = Exclude<FailureDetails['retry'], 'never'>;
 
 /**
@@ -31,7 +31,7 @@ export interface GangLoss {
   ended: string | null;
 }
 
-/** Classifies what a step threw, or `acquire`. Rethrows cancellations and what is no activity's failure. */
+/** Classifies what a step threw, or `acquire`. Rethrows cancellations and what is not an activity's failure. */
 export function classifyFailure(error: unknown): StepFailure {
   if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
   const { cause } = error;
@@ -57,7 +57,7 @@ export function classifyFailure(error: unknown): StepFailure {
   return retry === 'never' ? { kind: 'fatal', detail } : { kind: 'error', cause: retry, detail };
 }
 
-/** Classifies what `trainEpoch` threw. Rethrows cancellations and what is no activity's failure. */
+/** Classifies what `trainEpoch` threw. Rethrows cancellations and what is not an activity's failure. */
 export function classifyLoss(error: unknown): GangLoss {
   const failure = classifyFailure(error);
   const { cause } = error as ActivityFailure;

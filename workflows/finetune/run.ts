@@ -1,4 +1,4 @@
-/** One run as the workflow sees it: its state, its timeline, and what whoever asks is answered. */
+/** One run as the workflow sees it: its state, its timeline, and the answer to its query. */
 import {
   type ContinueAsNew,
   isCancellation,
@@ -55,7 +55,7 @@ export class Run {
     this.#visibility.show(this.state);
   }
 
-  /** Changes what people want of the run. */
+  /** Changes the run's requests. */
   request(change: Partial<RunRequests>): void {
     const { requests } = this.state;
     this.state.requests = { ...requests, ...change, number: requests.number + 1 };
@@ -80,7 +80,7 @@ export class Run {
     });
   }
 
-  /** Writes the timeline into the run's folder. Storage that fails costs no run: the next call tries again. */
+  /** Writes the timeline into the run's folder. A failure does not end the run: the next call tries again. */
   async writeTimeline(options: { all?: boolean } = {}): Promise<void> {
     try {
       await this.#timeline.flush(options);
@@ -151,7 +151,7 @@ export class Run {
     this.state.interruption = null;
   }
 
-  /** Whether history is so long that the workflow should continue as a new one. */
+  /** True when history is so long that the workflow should continue as a new one. */
   get historyIsLong(): boolean {
     return workflowInfo().continueAsNewSuggested;
   }
@@ -209,11 +209,11 @@ function newState(): RunState {
 }
 
 function newest(...steps: (number | undefined)[]): number | null {
-  const known = steps.filter((step) => step !== undefined);
-  return known.length === 0 ? null : Math.max(...known);
+  const reported = steps.filter((step) => step !== undefined);
+  return reported.length === 0 ? null : Math.max(...reported);
 }
 
-/** Steps done beyond the one that was gone back to. */
+/** Returns the steps done beyond the one that training went back to. */
 function stepsBetween(from: number, done: number | null): number | null {
   return done === null ? null : Math.max(0, done - from);
 }

@@ -1,5 +1,5 @@
 /**
- * What happened to a run. The workflow's state holds the newest entries and counters, so that it stays small however
+ * The timeline of a run. The workflow's state holds the newest entries and counters, so that it stays small however
  * long the run lives; every entry goes to the run's folder once it is complete.
  */
 import { timelineWindow } from '../../contracts/names.js';
@@ -11,7 +11,7 @@ const batch = 25;
 /** Characters of an entry's detail. */
 const longestDetail = 500;
 
-/** Writes consecutive entries and returns the number of the newest that then lies in the run's folder. */
+/** Writes consecutive entries and returns the number of the newest that is then in the run's folder. */
 export type WriteEntries = (entries: TimelineEntry[]) => Promise<number>;
 
 type TimelineState = Pick<

@@ -1,6 +1,6 @@
 /**
  * Step 3 of a run: a gang is acquired and trains epoch by epoch. When it is lost or preempted, a new one is acquired and
- * resumes from the newest commit. What a run survives, `budget.ts` says.
+ * resumes from the newest commit. `budget.ts` says what a run survives.
  */
 import {
   ActivityCancellationType,
@@ -48,7 +48,7 @@ export class Training {
     this.#input = input;
   }
 
-  /** Trains until the run is finished or stopped. Throws what ends the run, ContinueAsNew among it. */
+  /** Trains until the run is finished or stopped. @throws whatever ends the run, including ContinueAsNew */
   async train(): Promise<void> {
     const run = this.#run;
     const { state } = run;
@@ -240,7 +240,7 @@ export class Training {
       throw diagnosed(error, diagnoseRankCrashes(budget));
     }
     run.interrupted(event, { ...loss, detail });
-    // A rank that was killed once is followed at once.
+    // The first lost rank is replaced without a pause.
     if (event !== 'rank_lost' || budget.process > 1) await pause(milliseconds);
   }
 

@@ -1,4 +1,4 @@
-/** How a run shows itself to people who look at Temporal: search attributes or memo, and the current details. */
+/** Shows a run in Temporal's UI: search attributes or memo, and the current details. */
 import { setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { searchAttributeTypes } from '../../contracts/names.js';
 import type { RunState } from '../../contracts/run_state.js';
@@ -14,25 +14,25 @@ export class Visibility {
   show(state: RunState): void {
     setCurrentDetails(details(state));
     if (state.admission === null) return;
-    const wanted: Shown = {
+    const current: Shown = {
       TemperModel: state.admission.admitted.model,
       TemperState: state.phase,
       TemperStep: state.progress?.step ?? state.outcome?.step ?? null,
       TemperLoss: state.progress?.loss ?? state.outcome?.loss ?? null,
     };
-    const changed = (Object.keys(wanted) as (keyof Shown)[]).filter(
-      (name) => wanted[name] !== null && wanted[name] !== this.#shown[name],
+    const changed = (Object.keys(current) as (keyof Shown)[]).filter(
+      (name) => current[name] !== null && current[name] !== this.#shown[name],
     );
     if (changed.length === 0) return;
-    this.#shown = wanted;
+    this.#shown = current;
     if (state.admission.searchAttributes) {
       const pairs = changed.map((name) => ({
         key: { name, type: searchAttributeTypes[name] },
-        value: wanted[name],
+        value: current[name],
       }));
       upsertSearchAttributes(pairs as TypedPairs);
     } else {
-      upsertMemo(Object.fromEntries(changed.map((name) => [name, wanted[name]])));
+      upsertMemo(Object.fromEntries(changed.map((name) => [name, current[name]])));
     }
   }
 }
