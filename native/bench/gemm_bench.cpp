@@ -94,15 +94,16 @@ struct Runner {
              std::vector<Buffer*> out, double flops) {
         const Kernel* kernel = find_kernel(isa, name);
         const bool bf16 = std::get<std::string>(attrs.at("compute")) == "bf16";
-        Call call{{{}, {}, {name, std::move(attrs)}}, threads, nullptr, false};
+        Call call{{{}, {}, {name, std::move(attrs)}}, threads, nullptr};
         for (Buffer* b : in) call.in.push_back(b->tensor);
         for (Buffer* b : out) call.out.push_back(b->tensor);
         find_rules(name)->check(call);
         const size_t bytes = (kernel->workspace(call) + 63) / 64 * 64;
         std::unique_ptr<void, void (*)(void*)> workspace(std::aligned_alloc(64, bytes), std::free);
         call.workspace = workspace.get();
+        const auto prepared = kernel->prepare(call);
         const double limit = std::max(peak(isa, bf16, threads), peak(isa, bf16, threads));
-        const double seconds = best_seconds([&] { kernel->run(call); });
+        const double seconds = best_seconds([&] { prepared->run(false); });
         std::printf("%-58s %9.3f ms %7.0f GFLOP/s", label, seconds * 1e3, flops / seconds / 1e9);
         if (limit > 0) std::printf("  of %5.0f: %3.0f %%", limit, flops / seconds / 1e7 / limit);
         std::printf("   scratch %.1f MB\n", static_cast<double>(bytes) / 1e6);

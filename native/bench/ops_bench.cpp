@@ -64,13 +64,14 @@ struct Bench {
                  std::vector<Tensor> out, double flops = 0) const {
         const Kernel* kernel = find_kernel(isa, name);
         if (!kernel) return;
-        Call call{{std::move(in), std::move(out), {name, std::move(attrs)}}, threads, nullptr, false};
+        Call call{{std::move(in), std::move(out), {name, std::move(attrs)}}, threads, nullptr};
         find_rules(name)->check(call);
         call.workspace = std::aligned_alloc(64, (kernel->workspace(call) + 127) / 64 * 64);
+        const auto prepared = kernel->prepare(call);
         double bytes = 0;
         for (const Tensor& t : call.in) bytes += static_cast<double>(t.bytes());
         for (const Tensor& t : call.out) bytes += static_cast<double>(t.bytes());
-        const double time = fastest([&] { kernel->run(call); });
+        const double time = fastest([&] { prepared->run(false); });
         std::printf("%-34s %8.3f ms %7.1f MB %6.1f GB/s", label, time * 1e3, bytes / 1e6, bytes / time / 1e9);
         if (flops > 0)
             std::printf("  %6.0f GFLOP/s\n", flops / time / 1e9);

@@ -6,11 +6,11 @@ namespace temper::TEMPER_ISA {
 
 namespace {
 
-void run(Call& call) {
+void run(const Call& call, float weight_decay) {
     if (!has_finite_norm(call)) return;
     const AdamwScalars& s = *call.in[4].as<AdamwScalars>();
     const float clip = clip_factor(call);
-    const float decay = 1.0f - s.lr * static_cast<float>(call.attrs.number("weight_decay"));
+    const float decay = 1.0f - s.lr * weight_decay;
     const float step = s.lr / s.bias_correction1, root2 = std::sqrt(s.bias_correction2);
     const float beta1 = s.beta1, beta2 = s.beta2, eps = s.eps;
     const float *p = call.in[0].as<float>(), *g = call.in[1].as<float>();
@@ -27,8 +27,12 @@ void run(Call& call) {
     });
 }
 
+std::unique_ptr<Prepared> prepare(const Call& call) {
+    return prepared([&call, decay = static_cast<float>(call.attrs.number("weight_decay"))](bool) { run(call, decay); });
+}
+
 } // namespace
 
-extern const Kernel adamw_kernel = {"adamw", no_workspace, run};
+extern const Kernel adamw_kernel = {"adamw", no_workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

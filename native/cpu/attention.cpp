@@ -120,9 +120,7 @@ static void attend(const Call& call, const Attention& a, const ForwardWorkspace<
     }
 }
 
-template <class P> static void attention(const Call& call) {
-    const Attention a(call, call.in[0]);
-    const ForwardWorkspace<P> w(a, call.threads.count, call.workspace);
+template <class P> static void attention(const Call& call, const Attention& a, const ForwardWorkspace<P>& w) {
     find_starts(call.in[3], a.T, a.padded_T, w.starts);
     call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
         const auto& thread = w.threads[static_cast<size_t>(number)];
@@ -145,10 +143,15 @@ static size_t workspace(const Call& call) {
     });
 }
 
-static void run(Call& call) {
-    with_arithmetic(call, [&](auto arithmetic) { attention<decltype(arithmetic)>(call); });
+static std::unique_ptr<Prepared> prepare(const Call& call) {
+    return with_arithmetic(call, [&](auto arithmetic) {
+        using P = decltype(arithmetic);
+        const Attention a(call, call.in[0]);
+        ForwardWorkspace<P> w(a, call.threads.count, call.workspace);
+        return prepared([&call, a, w = std::move(w)](bool) { attention<P>(call, a, w); });
+    });
 }
 
-extern const Kernel attention_kernel = {"attention", workspace, run};
+extern const Kernel attention_kernel = {"attention", workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

@@ -173,9 +173,7 @@ static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typen
     advance(turn);
 }
 
-template <class P> static void attention_grad(const Call& call) {
-    const Attention a(call, call.in[1]);
-    const BackwardWorkspace<P> w(a, call.threads.count, call.workspace);
+template <class P> static void attention_grad(const Call& call, const Attention& a, const BackwardWorkspace<P>& w) {
     find_starts(call.in[6], a.T, a.padded_T, w.starts);
     count_visits(a, w);
     call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
@@ -211,10 +209,15 @@ static size_t workspace(const Call& call) {
     });
 }
 
-static void run(Call& call) {
-    with_arithmetic(call, [&](auto arithmetic) { attention_grad<decltype(arithmetic)>(call); });
+static std::unique_ptr<Prepared> prepare(const Call& call) {
+    return with_arithmetic(call, [&](auto arithmetic) {
+        using P = decltype(arithmetic);
+        const Attention a(call, call.in[1]);
+        BackwardWorkspace<P> w(a, call.threads.count, call.workspace);
+        return prepared([&call, a, w = std::move(w)](bool) { attention_grad<P>(call, a, w); });
+    });
 }
 
-extern const Kernel attention_grad_kernel = {"attention_grad", workspace, run};
+extern const Kernel attention_grad_kernel = {"attention_grad", workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

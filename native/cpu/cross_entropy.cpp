@@ -7,12 +7,11 @@ namespace {
 
 size_t workspace(const Call& call) { return static_cast<size_t>(call.in[0].shape[0]) * sizeof(double); }
 
-void run(Call& call) {
+void run(const Call& call, bool grad, bool accumulate) {
     const int64_t T = call.in[0].shape[0], V = call.in[0].shape[1];
     const int32_t* labels = call.in[1].as<int32_t>();
     const float weight = *call.in[2].as<float>();
     double* losses = static_cast<double*>(call.workspace); // (T)
-    const bool grad = call.attrs.flag("grad");
     with_types(
         [&](auto* logits, auto* gradients) {
             parallel_for(call.threads, T, [&](int64_t t) {
@@ -27,11 +26,17 @@ void run(Call& call) {
             });
         },
         call.in[0], grad ? call.out[1] : call.in[0]);
-    add_up_loss(call, losses, T, weight);
+    add_up_loss(call.out[0].as<float>(), losses, T, weight, accumulate);
+}
+
+std::unique_ptr<Prepared> prepare(const Call& call) {
+    return prepared([&call, grad = call.attrs.flag("grad"), mode = accumulate_mode(call.attrs)](bool first) {
+        run(call, grad, adds(mode, first));
+    });
 }
 
 } // namespace
 
-extern const Kernel cross_entropy_kernel = {"cross_entropy", workspace, run};
+extern const Kernel cross_entropy_kernel = {"cross_entropy", workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

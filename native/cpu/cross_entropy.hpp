@@ -53,11 +53,10 @@ void cross_entropy_gradient(const T* logits, int64_t vocabulary, const SoftmaxRo
 }
 
 // loss = weight · Σ losses [+ loss], the sum in double and in the order of the rows.
-inline void add_up_loss(const Call& call, const double* losses, int64_t rows, float weight) {
+inline void add_up_loss(float* loss, const double* losses, int64_t rows, float weight, bool accumulate) {
     double total = 0;
     for (int64_t i = 0; i < rows; i++) total += losses[i];
-    float* loss = call.out[0].as<float>();
-    *loss = static_cast<float>(total * weight + (call.accumulates() ? *loss : 0));
+    *loss = static_cast<float>(total * weight + (accumulate ? *loss : 0));
 }
 
 } // namespace temper::TEMPER_ISA

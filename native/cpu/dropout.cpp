@@ -15,14 +15,11 @@ struct Site {
     float scale;
 };
 
+// All but what the key says.
 static Site site_of(const Call& call) {
     const double probability = call.attrs.number("probability");
     const double threshold = std::ceil(probability * 0x1p32); // kept when word ≥ threshold
-    const int32_t* key = call.in[1].as<int32_t>();
     Site site{};
-    site.seed[0] = static_cast<uint32_t>(key[0]);
-    site.seed[1] = static_cast<uint32_t>(key[1]);
-    site.step = static_cast<uint32_t>(key[2]);
     site.site = static_cast<uint32_t>(call.attrs.integer("site"));
     site.all_kept = threshold == 0;
     site.none_kept = threshold >= 0x1p32;
@@ -51,10 +48,13 @@ static void drop_row(const Site& site, int64_t N, uint64_t first, uint32_t pack,
     }
 }
 
-static void run(Call& call) {
+static void run(const Call& call, Site site) {
     const int64_t T = call.in[0].shape[0], N = call.in[0].shape[1];
     const int32_t *packs = call.in[2].as<int32_t>(), *offsets = call.in[3].as<int32_t>();
-    const Site site = site_of(call);
+    const int32_t* key = call.in[1].as<int32_t>();
+    site.seed[0] = static_cast<uint32_t>(key[0]);
+    site.seed[1] = static_cast<uint32_t>(key[1]);
+    site.step = static_cast<uint32_t>(key[2]);
     with_types(
         [&](auto* x, auto* y) {
             if (site.all_kept || site.none_kept) {
@@ -72,6 +72,10 @@ static void run(Call& call) {
         call.in[0], call.out[0]);
 }
 
-extern const Kernel dropout_kernel = {"dropout", no_workspace, run};
+static std::unique_ptr<Prepared> prepare(const Call& call) {
+    return prepared([&call, site = site_of(call)](bool) { run(call, site); });
+}
+
+extern const Kernel dropout_kernel = {"dropout", no_workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

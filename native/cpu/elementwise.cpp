@@ -5,25 +5,26 @@ namespace temper::TEMPER_ISA {
 
 // fill: y = value.
 
-static void run_fill(Call& call) {
-    const double value = call.attrs.number("value");
-    Tensor& y = call.out[0];
-    if (y.dtype == DType::i32) {
-        std::fill_n(y.as<int32_t>(), y.elements(), static_cast<int32_t>(value));
-        return;
-    }
-    with_types(
-        [&](auto* to) {
-            each_vector_parallel(call.threads, y.elements(), [=, v = splat(static_cast<float>(value))](int64_t i, auto lanes) {
-                store(to + i, v, lanes);
-            });
-        },
-        y);
+static std::unique_ptr<Prepared> prepare_fill(const Call& call) {
+    return prepared([&call, value = call.attrs.number("value")](bool) {
+        const Tensor& y = call.out[0];
+        if (y.dtype == DType::i32) {
+            std::fill_n(y.as<int32_t>(), y.elements(), static_cast<int32_t>(value));
+            return;
+        }
+        with_types(
+            [&](auto* to) {
+                each_vector_parallel(call.threads, y.elements(), [=, v = splat(static_cast<float>(value))](int64_t i, auto lanes) {
+                    store(to + i, v, lanes);
+                });
+            },
+            y);
+    });
 }
 
 // cast: y = x in y's type.
 
-static void run_cast(Call& call) {
+static void run_cast(const Call& call) {
     const Tensor &x = call.in[0], &y = call.out[0];
     with_weight(
         [&](auto* from) {
@@ -40,7 +41,7 @@ static void run_cast(Call& call) {
 
 // add: y = a + b.
 
-static void run_add(Call& call) {
+static void run_add(const Call& call) {
     with_types(
         [&](auto* a, auto* b, auto* y) {
             each_vector_parallel(call.threads, call.out[0].elements(), [=](int64_t i, auto lanes) {
@@ -52,8 +53,8 @@ static void run_add(Call& call) {
 
 // scale: y = alpha · x.
 
-static void run_scale(Call& call) {
-    const vf alpha = splat(static_cast<float>(call.attrs.number("alpha")));
+static void run_scale(const Call& call, float factor) {
+    const vf alpha = splat(factor);
     with_types(
         [&](auto* x, auto* y) {
             each_vector_parallel(call.threads, call.out[0].elements(), [=](int64_t i, auto lanes) {
@@ -63,9 +64,13 @@ static void run_scale(Call& call) {
         call.in[0], call.out[0]);
 }
 
-extern const Kernel fill_kernel = {"fill", no_workspace, run_fill};
-extern const Kernel cast_kernel = {"cast", no_workspace, run_cast};
-extern const Kernel add_kernel = {"add", no_workspace, run_add};
-extern const Kernel scale_kernel = {"scale", no_workspace, run_scale};
+static std::unique_ptr<Prepared> prepare_scale(const Call& call) {
+    return prepared([&call, factor = static_cast<float>(call.attrs.number("alpha"))](bool) { run_scale(call, factor); });
+}
+
+extern const Kernel fill_kernel = {"fill", no_workspace, prepare_fill};
+extern const Kernel cast_kernel = {"cast", no_workspace, prepare_call<run_cast>};
+extern const Kernel add_kernel = {"add", no_workspace, prepare_call<run_add>};
+extern const Kernel scale_kernel = {"scale", no_workspace, prepare_scale};
 
 } // namespace temper::TEMPER_ISA

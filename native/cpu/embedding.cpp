@@ -3,7 +3,7 @@
 
 namespace temper::TEMPER_ISA {
 
-static void run_embedding(Call& call) {
+static void run_embedding(const Call& call) {
     const Tensor &table = call.in[0], &y = call.out[0];
     const int64_t T = y.shape[0], D = table.shape[1];
     const int32_t* ids = call.in[1].as<int32_t>();
@@ -29,7 +29,7 @@ static size_t workspace_embedding_grad(const Call& call) {
 }
 
 // Each row of dtable is summed by one thread over ascending positions: no atomics, the same bits on any team.
-static void run_embedding_grad(Call& call) {
+static void run_embedding_grad(const Call& call, bool accumulate) {
     const Tensor &dy = call.in[0], &dtable = call.out[0];
     const int64_t T = dy.shape[0], V = dtable.shape[0], D = dtable.shape[1];
     const int32_t* ids = call.in[1].as<int32_t>();
@@ -43,7 +43,7 @@ static void run_embedding_grad(Call& call) {
         if (i == 0 || sorted[i] >> 32 != sorted[i - 1] >> 32) groups[distinct++] = i;
 
     float* to = dtable.as<float>();
-    if (!call.accumulates())
+    if (!accumulate)
         each_vector_parallel(call.threads, V * D, [=](int64_t i, auto lanes) { store(to + i, vf{}, lanes); });
 
     // Blocks of columns are tasks too: one frequent token (a newline) must not hold up the rest.
@@ -66,7 +66,11 @@ static void run_embedding_grad(Call& call) {
         dy);
 }
 
-extern const Kernel embedding_kernel = {"embedding", no_workspace, run_embedding};
-extern const Kernel embedding_grad_kernel = {"embedding_grad", workspace_embedding_grad, run_embedding_grad};
+static std::unique_ptr<Prepared> prepare_embedding_grad(const Call& call) {
+    return prepared([&call, mode = accumulate_mode(call.attrs)](bool first) { run_embedding_grad(call, adds(mode, first)); });
+}
+
+extern const Kernel embedding_kernel = {"embedding", no_workspace, prepare_call<run_embedding>};
+extern const Kernel embedding_grad_kernel = {"embedding_grad", workspace_embedding_grad, prepare_embedding_grad};
 
 } // namespace temper::TEMPER_ISA

@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <span>
 
 namespace temper::TEMPER_ISA {
 
@@ -40,18 +41,28 @@ struct Segment {
     int64_t k0, k, words;
     float rescale;
 };
-using Pass = std::vector<Segment>;
+using Pass = std::span<const Segment>;
 
 struct Schedule {
-    std::vector<Pass> passes; // at least one
-    float alpha = 1;          // what the sums are multiplied with at last
-    int64_t pass_words = 0;   // the longest pass
+    std::vector<Segment> segments; // pass by pass
+    std::vector<size_t> begins;    // of each pass; at least one
+    float alpha = 1;               // what the sums are multiplied with at last
+    int64_t pass_words = 0;        // the longest pass
+
+    size_t passes() const { return begins.size(); }
+    Pass pass(size_t p) const {
+        const size_t end = p + 1 < begins.size() ? begins[p + 1] : segments.size();
+        return Pass(segments).subspan(begins[p], end - begins[p]);
+    }
 };
 
 // α₀P₀ + α₁P₁ = (P₀ · α₀/α₁ + P₁) · α₁: the factors are rounded as they are, and alpha costs nothing inside K.
-Schedule schedule(const Gemm& gemm, int k_per_word) {
-    Schedule result;
-    result.passes.emplace_back();
+// Into `result`, whose memory is used again.
+void make_schedule(const Gemm& gemm, int k_per_word, Schedule& result) {
+    result.segments.clear();
+    result.begins.assign(1, 0);
+    result.alpha = 1;
+    result.pass_words = 0;
     int64_t used = 0;
     bool any = false;
     for (const Product& product : gemm.products) {
@@ -62,19 +73,18 @@ Schedule schedule(const Gemm& gemm, int k_per_word) {
         for (int64_t w = 0; w < words; w += strip) {
             const int64_t here = std::min(strip, words - w);
             if (used > 0 && used + here > PASS_WORDS) {
-                result.passes.emplace_back();
+                result.begins.push_back(result.segments.size());
                 used = 0;
             }
             const float rescale = any && w == 0 ? result.alpha / product.alpha : 1;
             const int64_t k0 = w * k_per_word;
-            result.passes.back().push_back({&product, k0, std::min(here * k_per_word, product.k - k0), here, rescale});
+            result.segments.push_back({&product, k0, std::min(here * k_per_word, product.k - k0), here, rescale});
             used += here;
             result.pass_words = std::max(result.pass_words, used);
         }
         result.alpha = product.alpha;
         any = true;
     }
-    return result;
 }
 
 // The threads form a grid over y: each has a cell of its own, and helps with the others when it is done.
@@ -132,7 +142,7 @@ ScratchLayout scratch_layout(const Gemm& gemm, const Schedule& plan, const Grid&
     // Blocks of equal size, none above BLOCK_WORDS unless one panel is.
     const int64_t most = std::max<int64_t>(1, BLOCK_WORDS / panel_words);
     layout.block_panels = ceil_div(panels, ceil_div(panels, most));
-    layout.row_block = plan.passes.size() > 1 ? std::min(round_up(gemm.m, TILE_SUMS), PARTIAL_ROWS) : TILE_SUMS;
+    layout.row_block = plan.passes() > 1 ? std::min(round_up(gemm.m, TILE_SUMS), PARTIAL_ROWS) : TILE_SUMS;
     layout.b = 0;
     layout.a = round_up(layout.block_panels * panel_words, 16);
     layout.sums = layout.a + round_up(GROUP_ROWS * (plan.pass_words + most_segments(gemm, plan) * VL), 16);
@@ -185,25 +195,32 @@ template <class F> void with_source(DType dtype, F f) {
 
 // A block of y's columns, and the rows of it that no thread has begun.
 struct Share {
-    int64_t m1 = 0, n0 = 0, n1 = 0;
+    int64_t m0 = 0, m1 = 0, n0 = 0, n1 = 0;
     std::atomic<int64_t> next = 0;
 };
 
 // What one thread does.
 template <class Words> class Worker {
   public:
-    Worker(const Gemm& gemm, const Schedule& plan, const ScratchLayout& layout, uint32_t* scratch)
-        : gemm(gemm), plan(plan), layout(layout), packed_b(scratch + layout.b), packed_a(scratch + layout.a),
-          sums(reinterpret_cast<float*>(scratch + layout.sums)) {
+    Worker(const Gemm& gemm, const Schedule& plan, const ScratchLayout& layout) : gemm(gemm), plan(plan), layout(layout) {}
+
+    // After a change of the plan, whose layout `scratch` has.
+    void place(uint32_t* scratch) {
+        packed_b = scratch + layout.b;
+        packed_a = scratch + layout.a;
+        sums = reinterpret_cast<float*>(scratch + layout.sums);
         strips.resize(static_cast<size_t>(most_segments(gemm, plan)));
     }
+
+    // Before each run: what was packed is of other data.
+    void forget() { packed_n0 = -1; }
 
     // Takes rows of a share, a group at a time, until none is left. Does nothing when fewer than `worth` are, unless the
     // share's b is what was packed last.
     void take(Share& share, int64_t worth) {
         if (packed_n0 == share.n0) worth = 1;
         if (share.m1 - share.next.load(std::memory_order_relaxed) < worth) return;
-        if (packed_n0 != share.n0) pack_b(plan.passes[0], share.n0, share.n1);
+        if (packed_n0 != share.n0) pack_b(plan.pass(0), share.n0, share.n1);
         packed_n0 = share.n0;
         for (int64_t m; (m = share.next.fetch_add(GROUP_ROWS, std::memory_order_relaxed)) < share.m1;)
             run_group(0, m, std::min(m + GROUP_ROWS, share.m1), share.m1, share.n0, share.n1, sums);
@@ -214,8 +231,8 @@ template <class Words> class Worker {
         const int64_t width = round_up(n1 - n0, VL);
         for (int64_t from = m0; from < m1; from += layout.row_block) {
             const int64_t to = std::min(from + layout.row_block, m1);
-            for (size_t p = 0; p < plan.passes.size(); p++) {
-                pack_b(plan.passes[p], n0, n1);
+            for (size_t p = 0; p < plan.passes(); p++) {
+                pack_b(plan.pass(p), n0, n1);
                 for (int64_t m = from; m < to; m += GROUP_ROWS)
                     run_group(p, m, std::min(m + GROUP_ROWS, to), to, n0, n1, sums + (m - from) * width);
             }
@@ -226,9 +243,9 @@ template <class Words> class Worker {
     const Gemm& gemm;
     const Schedule& plan;
     const ScratchLayout& layout;
-    uint32_t* packed_b;
-    uint32_t* packed_a;
-    float* sums;
+    uint32_t* packed_b = nullptr;
+    uint32_t* packed_a = nullptr;
+    float* sums = nullptr;
     std::vector<Strip> strips;
     int64_t packed_n0 = -1; // the share whose b is packed
 
@@ -238,8 +255,8 @@ template <class Words> class Worker {
 
     // Rows [m0, m1), at most GROUP_ROWS of them, and columns [n0, n1) in one pass. Rows before `end` may come next.
     void run_group(size_t p, int64_t m0, int64_t m1, int64_t end, int64_t n0, int64_t n1, float* group_sums) {
-        const Pass& pass = plan.passes[p];
-        const bool last = p + 1 == plan.passes.size();
+        const Pass pass = plan.pass(p);
+        const bool last = p + 1 == plan.passes();
         const int full_rows = TILE_SUMS / vectors_of(n1 - n0);
         const int64_t width = round_up(n1 - n0, VL), panels = ceil_div(n1 - n0, TILE_COLUMNS);
         pack_group(pass, m0, m1, full_rows);
@@ -250,7 +267,7 @@ template <class Words> class Worker {
             for (int64_t n = n0; n < n1; n += TILE_COLUMNS) {
                 const int64_t columns = std::min<int64_t>(n1 - n, TILE_COLUMNS);
                 const int vectors = vectors_of(columns);
-                float* const tile_sums = plan.passes.size() > 1 ? group_sums + (m - m0) * width + rows * (n - n0) : sums;
+                float* const tile_sums = plan.passes() > 1 ? group_sums + (m - m0) * width + rows * (n - n0) : sums;
                 prefetch_a(pass, m + rows, next_rows, (n - n0) / TILE_COLUMNS, panels);
                 if (last) prefetch_y(m, rows, n, columns);
                 aim_b(pass, n - n0, n1 - n0);
@@ -263,7 +280,7 @@ template <class Words> class Worker {
 
     // Called before each of `parts` tiles of a strip of rows: the first of the next strip's rows, from m on, where a is
     // read in place.
-    void prefetch_a(const Pass& pass, int64_t m, int64_t rows, int64_t index, int64_t parts) const {
+    void prefetch_a(const Pass pass, int64_t m, int64_t rows, int64_t index, int64_t parts) const {
         const int64_t from = rows * index / parts, to = rows * (index + 1) / parts;
         for (const Segment& segment : pass) {
             const Factor& a = segment.product->a;
@@ -280,7 +297,7 @@ template <class Words> class Worker {
     }
 
     // packed_b: [segment][panel][word][width], width TILE_COLUMNS but for the last panel of a matrix.
-    void pack_b(const Pass& pass, int64_t n0, int64_t n1) {
+    void pack_b(const Pass pass, int64_t n0, int64_t n1) {
         uint32_t* out = packed_b;
         for (const Segment& segment : pass) {
             with_source(segment.product->b.dtype, [&](auto null) {
@@ -314,7 +331,7 @@ template <class Words> class Worker {
     }
 
     // The strips' b for the panel that starts `column` columns into a block of `columns`.
-    void aim_b(const Pass& pass, int64_t column, int64_t columns) {
+    void aim_b(const Pass pass, int64_t column, int64_t columns) {
         const uint32_t* b = packed_b;
         for (size_t s = 0; s < pass.size(); s++) {
             strips[s].b = b + column * pass[s].words;
@@ -327,7 +344,7 @@ template <class Words> class Worker {
 
     // Packs what has to be packed of rows [m0, m1): [tile][word][rows] where a is transposed, [row][word] where its rows
     // need only be converted.
-    void pack_group(const Pass& pass, int64_t m0, int64_t m1, int full_rows) {
+    void pack_group(const Pass pass, int64_t m0, int64_t m1, int full_rows) {
         uint32_t* out = packed_a;
         for (const Segment& segment : pass) {
             const Factor& a = segment.product->a;
@@ -360,7 +377,7 @@ template <class Words> class Worker {
     }
 
     // The strips' a for the tile at row m, `offset` rows into its group.
-    void aim_a(const Pass& pass, int64_t m, int64_t offset) {
+    void aim_a(const Pass pass, int64_t m, int64_t offset) {
         const uint32_t* packed = packed_a;
         for (size_t s = 0; s < pass.size(); s++) {
             const Segment& segment = pass[s];
@@ -378,60 +395,110 @@ template <class Words> class Worker {
     }
 };
 
-template <class Words> void run(const Gemm& gemm, uint32_t* scratch) {
-    const Schedule plan = schedule(gemm, Words::k_per_word);
-    const Grid grid = choose_grid(gemm);
-    const ScratchLayout layout = scratch_layout(gemm, plan, grid);
-    const int cells = grid.rows * grid.columns;
-    const int64_t row_units = ceil_div(gemm.m, 8), column_units = ceil_div(gemm.n, TILE_COLUMNS);
-    const int64_t block = layout.block_panels * TILE_COLUMNS;
-    const int64_t blocks = ceil_div(column_units, grid.columns * layout.block_panels);
+} // namespace
 
-    // A cell's shares lie together.
-    std::vector<Share> shares(static_cast<size_t>(cells * blocks));
-    for (int64_t i = 0; i < cells * blocks; i++) {
-        const int row = static_cast<int>(i / blocks) / grid.columns, column = static_cast<int>(i / blocks) % grid.columns;
-        Share& share = shares[static_cast<size_t>(i)];
-        share.next = part(row_units, grid.rows, row) * 8;
-        share.m1 = std::min(gemm.m, part(row_units, grid.rows, row + 1) * 8);
-        share.n0 = part(column_units, grid.columns, column) * TILE_COLUMNS + i % blocks * block;
-        share.n1 = std::min({gemm.n, part(column_units, grid.columns, column + 1) * TILE_COLUMNS, share.n0 + block});
-        if (share.n0 >= share.n1) share.m1 = 0; // a cell with fewer blocks than others
+struct PreparedGemm::Plan {
+    Gemm gemm;
+    uint32_t* scratch;
+
+    Plan(Gemm product, void* memory) : gemm(std::move(product)), scratch(static_cast<uint32_t*>(memory)) {}
+    virtual ~Plan() = default;
+    virtual void make() = 0;
+    virtual void run() = 0;
+};
+
+namespace {
+
+template <class Words> class PlanOf final : public PreparedGemm::Plan {
+  public:
+    PlanOf(Gemm product, void* memory) : Plan(std::move(product), memory) {
+        // One for each thread of the region, within which nothing is allocated.
+        for (int thread = 0; thread < gemm.threads.count; thread++) workers.emplace_back(gemm, schedule, layout);
+        make();
     }
-    std::vector<Worker<Words>> workers; // one for each thread of the region, within which nothing is allocated
-    workers.reserve(static_cast<size_t>(cells));
-    for (int64_t thread = 0; thread < cells; thread++) workers.emplace_back(gemm, plan, layout, scratch + thread * layout.total);
-    const Threads threads = gemm.threads.at_most(cells);
-    const int64_t count = cells * blocks;
-    if (plan.passes.size() > 1) {
-        threads.run(count, [&](int64_t i, int thread) {
-            const Share& share = shares[static_cast<size_t>(i)];
-            workers[static_cast<size_t>(thread)].run_passes(share.next, share.m1, share.n0, share.n1);
+
+    void make() override {
+        make_schedule(gemm, Words::k_per_word, schedule);
+        const Grid grid = choose_grid(gemm);
+        layout = scratch_layout(gemm, schedule, grid);
+        cells = grid.rows * grid.columns;
+        for (int thread = 0; thread < cells; thread++) workers[static_cast<size_t>(thread)].place(scratch + thread * layout.total);
+        divide(grid);
+    }
+
+    void run() override {
+        const int64_t count = cells * blocks;
+        for (int64_t i = 0; i < count; i++) share(i).next.store(share(i).m0, std::memory_order_relaxed);
+        for (Worker<Words>& worker : workers) worker.forget();
+        const Threads threads = gemm.threads.at_most(cells);
+        if (schedule.passes() > 1) {
+            threads.run(count, [&](int64_t i, int thread) {
+                workers[static_cast<size_t>(thread)].run_passes(share(i).m0, share(i).m1, share(i).n0, share(i).n1);
+            });
+            return;
+        }
+        threads.run(cells, [&](int64_t cell, int thread) {
+            Worker<Words>& worker = workers[static_cast<size_t>(thread)];
+            for (int64_t i = 0; i < blocks; i++) worker.take(share(cell * blocks + i), 1);
+            // Then what others are late with.
+            for (int64_t i = 0; i < count; i++) worker.take(share((cell * blocks + i) % count), WORTH_PACKING);
         });
-        return;
     }
-    threads.run(cells, [&](int64_t cell, int thread) {
-        Worker<Words>& worker = workers[static_cast<size_t>(thread)];
-        for (int64_t i = 0; i < blocks; i++) worker.take(shares[static_cast<size_t>(cell * blocks + i)], 1);
-        // Then what others are late with.
-        for (int64_t i = 0; i < count; i++) worker.take(shares[static_cast<size_t>((cell * blocks + i) % count)], WORTH_PACKING);
-    });
-}
+
+  private:
+    Schedule schedule;
+    ScratchLayout layout{};
+    int cells = 0;
+    int64_t blocks = 0; // of each cell
+    std::vector<Worker<Words>> workers;
+    std::vector<Share> shares; // a cell's lie together
+
+    Share& share(int64_t i) { return shares[static_cast<size_t>(i)]; }
+
+    void divide(const Grid& grid) {
+        const int64_t row_units = ceil_div(gemm.m, 8), column_units = ceil_div(gemm.n, TILE_COLUMNS);
+        const int64_t block = layout.block_panels * TILE_COLUMNS;
+        blocks = ceil_div(column_units, grid.columns * layout.block_panels);
+        if (shares.size() < static_cast<size_t>(cells * blocks)) shares = std::vector<Share>(static_cast<size_t>(cells * blocks));
+        for (int64_t i = 0; i < cells * blocks; i++) {
+            const int row = static_cast<int>(i / blocks) / grid.columns, column = static_cast<int>(i / blocks) % grid.columns;
+            share(i).m0 = part(row_units, grid.rows, row) * 8;
+            share(i).m1 = std::min(gemm.m, part(row_units, grid.rows, row + 1) * 8);
+            share(i).n0 = part(column_units, grid.columns, column) * TILE_COLUMNS + i % blocks * block;
+            share(i).n1 = std::min({gemm.n, part(column_units, grid.columns, column + 1) * TILE_COLUMNS, share(i).n0 + block});
+            if (share(i).n0 >= share(i).n1) share(i).m1 = 0; // a cell with fewer blocks than others
+        }
+    }
+};
 
 } // namespace
 
 size_t gemm_scratch(const Gemm& gemm) {
     const int k_per_word = gemm.compute == Compute::bf16 ? Bf16Words::k_per_word : F32Words::k_per_word;
+    Schedule plan;
+    make_schedule(gemm, k_per_word, plan);
     const Grid grid = choose_grid(gemm);
-    const ScratchLayout layout = scratch_layout(gemm, schedule(gemm, k_per_word), grid);
-    return static_cast<size_t>(grid.rows * grid.columns * layout.total) * 4;
+    return static_cast<size_t>(grid.rows * grid.columns * scratch_layout(gemm, plan, grid).total) * 4;
 }
 
-void gemm(const Gemm& gemm, void* scratch) {
+PreparedGemm::PreparedGemm(Gemm gemm, void* scratch) {
     if (gemm.compute == Compute::bf16)
-        run<Bf16Words>(gemm, static_cast<uint32_t*>(scratch));
+        plan = std::make_unique<PlanOf<Bf16Words>>(std::move(gemm), scratch);
     else
-        run<F32Words>(gemm, static_cast<uint32_t*>(scratch));
+        plan = std::make_unique<PlanOf<F32Words>>(std::move(gemm), scratch);
+}
+PreparedGemm::PreparedGemm(PreparedGemm&&) noexcept = default;
+PreparedGemm::~PreparedGemm() = default;
+
+void PreparedGemm::resize(int64_t m, int64_t k) {
+    plan->gemm.m = m;
+    plan->gemm.products.front().k = k;
+    plan->make();
+}
+
+void PreparedGemm::run(bool accumulate) {
+    plan->gemm.y.accumulate = accumulate;
+    plan->run();
 }
 
 } // namespace temper::TEMPER_ISA

@@ -9,6 +9,7 @@
 #pragma once
 #include "../engine/kernel.hpp"
 
+#include <memory>
 #include <vector>
 
 #ifndef TEMPER_ISA
@@ -36,7 +37,7 @@ struct Output {
     void* data = nullptr;     // (M, N)
     DType dtype = DType::f32; // f32 or bf16
     int64_t ld = 0;
-    bool accumulate = false;         // add to what y holds; f32 only
+    bool accumulate = false;         // add to what y holds; f32 only; run() sets it
     const void* bias = nullptr;      // (N), f32, bf16 or f16
     DType bias_dtype = DType::f32;
     const void* residual = nullptr;  // (M, N), f32 or bf16
@@ -55,7 +56,24 @@ struct Gemm {
 // Bytes of scratch gemm() needs; a function of shapes, dtypes and threads, never of data.
 size_t gemm_scratch(const Gemm&);
 
-// `scratch` is 64-byte aligned.
-void gemm(const Gemm&, void* scratch);
+// A product made ready: which thread computes which part in which order is decided, so that run() allocates nothing.
+class PreparedGemm {
+  public:
+    // `scratch` is 64-byte aligned.
+    PreparedGemm(Gemm gemm, void* scratch);
+    PreparedGemm(PreparedGemm&&) noexcept;
+    ~PreparedGemm();
+
+    // Other rows, and another length of a single product: for those that are known only when it runs. Allocates nothing
+    // when it has been resized to the same before.
+    void resize(int64_t m, int64_t k);
+    // With `accumulate`, adds to what y holds.
+    void run(bool accumulate);
+
+    struct Plan;
+
+  private:
+    std::unique_ptr<Plan> plan;
+};
 
 } // namespace temper::TEMPER_ISA

@@ -33,10 +33,9 @@ static double sum_of_squares(const float* g, int64_t n) {
     return sum;
 }
 
-static void run(Call& call) {
+// `ends`: of each tensor's blocks, counted over all.
+static void run(const Call& call, const std::vector<int64_t>& ends) {
     double* sums = static_cast<double*>(call.workspace);
-    std::vector<int64_t> ends; // of each tensor's blocks, counted over all
-    for (const Tensor& g : call.in) ends.push_back((ends.empty() ? 0 : ends.back()) + ceil_div(g.elements(), BLOCK));
     parallel_for(call.threads, ends.back(), [&](int64_t block) {
         const size_t i = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), block) - ends.begin());
         const int64_t from = (block - (i > 0 ? ends[i - 1] : 0)) * BLOCK;
@@ -53,6 +52,12 @@ static void run(Call& call) {
     *call.out[0].as<float>() = static_cast<float>(std::sqrt(total));
 }
 
-extern const Kernel global_norm_kernel = {"global_norm", workspace, run};
+static std::unique_ptr<Prepared> prepare(const Call& call) {
+    std::vector<int64_t> ends;
+    for (const Tensor& g : call.in) ends.push_back((ends.empty() ? 0 : ends.back()) + ceil_div(g.elements(), BLOCK));
+    return prepared([&call, ends = std::move(ends)](bool) { run(call, ends); });
+}
+
+extern const Kernel global_norm_kernel = {"global_norm", workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

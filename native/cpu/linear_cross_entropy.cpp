@@ -2,6 +2,8 @@
 // (docs/plan-format.md). The chunk's gradient replaces its logits; both products that need it follow at once.
 #include "linear_cross_entropy.hpp"
 
+#include <optional>
+
 namespace temper::TEMPER_ISA {
 
 namespace {
@@ -47,13 +49,13 @@ Gemm dx_product(const LinearHead& head, const Workspace& w, const Tensor& dx, in
             .threads = head.threads};
 }
 
-Gemm dw_product(const LinearHead& head, const Workspace& w, const Tensor& dw, int64_t rows, bool accumulate) {
+Gemm dw_product(const LinearHead& head, const Workspace& w, const Tensor& dw, int64_t rows) {
     return {.m = head.V,
             .n = head.D,
             .products = {{.a = gradient_of(head, w.logits, true),
                           .b = {w.x_rows, head.x.dtype, head.D},
                           .k = rows}},
-            .y = {.data = dw.data, .dtype = DType::f32, .ld = head.D, .accumulate = accumulate},
+            .y = {.data = dw.data, .dtype = DType::f32, .ld = head.D},
             .compute = head.compute,
             .threads = head.threads};
 }
@@ -64,7 +66,7 @@ size_t workspace(const Call& call) {
     return w.bytes + chunk_scratch(head, [&](int64_t rows) {
                std::vector<Gemm> products = {head.logits(rows, nullptr, nullptr)};
                if (dx_of(call)) products.push_back(dx_product(head, w, *dx_of(call), rows));
-               if (dw_of(call)) products.push_back(dw_product(head, w, *dw_of(call), rows, true));
+               if (dw_of(call)) products.push_back(dw_product(head, w, *dw_of(call), rows));
                return products;
            });
 }
@@ -85,37 +87,72 @@ void softmax_chunk(const LinearHead& head, const Workspace& w, const int32_t* la
     });
 }
 
-void run(Call& call) {
-    const LinearHead head(call);
-    const Tensor *dx = dx_of(call), *dw = dw_of(call);
-    const Workspace w(head, dx, call.workspace);
-    const int32_t* labels = call.in[2].as<int32_t>();
-    const float weight = *call.in[3].as<float>();
+class LinearCrossEntropy {
+  public:
+    explicit LinearCrossEntropy(const Call& call)
+        : call(call), head(call), mode(accumulate_mode(call.attrs)), dx(dx_of(call)), dw(dw_of(call)),
+          w(head, dx, call.workspace),
+          logits(prepare_chunks(head, head.logits(1, w.x_rows, w.logits), w.gemm,
+                                [&](PreparedGemm& gemm, int64_t count) { gemm.resize(count, head.D); })) {
+        if (dx)
+            dx_gemm.emplace(prepare_chunks(head, dx_product(head, w, *dx, 1), w.gemm,
+                                           [&](PreparedGemm& gemm, int64_t count) { gemm.resize(count, head.V); }));
+        if (dw)
+            dw_gemm.emplace(prepare_chunks(head, dw_product(head, w, *dw, 1), w.gemm,
+                                           [&](PreparedGemm& gemm, int64_t count) { gemm.resize(head.V, count); }));
+        rows.reserve(static_cast<size_t>(head.T));
+    }
 
-    std::vector<int64_t> rows;
-    for (int64_t t = 0; t < head.T; t++)
-        if (labels[t] != NO_LABEL) rows.push_back(t);
-    if (dx) std::memset(dx->data, 0, dx->bytes());
-    if (dw && rows.empty() && !call.accumulates()) std::memset(dw->data, 0, dw->bytes());
+    void operator()(bool first) {
+        const bool accumulate = adds(mode, first);
+        const int32_t* labels = call.in[2].as<int32_t>();
+        const float weight = *call.in[3].as<float>();
+        rows.clear();
+        for (int64_t t = 0; t < head.T; t++)
+            if (labels[t] != NO_LABEL) rows.push_back(t);
+        if (dx) std::memset(dx->data, 0, dx->bytes());
+        if (dw && rows.empty() && !accumulate) std::memset(dw->data, 0, dw->bytes());
 
-    each_chunk(rows, head.chunk_rows, [&](const int64_t* chunk, int64_t first, int64_t count) {
-        gather_rows(head.x, chunk, count, w.x_rows);
-        gemm(head.logits(count, w.x_rows, w.logits), w.gemm);
-        softmax_chunk(head, w, labels, chunk, first, count, weight, dx || dw);
-        if (dx) {
-            gemm(dx_product(head, w, *dx, count), w.gemm);
-            const size_t bytes = static_cast<size_t>(head.D) * bytes_of(dx->dtype);
-            for (int64_t i = 0; i < count; i++)
-                std::memcpy(static_cast<char*>(dx->data) + static_cast<size_t>(chunk[i]) * bytes,
-                            w.dx_rows + static_cast<size_t>(i) * bytes, bytes);
-        }
-        if (dw) gemm(dw_product(head, w, *dw, count, first > 0 || call.accumulates()), w.gemm);
-    });
-    add_up_loss(call, w.losses, static_cast<int64_t>(rows.size()), weight);
-}
+        each_chunk(rows, head.chunk_rows, [&](const int64_t* chunk, int64_t begin, int64_t count) {
+            gather_rows(head.x, chunk, count, w.x_rows);
+            logits.resize(count, head.D);
+            logits.run(false);
+            softmax_chunk(head, w, labels, chunk, begin, count, weight, dx || dw);
+            if (dx) {
+                dx_gemm->resize(count, head.V);
+                dx_gemm->run(false);
+                scatter_dx(chunk, count);
+            }
+            if (dw) {
+                dw_gemm->resize(head.V, count);
+                dw_gemm->run(begin > 0 || accumulate);
+            }
+        });
+        add_up_loss(call.out[0].as<float>(), w.losses, static_cast<int64_t>(rows.size()), weight, accumulate);
+    }
+
+  private:
+    const Call& call;
+    LinearHead head;
+    Accumulate mode;
+    const Tensor *dx, *dw; // null: not asked for
+    Workspace w;
+    PreparedGemm logits;
+    std::optional<PreparedGemm> dx_gemm, dw_gemm;
+    std::vector<int64_t> rows; // that have a label
+
+    void scatter_dx(const int64_t* chunk, int64_t count) const {
+        const size_t bytes = static_cast<size_t>(head.D) * bytes_of(dx->dtype);
+        for (int64_t i = 0; i < count; i++)
+            std::memcpy(static_cast<char*>(dx->data) + static_cast<size_t>(chunk[i]) * bytes,
+                        w.dx_rows + static_cast<size_t>(i) * bytes, bytes);
+    }
+};
+
+std::unique_ptr<Prepared> prepare(const Call& call) { return prepared(LinearCrossEntropy(call)); }
 
 } // namespace
 
-extern const Kernel linear_cross_entropy_kernel = {"linear_cross_entropy", workspace, run};
+extern const Kernel linear_cross_entropy_kernel = {"linear_cross_entropy", workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

@@ -36,6 +36,13 @@ struct LinearHead {
     }
 };
 
+// Makes a product ready for any number of rows a chunk may have: `resize(product, rows)` for each of them.
+template <class F> PreparedGemm prepare_chunks(const LinearHead& head, Gemm gemm, void* scratch, F resize) {
+    PreparedGemm product(std::move(gemm), scratch);
+    for (int64_t rows = 1; rows <= head.chunk_rows; rows++) resize(product, rows);
+    return product;
+}
+
 // The most scratch that `products(rows)` needs for any number of rows a chunk may have.
 template <class F> size_t chunk_scratch(const LinearHead& head, F products) {
     size_t most = 0;

@@ -20,7 +20,7 @@ Gemm gemm_of(const Call& call) {
                                  .k = a.shape[trans_a[i] ? 0 : 1],
                                  .alpha = static_cast<float>(alpha[i])});
     }
-    gemm.y = {.data = y.data, .dtype = y.dtype, .ld = n, .accumulate = call.accumulates()};
+    gemm.y = {.data = y.data, .dtype = y.dtype, .ld = n};
     if (call.attrs.flag("bias")) {
         gemm.y.bias = call.in[2 * products].data;
         gemm.y.bias_dtype = call.in[2 * products].dtype;
@@ -34,10 +34,15 @@ Gemm gemm_of(const Call& call) {
 }
 
 size_t workspace(const Call& call) { return gemm_scratch(gemm_of(call)); }
-void run(Call& call) { gemm(gemm_of(call), call.workspace); }
+
+std::unique_ptr<Prepared> prepare(const Call& call) {
+    return prepared([gemm = PreparedGemm(gemm_of(call), call.workspace), mode = accumulate_mode(call.attrs)](bool first) mutable {
+        gemm.run(adds(mode, first));
+    });
+}
 
 } // namespace
 
-extern const Kernel matmul_kernel = {"matmul", workspace, run};
+extern const Kernel matmul_kernel = {"matmul", workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

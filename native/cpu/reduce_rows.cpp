@@ -7,7 +7,7 @@ static size_t workspace(const Call& call) {
     return RowBlocks(call.in[0].shape[0]).partial_bytes(call.in[0].shape[1]);
 }
 
-static void run(Call& call) {
+static void run(const Call& call, bool accumulate) {
     const Tensor& x = call.in[0];
     const int64_t T = x.shape[0], N = x.shape[1];
     const RowBlocks blocks(T);
@@ -24,9 +24,13 @@ static void run(Call& call) {
             });
         },
         x);
-    sum_partials(call.threads, partials, blocks.count, N, call.out[0].as<float>(), call.accumulates());
+    sum_partials(call.threads, partials, blocks.count, N, call.out[0].as<float>(), accumulate);
 }
 
-extern const Kernel reduce_rows_kernel = {"reduce_rows", workspace, run};
+static std::unique_ptr<Prepared> prepare(const Call& call) {
+    return prepared([&call, mode = accumulate_mode(call.attrs)](bool first) { run(call, adds(mode, first)); });
+}
+
+extern const Kernel reduce_rows_kernel = {"reduce_rows", workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

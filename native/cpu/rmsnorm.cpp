@@ -28,9 +28,8 @@ static size_t workspace_rmsnorm(const Call& call) {
     return static_cast<size_t>(call.in[1].elements()) * sizeof(float);
 }
 
-static void run_rmsnorm(Call& call) {
+static void run_rmsnorm(const Call& call, float eps) {
     const int64_t T = call.in[0].shape[0], D = call.in[0].shape[1];
-    const float eps = static_cast<float>(call.attrs.number("eps"));
     const float* w = as_floats(call.in[1], static_cast<float*>(call.workspace));
     float* rstd = call.out[1].as<float>();
     with_types(
@@ -50,6 +49,10 @@ static void run_rmsnorm(Call& call) {
             });
         },
         call.in[0], call.out[0]);
+}
+
+static std::unique_ptr<Prepared> prepare_rmsnorm(const Call& call) {
+    return prepared([&call, eps = static_cast<float>(call.attrs.number("eps"))](bool) { run_rmsnorm(call, eps); });
 }
 
 // Gradient. With g = dy · w: dx = r · (g − x · r² · mean(g · x)) [+ residual], dw = Σ over t of dy · x · r.
@@ -75,9 +78,8 @@ static void grad_row(int64_t D, const DY* dy, const X* x, const float* w, float 
     });
 }
 
-static void run_rmsnorm_grad(Call& call) {
+static void run_rmsnorm_grad(const Call& call, bool has_residual, bool has_dw, bool accumulate) {
     const int64_t T = call.in[1].shape[0], D = call.in[1].shape[1];
-    const bool has_residual = call.attrs.flag("residual"), has_dw = call.attrs.flag("dw");
     float* scratch = static_cast<float*>(call.workspace);
     const float* w = as_floats(call.in[2], scratch);
     float* partials = scratch + D;
@@ -94,10 +96,16 @@ static void run_rmsnorm_grad(Call& call) {
             });
         },
         call.in[0], call.in[1], has_residual ? call.in[4] : call.in[0], call.out[0]);
-    if (has_dw) sum_partials(call.threads, partials, blocks.count, D, call.out[1].as<float>(), call.accumulates());
+    if (has_dw) sum_partials(call.threads, partials, blocks.count, D, call.out[1].as<float>(), accumulate);
 }
 
-extern const Kernel rmsnorm_kernel = {"rmsnorm", workspace_rmsnorm, run_rmsnorm};
-extern const Kernel rmsnorm_grad_kernel = {"rmsnorm_grad", workspace_rmsnorm_grad, run_rmsnorm_grad};
+static std::unique_ptr<Prepared> prepare_rmsnorm_grad(const Call& call) {
+    const bool residual = call.attrs.flag("residual"), dw = call.attrs.flag("dw");
+    const Accumulate mode = dw ? accumulate_mode(call.attrs) : Accumulate::never;
+    return prepared([&call, residual, dw, mode](bool first) { run_rmsnorm_grad(call, residual, dw, adds(mode, first)); });
+}
+
+extern const Kernel rmsnorm_kernel = {"rmsnorm", workspace_rmsnorm, prepare_rmsnorm};
+extern const Kernel rmsnorm_grad_kernel = {"rmsnorm_grad", workspace_rmsnorm_grad, prepare_rmsnorm_grad};
 
 } // namespace temper::TEMPER_ISA

@@ -4,10 +4,9 @@
 
 namespace temper::TEMPER_ISA {
 
-static void run(Call& call) {
-    const int64_t T = call.in[0].shape[0];
-    const int64_t heads = call.attrs.integer("heads"), K = call.attrs.integer("head_dim"), half = K / 2;
-    const float sign = call.attrs.flag("inverse") ? -1.0f : 1.0f;
+static void run(const Call& call, int64_t heads, int64_t K, bool inverse) {
+    const int64_t T = call.in[0].shape[0], half = K / 2;
+    const float sign = inverse ? -1.0f : 1.0f;
     const float* table = call.in[1].as<float>();
     const int32_t* positions = call.in[2].as<int32_t>();
     with_types(
@@ -29,6 +28,11 @@ static void run(Call& call) {
         call.in[0], call.out[0]);
 }
 
-extern const Kernel rope_kernel = {"rope", no_workspace, run};
+static std::unique_ptr<Prepared> prepare(const Call& call) {
+    const int64_t heads = call.attrs.integer("heads"), K = call.attrs.integer("head_dim");
+    return prepared([&call, heads, K, inverse = call.attrs.flag("inverse")](bool) { run(call, heads, K, inverse); });
+}
+
+extern const Kernel rope_kernel = {"rope", no_workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

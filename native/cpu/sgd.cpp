@@ -6,12 +6,12 @@ namespace temper::TEMPER_ISA {
 
 namespace {
 
-void run(Call& call) {
+void run(const Call& call, float decay, bool has_momentum) {
     if (!has_finite_norm(call)) return;
     const SgdScalars& s = *call.in[4].as<SgdScalars>();
-    const float clip = clip_factor(call), decay = static_cast<float>(call.attrs.number("weight_decay"));
+    const float clip = clip_factor(call);
     const float lr = s.lr, momentum = s.momentum;
-    const bool has_momentum = call.attrs.flag("momentum"), first_step = s.first_step != 0;
+    const bool first_step = s.first_step != 0;
     const float *p = call.in[0].as<float>(), *g = call.in[1].as<float>();
     float *to = call.out[0].as<float>(), *buffer = has_momentum ? call.out[1].as<float>() : nullptr;
     each_vector_parallel(call.threads, call.in[0].elements(), [=](int64_t i, auto lanes) {
@@ -25,8 +25,13 @@ void run(Call& call) {
     });
 }
 
+std::unique_ptr<Prepared> prepare(const Call& call) {
+    const float decay = static_cast<float>(call.attrs.number("weight_decay"));
+    return prepared([&call, decay, has_momentum = call.attrs.flag("momentum")](bool) { run(call, decay, has_momentum); });
+}
+
 } // namespace
 
-extern const Kernel sgd_kernel = {"sgd", no_workspace, run};
+extern const Kernel sgd_kernel = {"sgd", no_workspace, prepare};
 
 } // namespace temper::TEMPER_ISA

@@ -14,7 +14,7 @@ template <class Y> static vf sigmoid_for(vf x) {
         return sigmoid(x);
 }
 
-static void run_swiglu(Call& call) {
+static void run_swiglu(const Call& call) {
     with_types(
         [&](auto* gate, auto* up, auto* h) {
             each_vector_parallel(call.threads, call.out[0].elements(), [=](int64_t i, auto lanes) {
@@ -27,7 +27,7 @@ static void run_swiglu(Call& call) {
 
 // Gradient. With s = σ(gate): dgate = dh · up · s · (1 + gate · (1 − s)), dup = dh · gate · s.
 
-static void run_swiglu_grad(Call& call) {
+static void run_swiglu_grad(const Call& call) {
     with_types(
         [&](auto* dh, auto* gate, auto* up, auto* dgate, auto* dup) {
             constexpr bool both_bf16 = std::is_same_v<decltype(dgate), bf16*> && std::is_same_v<decltype(dup), bf16*>;
@@ -42,7 +42,7 @@ static void run_swiglu_grad(Call& call) {
         call.in[0], call.in[1], call.in[2], call.out[0], call.out[1]);
 }
 
-extern const Kernel swiglu_kernel = {"swiglu", no_workspace, run_swiglu};
-extern const Kernel swiglu_grad_kernel = {"swiglu_grad", no_workspace, run_swiglu_grad};
+extern const Kernel swiglu_kernel = {"swiglu", no_workspace, prepare_call<run_swiglu>};
+extern const Kernel swiglu_grad_kernel = {"swiglu_grad", no_workspace, prepare_call<run_swiglu_grad>};
 
 } // namespace temper::TEMPER_ISA

@@ -3,23 +3,47 @@
 #include "../ops/op.hpp"
 #include "threads.hpp"
 
+#include <memory>
+#include <utility>
+
 namespace temper {
 
-// One record, checked and ready to run. Shapes and dtypes are fixed at load; `data` pointers are set before a run.
+// One record, checked. Shapes and dtypes are fixed at load; `data` pointers and workspace are set before it is prepared.
 struct Call : Operands {
     Threads threads = {};
     void* workspace = nullptr; // at least what the kernel's workspace() said, 64-byte aligned
-    bool first = false;        // the run's `first` option
+};
 
-    bool accumulates() const { return adds(accumulate_mode(attrs), first); }
+// A record made ready: what attributes, shapes and threads decide is decided, and what it needs to hold is allocated.
+class Prepared {
+public:
+    virtual ~Prepared() = default;
+    // Looks nothing up and allocates nothing. `first` is the run's option.
+    virtual void run(bool first) = 0;
 };
 
 struct Kernel {
     const char* op;
     // Bytes of scratch for this call on call.threads.count threads.
     size_t (*workspace)(const Call&);
-    void (*run)(Call&);
+    // The call outlives what this returns.
+    std::unique_ptr<Prepared> (*prepare)(const Call&);
 };
+
+// A prepared record from a function of `first`, which captures what it needs.
+template <class Run> std::unique_ptr<Prepared> prepared(Run run) {
+    struct Closure final : Prepared {
+        explicit Closure(Run function) : function(std::move(function)) {}
+        void run(bool first) override { function(first); }
+        Run function;
+    };
+    return std::make_unique<Closure>(std::move(run));
+}
+
+// The same for an op without attributes.
+template <void (*RUN)(const Call&)> std::unique_ptr<Prepared> prepare_call(const Call& call) {
+    return prepared([&call](bool) { RUN(call); });
+}
 
 inline size_t no_workspace(const Call&) { return 0; }
 

@@ -178,11 +178,14 @@ void LoadedPlan::bind(char* arena, char* workspace) {
         else if (buffer.space == Space::tensor) addresses.push_back(tensors_.at(buffer.name).tensor->tensor.data);
         else addresses.push_back(slot(i));
     }
+    bound_ = false;
+    prepared_.clear();
     for (size_t r = 0; r < calls_.size(); r++) {
         const Record& record = plan_.records[r];
         for (size_t i = 0; i < record.inputs.size(); i++) calls_[r].in[i].data = addresses[record.inputs[i]];
         for (size_t i = 0; i < record.outputs.size(); i++) calls_[r].out[i].data = addresses[record.outputs[i]];
         calls_[r].workspace = workspace;
+        prepared_.push_back(kernels_[r]->prepare(calls_[r]));
     }
     arena_ = arena;
     workspace_ = workspace;

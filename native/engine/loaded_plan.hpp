@@ -1,5 +1,5 @@
 // A plan bound to a context's tensors: every record checked by the rules of its op, its scratch known, its pointers
-// resolved, so that running it looks nothing up.
+// resolved and its kernel prepared, so that running it looks nothing up and allocates nothing.
 #pragma once
 #include "kernel.hpp"
 #include "memory.hpp"
@@ -53,14 +53,11 @@ public:
     bool writes(const std::string& tensor) const;
 
     // The rest belongs to the engine thread.
-    void bind(char* arena, char* workspace);
+    void bind(char* arena, char* workspace); // prepares the records for these addresses
     const char* op_name(size_t record) const { return plan_.records[record].op.c_str(); }
     size_t workspace_of(size_t record) const { return workspaces_[record]; }
     size_t arena_end(size_t record) const { return arena_ends_[record]; } // last arena byte it touches, exclusive
-    void run(size_t record, bool first) {
-        calls_[record].first = first;
-        kernels_[record]->run(calls_[record]);
-    }
+    void run(size_t record, bool first) { prepared_[record]->run(first); }
     // Ranges to poison, in the order of their records.
     std::vector<Dead> dead_ranges(const Program& program) const;
 
@@ -81,8 +78,9 @@ private:
     Plan plan_;
     std::unordered_map<std::string, TensorUse> tensors_;
     std::map<std::string, Program> programs_;
-    std::vector<const Kernel*> kernels_; // per record, as the next three
+    std::vector<const Kernel*> kernels_; // per record, as the next four
     std::vector<Call> calls_;
+    std::vector<std::unique_ptr<Prepared>> prepared_; // once bound; they refer to their calls
     std::vector<size_t> workspaces_;
     std::vector<size_t> arena_ends_;
     std::vector<size_t> slot_offsets_; // per buffer, into slots_

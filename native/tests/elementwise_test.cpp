@@ -65,8 +65,8 @@ TEST(cast_reads_every_half) {
     for (const std::string& isa : available_isas()) {
         Memory from(2 * n), to(4 * n);
         for (int i = 0; i < n; i++) static_cast<uint16_t*>(from.get())[i] = static_cast<uint16_t>(i);
-        Call call{{{{DType::f16, {n}, from.get()}}, {{DType::f32, {n}, to.get()}}, {"cast", {}}}, pool.threads(), nullptr, false};
-        find_kernel(isa, "cast")->run(call);
+        Call call{{{{DType::f16, {n}, from.get()}}, {{DType::f32, {n}, to.get()}}, {"cast", {}}}, pool.threads(), nullptr};
+        find_kernel(isa, "cast")->prepare(call)->run(false);
         for (int i = 0; i < n; i++) {
             const int exponent = i >> 10 & 31, mantissa = i & 1023;
             double expected = std::ldexp(exponent ? mantissa + 1024 : mantissa, std::max(exponent, 1) - 25);

@@ -1,6 +1,7 @@
 // The executor on plans of a few records: what it refuses, what it computes, and what it does between records.
 #include "../engine/context.hpp"
 
+#include "allocations.hpp"
 #include "check.hpp"
 
 #include <fstream>
@@ -310,6 +311,26 @@ TEST(boundaries_and_positions_are_checked_before_a_run) {
     CHECK_THROWS(go({0, 1, 2, 3}, {0, -1, 4}), where + "segments[1] is -1; ");
     CHECK_THROWS(go({0, 1, 2, 3}, {0, 5, 5}), where + "segments[1] is 5; for record 2 (attention) it must be at most 4");
     CHECK_THROWS(go({0, 1, 2, 3}, {0, 2, 3}), where + "segments[2] is 3; for record 2 (attention) the last must be 4");
+}
+
+TEST(running_the_records_of_a_bound_plan_allocates_nothing) {
+    ThreadPool pool(2);
+    std::map<std::string, std::shared_ptr<NamedTensor>> tensors;
+    for (auto [name, shape] : std::map<std::string, std::vector<int64_t>>{{"table", {5, 4}}, {"sums", {5, 4}}, {"loss", {1}}})
+        tensors[name] = allocate_tensor(name, DType::f32, shape);
+    for (const std::string& isa : available_isas()) {
+        LoadedPlan loaded(parse_plan(micro_batch()), isa, pool.threads(), [&](const std::string& name) { return tensors.at(name); });
+        const Pages arena = Pages::zeroed(loaded.arena_bytes(), "arena"), workspace = Pages::zeroed(loaded.workspace_bytes(), "workspace");
+        const Range records = loaded.program("micro").records;
+        auto run = [&] {
+            loaded.bind(static_cast<char*>(arena.data()), static_cast<char*>(workspace.data()));
+            for (size_t r = records.from; r < records.to; r++) loaded.run(r, false);
+        };
+        run();
+        const int64_t before = check::allocations();
+        for (int i = 0; i < 3; i++) run();
+        CHECK_EQ(check::allocations(), before);
+    }
 }
 
 TEST(refuses_ids_that_are_no_input_slot) {

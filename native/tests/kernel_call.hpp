@@ -2,6 +2,7 @@
 #pragma once
 #include "../engine/kernel.hpp"
 #include "../engine/thread_pool.hpp"
+#include "allocations.hpp"
 #include "check.hpp"
 
 #include <cstdlib>
@@ -114,7 +115,7 @@ struct Invocation {
         if (!rules || !kernel) throw std::runtime_error("no op " + op + " in " + isa);
         std::vector<Memory> memory;
         ThreadPool pool(threads);
-        Call call{{{}, {}, {op, attrs}}, pool.threads(), nullptr, first};
+        Call call{{{}, {}, {op, attrs}}, pool.threads(), nullptr};
         for (const auto* side : {&in, &out})
             for (const Values& v : *side) {
                 Tensor tensor{v.dtype, v.shape, nullptr};
@@ -129,7 +130,10 @@ struct Invocation {
         check_inputs(*rules, call);
         Memory workspace(kernel->workspace(call));
         call.workspace = workspace.get();
-        kernel->run(call);
+        const auto prepared = kernel->prepare(call);
+        const int64_t before = allocations();
+        prepared->run(first);
+        CHECK_EQ(allocations(), before);
         for (const Memory& m : memory) CHECK(m.guard_is_whole());
         CHECK(workspace.guard_is_whole());
         std::vector<std::vector<double>> results;
