@@ -14,7 +14,7 @@
 #define DECLARE_KERNEL(name) extern const Kernel name##_kernel;
 #define DECLARE_ISA(isa)                                                                                               \
     namespace temper::isa {                                                                                            \
-    TEMPER_OPS(DECLARE_KERNEL)                                                                                             \
+    TEMPER_OPS(DECLARE_KERNEL)                                                                                         \
     }
 TEMPER_ISAS(DECLARE_ISA)
 
@@ -32,7 +32,7 @@ const std::vector<KernelSet>& kernel_sets() {
 #define KERNEL_SET(isa)                                                                                                \
     {#isa, [] {                                                                                                        \
          using namespace temper::isa;                                                                                  \
-         return std::vector<const Kernel*>{TEMPER_OPS(ADDRESS)};                                                           \
+         return std::vector<const Kernel*>{TEMPER_OPS(ADDRESS)};                                                       \
      }()},
     static const std::vector<KernelSet> sets = {TEMPER_ISAS(KERNEL_SET)};
     return sets;
