@@ -6,16 +6,15 @@ import path from 'node:path';
 const child = path.resolve('dist/tests/durability/support/prepare_child.js');
 const documents = 30_000;
 
-/** Runs to the end, or to a SIGKILL once `killAt` lines of progress were seen. Resolves to whether it finished. */
+/** Runs to the end, or to a SIGKILL at the report of progress number `killAt`. Resolves to whether it finished. */
 function prepareInChild(cache: string, killAt: number | null): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const running = spawn(process.execPath, [child, cache, String(documents)], {
+    const running = spawn(process.execPath, [child, cache, String(documents), String(killAt)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let output = '';
     running.stdout.on('data', (data: Buffer) => {
       output += data.toString();
-      if (killAt !== null && output.split('\n').length > killAt) running.kill('SIGKILL');
     });
     running.on('error', reject);
     running.on('close', () => resolve(output.includes('done')));

@@ -67,7 +67,7 @@ const recipe = (name: string, evaluation: object, more: object = {}) => ({
     packed_sequence_size: 128,
     batch_size: { global: 2, micro: 1 },
   },
-  training: { learning_rate: 0.05, num_epochs: 3, precision: 'fp32', ...more },
+  training: { learning_rate: 0.01, num_epochs: 3, precision: 'fp32', ...more },
   checkpoint: { keep_last: 1 },
   evaluation,
   output_dir: file(name),

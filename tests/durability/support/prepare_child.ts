@@ -1,7 +1,9 @@
-// Prepares mock data in a process of its own, so that a test can kill it. Arguments: cache folder, documents.
+// Prepares mock data in a process of its own, which kills itself. Arguments: cache folder, documents, the number of the
+// report of progress at which it does.
 import { prepareData } from '../../../components/datasets/llm/index.js';
 
-const [cache, documents] = process.argv.slice(2) as [string, string];
+const [cache, documents, killAt] = process.argv.slice(2) as [string, string, string];
+let reports = 0;
 await prepareData({
   dataset: {
     dataset_type: 'mock',
@@ -16,6 +18,9 @@ await prepareData({
   vocabularySize: null,
   cache,
   threads: 2,
-  onProgress: ({ fraction }) => process.stdout.write(`${fraction}\n`),
+  onProgress: () => {
+    reports += 1;
+    if (reports === Number(killAt)) process.kill(process.pid, 'SIGKILL');
+  },
 });
 process.stdout.write('done\n');
