@@ -47,7 +47,7 @@ test('a crash is a ProcessCrashed with step, input, end and host', async () => {
 test('after a crash the next step is computed, and the one after it', async () => {
   for (const _ of [1, 2]) {
     const admitted = await steps.run('admit', request('nothing'), quiet);
-    expect(admitted).toMatchObject({ run: { run: 'hostile' }, completed: null });
+    expect(admitted).toMatchObject({ run: { id: 'hostile' }, completed: null });
   }
 }, 60_000);
 

@@ -1,8 +1,10 @@
 /** What the threads that tokenize do about a row without end, and about a full disk. */
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Dataset, dataSchema, findPrepared, prepareData } from '../../components/datasets/llm/index.js';
+import { type Dataset, dataSchema, prepareData } from '../../components/datasets/llm/index.js';
 import { StorageError } from '../../shared/errors.js';
+import { mountTmpfs } from '../support/small_disk.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 
 const cache = temporaryFolder();
@@ -27,15 +29,15 @@ test('a row that is not tokenized within its time ends the preparation and is na
 }, 60_000);
 
 test('a full disk is a StorageError with the folder and the remedy', async () => {
-  const mock = options({ dataset_type: 'mock_packed', packs: 5, vocabulary_size: 50 });
-  const { digest, folder } = await prepareData(mock);
-  await rm(folder, { recursive: true });
-  expect(await findPrepared(mock)).toBeNull();
-  // The kernel's own device that is always full, in the place of the first chunk.
-  const work = path.join(cache, `${digest}.work`);
-  await mkdir(work);
-  await symlink('/dev/full', path.join(work, `000-000000.chunk.${process.pid}.partial`));
-  const failed = prepareData(mock);
-  await expect(failed).rejects.toBeInstanceOf(StorageError);
-  await expect(failed).rejects.toThrow(new RegExp(`^${cache}: the disk is full.*TEMPER_CACHE.*ENOSPC`));
+  const small = path.join(cache, 'small');
+  await mkdir(small);
+  if (!mountTmpfs(small)) return;
+  try {
+    const mock = options({ dataset_type: 'mock_packed', packs: 20_000, vocabulary_size: 50 });
+    const failed = prepareData({ ...mock, cache: small });
+    await expect(failed).rejects.toBeInstanceOf(StorageError);
+    await expect(failed).rejects.toThrow(new RegExp(`^${small}: the disk is full.*TEMPER_CACHE.*ENOSPC`));
+  } finally {
+    execFileSync('umount', [small]);
+  }
 }, 60_000);

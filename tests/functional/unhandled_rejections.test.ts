@@ -5,5 +5,5 @@ test('a rejection that nobody handles is logged and fails its activity, and no o
   const program = fileURLToPath(new URL('./support/rejecting_activities.js', import.meta.url));
   const { stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
   expect(JSON.parse(stdout)).toEqual(['RangeError: left behind', 'done']);
-  expect(stderr).toMatch(/nobody handled: RangeError: left behind\n +at /);
+  expect(stderr).toMatch(/unhandled promise rejection: RangeError: left behind\n +at /);
 }, 60_000);

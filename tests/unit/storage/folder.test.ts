@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { StorageError } from '../../../shared/errors.js';
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
+import { mountTmpfs } from '../../support/small_disk.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 
 const root = temporaryFolder();
@@ -167,15 +168,3 @@ test('a read-only file system is named as such', async () => {
     execFileSync('umount', [folder]);
   }
 });
-
-/** Needs the right to mount; without it the machine cannot show a full disk. */
-function mountTmpfs(folder: string, ...options: string[]): boolean {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', ['size=1m', ...options].join(), 'tmpfs', folder], {
-      stdio: 'ignore',
-    });
-    return true;
-  } catch {
-    return false;
-  }
-}

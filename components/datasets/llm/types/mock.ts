@@ -53,7 +53,7 @@ export const mock: DatasetDefinition<z.output<typeof mockSchema>> = {
 const mockPackedSchema = z
   .strictObject({
     dataset_type: z.literal('mock_packed'),
-    packs: z.int().min(1).default(1000).describe('number of documents'),
+    packs: z.int().min(1).default(1000).describe('number of packs'),
     ...randomKeys,
   })
   .describe('full packs: each one document of exactly packed_sequence_size random tokens');

@@ -1,0 +1,13 @@
+import { execFileSync } from 'node:child_process';
+
+/** Mounts a file system of 1 MiB. False without the right to mount: such a machine cannot show a full disk. */
+export function mountTmpfs(folder: string, ...options: string[]): boolean {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', ['size=1m', ...options].join(), 'tmpfs', folder], {
+      stdio: 'ignore',
+    });
+    return true;
+  } catch {
+    return false;
+  }
+}
