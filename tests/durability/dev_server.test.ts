@@ -123,7 +123,7 @@ test('a server in use on another host is named, and neither joined nor killed', 
   const written = JSON.parse(await readFile(file, 'utf8'));
   const elsewhere = { ...written.process, boot: 'another', host: 'node-17' };
   await writeFile(file, JSON.stringify({ ...written, process: elsewhere }));
-  await expect(useDevServer(folder, log)).rejects.toThrow(`process ${elsewhere.pid} on node-17, in use`);
+  await expect(useDevServer(folder, log)).rejects.toThrow(`process ${elsewhere.pid} on node-17) is in use`);
   expect(await answers(server.address)).toBe(true);
   await writeFile(file, JSON.stringify(written));
   await server.release();
