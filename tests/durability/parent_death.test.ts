@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs';
 import { identifyProcess } from '../../shared/process_identity.js';
 
 const programs = [
-  'workers/rank.js',
-  'workers/step.js',
-  'components/evaluation/generation/session_process.js',
+  'workers/processes/rank.js',
+  'workers/processes/step.js',
+  'components/generation/session_process.js',
   'recipes/llm/score/probe_process.js',
 ];
 
