@@ -34,8 +34,6 @@ export const steps: Compute = {
     return await admit(input, info);
   },
   prepareData: async (run: RunReference, hooks) => {
-    const { checkTasks } = await import('../recipes/llm/check/check_tasks.js');
-    await checkTasks(run, hooks);
     const { prepareData } = await import('../recipes/llm/prepare/prepare_data.js');
     return await prepareData(run, hooks);
   },

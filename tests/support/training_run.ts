@@ -18,7 +18,6 @@ import {
   type Trainer,
   takeGeneration,
 } from '../../recipes/index.js';
-import { checkTasks } from '../../recipes/llm/check/check_tasks.js';
 import { openStorage } from '../../shared/storage/index.js';
 
 export const quietHooks: StepHooks = { progress: () => undefined, signal: new AbortController().signal };
@@ -47,7 +46,6 @@ export async function prepareRun(recipe: Record<string, unknown> & { name: strin
     roots: null,
   });
   const { run } = admitted;
-  await checkTasks(run, quietHooks);
   return { admitted, data: await prepareData(run, quietHooks), model: await shardModel(run, quietHooks) };
 }
 

@@ -7,7 +7,7 @@ import { DataError } from '../../../shared/errors.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../run/progress.js';
 import { modelNotices, resolveRunModel } from '../model.js';
-import { preparedPacks } from '../prepare/prepare_data.js';
+import { preparedPacks } from '../prepare/packs.js';
 import type { Recipe } from '../recipe.js';
 import { forecastMemory, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';

@@ -5,7 +5,7 @@ import type { DataReport } from '../../../contracts/index.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../run/progress.js';
 import { resolveRunModel } from '../model.js';
-import { preparedPacks, tokenizerSource } from '../prepare/prepare_data.js';
+import { preparedPacks, tokenizerSource } from '../prepare/packs.js';
 import type { Recipe } from '../recipe.js';
 
 export interface SetPreview {

@@ -1,83 +1,23 @@
-import { existsSync } from 'node:fs';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import {
-  type Dataset,
-  findPrepared,
-  type PreparedPacks,
-  prepareData as preparePacks,
-  type TokenizerSource,
-  validationSets,
-} from '../../../components/datasets/llm/index.js';
-import type { ResolvedModel } from '../../../components/models/index.js';
-import { tokenizerDigest } from '../../../components/tokenizer/index.js';
-import type { DataReport, PreparedData, RunReference } from '../../../contracts/index.js';
-import { defaultThreads } from '../../../engine/index.js';
+import type { PreparedData, RunReference } from '../../../contracts/index.js';
 import type { StepHooks } from '../../run/progress.js';
+import { checkTaskTokenizer } from '../check/check_tasks.js';
+import { prepareTasks } from '../evaluate/evaluate_tasks.js';
 import { openRun } from '../kind.js';
 import { resolveRunModel } from '../model.js';
-import type { Recipe } from '../recipe.js';
+import { prepareAllPacks } from './packs.js';
 
-/** Tokenizes, masks and packs every dataset of the run into the cache; what is there already is found by its digest. */
+/**
+ * Prepares the run's data, once every task's data and tokenizer are read: a task that cannot be evaluated fails before
+ * anything is trained.
+ *
+ * @throws DataError and ModelError
+ */
 export async function prepareData(run: RunReference, hooks: StepHooks): Promise<PreparedData> {
   const { recipe, cache } = await openRun(run);
+  const { tasks } = recipe.evaluation;
+  await prepareTasks(tasks);
   hooks.progress(0, 'resolving the model');
   const resolved = await resolveRunModel(recipe, hooks);
-  const tokenizer = await tokenizerSource(resolved.folder);
-  const prepare = async (name: string, dataset: Dataset) => {
-    const packs = await preparePacks({
-      ...packOptions(recipe, resolved, tokenizer, cache),
-      dataset,
-      threads: defaultThreads(),
-      onProgress: ({ fraction, text }) => hooks.progress(fraction, `${name}: ${text}`),
-      signal: hooks.signal,
-    });
-    return { folder: packs.folder, report: packs.index.report };
-  };
-  const train = await prepare('train', recipe.data.train);
-  const report: Record<string, DataReport> = { train: train.report };
-  const validation: Record<string, string> = {};
-  for (const [name, dataset] of Object.entries(validationSets(recipe.data))) {
-    const prepared = await prepare(name, dataset);
-    validation[name] = prepared.folder;
-    report[name] = prepared.report;
-  }
-  return { train: train.folder, validation, report };
-}
-
-/** The packs of a recipe that are in the cache already, by the name of their dataset; null for those that are not. */
-export async function preparedPacks(
-  recipe: Recipe,
-  resolved: ResolvedModel,
-  cache: string,
-): Promise<Record<string, PreparedPacks | null>> {
-  const options = packOptions(recipe, resolved, await tokenizerSource(resolved.folder), cache);
-  const sets = Object.entries({ train: recipe.data.train, ...validationSets(recipe.data) });
-  const found = sets.map(
-    async ([name, dataset]) => [name, await findPrepared({ ...options, dataset })] as const,
-  );
-  return Object.fromEntries(await Promise.all(found));
-}
-
-/** The inputs that decide the packs of every dataset of a recipe, and the folders of the packs. */
-function packOptions(
-  recipe: Recipe,
-  { model, folder }: ResolvedModel,
-  tokenizer: TokenizerSource | null,
-  cache: string,
-) {
-  return {
-    packedSequenceSize: recipe.data.packed_sequence_size,
-    tokenizer,
-    tokenizerFolder: folder,
-    vocabularySize: model.vocabSize,
-    cache: path.join(cache, 'packs'),
-  };
-}
-
-/** Tells worker threads how to build the model's tokenizer; null when the model has none, which pretokenized data does not need. */
-export async function tokenizerSource(folder: string): Promise<TokenizerSource | null> {
-  if (!existsSync(path.join(folder, 'tokenizer.json'))) return null;
-  const module = fileURLToPath(new URL('../../../components/tokenizer/index.js', import.meta.url));
-  return { module, factory: 'loadTokenizer', argument: folder, digest: await tokenizerDigest(folder) };
+  await checkTaskTokenizer(tasks, resolved.folder);
+  return await prepareAllPacks(recipe, resolved, cache, hooks);
 }
