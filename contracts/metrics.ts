@@ -37,3 +37,14 @@ export const taskMetricsSchema = z
   .object({ step: z.int().min(0), timestamp: z.number() })
   .catchall(z.number());
 export type TaskMetrics = z.infer<typeof taskMetricsSchema>;
+
+/** Any line of `metrics.jsonl`. */
+export type MetricsLine = StepMetrics | ValidationMetrics | TaskMetrics;
+
+export const isStepMetrics = (line: MetricsLine): line is StepMetrics => 'loss' in line;
+
+export const isValidationMetrics = (line: MetricsLine): line is ValidationMetrics => 'val_loss' in line;
+
+/** Returns whether a line is about tasks, which are evaluated outside of generations. */
+export const isTaskMetrics = (line: MetricsLine): boolean =>
+  !isStepMetrics(line) && !isValidationMetrics(line);

@@ -27,10 +27,8 @@ export {
 } from './load.js';
 export {
   appendTaskMetrics,
-  isTaskLine,
   type JournalOptions,
   MetricsJournal,
-  type MetricsLine,
   readMetrics,
   settleTaskMetrics,
 } from './metrics_journal.js';

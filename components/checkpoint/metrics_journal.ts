@@ -12,19 +12,19 @@ import path from 'node:path';
 import {
   type CheckpointEntry,
   type CommittedMetrics,
+  isStepMetrics,
+  isTaskMetrics,
+  isValidationMetrics,
+  type MetricsLine,
   metricsKey,
   metricsSegmentKey,
-  type StepMetrics,
   type TaskMetrics,
-  type ValidationMetrics,
 } from '../../contracts/index.js';
 import { sha256 } from '../../shared/digest.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { requireGeneration } from './commit_log.js';
 import { lineageOf } from './live.js';
 import { type MergedFile, openMergedFile } from './merged_metrics.js';
-
-export type MetricsLine = StepMetrics | ValidationMetrics | TaskMetrics;
 
 export interface JournalOptions {
   /** Storage of the run's folder. */
@@ -41,7 +41,7 @@ export async function appendTaskMetrics(storage: Storage, line: TaskMetrics): Pr
 
 /** Makes these the only lines about tasks in the merged file, each after its step. No generation may be writing. */
 export async function settleTaskMetrics(storage: Storage, lines: readonly TaskMetrics[]): Promise<void> {
-  const others = (await readMetrics(storage)).filter((line) => !isTaskLine(line));
+  const others = (await readMetrics(storage)).filter((line) => !isTaskMetrics(line));
   await storage.write(metricsKey, encodeLines([...others, ...lines].sort(byStep)));
 }
 
@@ -102,11 +102,11 @@ export class MetricsJournal {
     const before = await readMerged(run);
     const earlier = parseLines(before);
     const step = resumedFrom?.trainer.step ?? 0;
-    const tasks = earlier.filter((line) => isTaskLine(line) && line.step <= step);
+    const tasks = earlier.filter((line) => isTaskMetrics(line) && line.step <= step);
     const lines = [...(await committedLines(options, before)), ...tasks].sort(byStep);
     await requireGeneration(run, generation);
     const merged = await openMergedFile(run, generation, encodeLines(lines));
-    const steps = earlier.filter(isStep).map((line) => line.step);
+    const steps = earlier.filter(isStepMetrics).map((line) => line.step);
     // The merged file of an object store may lack what was not committed.
     const known = run.folder !== null && steps.length > 0;
     return new MetricsJournal(options, merged, lines, known ? steps.reduce((a, b) => Math.max(a, b)) : null);
@@ -187,7 +187,7 @@ async function committedLines({ run, resumedFrom }: JournalOptions, before: Buff
     for (const segment of metrics.segments.toReversed()) segments.unshift(await readSegment(run, segment));
   }
   const lines = [...parseLines(before), ...segments.flat()].filter(
-    (line) => !isTaskLine(line) && line.step <= step,
+    (line) => !isTaskMetrics(line) && line.step <= step,
   );
   return [...new Map(lines.map((line) => [nameOf(line), line])).values()];
 }
@@ -217,19 +217,10 @@ function parseLines(bytes: Buffer): MetricsLine[] {
     });
 }
 
-function isStep(line: MetricsLine): line is StepMetrics {
-  return 'loss' in line;
-}
-
-/** Returns whether a line is about tasks, which are evaluated outside of generations. */
-export function isTaskLine(line: MetricsLine): boolean {
-  return order(line) === 2;
-}
-
 /** A step, then its validation, then its tasks. */
 function order(line: MetricsLine): number {
-  if (isStep(line)) return 0;
-  return 'val_loss' in line ? 1 : 2;
+  if (isStepMetrics(line)) return 0;
+  return isValidationMetrics(line) ? 1 : 2;
 }
 
 const byStep = (a: MetricsLine, b: MetricsLine): number => a.step - b.step || order(a) - order(b);

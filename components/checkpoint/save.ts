@@ -4,12 +4,13 @@ import type {
   CheckpointEntry,
   CommittedMetrics,
   ExecutionSignature,
+  MetricsLine,
   TrainerState,
 } from '../../contracts/index.js';
 import { FencedError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { appendCheckpoint, type CheckpointDraft, readLog, requireGeneration } from './commit_log.js';
-import type { JournalCut, MetricsJournal, MetricsLine } from './metrics_journal.js';
+import type { JournalCut, MetricsJournal } from './metrics_journal.js';
 import { retire } from './retention.js';
 import { mergeShards, type ShardRecord, type ShardTensor, sidecarKey, writeShard } from './shard.js';
 

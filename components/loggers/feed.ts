@@ -6,12 +6,10 @@
  * that is killed between a logger's `flush` and that note gives the same metrics twice.
  */
 import { z } from 'zod';
-import type { StepMetrics, TaskMetrics, ValidationMetrics } from '../../contracts/index.js';
+import { isStepMetrics, isValidationMetrics, type MetricsLine } from '../../contracts/index.js';
 import type { LoggedRun, Logger } from './definition.js';
 import { loggerDefinition } from './registry.js';
 import type { LoggerOptions } from './schema.js';
-
-type Metrics = StepMetrics | ValidationMetrics | TaskMetrics;
 
 /** What a logger has taken: steps and validations up to one, and the models whose tasks it knows, by step. */
 const positionSchema = z.strictObject({
@@ -39,7 +37,7 @@ export class LoggerFeed {
   }
 
   /** Gives the loggers these metrics, in their order, but for what they have taken before. Never rejects. */
-  async deliver(metrics: readonly Metrics[]): Promise<void> {
+  async deliver(metrics: readonly MetricsLine[]): Promise<void> {
     await Promise.all(this.#fed.map((fed) => fed.deliver(metrics)));
   }
 
@@ -57,7 +55,7 @@ class FedLogger {
   #given: Position = nothing;
   #noted: Position = nothing;
   /** What it could not take yet. */
-  #waiting: Metrics[] = [];
+  #waiting: MetricsLine[] = [];
   /** The delivery under way: one at a time. */
   #work: Promise<void> = Promise.resolve();
 
@@ -67,7 +65,7 @@ class FedLogger {
     this.#onFailure = onFailure;
   }
 
-  deliver(metrics: readonly Metrics[]): Promise<void> {
+  deliver(metrics: readonly MetricsLine[]): Promise<void> {
     this.#work = this.#work.then(() =>
       this.#attempt(async () => {
         this.#waiting = [...this.#waiting, ...metrics];
@@ -118,14 +116,14 @@ class FedLogger {
 }
 
 /** Gives a logger what it has not taken. Returns where it then is; the same position where it has all. */
-async function give(logger: Logger, position: Position, metrics: Metrics): Promise<Position> {
+async function give(logger: Logger, position: Position, metrics: MetricsLine): Promise<Position> {
   const { step } = metrics;
-  if (isStep(metrics)) {
+  if (isStepMetrics(metrics)) {
     if (step <= position.step) return position;
     await logger.step(metrics);
     return { ...position, step };
   }
-  if (isValidation(metrics)) {
+  if (isValidationMetrics(metrics)) {
     if (step <= position.validation) return position;
     await logger.validation(metrics);
     return { ...position, validation: step };
@@ -134,6 +132,3 @@ async function give(logger: Logger, position: Position, metrics: Metrics): Promi
   await logger.tasks(metrics);
   return { ...position, tasks: [...position.tasks, step] };
 }
-
-const isStep = (metrics: Metrics): metrics is StepMetrics => 'loss' in metrics;
-const isValidation = (metrics: Metrics): metrics is ValidationMetrics => 'val_loss' in metrics;

@@ -2,18 +2,18 @@
 import {
   CheckpointSaver,
   describeDamage,
-  isTaskLine,
   loadNewestSound,
   MetricsJournal,
   type ShardTensor,
 } from '../../../components/checkpoint/index.js';
 import type { LoggerFeed } from '../../../components/loggers/index.js';
-import type {
-  CheckpointEntry,
-  EpochOutcome,
-  ExecutionSignature,
-  RankStart,
-  TrainerState,
+import {
+  type CheckpointEntry,
+  type EpochOutcome,
+  type ExecutionSignature,
+  isTaskMetrics,
+  type RankStart,
+  type TrainerState,
 } from '../../../contracts/index.js';
 import type { Snapshot } from '../../../engine/index.js';
 import { canonicalJson } from '../../../shared/digest.js';
@@ -83,7 +83,7 @@ export class RunCheckpoints {
     const loggers = openLoggers(run);
     const checkpoints = new RunCheckpoints(run, session, journal, saver, loggers);
     // What was committed by a process that was killed before its loggers had it. Scores of tasks may still be added to.
-    checkpoints.#delivery = loggers.deliver(journal.takeResumed().filter((line) => !isTaskLine(line)));
+    checkpoints.#delivery = loggers.deliver(journal.takeResumed().filter((line) => !isTaskMetrics(line)));
     return [checkpoints, resumed];
   }
 

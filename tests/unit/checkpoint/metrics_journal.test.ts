@@ -3,11 +3,10 @@ import path from 'node:path';
 import {
   appendTaskMetrics,
   MetricsJournal,
-  type MetricsLine,
   settleTaskMetrics,
   takeGeneration,
 } from '../../../components/checkpoint/index.js';
-import type { CheckpointEntry } from '../../../contracts/index.js';
+import type { CheckpointEntry, MetricsLine } from '../../../contracts/index.js';
 import { sha256 } from '../../../shared/digest.js';
 import { FencedError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
