@@ -60,12 +60,16 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
   };
   await requireExclusiveCreation(storage);
   if (info.server !== null && !takeOver) await refuseUnderWay(storage, info.server);
+  const document = await readRunDocument(storage);
+  const isOurs = document?.run === run.id;
+  // An earlier attempt of this very workflow run may have claimed the folder already: its retry deletes nothing.
+  const isRetry = isOurs && document.workflow?.runId === info.runId;
   const claimed = await claimRun(storage, {
     run: run.id,
     recipeDigest: run.recipeDigest,
     workflow: { namespace: info.namespace, workflowId: info.workflowId, runId: info.runId },
-    fresh: fresh && !(await alreadyClaimedBy(storage, info)),
-    recipes: { previous: await previousRecipe(storage, info), next: loaded.value },
+    fresh: fresh && !isRetry,
+    recipes: { previous: isOurs ? await previousRecipe(storage) : null, next: loaded.value },
     guarded: kind.identityKeys,
   });
   const admitted = { run, model, epochs, pool: pool ?? ownPool, evaluatesEpochs };
@@ -131,15 +135,8 @@ async function readText(storage: Storage, key: string): Promise<string> {
   }
 }
 
-/** Returns whether an earlier attempt of this very workflow run has claimed the folder, so that a retry deletes nothing. */
-async function alreadyClaimedBy(storage: Storage, info: AdmitInfo): Promise<boolean> {
-  const document = await readRunDocument(storage);
-  return document?.run === info.workflowId && document.workflow?.runId === info.runId;
-}
-
 /** Returns the recipe that the folder's run was last admitted with; null where there is none. */
-async function previousRecipe(storage: Storage, info: AdmitInfo): Promise<unknown> {
-  if ((await readRunDocument(storage))?.run !== info.workflowId) return null;
+async function previousRecipe(storage: Storage): Promise<unknown> {
   if ((await storage.size(recipeKey)) === null) return null;
   const parsed = storedRecipeSchema.safeParse(JSON.parse((await storage.read(recipeKey)).toString('utf8')));
   if (!parsed.success) return null;
