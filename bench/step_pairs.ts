@@ -9,12 +9,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { resolveModel } from '../components/models/index.js';
-import { defaultThreads } from '../engine/index.js';
 import { Side } from './side.js';
 import { median, medianInterval } from './statistics.js';
 import type { StepOptions, StepResult } from './step.js';
-import { quickstartWeights, randomDocuments } from './workload.js';
+import { stepFlags, stepOptions, stepUsage } from './workload.js';
 
 const usage = `usage: npm run bench:pairs -- [options]
   --against FOLDER           a built checkout                          (this one)
@@ -22,25 +20,17 @@ const usage = `usage: npm run bench:pairs -- [options]
   --against-threads N        of the other side                         (as --threads)
   --beside N                 processes that spin meanwhile             (0)
   --mode lora|full           what is trained                           (lora)
-  --precision bf16|fp32      of products and activations               (bf16)
-  --model FOLDER|FILE.gguf   weights                                   (SmolLM2-135M-Instruct)
-  --batch N --seq N          documents of a step, and their length     (2 × 512)
-  --rank N                   of LoRA on all linear modules             (16)
+${stepUsage}
   --pairs N                  timed pairs                               (15)
   --steps N                  steps of each side in a pair              (1)`;
 
 const { values: flags } = parseArgs({
   options: {
     against: { type: 'string', default: '.' },
-    threads: { type: 'string' },
     'against-threads': { type: 'string' },
     beside: { type: 'string', default: '0' },
     mode: { type: 'string', default: 'lora' },
-    precision: { type: 'string', default: 'bf16' },
-    model: { type: 'string' },
-    batch: { type: 'string', default: '2' },
-    seq: { type: 'string', default: '512' },
-    rank: { type: 'string', default: '16' },
+    ...stepFlags,
     pairs: { type: 'string', default: '15' },
     steps: { type: 'string', default: '1' },
     help: { type: 'boolean', default: false },
@@ -54,23 +44,12 @@ if (flags.help || wrong) {
 } else await bench();
 
 async function bench(): Promise<void> {
-  const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
-  const threads = flags.threads === undefined ? defaultThreads() : Number(flags.threads);
-  const options: StepOptions = {
-    model: folder,
-    mode: flags.mode as StepOptions['mode'],
-    precision: flags.precision as StepOptions['precision'],
-    rank: Number(flags.rank),
-    tokens: randomDocuments(Number(flags.batch), Number(flags.seq), model.vocabSize),
-    learningRate: 1e-4,
-    threads,
-    compile: false,
-    profile: false,
-  };
+  const mode = flags.mode as StepOptions['mode'];
+  const options: StepOptions = { ...(await stepOptions(flags)), mode };
   const ours = await start(path.resolve(import.meta.dirname, '../..'), options);
   const theirs = await start(path.resolve(flags.against), {
     ...options,
-    threads: Number(flags['against-threads'] ?? threads),
+    threads: Number(flags['against-threads'] ?? options.threads),
   });
   const others = Array.from({ length: Number(flags.beside) }, spinningProcess);
   try {

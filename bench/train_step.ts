@@ -7,19 +7,14 @@
  */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { resolveModel } from '../components/models/index.js';
-import { defaultThreads } from '../engine/index.js';
 import { Side } from './side.js';
 import { median, spread } from './statistics.js';
 import type { StepOptions, StepResult } from './step.js';
-import { peerInterpreter, peerProgram, quickstartWeights, randomDocuments } from './workload.js';
+import { peerInterpreter, peerProgram, stepFlags, stepOptions, stepUsage } from './workload.js';
 
 const usage = `usage: npm run bench -- [options]
   --mode lora|full|both      what is trained                           (both)
-  --precision bf16|fp32      of products and activations               (bf16)
-  --model FOLDER|FILE.gguf   weights                                   (SmolLM2-135M-Instruct)
-  --batch N --seq N          documents of a step, and their length     (2 × 512)
-  --rank N                   of LoRA on all linear modules             (16)
+${stepUsage}
   --rounds N --steps N       pairs of processes, timed steps of each   (3, 5)
   --threads N                                                          (physical cores)
   --compile                  the peer uses torch.compile
@@ -34,14 +29,9 @@ interface Round {
 const { values: flags } = parseArgs({
   options: {
     mode: { type: 'string', default: 'both' },
-    precision: { type: 'string', default: 'bf16' },
-    model: { type: 'string' },
-    batch: { type: 'string', default: '2' },
-    seq: { type: 'string', default: '512' },
-    rank: { type: 'string', default: '16' },
+    ...stepFlags,
     rounds: { type: 'string', default: '3' },
     steps: { type: 'string', default: '5' },
-    threads: { type: 'string' },
     compile: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -55,23 +45,10 @@ if (flags.help || wrong) {
 } else await bench();
 
 async function bench(): Promise<void> {
-  const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
+  const options = { ...(await stepOptions(flags)), compile: flags.compile };
   const python = peerInterpreter();
   const modes = flags.mode === 'both' ? (['lora', 'full'] as const) : [flags.mode as 'lora' | 'full'];
-  for (const mode of modes) {
-    const options: StepOptions = {
-      model: folder,
-      mode,
-      precision: flags.precision as StepOptions['precision'],
-      rank: Number(flags.rank),
-      tokens: randomDocuments(Number(flags.batch), Number(flags.seq), model.vocabSize),
-      learningRate: 1e-4,
-      threads: flags.threads === undefined ? defaultThreads() : Number(flags.threads),
-      compile: flags.compile,
-      profile: false,
-    };
-    await compare(options, python);
-  }
+  for (const mode of modes) await compare({ ...options, mode }, python);
 }
 
 async function compare(options: StepOptions, python: string): Promise<void> {

@@ -1,9 +1,51 @@
-/** The workload that both sides of a comparison run. */
+/** The workload that both sides of a comparison run, and the flags that choose it. */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
-import { defaultCache } from '../components/models/index.js';
+import { defaultCache, resolveModel } from '../components/models/index.js';
+import { defaultThreads } from '../engine/index.js';
+import type { StepOptions } from './step.js';
 
 const root = path.resolve(import.meta.dirname, '../..');
+
+/** Flags of a benchmark of training steps, for `parseArgs`. */
+export const stepFlags = {
+  precision: { type: 'string', default: 'bf16' },
+  model: { type: 'string' },
+  batch: { type: 'string', default: '2' },
+  seq: { type: 'string', default: '512' },
+  rank: { type: 'string', default: '16' },
+  threads: { type: 'string' },
+} as const;
+
+export const stepUsage = `\
+  --precision bf16|fp32      of products and activations               (bf16)
+  --model FOLDER|FILE.gguf   weights                                   (SmolLM2-135M-Instruct)
+  --batch N --seq N          documents of a step, and their length     (2 × 512)
+  --rank N                   of LoRA on all linear modules             (16)`;
+
+export interface StepFlags {
+  precision: string;
+  model?: string | undefined;
+  batch: string;
+  seq: string;
+  rank: string;
+  threads?: string | undefined;
+}
+
+/** Returns the step that flags choose, on the quickstart's weights where they name none. */
+export async function stepOptions(flags: StepFlags): Promise<Omit<StepOptions, 'mode'>> {
+  const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
+  return {
+    model: folder,
+    precision: flags.precision as StepOptions['precision'],
+    rank: Number(flags.rank),
+    tokens: randomDocuments(Number(flags.batch), Number(flags.seq), model.vocabSize),
+    learningRate: 1e-4,
+    threads: flags.threads === undefined ? defaultThreads() : Number(flags.threads),
+    compile: false,
+    profile: false,
+  };
+}
 
 /** The quickstart's weights, fetched where they are missing. */
 export function quickstartWeights(): string {
