@@ -10,6 +10,7 @@ import { ServiceUnavailable } from '../../shared/errors.js';
 import { identifyProcess } from '../../shared/process_identity.js';
 import { type DevServer, useDevServer } from '../../workers/embedded_server/dev_server.js';
 import { answers, startServer } from '../../workers/embedded_server/server_process.js';
+import { until } from '../support/until.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -84,14 +85,14 @@ async function serverPid(): Promise<number> {
 async function killServer(): Promise<void> {
   const pid = await serverPid();
   process.kill(pid, 'SIGKILL');
-  while (identifyProcess(pid) !== null) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until('the server to end', () => identifyProcess(pid) === null);
 }
 
 test('a server that was killed is started again by its users, on the same port and once', async () => {
   const first = await useDevServer(folder, log);
   const other = await otherUser();
   await killServer();
-  while (!(await answers(first.address))) await new Promise((resolve) => setTimeout(resolve, 100));
+  await until('the server to answer again', () => answers(first.address));
   expect(other.address).toBe(first.address);
   const pid = await serverPid();
   await new Promise((resolve) => setTimeout(resolve, 2500));

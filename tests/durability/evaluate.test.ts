@@ -7,6 +7,7 @@ import type { Evaluation, FinetuneResult } from '../../contracts/index.js';
 import { identifyProcess } from '../../shared/process_identity.js';
 import { Deployment } from '../support/deployment.js';
 import { writeTokenizedModel } from '../support/tokenized_model.js';
+import { until } from '../support/until.js';
 
 let deployment: Deployment;
 let undisturbed: Evaluation;
@@ -59,7 +60,7 @@ function shards(name: string): Map<string, number> {
 }
 
 async function untilShards(name: string, count: number): Promise<void> {
-  while (shards(name).size < count) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(`${count} shards of ${name}`, () => shards(name).size >= count);
 }
 
 /** Kills after so many shards, and checks that those stand as they were in the end. */
@@ -94,7 +95,7 @@ test.each([
       const [evaluator] = evaluators();
       await deployment.host.kill();
       // It ends with its parent.
-      while (identifyProcess(evaluator!) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
+      await until('the evaluator to end', () => identifyProcess(evaluator!) === null);
     };
     const result = await killedAfter(`host-${which}`, count, kill, () => deployment.restart('host'));
     expect(result.evaluation).toEqual(undisturbed);

@@ -6,6 +6,7 @@ import type { WorkflowFailedError } from '@temporalio/client';
 import { defaultTaskQueue, type FinetuneResult, workflowType } from '../../contracts/index.js';
 import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
 import { Deployment } from '../support/deployment.js';
+import { until } from '../support/until.js';
 
 let deployment: Deployment;
 
@@ -67,7 +68,7 @@ test('temporal schedule starts runs whose folders bear their ids, from one input
     expect(schedule('trigger').status).toBe(0);
     const { schedule: schedules, workflow: workflows } = deployment.client;
     const started = async () => (await schedules.getHandle('nightly').describe()).info.recentActions;
-    while ((await started()).length < count) await new Promise((resolve) => setTimeout(resolve, 100));
+    await until(`run ${count} of the schedule`, async () => (await started()).length >= count);
     const { action } = (await started())[count - 1]!;
     const { run, state, outputDir } = (await workflows
       .getHandle(action.workflow.workflowId)
@@ -122,7 +123,7 @@ test('a terminated run gives its slot back', async () => {
   const [rank] = deployment.ranks();
   await handle.terminate('by hand');
   const gone = () => spawnSync('kill', ['-0', String(rank)]).status !== 0;
-  while (!gone()) await new Promise((resolve) => setTimeout(resolve, 100));
+  await until('the rank to end', gone);
   expect((await (await deployment.run('next')).result()) as FinetuneResult).toMatchObject({
     state: 'completed',
   });
@@ -154,7 +155,7 @@ test('a host killed while it prepares data is not waited for', async () => {
   await deployment.restart('host');
   const restarted = Date.now();
   // The heartbeat timeout is 30 s: the new host worker tells that the old one is dead.
-  while ((await pending()) === killed) await new Promise((resolve) => setTimeout(resolve, 50));
+  await until('another activity', async () => (await pending()) !== killed);
   expect(Date.now() - restarted).toBeLessThan(10_000);
   expect(((await handle.result()) as FinetuneResult).steps).toBe(3);
 }, 180_000);

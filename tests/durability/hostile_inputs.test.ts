@@ -9,6 +9,7 @@ import path from 'node:path';
 import type { WorkflowFailedError, WorkflowHandle } from '@temporalio/client';
 import { Deployment, linesOf } from '../support/deployment.js';
 import { writeTinyTextModel } from '../support/tiny_text_model.js';
+import { until } from '../support/until.js';
 
 const secrets = {
   HF_TOKEN: 'SENTINEL_hub',
@@ -136,7 +137,7 @@ test('a host worker with a step that never pauses still answers SIGTERM', async 
       encoding: 'utf8',
     });
   await deployment.phase(looping, 'preparing_data');
-  while (!/^R.*step\.js$/m.test(computing())) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until('the step to compute', () => /^R.*step\.js$/m.test(computing()));
   await looping.terminate();
   expect(await deployment.host.stop()).toBe(0);
   await deployment.restart('host');

@@ -5,6 +5,7 @@ import { LeaseAudit } from '../../workers/host/lease_audit.js';
 import type { RankProcess } from '../../workers/host/rank_process.js';
 import { outcome, ScriptedGang } from '../support/scripted_gang.js';
 import { TestServer } from '../support/temporal_server.js';
+import { until } from '../support/until.js';
 
 let server: TestServer;
 let gang: ScriptedGang;
@@ -69,7 +70,7 @@ test('a run that holds the slot keeps it; one that holds another generation, or 
     },
   ]);
   const handle = await gang.start();
-  while (gang.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until('training to begin', () => gang.requests.length > 0);
   const held = await betweenEpochs(handle.workflowId, 1);
   expect(await held.endedByAudit()).toBe(false);
   const older = await betweenEpochs(handle.workflowId, 7);

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { identifyProcess } from '../../shared/process_identity.js';
+import { until } from '../support/until.js';
 
 const programs = [
   'workers/processes/rank.js',
@@ -15,14 +16,6 @@ const parentCode = `
   const options = { serialization: 'advanced', stdio: ['ignore', 'ignore', 'ignore', 'ipc'], execArgv: [] };
   console.log(fork(process.argv[1], [], options).pid);
   setInterval(() => {}, 1000);`;
-
-async function until(holds: () => boolean): Promise<void> {
-  const limit = Date.now() + 30_000;
-  while (!holds()) {
-    if (Date.now() > limit) throw new Error('nothing happened for 30 s');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 /** Whether the program has begun to serve: it handles SIGUSR2, number 12. */
 function isServing(pid: number): boolean {
@@ -43,11 +36,11 @@ test.each(programs)(
       parent.stdout.once('data', (text) => resolve(Number(text))),
     );
     try {
-      await until(() => isServing(pid));
+      await until('it to serve', () => isServing(pid));
       process.kill(pid, 'SIGSTOP');
-      await until(() => isStopped(pid));
+      await until('it to be stopped', () => isStopped(pid));
       parent.kill('SIGKILL');
-      await until(() => identifyProcess(pid) === null);
+      await until('it to end', () => identifyProcess(pid) === null);
     } finally {
       parent.kill('SIGKILL');
       if (identifyProcess(pid) !== null) process.kill(pid, 'SIGKILL');

@@ -10,6 +10,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import type { FinetuneResult } from '../../contracts/index.js';
 import { Deployment } from '../support/deployment.js';
 import { writeTinyModel } from '../support/tiny_model.js';
+import { until } from '../support/until.js';
 import { UploadHub } from '../support/upload_hub.js';
 
 let deployment: Deployment;
@@ -59,10 +60,10 @@ const isUnfinished = (folder: string, pattern: RegExp) =>
 
 /** Looks until `done`: folders that are there are whole. */
 async function look(folders: readonly string[], done: () => boolean): Promise<void> {
-  while (!done()) {
+  await until('the publication', () => {
     for (const folder of folders) if (existsSync(folder)) digests(folder);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
+    return done();
+  });
 }
 
 interface Moment {
@@ -128,7 +129,7 @@ test('killed while it uploads: one commit, of the same files', async () => {
   let puts = 0;
   hub.intercept = (request) => request.method === 'PUT' && ++puts > 1;
   const handle = await start('uploading', 'hf://owner/uploading');
-  while (hub.objects.size < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until('a file to arrive', () => hub.objects.size > 0);
   await deployment.host.kill();
   expect(Object.keys(hub.files('owner/uploading'))).toEqual(['.gitattributes']);
   hub.intercept = null;

@@ -7,6 +7,7 @@ import { jest } from '@jest/globals';
 import { noRequests, type RunReference, type TrainRequest } from '../../contracts/index.js';
 import { ForkedProcess } from '../../shared/processes/forked_process.js';
 import { Slots, type SlotsOptions } from '../../workers/host/slots.js';
+import { until } from '../support/until.js';
 
 let folder: string;
 const opened: Slots[] = [];
@@ -38,10 +39,6 @@ function open(options: Partial<SlotsOptions> = {}) {
 const run = (): RunReference => ({ version: 1, id: 'r', outputDir: folder, recipeDigest: 'a'.repeat(64) });
 const request = (avoid: string[] = []) => ({ version: 1, run: run(), avoid }) as const;
 
-async function until(check: () => boolean): Promise<void> {
-  while (!check()) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
 test('a host whose own disk fails withdraws its slots until it can write again', async () => {
   let full = true;
   const onChange = async () => {
@@ -52,7 +49,7 @@ test('a host whose own disk fails withdraws its slots until it can write again',
   expect(slots.free).toBe(0);
   expect(notices).toEqual(['the host has withdrawn its slots: ENOSPC: no space left on device, write']);
   full = false;
-  await until(() => slots.free === 1);
+  await until('a free slot', () => slots.free === 1);
   await expect(slots.reserve(request())).resolves.toMatchObject({ generation: 1 });
 });
 
@@ -98,5 +95,5 @@ test('a slot whose rank SIGKILL does not end is quarantined until the process is
   expect(notices).toEqual(["slot cpu:0 is quarantined: the rank of run 'r' is still running after SIGKILL"]);
   kill.mockRestore();
   process.kill(rank!, 'SIGKILL');
-  await until(() => slots.free === 1);
+  await until('a free slot', () => slots.free === 1);
 });

@@ -12,6 +12,7 @@ import {
 import { linesOf } from '../support/deployment.js';
 import { TestServer } from '../support/temporal_server.js';
 import { writeTinyModel } from '../support/tiny_model.js';
+import { until } from '../support/until.js';
 import { TestWorker } from '../support/worker_process.js';
 
 interface Site {
@@ -65,8 +66,7 @@ function start({ connection }: Site, { takeOver }: { takeOver: boolean }): Promi
 
 test('the run that took the folder over completes, and the other ends and names it', async () => {
   const first = await start(sites[0]!, { takeOver: false });
-  while ((await linesOf(path.join(folder, 'shared'), 1)) < 12)
-    await new Promise((resolve) => setTimeout(resolve, 20));
+  await until('step 12', async () => (await linesOf(path.join(folder, 'shared'), 1)) >= 12);
   const refused = await start(sites[1]!, { takeOver: false });
   await expect(refused.result()).rejects.toMatchObject({
     cause: { type: 'CheckpointError', message: expect.stringContaining('take it over with --take-over') },

@@ -13,6 +13,7 @@ import {
   untilCancelled,
 } from '../support/scripted_gang.js';
 import { TestServer } from '../support/temporal_server.js';
+import { until } from '../support/until.js';
 
 let server: TestServer;
 let gang: ScriptedGang;
@@ -38,10 +39,6 @@ async function failure(script: TrainScript): Promise<Error | undefined> {
   const error = await handle.result().catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(WorkflowFailedError);
   return (error as WorkflowFailedError).cause;
-}
-
-async function until(check: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await check())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 function lost(generation: number, committedStep: number | null): ApplicationFailure {
@@ -217,7 +214,7 @@ test('a host that is reported lost is not waited for', async () => {
     async () => outcome('finished', 10),
   ]);
   const handle = await gang.start();
-  await until(() => gang.requests.length === 1);
+  await until('training to begin', () => gang.requests.length === 1);
   const began = Date.now();
   await handle.signal(signalNames.hostLost, {
     version: 1,
@@ -253,14 +250,14 @@ test('pause, resume, checkpointNow and stop reach the gang, and a stopped run is
   ]);
   const handle = await gang.start();
   const phase = async () => (await handle.query<RunStatus>(queryNames.progress)).phase;
-  await until(() => gang.requests.length === 1);
+  await until('training to begin', () => gang.requests.length === 1);
   await handle.signal(signalNames.pause);
-  await until(async () => (await phase()) === 'paused');
+  await until('phase paused', async () => (await phase()) === 'paused');
   await handle.signal(signalNames.resume);
-  await until(async () => (await phase()) === 'training');
+  await until('phase training', async () => (await phase()) === 'training');
   await handle.signal(signalNames.checkpointNow);
   await handle.signal(signalNames.stop);
-  await until(() => gang.calls.includes('control stopping, checkpoint 1'));
+  await until('control stopping, checkpoint 1', () => gang.calls.includes('control stopping, checkpoint 1'));
   stop();
   const result = (await handle.result()) as FinetuneResult;
   expect(result.state).toBe('stopped');
@@ -273,7 +270,7 @@ test('pause, resume, checkpointNow and stop reach the gang, and a stopped run is
 test('a pause that arrives while the run waits for its gang holds', async () => {
   gang.follow([
     async () => {
-      await until(() => gang.calls.includes('control running'));
+      await until('control running', () => gang.calls.includes('control running'));
       return outcome('finished', 10);
     },
   ]);
@@ -283,11 +280,11 @@ test('a pause that arrives while the run waits for its gang holds', async () => 
   });
   const handle = await gang.start();
   const phase = async () => (await handle.query<RunStatus>(queryNames.progress)).phase;
-  await until(() => gang.calls.includes('acquire 1'));
+  await until('acquire 1', () => gang.calls.includes('acquire 1'));
   await handle.signal(signalNames.pause);
-  await until(async () => (await phase()) === 'paused');
+  await until('phase paused', async () => (await phase()) === 'paused');
   grant();
-  await until(() => gang.requests.length === 1);
+  await until('training to begin', () => gang.requests.length === 1);
   expect(gang.requests[0]!.requests).toMatchObject({ paused: true, stopping: false });
   expect(await phase()).toBe('paused');
   await handle.signal(signalNames.resume);
@@ -297,14 +294,17 @@ test('a pause that arrives while the run waits for its gang holds', async () => 
 test('a stop that could not be delivered is delivered again', async () => {
   gang.follow([
     async () => {
-      await until(() => gang.calls.filter((call) => call === 'control stopping').length === 3);
+      await until(
+        'three notices to stop',
+        () => gang.calls.filter((call) => call === 'control stopping').length === 3,
+      );
       return outcome('stopped', 4);
     },
   ]);
   const away = () => ApplicationFailure.nonRetryable('the host does not answer');
   gang.failures.control = [away(), away()];
   const handle = await gang.start();
-  await until(() => gang.requests.length === 1);
+  await until('training to begin', () => gang.requests.length === 1);
   await handle.signal(signalNames.stop);
   expect(((await handle.result()) as FinetuneResult).state).toBe('stopped');
 });
@@ -312,14 +312,14 @@ test('a stop that could not be delivered is delivered again', async () => {
 test('a stop that could not be delivered is in the next request to train', async () => {
   gang.follow([
     async () => {
-      await until(() => gang.calls.includes('control stopping'));
+      await until('control stopping', () => gang.calls.includes('control stopping'));
       return outcome('epoch', 5);
     },
     async ({ requests }) => (requests.stopping ? outcome('stopped', 5) : outcome('finished', 10)),
   ]);
   gang.failures.control = [ApplicationFailure.nonRetryable('the host does not answer')];
   const handle = await gang.start();
-  await until(() => gang.requests.length === 1);
+  await until('training to begin', () => gang.requests.length === 1);
   await handle.signal(signalNames.stop);
   expect(((await handle.result()) as FinetuneResult).state).toBe('stopped');
 });
@@ -337,11 +337,14 @@ test('a run that is paused while it has no gang asks for none until it is resume
     async () => outcome('finished', 10),
   ]);
   const handle = await gang.start();
-  await until(() => gang.requests.length === 1);
+  await until('training to begin', () => gang.requests.length === 1);
   await handle.signal(signalNames.pause);
-  await until(() => gang.calls.includes('control paused'));
+  await until('control paused', () => gang.calls.includes('control paused'));
   preempt();
-  await until(async () => (await handle.query<RunStatus>(queryNames.progress)).generation === null);
+  await until(
+    'the end of the generation',
+    async () => (await handle.query<RunStatus>(queryNames.progress)).generation === null,
+  );
   await new Promise((resolve) => setTimeout(resolve, 300));
   expect(gang.calls).not.toContain('acquire 2');
   await handle.signal(signalNames.resume);
@@ -356,7 +359,7 @@ test('cancelling lets the gang commit, frees the slot, and ends the workflow as 
     },
   ]);
   const handle = await gang.start();
-  await until(() => gang.requests.length === 1);
+  await until('training to begin', () => gang.requests.length === 1);
   await handle.cancel();
   const error = await handle.result().catch((thrown: unknown) => thrown);
   expect((error as WorkflowFailedError).cause).toBeInstanceOf(CancelledFailure);

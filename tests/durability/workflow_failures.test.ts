@@ -4,6 +4,7 @@ import type { CrashDetails, FailureDetails, FinetuneResult, LossDetails } from '
 import { failureTypes, signalNames } from '../../contracts/names.js';
 import { hostQueue, outcome, progress, ScriptedGang, type TrainScript } from '../support/scripted_gang.js';
 import { TestServer } from '../support/temporal_server.js';
+import { until } from '../support/until.js';
 
 let server: TestServer;
 let gang: ScriptedGang;
@@ -123,7 +124,7 @@ test('after the loss of a host another one is asked first, and the same one wher
   const avoided = () => ApplicationFailure.nonRetryable('another host is there', failureTypes.hostAvoided);
   gang.failures.acquire = [];
   const handle = await gang.start();
-  while (gang.requests.length < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until('training to begin', () => gang.requests.length > 0);
   gang.failures.acquire.push(avoided(), avoided(), avoided());
   expect(((await handle.result()) as FinetuneResult).state).toBe('completed');
   const queues = gang.acquires.map(({ avoid }) => avoid);

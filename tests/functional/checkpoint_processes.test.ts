@@ -3,6 +3,7 @@ import path from 'node:path';
 import { loadNewestSound, readLog } from '../../components/checkpoint/index.js';
 import { openStorage } from '../../shared/storage/index.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
+import { until } from '../support/until.js';
 
 const root = temporaryFolder();
 const writer = path.resolve('dist/tests/functional/support/log_writer.js');
@@ -53,7 +54,7 @@ test('a saver killed at any moment leaves the last commit that it reported, or a
   for (let kill = 0; kill < 12; kill += 1) {
     const { child, lines, ended } = startWriter(folder, `pool.host.${kill}`, 1000, 400_000);
     const enough = 1 + (kill % 3);
-    while (lines.length < enough) await new Promise((resolve) => setTimeout(resolve, 2));
+    await until(`${enough} commits`, () => lines.length >= enough);
     await new Promise((resolve) => setTimeout(resolve, (kill * 7) % 40));
     child.kill('SIGKILL');
     await ended;

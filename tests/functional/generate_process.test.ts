@@ -7,6 +7,7 @@ import { DataError, ModelError } from '../../shared/errors.js';
 import { identifyProcess } from '../../shared/process_identity.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyTextModel } from '../support/tiny_text_model.js';
+import { until } from '../support/until.js';
 
 const folder = temporaryFolder();
 const sampling = samplingSchema.parse({});
@@ -23,14 +24,6 @@ afterAll(() => generator.close());
 
 const request = (ids: number[], maxNewTokens: number) => ({ ids, maxNewTokens, sampling });
 const ended = (pid: number) => identifyProcess(pid) === null;
-
-async function until(holds: () => boolean): Promise<void> {
-  const limit = Date.now() + 20_000;
-  while (!holds()) {
-    if (Date.now() > limit) throw new Error('nothing happened for 20 s');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 test('killed in the middle of an answer it fails as GeneratorLost, and a retry answers the same', async () => {
   const whole = await generator.generate([request([5, 6, 7], 40)]);
@@ -55,7 +48,7 @@ test('it ends when its parent is killed', async () => {
   );
   expect(ended(pid)).toBe(false);
   parent.kill('SIGKILL');
-  await until(() => ended(pid));
+  await until('the process to end', () => ended(pid));
 });
 
 test('an aborted answer rejects with the reason, and the next call is answered', async () => {

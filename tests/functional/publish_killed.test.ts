@@ -6,6 +6,7 @@ import { publishModel, readPublication } from '../../components/publication/inde
 import { openStorage, type Storage } from '../../shared/storage/index.js';
 import { type S3Server, startS3Server } from '../support/s3_server.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
+import { until } from '../support/until.js';
 import { UploadHub } from '../support/upload_hub.js';
 
 const folder = temporaryFolder();
@@ -83,8 +84,11 @@ describe.each(['a folder', 'S3'])('%s', (kind) => {
       const watched = (async () => {
         while (!gone) expect(await look(published)).toBe('nothing');
       })();
-      await killed(child, (done) => done >= fraction);
-      gone = true;
+      try {
+        await killed(child, (done) => done >= fraction);
+      } finally {
+        gone = true;
+      }
       await watched;
       await finished(publishTo(location));
       expect(await look(published)).toBe('everything');
@@ -107,7 +111,7 @@ test('a hub: what had arrived is not sent again, and there is one commit', async
   const child = publishTo('hf://owner/killed');
   const exit = once(child, 'exit');
   child.stdout!.resume();
-  while (hub.objects.size < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until('three files to arrive', () => hub.objects.size >= 3);
   child.kill('SIGKILL');
   await exit;
   const arrived = [...hub.objects.keys()];

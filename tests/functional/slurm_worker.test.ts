@@ -8,6 +8,7 @@ import path from 'node:path';
 import { freePort } from '../../workers/embedded_server/server_process.js';
 import { TestServer } from '../support/temporal_server.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
+import { until } from '../support/until.js';
 
 const script = path.resolve('infra/slurm/worker.sbatch');
 const folder = temporaryFolder();
@@ -71,10 +72,11 @@ function submit(address: string): Job {
 }
 
 async function logs(job: Job, text: string): Promise<void> {
-  while (!job.log().includes(text)) {
+  await until(`the job to log ${text}`, () => {
+    if (job.log().includes(text)) return true;
     if (job.batchShell.exitCode !== null) throw new Error(`the job ended: ${job.log()}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+    return false;
+  });
 }
 
 describe('with a server', () => {

@@ -16,6 +16,7 @@ import {
 } from '../../contracts/index.js';
 import { TestServer } from './temporal_server.js';
 import { writeTinyModel } from './tiny_model.js';
+import { until } from './until.js';
 import { TestWorker } from './worker_process.js';
 
 /** Two epochs of this many steps. */
@@ -126,12 +127,13 @@ export class Deployment {
   /** Waits until the generation has written so many lines of metrics. */
   async reached(name: string, generation: number, lines: number): Promise<void> {
     const run = path.join(this.folder, name);
-    while ((await linesOf(run, generation)) < lines) await new Promise((resolve) => setTimeout(resolve, 10));
+    const what = `${lines} lines of metrics of ${name}, generation ${generation}`;
+    await until(what, async () => (await linesOf(run, generation)) >= lines);
   }
 
   async phase(handle: WorkflowHandle, wanted: RunPhase): Promise<void> {
     const status = () => handle.query<RunStatus>(queryNames.progress);
-    while ((await status()).phase !== wanted) await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(`phase ${wanted} of ${handle.workflowId}`, async () => (await status()).phase === wanted);
   }
 
   /** Process ids of the host worker's children of one kind. */
