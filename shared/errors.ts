@@ -27,7 +27,7 @@ class NamedError extends TemperError {
   }
 }
 
-/** One problem in a recipe, with its place in the file where there is one. */
+/** One problem in a recipe, with its location in the file if it has one. */
 export interface RecipeProblem {
   /** Dotted key, e.g. `training.optimizer.name`; empty for the file as a whole. */
   key: string;
@@ -44,9 +44,9 @@ export class InvalidRecipe extends TemperError {
 
   constructor(problems: readonly RecipeProblem[]) {
     const lines = problems.map((problem) => {
-      const place =
+      const location =
         problem.file === null ? '' : `${problem.file}:${problem.line ?? 1}:${problem.column ?? 1}: `;
-      return `${place}${problem.key === '' ? '' : `${problem.key}: `}${problem.message}`;
+      return `${location}${problem.key === '' ? '' : `${problem.key}: `}${problem.message}`;
     });
     const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
     super('InvalidRecipe', `the recipe has ${count}\n${lines.map((line) => `  ${line}`).join('\n')}`);

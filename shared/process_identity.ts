@@ -30,7 +30,7 @@ export type ProcessState = 'alive' | 'gone' | 'unknown';
 
 /** Returns the identity of this process. */
 export function ownIdentity(): ProcessIdentity {
-  own ??= { host: hostname(), ...readPlace(), pid: process.pid, started: ownStartTime() };
+  own ??= { host: hostname(), ...readPidScope(), pid: process.pid, started: ownStartTime() };
   return own;
 }
 
@@ -49,17 +49,17 @@ export function processState(identity: ProcessIdentity): ProcessState {
   return judge(identity.pid, identity.started);
 }
 
-/** Returns this process's identity as a short word for file names and labels: `<digest of its place>-<pid>-<start>`. */
+/** Returns this process's identity as a short word for file names and labels: `<digest of its scope>-<pid>-<start>`. */
 export function ownProcessTag(): string {
   const identity = ownIdentity();
-  return `${placeDigest(identity)}-${identity.pid}-${word(identity.started)}`;
+  return `${scopeDigest(identity)}-${identity.pid}-${word(identity.started)}`;
 }
 
 /** Judges the process whose `ownProcessTag()` the tag is; `unknown` for a text that is not a tag. */
 export function taggedProcessState(tag: string): ProcessState {
-  const [, place, pid, started] = /^([0-9a-f]{16})-([1-9]\d*)-(\w+)$/.exec(tag) ?? [];
+  const [, scope, pid, started] = /^([0-9a-f]{16})-([1-9]\d*)-(\w+)$/.exec(tag) ?? [];
   const here = ownIdentity();
-  if (here.boot === null || here.pidNamespace === null || place !== placeDigest(here)) return 'unknown';
+  if (here.boot === null || here.pidNamespace === null || scope !== scopeDigest(here)) return 'unknown';
   return judge(Number(pid), started!);
 }
 
@@ -69,11 +69,11 @@ function judge(pid: number, started: string): ProcessState {
   return found.started !== null && word(found.started) === word(started) ? 'alive' : 'gone';
 }
 
-type Place = Pick<ProcessIdentity, 'boot' | 'pidNamespace' | 'user' | 'machine'>;
+type PidScope = Pick<ProcessIdentity, 'boot' | 'pidNamespace' | 'user' | 'machine'>;
 
 let own: ProcessIdentity | null = null;
 
-function readPlace(): Place {
+function readPidScope(): PidScope {
   return {
     boot: readBootId(),
     pidNamespace: readPidNamespace(),
@@ -82,9 +82,9 @@ function readPlace(): Place {
   };
 }
 
-function placeDigest({ boot, pidNamespace, user, machine }: Place): string {
-  const place = JSON.stringify([boot, pidNamespace, user, machine]);
-  return createHash('sha256').update(place).digest('hex').slice(0, 16);
+function scopeDigest({ boot, pidNamespace, user, machine }: PidScope): string {
+  const scope = JSON.stringify([boot, pidNamespace, user, machine]);
+  return createHash('sha256').update(scope).digest('hex').slice(0, 16);
 }
 
 /** macOS gives a start time in words. */

@@ -11,7 +11,7 @@ export const strip = (text: string): string => rstrip(text).replace(leading, '')
 
 /** `str.rstrip()` */
 export function rstrip(text: string): string {
-  // A regular expression that ends with $ would try each run of spaces from each of its places.
+  // A regular expression that ends with $ would try each run of spaces from each of its positions.
   let end = text.length;
   while (end > 0 && oneSpace.test(text[end - 1]!)) end -= 1;
   return text.slice(0, end);

@@ -10,7 +10,7 @@ import { checkTemporal } from './temporal.js';
 /** Returns the findings in the order in which they are shown. Never rejects: what fails is a finding. */
 export async function examine(): Promise<Finding[]> {
   const { configuration, storageRoots } = await checkConfiguration();
-  const places = resolveRoots(storageRoots);
+  const locations = resolveRoots(storageRoots);
   const parts: (Finding | Finding[] | Promise<Finding | Finding[]>)[] = [
     { name: 'temper', status: 'ok', detail: await version(), remedy: null },
     configuration,
@@ -18,10 +18,10 @@ export async function examine(): Promise<Finding[]> {
     checkEngine(),
     checkMemory(),
     checkGpus(),
-    checkTemporal(places.cache),
-    checkStorage(places),
+    checkTemporal(locations.cache),
+    checkStorage(locations),
     checkCredentials(),
-    checkPython(places.cache),
+    checkPython(locations.cache),
   ];
   return (await Promise.all(parts)).flat();
 }

@@ -16,7 +16,7 @@ import { type Finding, fail, ok, reason, warn } from './finding.js';
 const leastSpace = 5e9;
 
 export async function checkStorage({ roots, cache }: StorageRoots): Promise<Finding[]> {
-  const findings = [await checkPlace('cache', cache, 'TEMPER_CACHE', { holdsRuns: false })];
+  const findings = [await checkLocation('cache', cache, 'TEMPER_CACHE', { holdsRuns: false })];
   if (roots === null)
     return [
       ...findings,
@@ -24,7 +24,7 @@ export async function checkStorage({ roots, cache }: StorageRoots): Promise<Find
     ];
   for (const root of roots) {
     if (root !== cache)
-      findings.push(await checkPlace('storage root', root, 'TEMPER_ROOTS', { holdsRuns: true }));
+      findings.push(await checkLocation('storage root', root, 'TEMPER_ROOTS', { holdsRuns: true }));
   }
   return findings;
 }
@@ -33,7 +33,7 @@ export async function checkStorage({ roots, cache }: StorageRoots): Promise<Find
  * Writes, reads back and deletes a small object: there, or where the folder would be made. Where runs are kept, it must
  * also be possible to create one exclusively. Nothing stays behind.
  */
-async function checkPlace(
+async function checkLocation(
   name: string,
   uri: string,
   variable: string,

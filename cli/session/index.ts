@@ -4,4 +4,4 @@ export { follow } from './follow.js';
 export { InPlaceWorker } from './in_place_worker.js';
 export { isServed } from './pollers.js';
 export { openSession, type Session } from './server.js';
-export { orderFrom, place, refuseCompleted, submit } from './submit.js';
+export { orderFrom, refuseCompleted, submit, submitOrServe } from './submit.js';

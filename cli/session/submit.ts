@@ -64,7 +64,7 @@ export async function refuseCompleted({ id, outputDir, submission }: Order): Pro
   );
 }
 
-export interface Placed {
+export interface SubmittedRun {
   handle: WorkflowHandle;
   /** Whether an open workflow goes on with a recipe that is not this one. */
   otherRecipe: boolean;
@@ -74,7 +74,12 @@ export interface Placed {
 export async function submit(session: Session, order: Order): Promise<WorkflowHandle> {
   await openWorkflow(session, order);
   const { fresh } = order.submission;
-  return begin(session, order, session.config.taskQueue, fresh ? 'TERMINATE_EXISTING' : 'USE_EXISTING');
+  return startWorkflow(
+    session,
+    order,
+    session.config.taskQueue,
+    fresh ? 'TERMINATE_EXISTING' : 'USE_EXISTING',
+  );
 }
 
 /**
@@ -85,7 +90,11 @@ export async function submit(session: Session, order: Order): Promise<WorkflowHa
  * @param serve called where that is the run's own queue: before the workflow begins, which then finds a worker
  * waiting and need not be looked up in the queue's backlog; but after a parked one was replaced, which must not wake
  */
-export async function place(session: Session, order: Order, serve: () => Promise<void>): Promise<Placed> {
+export async function submitOrServe(
+  session: Session,
+  order: Order,
+  serve: () => Promise<void>,
+): Promise<SubmittedRun> {
   const { id, submission } = order;
   const { fresh } = submission;
   const own = ownQueue(id);
@@ -96,18 +105,18 @@ export async function place(session: Session, order: Order, serve: () => Promise
   }
   const shared = await isServed(session, session.config.taskQueue);
   const taskQueue = shared ? session.config.taskQueue : own;
-  const placed: Order = { ...order, submission: { ...submission, pool: shared ? null : ownPool(id) } };
+  const orderInPool: Order = { ...order, submission: { ...submission, pool: shared ? null : ownPool(id) } };
   const goesOn =
     open !== null && !fresh && open.taskQueue === taskQueue && (await hasRecipe(session, open, submission));
   const replaces = open !== null && !goesOn;
   if (!shared && !replaces) await serve();
   const policy = fresh || replaces ? 'TERMINATE_EXISTING' : 'USE_EXISTING';
-  const handle = await begin(session, placed, taskQueue, policy);
+  const handle = await startWorkflow(session, orderInPool, taskQueue, policy);
   if (!shared && replaces) await serve();
   return { handle, otherRecipe: false };
 }
 
-function begin(
+function startWorkflow(
   { client }: Session,
   { id, submission }: Order,
   taskQueue: string,

@@ -1,6 +1,6 @@
 /** `extends:` takes other files as templates; the recipe is laid over them. */
 import path from 'node:path';
-import { merge, type Place } from './merge.js';
+import { merge, type SchemaPosition } from './merge.js';
 import { decodeRecipe, parseRecipe } from './parse.js';
 import type { Problems } from './problems.js';
 import { type Roots, readFailure, readRecipeFile } from './read_file.js';
@@ -20,23 +20,23 @@ export async function applyTemplates(
   chain: readonly string[],
   roots: Roots,
   problems: Problems,
-  place: Place,
+  position: SchemaPosition,
 ): Promise<TreeNode> {
-  return new TemplateLoader(roots, problems, place).apply(root, chain);
+  return new TemplateLoader(roots, problems, position).apply(root, chain);
 }
 
 class TemplateLoader {
   readonly #roots: Roots;
   readonly #problems: Problems;
-  readonly #place: Place;
+  readonly #position: SchemaPosition;
   /** By file, with their own templates under them; null for those that cannot be read. */
   readonly #loaded = new Map<string, TreeNode | null>();
   #named = 0;
 
-  constructor(roots: Roots, problems: Problems, place: Place) {
+  constructor(roots: Roots, problems: Problems, position: SchemaPosition) {
     this.#roots = roots;
     this.#problems = problems;
-    this.#place = place;
+    this.#position = position;
   }
 
   async apply(root: TreeNode, chain: readonly string[]): Promise<TreeNode> {
@@ -51,9 +51,9 @@ class TemplateLoader {
     for (const node of entry.value.kind === 'list' ? entry.value.items : [entry.value]) {
       const template = await this.#template(node, chain);
       if (template === null) continue;
-      under = under === null ? template : merge(under, template, this.#place);
+      under = under === null ? template : merge(under, template, this.#position);
     }
-    return under === null ? own : merge(under, own, this.#place);
+    return under === null ? own : merge(under, own, this.#position);
   }
 
   async #template(node: TreeNode, chain: readonly string[]): Promise<TreeNode | null> {

@@ -7,7 +7,7 @@ import { UsageError } from '../../shared/errors.js';
 import { type Environment, listedVariables } from './environment.js';
 import { applyTemplates } from './extends.js';
 import { type JsonSchema, pathsIn, recipeJsonSchema } from './json_schema.js';
-import { merge, placeOfRecipe } from './merge.js';
+import { merge, recipePosition } from './merge.js';
 import { applyOverrides, type Override } from './overrides.js';
 import { decodeRecipe, parseRecipe, treeOf } from './parse.js';
 import { Problems } from './problems.js';
@@ -148,10 +148,11 @@ async function compose(
   }
   const schema = chooseSchema(options.schema, tree!, problems);
   const jsonSchema = recipeJsonSchema(schema);
-  const place = placeOfRecipe(jsonSchema);
-  let whole = await applyTemplates(tree!, chain, roots, problems, place);
-  if (options.defaults !== undefined) whole = merge(treeOf(options.defaults, base, problems), whole, place);
-  whole = applyOverrides(whole, options.overrides ?? [], cwd, problems, place);
+  const position = recipePosition(jsonSchema);
+  let whole = await applyTemplates(tree!, chain, roots, problems, position);
+  if (options.defaults !== undefined)
+    whole = merge(treeOf(options.defaults, base, problems), whole, position);
+  whole = applyOverrides(whole, options.overrides ?? [], cwd, problems, position);
   refuseSecrets(whole, problems);
   whole = resolveReferences(whole, options.run ?? null, problems);
   return { tree: whole, base, schema, jsonSchema };

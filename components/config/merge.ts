@@ -3,29 +3,33 @@ import { alternatives, type JsonSchema, schemasAt } from './json_schema.js';
 import type { MapEntry, MapNode, TreeNode } from './tree.js';
 
 /** A node's position in the schema: the schema as a whole, and those of its parts that may apply to the node. */
-export interface Place {
+export interface SchemaPosition {
   root: JsonSchema;
   schemas: readonly JsonSchema[];
 }
 
-export const placeOfRecipe = (root: JsonSchema): Place => ({
+export const recipePosition = (root: JsonSchema): SchemaPosition => ({
   root,
   schemas: alternatives(root, undefined, root),
 });
 
-/** The place of a map's key, or of a list's item. */
-export function placeAt({ root, schemas }: Place, parent: TreeNode | undefined, step: string): Place {
+/** Returns the position of a map's key, or of a list's item. */
+export function childPosition(
+  { root, schemas }: SchemaPosition,
+  parent: TreeNode | undefined,
+  step: string,
+): SchemaPosition {
   const at = parent?.kind === 'list' ? Number(step) : step;
   return { root, schemas: schemasAt(ofKind(schemas, parent), at, undefined, root) };
 }
 
 /**
  * `over` laid on `under`. A map that says of itself, by `name`, `dataset_type` or whichever key tells its union's members
- * apart, that it is another member than the one below takes that one's place: the keys of one mean nothing to the other.
+ * apart, that it is another member than the one below replaces that one: the keys of one mean nothing to the other.
  */
-export function merge(under: TreeNode, over: TreeNode, place: Place): TreeNode {
+export function merge(under: TreeNode, over: TreeNode, position: SchemaPosition): TreeNode {
   if (under.kind !== 'map' || over.kind !== 'map') return over;
-  const [below, above] = [memberOf(under, place.schemas), memberOf(over, place.schemas)];
+  const [below, above] = [memberOf(under, position.schemas), memberOf(over, position.schemas)];
   if (below !== null && above !== null && below !== above) return over;
   const entries = new Map(under.entries);
   const whole: MapNode = {
@@ -36,7 +40,9 @@ export function merge(under: TreeNode, over: TreeNode, place: Place): TreeNode {
   for (const [key, entry] of over.entries) {
     const lower = entries.get(key);
     const value =
-      lower === undefined ? entry.value : merge(lower.value, entry.value, placeAt(place, whole, key));
+      lower === undefined
+        ? entry.value
+        : merge(lower.value, entry.value, childPosition(position, whole, key));
     entries.set(key, { origin: entry.origin, value });
   }
   return { kind: 'map', entries, origin: over.origin };
@@ -47,7 +53,7 @@ export function entriesBeside(
   node: MapNode,
   key: string,
   value: TreeNode,
-  { schemas }: Place,
+  { schemas }: SchemaPosition,
 ): Map<string, MapEntry> {
   const before = textAt(node, key);
   const after = value.kind === 'scalar' ? value.value : null;

@@ -1,5 +1,5 @@
 /** Dotted overrides: `--training.learning_rate=1e-4`. */
-import { entriesBeside, type Place, placeAt } from './merge.js';
+import { childPosition, entriesBeside, type SchemaPosition } from './merge.js';
 import { parseRecipe, treeOf } from './parse.js';
 import { Problems } from './problems.js';
 import { child, dotted, type MapEntry, type Origin, type TreeNode } from './tree.js';
@@ -13,13 +13,13 @@ export function applyOverrides(
   overrides: readonly Override[],
   base: string,
   problems: Problems,
-  place: Place,
+  position: SchemaPosition,
 ): TreeNode {
   let tree = root;
   for (const override of overrides) {
     const parsed = parseOverride(override, base, problems);
     if (parsed === null) continue;
-    tree = setAt(tree, place, parsed.path, 0, parsed, problems);
+    tree = setAt(tree, position, parsed.path, 0, parsed, problems);
   }
   return tree;
 }
@@ -72,7 +72,7 @@ function placed(node: TreeNode, origin: Origin): TreeNode {
 
 function setAt(
   node: TreeNode | undefined,
-  place: Place,
+  position: SchemaPosition,
   path: readonly string[],
   depth: number,
   set: { value: TreeNode; origin: Origin },
@@ -82,14 +82,14 @@ function setAt(
   if (depth === path.length) return placed(value, origin);
   const step = path[depth]!;
   const below = () =>
-    setAt(node && child(node, step), placeAt(place, node, step), path, depth + 1, set, problems);
+    setAt(node && child(node, step), childPosition(position, node, step), path, depth + 1, set, problems);
   if (node?.kind === 'list') {
     const index = Number(step);
     if (!/^\d+$/.test(step) || index > node.items.length) {
       const range = `0 to ${node.items.length}`;
       problems.add(
         path.slice(0, depth + 1),
-        `this is a list: its places are ${range} (the last one appends)`,
+        `this is a list: its indices are ${range} (the last one appends)`,
         origin,
       );
       return node;
@@ -109,7 +109,7 @@ function setAt(
   const last = depth + 1 === path.length;
   const entries =
     node?.kind === 'map' && last
-      ? entriesBeside(node, step, value, place)
+      ? entriesBeside(node, step, value, position)
       : new Map(node?.kind === 'map' ? node.entries : []);
   entries.set(step, { origin, value: below() });
   return { kind: 'map', entries, origin: node?.origin ?? origin };

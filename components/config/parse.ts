@@ -72,12 +72,12 @@ function firstInvalidUtf8(bytes: Uint8Array): { line: number; column: number } {
   return { line, column: before.length - before.lastIndexOf('\n') };
 }
 
-/** Parses recipe text. Problems are added with their places; returns null when there is no tree to go on with. */
+/** Parses recipe text. Problems are added with their locations; returns null when there is no tree to go on with. */
 export function parseRecipe({ text, file, base }: RecipeText, problems: Problems): TreeNode | null {
   const counter = new LineCounter();
   const at = (offset: number | undefined): Origin => {
-    const place = offset === undefined ? { line: 1, col: 1 } : counter.linePos(offset);
-    return { file, line: place.line, column: place.col, base, override: null };
+    const position = offset === undefined ? { line: 1, col: 1 } : counter.linePos(offset);
+    return { file, line: position.line, column: position.col, base, override: null };
   };
   if (Buffer.byteLength(text) > maxRecipeBytes) {
     problems.add([], `the recipe is longer than ${maxRecipeBytes} bytes`, at(undefined));
@@ -96,7 +96,7 @@ export function parseRecipe({ text, file, base }: RecipeText, problems: Problems
     problems.add([], tooDeep, at(undefined));
     return null;
   }
-  // A tab makes the parser misread what follows it; its own place says all that is needed.
+  // A tab makes the parser misread what follows it; its own location says all that is needed.
   const tabs = document.errors.filter((error) => error.code === 'TAB_AS_INDENT');
   for (const error of tabs.length > 0 ? tabs : document.errors)
     problems.add([], explain(error), at(error.pos[0]));
@@ -128,7 +128,7 @@ function explain(error: YAMLError): string {
 
 class TreeBuilder {
   #nodes = 0;
-  /** By name, the latest before the place reached: what an alias stands for. */
+  /** By name, the latest before the node reached: what an alias stands for. */
   readonly #anchors = new Map<string, Node>();
   #aliasDepth = 0;
   readonly #at: (offset: number | undefined) => Origin;
@@ -139,12 +139,12 @@ class TreeBuilder {
     this.#problems = problems;
   }
 
-  build(node: Node | null | undefined, path: Path, place?: Origin): TreeNode {
+  build(node: Node | null | undefined, path: Path, fallback?: Origin): TreeNode {
     this.#nodes += 1;
     if (this.#nodes > maxNodes)
       throw new RangeError(`the recipe has more than ${maxNodes} values; are its aliases meant?`);
     if (path.length > maxDepth) throw new RangeError(tooDeep);
-    const origin = node?.range ? this.#at(node.range[0]) : (place ?? this.#at(undefined));
+    const origin = node?.range ? this.#at(node.range[0]) : (fallback ?? this.#at(undefined));
     if (isAlias(node)) {
       const target = this.#anchors.get(node.source);
       if (target === undefined) {
@@ -199,7 +199,7 @@ class TreeBuilder {
   }
 }
 
-/** Returns a recipe that is already an object as a tree without places. */
+/** Returns a recipe that is already an object as a tree without locations. */
 export function treeOf(value: unknown, base: string | null, problems: Problems): TreeNode {
   const origin: Origin = { file: null, line: null, column: null, base, override: null };
   let nodes = 0;

@@ -19,7 +19,7 @@ export class Problems {
     });
   }
 
-  /** @throws InvalidRecipe when anything was found, problems in the order of their places */
+  /** @throws InvalidRecipe when anything was found, problems in the order of their locations */
   throwIfAny(): void {
     if (this.found.length === 0) return;
     const seen = new Set<string>();

@@ -71,7 +71,7 @@ export function nodeAt(root: TreeNode, path: Path): TreeNode | undefined {
   return node;
 }
 
-/** Returns where a path was written, or the nearest enclosing thing that was. `key` asks for the key's place, not the value's. */
+/** Returns where a path was written, or the nearest enclosing thing that was. `key` asks for the key's location, not the value's. */
 export function originAt(root: TreeNode, path: Path, of: 'key' | 'value'): Origin {
   let node = root;
   let origin = root.origin;

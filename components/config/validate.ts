@@ -1,4 +1,4 @@
-/** A schema's verdict on a recipe, as problems with places and suggestions. */
+/** A schema's verdict on a recipe, as problems with locations and suggestions. */
 import type { z } from 'zod';
 import { type JsonSchema, knownKeys } from './json_schema.js';
 import type { Problems } from './problems.js';
@@ -62,7 +62,7 @@ function hideValues(text: string, issue: Issue, root: TreeNode): string {
   return hidden;
 }
 
-/** Of a union's members, the one the author most likely meant: it failed deepest, and then in the fewest places. */
+/** Of a union's members, the one the author most likely meant: it failed deepest, and then at the fewest keys. */
 function closestBranch(branches: readonly Issue[][]): readonly Issue[] {
   const depth = (issues: readonly Issue[]): number =>
     Math.min(...issues.map(({ code, path }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)));

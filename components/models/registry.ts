@@ -16,13 +16,13 @@ export function registerModelFamily(family: ModelFamily): void {
 export const knownArchitectures = (): string[] => families.names.sort();
 
 /** The family of a GGUF file's `general.architecture`. */
-export function familyOfGguf(architecture: string, place: string): ModelFamily {
+export function familyOfGguf(architecture: string, location: string): ModelFamily {
   for (const family of families.entries) {
     if (family.ggufArchitectures.includes(architecture)) return family;
   }
   const known = families.entries.flatMap((family) => family.ggufArchitectures);
   throw new ModelError(
-    `${place}: GGUF architecture ${JSON.stringify(architecture)} is not supported; supported: ${known.join(', ')}`,
+    `${location}: GGUF architecture ${JSON.stringify(architecture)} is not supported; supported: ${known.join(', ')}`,
   );
 }
 
@@ -30,22 +30,22 @@ export function familyOfGguf(architecture: string, place: string): ModelFamily {
  * The model that a parsed config.json describes.
  * @throws ModelError listing the known architectures
  */
-export function modelFromConfig(config: unknown, place: string): Model {
+export function modelFromConfig(config: unknown, location: string): Model {
   if (typeof config !== 'object' || config === null || Array.isArray(config)) {
-    throw new ModelError(`${place}: not a JSON object`);
+    throw new ModelError(`${location}: not a JSON object`);
   }
   const architectures = (config as { architectures?: unknown }).architectures;
   const name: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
   const known = knownArchitectures().join(', ');
   if (typeof name !== 'string')
-    throw new ModelError(`${place}: names no 'architectures'; supported: ${known}`);
+    throw new ModelError(`${location}: names no 'architectures'; supported: ${known}`);
   const family = families.entries.find(({ architecture }) => architecture === name);
   if (family === undefined) {
     throw new ModelError(
-      `${place}: architecture ${JSON.stringify(name)} is not supported; supported: ${known}`,
+      `${location}: architecture ${JSON.stringify(name)} is not supported; supported: ${known}`,
     );
   }
-  return family.model(config as Record<string, unknown>, place);
+  return family.model(config as Record<string, unknown>, location);
 }
 
 /** Reads `config.json` of a model folder; `overrides` replace its keys (`model.config_overrides` of a recipe). */

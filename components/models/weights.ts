@@ -15,7 +15,7 @@ export interface Weight {
   shape: number[];
 }
 
-/** Name → place in a file, for the engine's `map`. In the order of the model. */
+/** Name → position in a file, for the engine's `map`. In the order of the model. */
 export type Weights = Map<string, Weight>;
 
 const dtypes: Partial<Record<SafetensorsDType, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' };

@@ -13,16 +13,16 @@ export class ChatTemplate {
   readonly #template: Template;
 
   readonly #specialTokens: Readonly<Record<string, string>>;
-  readonly #place: string;
+  readonly #location: string;
 
   /** `specialTokens`: `bos_token`, `eos_token` … as templates name them. */
-  constructor(source: string, specialTokens: Readonly<Record<string, string>>, place: string) {
+  constructor(source: string, specialTokens: Readonly<Record<string, string>>, location: string) {
     this.#specialTokens = specialTokens;
-    this.#place = place;
+    this.#location = location;
     try {
       this.#template = new Template(source);
     } catch (cause) {
-      throw new ModelError(`${place}: the chat template cannot be parsed: ${(cause as Error).message}`, {
+      throw new ModelError(`${location}: the chat template cannot be parsed: ${(cause as Error).message}`, {
         cause,
       });
     }
@@ -39,7 +39,7 @@ export class ChatTemplate {
       });
     } catch (cause) {
       throw new ModelError(
-        `${this.#place}: the chat template refuses these messages: ${(cause as Error).message}`,
+        `${this.#location}: the chat template refuses these messages: ${(cause as Error).message}`,
         { cause },
       );
     }

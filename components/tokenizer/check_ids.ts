@@ -1,12 +1,12 @@
-/** Token ids of a tokenizer.json, looked at before the library sets aside a place for every id up to the largest. */
+/** Token ids of a tokenizer.json, checked before the library allocates an entry for every id up to the largest. */
 import { ModelError } from '../../shared/errors.js';
 
 /** Several times the largest vocabulary there is. */
 const maxTokenId = (1 << 22) - 1;
 
 /** @throws ModelError naming the file and the first token whose id is none */
-export function checkTokenIds(tokenizer: Record<string, unknown>, place: string): void {
-  const file = `${place}/tokenizer.json`;
+export function checkTokenIds(tokenizer: Record<string, unknown>, location: string): void {
+  const file = `${location}/tokenizer.json`;
   const { added_tokens: added, model } = tokenizer;
   if (added !== undefined && !Array.isArray(added))
     throw new ModelError(`${file}: 'added_tokens' is not a list`);
@@ -20,7 +20,7 @@ export function checkTokenIds(tokenizer: Record<string, unknown>, place: string)
   }
   const vocab = (model as { vocab?: unknown } | null | undefined)?.vocab;
   if (typeof vocab !== 'object' || vocab === null) throw new ModelError(`${file}: 'model' has no 'vocab'`);
-  // Unigram lists its tokens with their scores, and counts them by their place.
+  // Unigram lists its tokens with their scores, and counts them by their index.
   if (Array.isArray(vocab)) return;
   for (const [content, id] of Object.entries(vocab)) checkId(id, content, file);
 }

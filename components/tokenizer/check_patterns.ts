@@ -7,7 +7,7 @@ import { ModelError } from '../../shared/errors.js';
 const maxPattern = 4000;
 
 /** @throws ModelError naming the first pattern, at any depth, that could take more than polynomial time */
-export function checkPatterns(tokenizer: Record<string, unknown>, place: string): void {
+export function checkPatterns(tokenizer: Record<string, unknown>, location: string): void {
   const pending: unknown[] = [tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder];
   while (pending.length > 0) {
     const value = pending.pop();
@@ -17,7 +17,7 @@ export function checkPatterns(tokenizer: Record<string, unknown>, place: string)
       const problem = patternProblem(pattern);
       if (problem !== null)
         throw new ModelError(
-          `${place}/tokenizer.json: the pattern ${JSON.stringify(pattern).slice(0, 80)} ${problem}`,
+          `${location}/tokenizer.json: the pattern ${JSON.stringify(pattern).slice(0, 80)} ${problem}`,
         );
     }
     pending.push(...Object.values(value));
@@ -60,7 +60,7 @@ function regexProblem(source: string): string | null {
 const isUnbounded = (source: string, at: number): boolean =>
   source[at] === '*' || source[at] === '+' || /^\{\d*,\}/.test(source.slice(at, at + 12));
 
-/** Returns the place of the `]`; classes may hold classes. */
+/** Returns the index of the `]`; classes may hold classes. */
 function endOfClass(source: string, start: number): number {
   let depth = 0;
   for (let at = start; at < source.length; at += 1) {

@@ -1,5 +1,5 @@
 /**
- * Where in its text each token came from. The tokenizer library gives tokens without their places; this walks text and
+ * Where in its text each token came from. The tokenizer library gives tokens without their offsets; this walks text and
  * tokens side by side. Positions are UTF-16 code units; a token that is a part of a character has the whole character.
  */
 import { ModelError } from '../../shared/errors.js';

@@ -48,15 +48,15 @@ export class ModelTokenizer {
   readonly #chatTemplate: ChatTemplate | null;
   readonly #cleanUp: boolean;
 
-  readonly #place: string;
+  readonly #location: string;
 
-  /** `place` names the folder in errors. */
-  constructor(files: TokenizerFiles, place: string) {
-    this.#place = place;
+  /** `location` names the folder in errors. */
+  constructor(files: TokenizerFiles, location: string) {
+    this.#location = location;
     const { tokenizer, config } = files;
-    checkTokenIds(tokenizer, place);
-    checkPatterns(tokenizer, place);
-    this.#library = buildLibrary(tokenizer, config, place);
+    checkTokenIds(tokenizer, location);
+    checkPatterns(tokenizer, location);
+    this.#library = buildLibrary(tokenizer, config, location);
     this.#scheme = offsetScheme(tokenizer, this.#library);
     this.vocabularySize = this.#library.get_vocab().size;
     const added = [...this.#library.get_added_tokens_decoder().values()];
@@ -68,7 +68,7 @@ export class ModelTokenizer {
     [this.#prefix, this.#suffix] = this.#surroundings();
     const template = files.chatTemplate ?? defaultTemplate(config.chat_template);
     this.#chatTemplate =
-      template === null ? null : new ChatTemplate(template, specialTokenTexts(config), place);
+      template === null ? null : new ChatTemplate(template, specialTokenTexts(config), location);
     this.hasChatTemplate = this.#chatTemplate !== null;
     this.#cleanUp = config.clean_up_tokenization_spaces === true && !this.#scheme.byteLevel;
     this.digest = digestOfFiles(files);
@@ -89,8 +89,8 @@ export class ModelTokenizer {
     const ids: number[] = encoded.ids;
     const offsets = options.offsets === false ? [] : alignTokens(wellFormed, encoded.tokens, this.#scheme);
     if (!options.addSpecial) return { ids, offsets };
-    const at = (place: number, count: number): Offset[] =>
-      Array.from({ length: count }, () => [place, place]);
+    const at = (position: number, count: number): Offset[] =>
+      Array.from({ length: count }, () => [position, position]);
     return {
       ids: [...this.#prefix, ...ids, ...this.#suffix],
       offsets:
@@ -122,7 +122,8 @@ export class ModelTokenizer {
 
   /** @throws ModelError when the model has no chat template, or the template refuses the messages */
   applyChatTemplate(messages: readonly object[], options: ChatTemplateOptions): string {
-    if (this.#chatTemplate === null) throw new ModelError(`${this.#place}: this model has no chat template`);
+    if (this.#chatTemplate === null)
+      throw new ModelError(`${this.#location}: this model has no chat template`);
     return this.#chatTemplate.render(messages, options);
   }
 
@@ -131,7 +132,7 @@ export class ModelTokenizer {
     try {
       return this.#library.encode(text, { add_special_tokens: addSpecial });
     } catch (cause) {
-      throw unusable(this.#place, cause);
+      throw unusable(this.#location, cause);
     }
   }
 
@@ -149,7 +150,7 @@ export class ModelTokenizer {
         return [full.slice(0, start), full.slice(start + bare.length)];
     }
     throw new ModelError(
-      `${this.#place}: the tokenizer's post-processor rewrites tokens, which is not supported`,
+      `${this.#location}: the tokenizer's post-processor rewrites tokens, which is not supported`,
     );
   }
 }
@@ -189,7 +190,7 @@ async function readFiles(folder: string): Promise<TokenizerFiles> {
 function buildLibrary(
   tokenizer: Record<string, unknown>,
   config: Record<string, unknown>,
-  place: string,
+  location: string,
 ): Library {
   const preTokenizer = tokenizer.pre_tokenizer as PreTokenizer | null;
   try {
@@ -209,14 +210,14 @@ function buildLibrary(
     correctByteFallback(library.decoder);
     return library;
   } catch (cause) {
-    throw unusable(place, cause);
+    throw unusable(location, cause);
   }
 }
 
-function unusable(place: string, cause: unknown): Error {
+function unusable(location: string, cause: unknown): Error {
   if (cause instanceof TemperError) return cause;
   return new ModelError(
-    `${place}: its tokenizer.json cannot be used: ${(cause as Error).message}; save the tokenizer again (save_pretrained)`,
+    `${location}: its tokenizer.json cannot be used: ${(cause as Error).message}; save the tokenizer again (save_pretrained)`,
     { cause },
   );
 }

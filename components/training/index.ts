@@ -10,10 +10,10 @@ export {
   precisionSchema,
 } from './schema.js';
 export {
-  placeOf,
   type Schedule,
-  type StepPlace,
+  type StepPosition,
   savesAfter,
+  stepPosition,
   stepsPerEpoch,
   totalSteps,
   validatesAfter,

@@ -14,7 +14,7 @@ export interface Schedule {
   validateEvery: number | null;
 }
 
-export interface StepPlace {
+export interface StepPosition {
   step: number;
   epoch: number;
   /** First pack of the step in the epoch's order, and how many it takes. */
@@ -34,7 +34,7 @@ export function totalSteps(schedule: Schedule): number {
 }
 
 /** Returns the position of step `step`. The last step of an epoch takes the packs that are left. */
-export function placeOf(schedule: Schedule, step: number): StepPlace {
+export function stepPosition(schedule: Schedule, step: number): StepPosition {
   const perEpoch = stepsPerEpoch(schedule);
   const epoch = Math.floor((step - 1) / perEpoch);
   const within = (step - 1) % perEpoch;
@@ -50,10 +50,12 @@ export function placeOf(schedule: Schedule, step: number): StepPlace {
   };
 }
 
-export function validatesAfter(schedule: Schedule, place: StepPlace): boolean {
-  return place.lastOfEpoch || (schedule.validateEvery !== null && place.step % schedule.validateEvery === 0);
+export function validatesAfter(schedule: Schedule, position: StepPosition): boolean {
+  return (
+    position.lastOfEpoch || (schedule.validateEvery !== null && position.step % schedule.validateEvery === 0)
+  );
 }
 
-export function savesAfter(schedule: Schedule, place: StepPlace): boolean {
-  return place.lastOfEpoch || (schedule.saveEvery !== null && place.step % schedule.saveEvery === 0);
+export function savesAfter(schedule: Schedule, position: StepPosition): boolean {
+  return position.lastOfEpoch || (schedule.saveEvery !== null && position.step % schedule.saveEvery === 0);
 }

@@ -3,7 +3,7 @@ import { DataError } from '../../shared/errors.js';
 
 export interface JsonLine {
   /** `file:line`, for errors. */
-  place: string;
+  location: string;
   value: Record<string, unknown>;
 }
 
@@ -18,29 +18,29 @@ export async function* readJsonLines(
   let number = 0;
   for await (const bytes of linesOf(chunks)) {
     number += 1;
-    const place = `${file}:${number}`;
-    const text = decode(bytes, place);
-    if (text.trim() !== '') yield { place, value: parseObject(text, place) };
+    const location = `${file}:${number}`;
+    const text = decode(bytes, location);
+    if (text.trim() !== '') yield { location, value: parseObject(text, location) };
   }
 }
 
-function parseObject(text: string, place: string): Record<string, unknown> {
+function parseObject(text: string, location: string): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new DataError(`${place}: malformed JSON: ${(cause as Error).message}`, { cause });
+    throw new DataError(`${location}: malformed JSON: ${(cause as Error).message}`, { cause });
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>;
-  throw new DataError(`${place}: a line must be a JSON object`);
+  throw new DataError(`${location}: a line must be a JSON object`);
 }
 
-function decode(bytes: Uint8Array, place: string): string {
+function decode(bytes: Uint8Array, location: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new DataError(`${place}: not valid UTF-8; save the file as UTF-8`, { cause });
+    throw new DataError(`${location}: not valid UTF-8; save the file as UTF-8`, { cause });
   }
 }
 

@@ -104,10 +104,10 @@ export const recipeSchema = sections.superRefine(({ training, evaluation, data }
   for (const name of Object.keys(require)) issue(['evaluation', 'require', name], lossProblem(name, data));
   const rule = training.early_stopping;
   if (rule === null) return;
-  const place = ['training', 'early_stopping', 'metric'];
-  issue(place, watchedProblem(rule.metric, tasks) ?? lossProblem(rule.metric, data));
+  const key = ['training', 'early_stopping', 'metric'];
+  issue(key, watchedProblem(rule.metric, tasks) ?? lossProblem(rule.metric, data));
   if (load_best && metric !== rule.metric && [metric, rule.metric].every(isValidationMetric))
-    issue(place, `one validation loss is watched in a run: make it evaluation.metric, '${metric}', as well`);
+    issue(key, `one validation loss is watched in a run: make it evaluation.metric, '${metric}', as well`);
 });
 export type Recipe = z.output<typeof recipeSchema>;
 

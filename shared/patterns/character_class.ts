@@ -7,7 +7,7 @@ export type CharacterTest = (character: string) => boolean;
  *
  * @param negation the signs that negate it: `^`, or `!^` for globs
  * @param escaped what a character behind a backslash stands for
- * @returns its test, and the place behind its `]`
+ * @returns its test, and the index after its `]`
  * @throws SyntaxError
  */
 export function readClass(

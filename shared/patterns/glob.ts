@@ -137,7 +137,7 @@ class GlobParser {
   }
 }
 
-/** Returns the places of the braces that hold a list: closed, with a comma of their own. Others stand for themselves. */
+/** Returns the indices of the braces that hold a list: closed, with a comma of their own. Others stand for themselves. */
 function openingsOfLists(letters: readonly string[]): Set<number> {
   const lists = new Set<number>();
   const open: { at: number; comma: boolean }[] = [];

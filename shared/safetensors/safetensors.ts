@@ -80,85 +80,86 @@ export async function readSafetensorsHeader(file: string): Promise<SafetensorsHe
 
 /** Reads and checks the header of a stored object by two range reads. */
 export async function readStoredSafetensorsHeader(storage: Storage, key: string): Promise<SafetensorsHeader> {
-  const place = `${storage.uri}/${key}`;
+  const location = `${storage.uri}/${key}`;
   const size = await storage.size(key);
-  if (size === null) throw new ModelError(`${place}: no such object`);
-  return readHeader(place, size, (start, end) => storage.readRange(key, start, end));
+  if (size === null) throw new ModelError(`${location}: no such object`);
+  return readHeader(location, size, (start, end) => storage.readRange(key, start, end));
 }
 
 async function readHeader(
-  place: string,
+  location: string,
   fileBytes: number,
   read: (start: number, end: number) => Promise<Buffer>,
 ): Promise<SafetensorsHeader> {
-  if (fileBytes < 8) throw new ModelError(`${place}: ${fileBytes} bytes are too few for a safetensors file`);
+  if (fileBytes < 8)
+    throw new ModelError(`${location}: ${fileBytes} bytes are too few for a safetensors file`);
   const declared = (await read(0, 8)).readBigUInt64LE(0);
   if (declared > BigInt(maxHeaderBytes)) {
     throw new ModelError(
-      `${place}: declares a header of ${declared} bytes, more than the format's ${maxHeaderBytes}; not a safetensors file, or damaged`,
+      `${location}: declares a header of ${declared} bytes, more than the format's ${maxHeaderBytes}; not a safetensors file, or damaged`,
     );
   }
   const length = Number(declared);
   if (8 + length > fileBytes) {
     throw new ModelError(
-      `${place}: declares a header of ${length} bytes, but the file has ${fileBytes}; truncated, or not a safetensors file`,
+      `${location}: declares a header of ${length} bytes, but the file has ${fileBytes}; truncated, or not a safetensors file`,
     );
   }
-  return parseSafetensorsHeader(await read(8, 8 + length), fileBytes, place);
+  return parseSafetensorsHeader(await read(8, 8 + length), fileBytes, location);
 }
 
 /**
  * Checks a header's JSON against the file's size: UTF-8, no duplicate names, known dtypes, sane shapes, and data that
- * fill the rest of the file without gap or overlap. `place` names the file in errors.
+ * fill the rest of the file without gap or overlap. `location` names the file in errors.
  */
 export function parseSafetensorsHeader(
   json: Uint8Array,
   fileBytes: number,
-  place: string,
+  location: string,
 ): SafetensorsHeader {
-  const text = decodeUtf8(json, place);
-  if (!text.startsWith('{')) throw new ModelError(`${place}: its header does not begin with '{'`);
+  const text = decodeUtf8(json, location);
+  if (!text.startsWith('{')) throw new ModelError(`${location}: its header does not begin with '{'`);
   let parsed: Record<string, unknown>;
   try {
     parsed = JSON.parse(text) as Record<string, unknown>;
   } catch (cause) {
-    throw new ModelError(`${place}: its header is not valid JSON: ${reason(cause)}`, { cause });
+    throw new ModelError(`${location}: its header is not valid JSON: ${reason(cause)}`, { cause });
   }
   const duplicate = duplicateKey(text);
   if (duplicate !== null)
-    throw new ModelError(`${place}: its header names ${JSON.stringify(duplicate)} twice`);
+    throw new ModelError(`${location}: its header names ${JSON.stringify(duplicate)} twice`);
 
   const dataStart = 8 + json.length;
   const entries: [string, SafetensorsEntry][] = [];
   let metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(parsed)) {
-    if (name === '__metadata__') metadata = checkMetadata(value, place);
-    else entries.push([name, checkEntry(name, value, dataStart, place)]);
+    if (name === '__metadata__') metadata = checkMetadata(value, location);
+    else entries.push([name, checkEntry(name, value, dataStart, location)]);
   }
   entries.sort(([, a], [, b]) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
-  checkCoverage(entries, dataStart, fileBytes, place);
+  checkCoverage(entries, dataStart, fileBytes, location);
   return { tensors: new Map(entries), metadata, dataStart, fileBytes };
 }
 
-function decodeUtf8(bytes: Uint8Array, place: string): string {
+function decodeUtf8(bytes: Uint8Array, location: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new ModelError(`${place}: its header is not valid UTF-8`, { cause });
+    throw new ModelError(`${location}: its header is not valid UTF-8`, { cause });
   }
 }
 
-function checkMetadata(value: unknown, place: string): Record<string, string> {
+function checkMetadata(value: unknown, location: string): Record<string, string> {
   const isMap = typeof value === 'object' && value !== null && !Array.isArray(value);
   if (!isMap || Object.values(value).some((entry) => typeof entry !== 'string')) {
-    throw new ModelError(`${place}: '__metadata__' must map strings to strings`);
+    throw new ModelError(`${location}: '__metadata__' must map strings to strings`);
   }
   return value as Record<string, string>;
 }
 
-function checkEntry(name: string, value: unknown, dataStart: number, place: string): SafetensorsEntry {
+function checkEntry(name: string, value: unknown, dataStart: number, location: string): SafetensorsEntry {
   const fail = (what: string): never => {
-    throw new ModelError(`${place}: tensor ${JSON.stringify(name)}: ${what}`);
+    throw new ModelError(`${location}: tensor ${JSON.stringify(name)}: ${what}`);
   };
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return fail('its entry is not an object');
@@ -193,29 +194,29 @@ function checkCoverage(
   entries: [string, SafetensorsEntry][],
   dataStart: number,
   fileBytes: number,
-  place: string,
+  location: string,
 ): void {
   let expected = dataStart;
   let previous: string | null = null;
   for (const [name, entry] of entries) {
     const relation = previous === null ? 'the header' : `tensor ${JSON.stringify(previous)}`;
     if (entry.byteOffset < expected)
-      throw new ModelError(`${place}: tensor ${JSON.stringify(name)} overlaps ${relation}`);
+      throw new ModelError(`${location}: tensor ${JSON.stringify(name)} overlaps ${relation}`);
     if (entry.byteOffset > expected) {
       throw new ModelError(
-        `${place}: a hole of ${entry.byteOffset - expected} bytes between ${relation} and tensor ${JSON.stringify(name)}`,
+        `${location}: a hole of ${entry.byteOffset - expected} bytes between ${relation} and tensor ${JSON.stringify(name)}`,
       );
     }
     expected += entry.byteLength;
     if (expected > fileBytes) {
       throw new ModelError(
-        `${place}: tensor ${JSON.stringify(name)} ends at byte ${expected}, but the file has ${fileBytes}; truncated?`,
+        `${location}: tensor ${JSON.stringify(name)} ends at byte ${expected}, but the file has ${fileBytes}; truncated?`,
       );
     }
     previous = name;
   }
   if (expected !== fileBytes)
-    throw new ModelError(`${place}: ${fileBytes - expected} bytes follow the last tensor`);
+    throw new ModelError(`${location}: ${fileBytes - expected} bytes follow the last tensor`);
 }
 
 function isCount(value: unknown): boolean {
@@ -277,7 +278,7 @@ export function layoutSafetensors<T extends SafetensorsDescription>(
   const sortedMetadata = Object.entries(metadata).sort(([a], [b]) => compare(a, b));
   if (sortedMetadata.length > 0) header.push(['__metadata__', Object.fromEntries(sortedMetadata)]);
   const seen = new Set(['__metadata__']);
-  const placed: { tensor: T; byteOffset: number; byteLength: number }[] = [];
+  const laidOut: { tensor: T; byteOffset: number; byteLength: number }[] = [];
   let end = 0;
   for (const tensor of sorted) {
     if (seen.has(tensor.name))
@@ -289,7 +290,7 @@ export function layoutSafetensors<T extends SafetensorsDescription>(
       tensor.name,
       { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [end, end + byteLength] },
     ]);
-    placed.push({ tensor, byteOffset: end, byteLength });
+    laidOut.push({ tensor, byteOffset: end, byteLength });
     end += byteLength;
   }
   // Assembled by hand because an object would put names that look like integers first.
@@ -299,8 +300,8 @@ export function layoutSafetensors<T extends SafetensorsDescription>(
   const bytes = Buffer.alloc(8 + padded, ' ');
   bytes.writeBigUInt64LE(BigInt(padded), 0);
   bytes.write(json, 8);
-  for (const entry of placed) entry.byteOffset += bytes.length;
-  return { header: bytes, tensors: placed, fileBytes: bytes.length + end };
+  for (const entry of laidOut) entry.byteOffset += bytes.length;
+  return { header: bytes, tensors: laidOut, fileBytes: bytes.length + end };
 }
 
 /**

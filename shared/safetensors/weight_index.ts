@@ -64,20 +64,20 @@ async function locateIn(file: string): Promise<Map<string, LocatedTensor>> {
   return new Map([...tensors].map(([name, entry]) => [name, { ...entry, file: path.resolve(file) }]));
 }
 
-function parseWeightMap(text: string, place: string): Map<string, string> {
+function parseWeightMap(text: string, location: string): Map<string, string> {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch (cause) {
-    throw new ModelError(`${place}: not valid JSON: ${(cause as Error).message}`, { cause });
+    throw new ModelError(`${location}: not valid JSON: ${(cause as Error).message}`, { cause });
   }
   const map =
     typeof parsed === 'object' && parsed !== null ? (parsed as { weight_map?: unknown }).weight_map : null;
-  if (typeof map !== 'object' || map === null) throw new ModelError(`${place}: has no 'weight_map'`);
+  if (typeof map !== 'object' || map === null) throw new ModelError(`${location}: has no 'weight_map'`);
   for (const [name, file] of Object.entries(map)) {
     if (typeof file !== 'string' || file !== path.basename(file) || !file.endsWith('.safetensors')) {
       throw new ModelError(
-        `${place}: tensor ${JSON.stringify(name)} is listed in ${JSON.stringify(file)}, which is not a safetensors file of this folder`,
+        `${location}: tensor ${JSON.stringify(name)} is listed in ${JSON.stringify(file)}, which is not a safetensors file of this folder`,
       );
     }
   }

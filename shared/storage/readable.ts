@@ -28,8 +28,8 @@ export async function readablePath(
   const realRoots = await Promise.all(allowed.map((root) => realLocation(root)));
   const real = await realLocation(file);
   if (isWithin(real, realRoots)) return real;
-  const place = real === file ? file : `${file} (which is ${real})`;
-  throw outsideRoots(key === null ? place : `${key}: ${place}`, roots);
+  const target = real === file ? file : `${file} (which is ${real})`;
+  throw outsideRoots(key === null ? target : `${key}: ${target}`, roots);
 }
 
 /** The same for a folder whose files are all read: none of them may be a link that leads out of the roots. */

@@ -71,7 +71,7 @@ class S3Storage implements Storage {
       return head.ContentLength ?? 0;
     } catch (error) {
       if (isAbsent(error)) return null;
-      throw explainS3(this.#place(key), 'cannot be inspected', error);
+      throw explainS3(this.#location(key), 'cannot be inspected', error);
     }
   }
 
@@ -103,12 +103,12 @@ class S3Storage implements Storage {
         break;
       } catch (error) {
         if (!isInterrupted(error) || attempt === streamAttempts) {
-          throw explainS3(this.#place(key), 'cannot be read', error);
+          throw explainS3(this.#location(key), 'cannot be read', error);
         }
       }
     }
     if (end !== null && at < end) {
-      throw new StorageError(`${this.#place(key)}: ends at byte ${at}, before ${end}`);
+      throw new StorageError(`${this.#location(key)}: ends at byte ${at}, before ${end}`);
     }
   }
 
@@ -121,7 +121,7 @@ class S3Storage implements Storage {
         await uploadParts(this.#client, object, data instanceof Uint8Array ? once(data) : data);
       }
     } catch (error) {
-      throw explainS3(this.#place(key), 'cannot be written', error);
+      throw explainS3(this.#location(key), 'cannot be written', error);
     }
   }
 
@@ -135,7 +135,7 @@ class S3Storage implements Storage {
         if (isTaken(error)) return wasRetried(error) && this.#wroteItself(key, data);
         // 409: another conditional write of this key is under way; S3 asks to try again.
         if (!isConflict(error) || attempt === 10) {
-          throw explainS3(this.#place(key), 'cannot be created', error);
+          throw explainS3(this.#location(key), 'cannot be created', error);
         }
         await new Promise((resolve) => setTimeout(resolve, 20 * attempt));
       }
@@ -203,7 +203,7 @@ class S3Storage implements Storage {
 
   async delete(key: string): Promise<void> {
     await this.#client.send(new s3.DeleteObjectCommand(this.#object(key))).catch((error: unknown) => {
-      if (!isAbsent(error)) throw explainS3(this.#place(key), 'cannot be deleted', error);
+      if (!isAbsent(error)) throw explainS3(this.#location(key), 'cannot be deleted', error);
     });
   }
 
@@ -248,7 +248,7 @@ class S3Storage implements Storage {
     return { Bucket: this.#bucket, Key: this.#prefix === '' ? key : `${this.#prefix}/${key}` };
   }
 
-  #place(key: string): string {
+  #location(key: string): string {
     return `${this.uri}/${key}`;
   }
 }

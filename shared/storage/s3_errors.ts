@@ -84,28 +84,28 @@ const withoutReason =
   'access denied: wrong credentials (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE), ' +
   'or credentials without a permission (s3:GetObject, PutObject, DeleteObject, ListBucket)';
 
-/** A TemperError that names the place and the remedy; ServiceUnavailable where trying later may help. */
-export function explainS3(place: string, what: string, error: unknown): unknown {
+/** A TemperError that names the location and the remedy; ServiceUnavailable where trying later may help. */
+export function explainS3(location: string, what: string, error: unknown): unknown {
   const found = fault(error);
   if (found === null || error instanceof TemperError) return error;
   if (found.message.includes('Region is missing')) {
-    return new StorageError(`${place}: ${what}: no region: set AWS_REGION`, { cause: error });
+    return new StorageError(`${location}: ${what}: no region: set AWS_REGION`, { cause: error });
   }
   const name = found.name === 'Error' ? (found.code ?? found.name) : found.name;
   const remedy = remedies[name] ?? remedies[found.code ?? ''];
   if (remedy !== undefined)
-    return new StorageError(`${place}: ${what}: ${remedy} (${name})`, { cause: error });
+    return new StorageError(`${location}: ${what}: ${remedy} (${name})`, { cause: error });
   const refused = status(error) === 401 || status(error) === 403;
-  if (refused) return new StorageError(`${place}: ${what}: ${withoutReason}`, { cause: error });
+  if (refused) return new StorageError(`${location}: ${what}: ${withoutReason}`, { cause: error });
   const unreachable =
     networkCode(found) !== undefined || found.name === 'TimeoutError' || (status(error) ?? 0) >= 500;
   if (unreachable) {
     return new ServiceUnavailable(
-      `${place}: ${what}: the object store cannot be reached (${found.message}); check AWS_ENDPOINT_URL and the network`,
+      `${location}: ${what}: the object store cannot be reached (${found.message}); check AWS_ENDPOINT_URL and the network`,
       { cause: error },
     );
   }
   // Not the service's error and not the network's: the caller's own, from the stream that it passed in.
   if (found.$metadata === undefined) return error;
-  return new StorageError(`${place}: ${what}: ${found.message} (${name})`, { cause: error });
+  return new StorageError(`${location}: ${what}: ${found.message} (${name})`, { cause: error });
 }

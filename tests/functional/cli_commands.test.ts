@@ -102,7 +102,7 @@ test('a recipe’s problems are all told at once, each with file, line and colum
 test.each([
   ['malformed YAML', 'name: [unclosed\nmodel: x\n', /malformed\.yaml:\d+:\d+/],
   ['a list', '- name: x\n', /a recipe is a map/],
-])('a recipe that is %s ends with 2 and its place', async (_, text, message) => {
+])('a recipe that is %s ends with 2 and its location', async (_, text, message) => {
   const { code, stderr } = await temper(['validate', recipe('malformed.yaml', text)]);
   expect(code).toBe(2);
   expect(stderr).toMatch(message);
@@ -174,7 +174,7 @@ test.each([
   ],
   ['malformed JSON', 'json.jsonl', '{"input_ids": [1, 2]}\n{"input\n', 'json.jsonl: line 2: malformed JSON'],
   ['ids beyond the vocabulary', 'foreign.jsonl', '{"input_ids": [1, 256]}\n', 'foreign.jsonl: line 1: '],
-])('preview of %s ends with 1 and the place', async (_, file, content, message) => {
+])('preview of %s ends with 1 and the location', async (_, file, content, message) => {
   if (content !== null) writeFileSync(path.join(folder, file), content);
   const { code, stderr } = await temper(['preview', onRows(file)]);
   expect(stderr).toContain(message);

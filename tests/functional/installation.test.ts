@@ -15,7 +15,7 @@ const folder = temporaryFolder();
 const inFolder = (...parts: string[]) => path.join(folder, ...parts);
 const temporal = findTemporalCli();
 
-/** The program under test, in the place that npm gives an installed package. */
+/** The program under test, in the folder where npm puts an installed package. */
 const config = `
 import { appendFileSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
@@ -49,7 +49,7 @@ export default defineConfig({
     });
     registerModelFamily({
       architecture: 'MineForCausalLM', ggufArchitectures: [],
-      model: (values, place) => modelFromConfig({ ...values, architectures: ['LlamaForCausalLM'] }, place),
+      model: (values, location) => modelFromConfig({ ...values, architectures: ['LlamaForCausalLM'] }, location),
       configFromGguf: () => ({}),
     });
   },

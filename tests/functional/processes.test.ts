@@ -90,7 +90,7 @@ describe('secrets of the parent', () => {
       child.process.grant({ HF_TOKEN: secrets.HF_TOKEN });
       await ask();
       expect(received.HF_TOKEN).toBe('SENTINEL_hub');
-      // What the next step is given takes the place of what this one had.
+      // What the next step is given replaces what this one had.
       child.process.grant({});
       await ask();
       expect(received.HF_TOKEN).toBeUndefined();

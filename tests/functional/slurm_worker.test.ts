@@ -13,7 +13,7 @@ import { until } from '../support/until.js';
 const script = path.resolve('infra/slurm/worker.sbatch');
 const folder = temporaryFolder();
 
-/** srun runs the step's command in its own place, so that its number is the step's. */
+/** srun replaces itself by the step's command, so that its process id is the step's. */
 const srun = `#!/usr/bin/env bash
 while [[ "$1" == --* ]]; do echo "$1" >> "$STUBS/srun"; shift; done
 echo "$SRUN_CPUS_PER_TASK" > "$STUBS/cpus"

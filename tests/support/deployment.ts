@@ -70,7 +70,7 @@ export class Deployment {
     return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), added, wrapper);
   }
 
-  /** Starts a worker of that role, by `wrapper` if any, in the place of the one that ended. */
+  /** Starts a worker of that role, by `wrapper` if any, instead of the one that ended. */
   async restart(role: 'control' | 'host', wrapper: readonly string[] = []): Promise<void> {
     this[role] = await Deployment.worker(this.folder, this.server, role, this.environment, wrapper);
   }

@@ -1,4 +1,4 @@
-/** A Temporal worker that survives its server: when its run ends in an error, another one takes its place. */
+/** A Temporal worker that survives its server: when its run ends in an error, another one replaces it. */
 import { Worker, type WorkerOptions } from '@temporalio/worker';
 import { workerIdentity } from './worker_identity.js';
 

@@ -225,7 +225,7 @@ async function tokenize(
 /** One source's documents, one after the other and from the beginning again, with one chunk in memory. */
 class DocumentStream {
   #chunk = 0;
-  #place = 0;
+  #next = 0;
   #documents: Document[] = [];
   readonly #files: readonly string[];
 
@@ -234,16 +234,16 @@ class DocumentStream {
   }
 
   async next(): Promise<Document> {
-    while (this.#place >= this.#documents.length) {
+    while (this.#next >= this.#documents.length) {
       const file = this.#files[this.#chunk % this.#files.length]!;
       const loaded = await readChunk(file);
       if (loaded === null)
         throw new DataError(`${file} disappeared or was damaged while it was in use: run again`);
       this.#documents = loaded.documents;
       this.#chunk += 1;
-      this.#place = 0;
+      this.#next = 0;
     }
-    return this.#documents[this.#place++]!;
+    return this.#documents[this.#next++]!;
   }
 }
 

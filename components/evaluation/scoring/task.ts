@@ -42,7 +42,7 @@ export interface EvaluatedModel {
 
 /** A row of a file: `place` is `line 7` or `row 7`, for errors. */
 export interface TaskRow {
-  place: string;
+  location: string;
   value: unknown;
 }
 
@@ -110,5 +110,5 @@ export interface TaskDefinition<Options = TaskOptions, Example = unknown> {
 
 /** A row that cannot be an example; says where. */
 export function rowError(path: string | readonly string[], row: TaskRow, message: string): DataError {
-  return new DataError(`${typeof path === 'string' ? path : path.join(', ')}: ${row.place}: ${message}`);
+  return new DataError(`${typeof path === 'string' ? path : path.join(', ')}: ${row.location}: ${message}`);
 }

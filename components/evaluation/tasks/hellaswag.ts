@@ -22,7 +22,7 @@ function exampleOf(row: TaskRow, path: string | readonly string[]): Question {
   const choices = textsColumn(record, 'endings', row, path).map(cleanHellaswag);
   if (!(gold in choices)) throw rowError(path, row, `'label' is ${gold}, which is not an index of 'endings'`);
   return {
-    id: String(record.ind ?? row.place),
+    id: String(record.ind ?? row.location),
     context: cleanHellaswag(`${text('activity_label')}: ${text('ctx_a')} ${capitalize(text('ctx_b'))}`),
     choices,
     gold,

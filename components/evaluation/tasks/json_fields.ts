@@ -87,7 +87,7 @@ export const jsonFields: TaskDefinition<Options, Example> = {
       const written = columnOf(record, columns.answer, row, path);
       const reference = typeof written === 'string' ? parseObject(written) : asObject(written);
       if (reference === null) throw rowError(path, row, `'${columns.answer}' is not a JSON object`);
-      return { id: row.place, question: textColumn(record, columns.question, row, path), reference };
+      return { id: row.location, question: textColumn(record, columns.question, row, path), reference };
     });
   },
   async evaluate(examples, { template, system_prompt, max_new_tokens }, model) {

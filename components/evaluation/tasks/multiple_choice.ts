@@ -55,7 +55,7 @@ function exampleOf(row: TaskRow, path: string | readonly string[], options: Opti
     );
   const question = textColumn(record, columns.question, row, path);
   return {
-    id: String(record.id ?? row.place),
+    id: String(record.id ?? row.location),
     context: prompt_template.replaceAll('{question}', () => question),
     choices,
     gold,

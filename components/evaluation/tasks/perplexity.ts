@@ -48,7 +48,7 @@ export const perplexity: TaskDefinition<Options, Example> = {
       const { value } = row;
       const text = typeof value === 'string' ? value : columnOf(recordOf(row, path), column, row, path);
       const written = typeof text === 'string' ? text : JSON.stringify(text);
-      if (written !== '') examples.push({ id: row.place, text: written });
+      if (written !== '') examples.push({ id: row.location, text: written });
     }
     return examples;
   },

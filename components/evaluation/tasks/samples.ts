@@ -62,7 +62,7 @@ export const samples: TaskDefinition<Options, Example> = {
         .map((prompt, index) => ({ id: `prompt ${index + 1}`, index, prompt }));
     const rows = await allRows(read({ path: path!, limit, textUnit: 'line' }));
     return rows.map((row, index) => ({
-      id: row.place,
+      id: row.location,
       index,
       prompt:
         typeof row.value === 'string' ? row.value : textColumn(recordOf(row, path!), column, row, path!),

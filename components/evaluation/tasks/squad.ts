@@ -72,7 +72,7 @@ function examplesOf(row: TaskRow, path: string | readonly string[]): Example[] {
   if (!Array.isArray(answers)) throw rowError(path, row, "'answers' has no list 'text'");
   if (answers.length === 0) return [];
   const [context, question] = ['context', 'question'].map((name) => textColumn(record, name, row, path));
-  const id = String(record.id ?? row.place);
+  const id = String(record.id ?? row.location);
   return [{ id, title, context: context!, question: question!, answers: answers.map(String) }];
 }
 

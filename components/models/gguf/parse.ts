@@ -110,7 +110,12 @@ function parse(reader: HeaderReader, file: string, fileBytes: number): GgufFile 
     throw new ModelError(`${file}: general.alignment ${alignment} is not a power of two`);
   }
   const dataStart = Math.ceil(reader.position / alignment) * alignment;
-  return { file, fileBytes, metadata, tensors: placeTensors(entries, dataStart, alignment, file, fileBytes) };
+  return {
+    file,
+    fileBytes,
+    metadata,
+    tensors: locateTensors(entries, dataStart, alignment, file, fileBytes),
+  };
 }
 
 function readValue(reader: HeaderReader, type: number, key: string, file: string): GgufValue {
@@ -174,17 +179,17 @@ function readTensorTable(reader: HeaderReader, count: number, file: string): Ten
   const entries: TensorEntry[] = [];
   for (let i = 0; i < count; i++) {
     const name = reader.string(`the name of tensor ${i}`);
-    const place = `tensor ${JSON.stringify(name)}`;
-    const rank = reader.u32(place);
+    const subject = `tensor ${JSON.stringify(name)}`;
+    const rank = reader.u32(subject);
     if (rank > maxRank)
-      throw new ModelError(`${file}: ${place} has ${rank} dimensions; at most ${maxRank} are possible`);
-    const dimensions = Array.from({ length: rank }, () => reader.u64(place));
-    entries.push({ name, dimensions, type: reader.u32(place), offset: reader.u64(place) });
+      throw new ModelError(`${file}: ${subject} has ${rank} dimensions; at most ${maxRank} are possible`);
+    const dimensions = Array.from({ length: rank }, () => reader.u64(subject));
+    entries.push({ name, dimensions, type: reader.u32(subject), offset: reader.u64(subject) });
   }
   return entries;
 }
 
-function placeTensors(
+function locateTensors(
   entries: TensorEntry[],
   dataStart: number,
   alignment: number,

@@ -28,7 +28,7 @@ export const scoresByMetric = (tasks: readonly TaskScores[]): Record<string, Sco
 
 /**
  * Writes down what tasks said of a model: of a commit, or null for the one that training began with. A model that was
- * evaluated before keeps its place, and gets what is new.
+ * evaluated before keeps its position, and gets what is new.
  */
 export async function recordScores(
   storage: Storage,

@@ -41,7 +41,7 @@ export async function generateFile(
   const summary: GenerateSummary = { prompts: 0, tokens: 0, seconds: 0 };
   async function* lines(): AsyncGenerator<Uint8Array> {
     for await (const window of windows(source.storage.readStream(source.key), input)) {
-      const prompts = window.map(({ value, place }) => promptOf(value, place, chat));
+      const prompts = window.map(({ value, location }) => promptOf(value, location, chat));
       requireRoom(generator, prompts, window);
       const onToken = (): void => {
         summary.tokens += 1;
@@ -60,7 +60,7 @@ export async function generateFile(
 }
 
 interface Line {
-  place: string;
+  location: string;
   value: Record<string, unknown>;
 }
 
@@ -75,29 +75,29 @@ async function* windows(chunks: AsyncIterable<Uint8Array>, file: string): AsyncG
   if (window.length > 0) yield window;
 }
 
-function promptOf({ prompt, messages }: Record<string, unknown>, place: string, chat: boolean): Prompt {
-  if (Array.isArray(messages)) return messages.map((message) => messageOf(message, place));
+function promptOf({ prompt, messages }: Record<string, unknown>, location: string, chat: boolean): Prompt {
+  if (Array.isArray(messages)) return messages.map((message) => messageOf(message, location));
   if (typeof prompt === 'string') return chat ? [{ role: 'user', content: prompt }] : prompt;
   throw new DataError(
-    `${place}: a line needs "prompt" (a string) or "messages" (a list of {"role": …, "content": …})`,
+    `${location}: a line needs "prompt" (a string) or "messages" (a list of {"role": …, "content": …})`,
   );
 }
 
-function messageOf(message: unknown, place: string): ChatMessage {
+function messageOf(message: unknown, location: string): ChatMessage {
   const { role, content } = (message ?? {}) as Record<string, unknown>;
   if (typeof role === 'string' && typeof content === 'string') return { role, content };
   throw new DataError(
-    `${place}: each of "messages" must be {"role": …, "content": …}, both strings; one is ${JSON.stringify(message)}`,
+    `${location}: each of "messages" must be {"role": …, "content": …}, both strings; one is ${JSON.stringify(message)}`,
   );
 }
 
 function requireRoom(generator: TextGenerator, prompts: readonly Prompt[], window: readonly Line[]): void {
   prompts.forEach((prompt, i) => {
     const tokens = generator.encode(prompt).length;
-    if (tokens === 0) throw new DataError(`${window[i]!.place}: the prompt is empty`);
+    if (tokens === 0) throw new DataError(`${window[i]!.location}: the prompt is empty`);
     if (tokens >= generator.contextLength)
       throw new DataError(
-        `${window[i]!.place}: the prompt of ${tokens} tokens leaves no room for an answer in the model's context of ${generator.contextLength}`,
+        `${window[i]!.location}: the prompt of ${tokens} tokens leaves no room for an answer in the model's context of ${generator.contextLength}`,
       );
   });
 }

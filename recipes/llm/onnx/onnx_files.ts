@@ -68,8 +68,8 @@ export function onnxFiles(options: OnnxExport): OnnxFile[] {
   });
   const read = tensorReader(model, positions, tensors);
   const name = `${onnxStem(precision)}.onnx`;
-  const { places, bytes } = placeOutside(onnx, `${name}_data`, options.inlineBytes ?? defaultInlineBytes);
-  const pieces = encodeOnnx(onnx, 'temper', (tensor) => places.get(tensor) ?? null);
+  const { external, bytes } = moveOutside(onnx, `${name}_data`, options.inlineBytes ?? defaultInlineBytes);
+  const pieces = encodeOnnx(onnx, 'temper', (tensor) => external.get(tensor) ?? null);
   const file: OnnxFile = {
     name,
     bytes: pieces.reduce((sum, piece) => sum + pieceBytes(piece), 0),
@@ -80,37 +80,37 @@ export function onnxFiles(options: OnnxExport): OnnxFile[] {
       }
     },
   };
-  if (places.size === 0) return [file];
-  return [{ name: `${name}_data`, bytes, content: () => externalData(places, read) }, file];
+  if (external.size === 0) return [file];
+  return [{ name: `${name}_data`, bytes, content: () => externalData(external, read) }, file];
 }
 
-/** Places of the larger tensors in the file `location`; none where all of them fit into the model. */
-function placeOutside(
+/** Lays the larger tensors out in the file `location`; none when all of them fit into the model. */
+function moveOutside(
   onnx: OnnxModel,
   location: string,
   inlineBytes: number,
-): { places: Map<OnnxTensor, ExternalPlace>; bytes: number } {
+): { external: Map<OnnxTensor, ExternalPlace>; bytes: number } {
   const tensors = onnx.initializers.filter((tensor): tensor is OnnxTensor => !isLiteral(tensor));
-  const places = new Map<OnnxTensor, ExternalPlace>();
+  const external = new Map<OnnxTensor, ExternalPlace>();
   const total = tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
   let bytes = 0;
-  if (total <= inlineBytes) return { places, bytes };
+  if (total <= inlineBytes) return { external, bytes };
   for (const tensor of tensors) {
     const length = tensorBytes(tensor);
     if (length < externalBytes) continue;
     const offset = Math.ceil(bytes / page) * page;
-    places.set(tensor, { location, offset, length });
+    external.set(tensor, { location, offset, length });
     bytes = offset + length;
   }
-  return { places, bytes };
+  return { external, bytes };
 }
 
 async function* externalData(
-  places: ReadonlyMap<OnnxTensor, ExternalPlace>,
+  external: ReadonlyMap<OnnxTensor, ExternalPlace>,
   read: TensorReader,
 ): AsyncGenerator<Uint8Array> {
   let at = 0;
-  for (const [tensor, { offset, length }] of places) {
+  for (const [tensor, { offset, length }] of external) {
     if (offset > at) yield new Uint8Array(offset - at);
     yield* exactly(tensor, read);
     at = offset + length;

@@ -43,7 +43,7 @@ interface UnionFile {
 }
 
 /**
- * @throws UsageError where something else stands, StorageError for what the place refuses, ServiceUnavailable when it
+ * @throws UsageError where something else stands, StorageError for what the destination refuses, ServiceUnavailable when it
  * cannot be reached
  */
 export async function publishUnion(
@@ -70,7 +70,7 @@ export async function openLocation({
 }
 
 /**
- * Throws what publishing there would throw, as far as it can be known beforehand: UsageError for a place where something
+ * Throws what publishing there would throw, as far as it can be known beforehand: UsageError for a destination where something
  * else stands or which the run writes to itself, StorageError where there is no token.
  */
 export async function checkLocation(location: PublishLocation, outputDir: string): Promise<void> {

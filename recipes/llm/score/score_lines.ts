@@ -26,22 +26,22 @@ export async function* readRequests(
   chunks: AsyncIterable<Uint8Array>,
   context: RequestContext,
 ): AsyncGenerator<ScoreRequest> {
-  for await (const { place, value } of readJsonLines(chunks, context.file))
-    yield await requestOf(value, place, context);
+  for await (const { location, value } of readJsonLines(chunks, context.file))
+    yield await requestOf(value, location, context);
 }
 
 async function requestOf(
   { input_ids, prompt, completion, text }: Record<string, unknown>,
-  place: string,
+  location: string,
   { vocabularySize, tokenizer }: RequestContext,
 ): Promise<ScoreRequest> {
-  if (input_ids !== undefined) return { ids: tokenIds(input_ids, vocabularySize, place), from: 0 };
+  if (input_ids !== undefined) return { ids: tokenIds(input_ids, vocabularySize, location), from: 0 };
   if (typeof prompt === 'string' && typeof completion === 'string')
     return completionRequest(prompt, completion, await tokenizer());
   if (typeof text === 'string')
     return { ids: (await tokenizer()).encode(text, { addSpecial: false, offsets: false }).ids, from: 0 };
   throw new DataError(
-    `${place}: a line needs "input_ids" (a list of ids), "text" (a string), or "prompt" and "completion" (strings)`,
+    `${location}: a line needs "input_ids" (a list of ids), "text" (a string), or "prompt" and "completion" (strings)`,
   );
 }
 
@@ -53,12 +53,12 @@ function completionRequest(prompt: string, completion: string, tokenizer: ModelT
   return { ids, from: first < 0 ? Math.max(0, ids.length - 1) : Math.max(0, first - 1) };
 }
 
-function tokenIds(value: unknown, vocabularySize: number, place: string): number[] {
-  if (!Array.isArray(value)) throw new DataError(`${place}: input_ids must be a list of token ids`);
+function tokenIds(value: unknown, vocabularySize: number, location: string): number[] {
+  if (!Array.isArray(value)) throw new DataError(`${location}: input_ids must be a list of token ids`);
   const foreign: unknown = value.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabularySize);
   if (foreign !== undefined) {
     throw new DataError(
-      `${place}: input_ids holds ${JSON.stringify(foreign)}, but the model's token ids go from 0 to ${vocabularySize - 1}`,
+      `${location}: input_ids holds ${JSON.stringify(foreign)}, but the model's token ids go from 0 to ${vocabularySize - 1}`,
     );
   }
   return value as number[];

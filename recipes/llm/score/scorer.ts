@@ -155,7 +155,7 @@ function requireVocabulary(documents: readonly (readonly number[])[], size: numb
   }
 }
 
-/** Places that a document takes: a single token predicts nothing, and takes none. */
+/** Returns the tokens of a document that are scored: a single token predicts nothing, and takes none. */
 const packedLength = (ids: readonly number[]) => (ids.length < 2 ? 0 : ids.length);
 
 /** The plan's inputs: documents one behind the other, then padding, which is a segment of its own and has no targets. */

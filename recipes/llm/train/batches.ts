@@ -4,7 +4,7 @@ import {
   type MicroBatch,
   type PackReader,
 } from '../../../components/datasets/llm/index.js';
-import type { Schedule, StepPlace } from '../../../components/training/index.js';
+import type { Schedule, StepPosition } from '../../../components/training/index.js';
 
 export interface StepBatches {
   micro: MicroBatch[];
@@ -18,11 +18,11 @@ export interface StepBatches {
 export async function stepBatches(
   reader: PackReader,
   schedule: Schedule,
-  place: StepPlace,
+  position: StepPosition,
   seed: number,
 ): Promise<StepBatches> {
-  const order = new EpochOrder(reader.packs, seed, place.epoch);
-  const numbers = order.slice(place.cursor, place.cursor + place.packs);
+  const order = new EpochOrder(reader.packs, seed, position.epoch);
+  const numbers = order.slice(position.cursor, position.cursor + position.packs);
   return {
     micro: await microBatches(reader, numbers, schedule.microBatch),
     supervised: reader.supervisedTokens(numbers),

@@ -6,11 +6,11 @@ import { type MicroBatch, PackReader } from '../../../components/datasets/llm/in
 import { learningRate, optimizerInputs } from '../../../components/optim/index.js';
 import {
   guardFinite,
-  placeOf,
   type Schedule,
-  type StepPlace,
+  type StepPosition,
   savesAfter,
   shouldStop,
+  stepPosition,
   stepsPerEpoch,
   totalSteps,
   updateBest,
@@ -143,14 +143,14 @@ class RankTrainer implements Trainer {
       if (shouldStop(best, run.recipe.training.early_stopping)) {
         return this.#finish(`no improvement of ${best!.metric} in ${best!.misses} validations`);
       }
-      const place = placeOf(schedule, this.#state.step + 1);
-      if (place.epoch > epoch) return this.#outcome('epoch', 'end of epoch');
+      const position = stepPosition(schedule, this.#state.step + 1);
+      if (position.epoch > epoch) return this.#outcome('epoch', 'end of epoch');
       await this.#obey();
       if (this.#control.ending !== null) return this.#end(this.#control.ending);
-      await this.#step(place);
-      if (place.step === 1 && compileBaseValidation !== null) await this.#validateBase();
-      if (validatesAfter(schedule, place)) await this.#validate(place.step);
-      if (savesAfter(schedule, place) || this.#control.saveRequested) await this.#save();
+      await this.#step(position);
+      if (position.step === 1 && compileBaseValidation !== null) await this.#validateBase();
+      if (validatesAfter(schedule, position)) await this.#validate(position.step);
+      if (savesAfter(schedule, position) || this.#control.saveRequested) await this.#save();
     }
     return this.#finish(run.recipe.training.max_steps === total ? 'max_steps' : 'last epoch');
   }
@@ -177,23 +177,23 @@ class RankTrainer implements Trainer {
     if (this.#control.saveRequested) await this.#save();
   }
 
-  async #step(place: StepPlace): Promise<void> {
+  async #step(position: StepPosition): Promise<void> {
     const { session, run, schedule, journal, start } = this.#parts;
     const { training, seed } = run.recipe;
     const started = performance.now();
-    const batches = await this.#batches(place);
-    this.#prefetch(place.step + 1);
-    const result = await session.gradients(batches.micro, 1 / Math.max(1, batches.supervised), place.step);
-    guardFinite(place.step, result.loss, result.norm, result.norms, session.compiled.training.trained);
+    const batches = await this.#batches(position);
+    this.#prefetch(position.step + 1);
+    const result = await session.gradients(batches.micro, 1 / Math.max(1, batches.supervised), position.step);
+    guardFinite(position.step, result.loss, result.norm, result.norms, session.compiled.training.trained);
     const rate = learningRate(
       training.lr_scheduler,
       training.learning_rate,
-      place.step,
+      position.step,
       totalSteps(schedule),
     );
-    await session.update(optimizerInputs(training.optimizer, place.step, rate, training.clip_grad_norm));
+    await session.update(optimizerInputs(training.optimizer, position.step, rate, training.clip_grad_norm));
     const seconds = (performance.now() - started) / 1000;
-    this.#advance(place, batches, seed);
+    this.#advance(position, batches, seed);
     this.#lastLoss = result.loss;
     this.#learningRate = rate;
     if (this.#resumed.firstStepSeconds === null)
@@ -201,7 +201,7 @@ class RankTrainer implements Trainer {
     const tokens = batches.micro.reduce((sum, { ids }) => sum + ids.length, 0);
     this.#tokensPerSecond = smooth(this.#tokensPerSecond, tokens / seconds);
     const metrics: StepMetrics = {
-      step: place.step,
+      step: position.step,
       epoch: this.#epochs(),
       loss: result.loss,
       grad_norm: result.norm,
@@ -218,13 +218,13 @@ class RankTrainer implements Trainer {
     this.#progress('training');
   }
 
-  #advance(place: StepPlace, batches: StepBatches, seed: number): void {
-    const ended = place.lastOfEpoch && place.cursor + place.packs >= this.#parts.schedule.packs;
+  #advance(position: StepPosition, batches: StepBatches, seed: number): void {
+    const ended = position.lastOfEpoch && position.cursor + position.packs >= this.#parts.schedule.packs;
     this.#state = {
       ...this.#state,
-      step: place.step,
-      epoch: ended ? place.epoch + 1 : place.epoch,
-      cursor: ended ? 0 : place.cursor + place.packs,
+      step: position.step,
+      epoch: ended ? position.epoch + 1 : position.epoch,
+      cursor: ended ? 0 : position.cursor + position.packs,
       seed,
       tokens: this.#state.tokens + batches.tokens,
       supervisedTokens: this.#state.supervisedTokens + batches.supervised,
@@ -321,9 +321,9 @@ class RankTrainer implements Trainer {
     };
   }
 
-  #batches(place: StepPlace): Promise<StepBatches> {
-    if (this.#next?.step === place.step) return this.#next.batches;
-    return this.#load(place);
+  #batches(position: StepPosition): Promise<StepBatches> {
+    if (this.#next?.step === position.step) return this.#next.batches;
+    return this.#load(position);
   }
 
   /** Reads the next step's packs while this one computes. */
@@ -331,14 +331,14 @@ class RankTrainer implements Trainer {
     const { schedule } = this.#parts;
     this.#next = null;
     if (step > totalSteps(schedule)) return;
-    const batches = this.#load(placeOf(schedule, step));
+    const batches = this.#load(stepPosition(schedule, step));
     batches.catch(() => undefined); // reported when the step asks for it
     this.#next = { step, batches };
   }
 
-  #load(place: StepPlace): Promise<StepBatches> {
+  #load(position: StepPosition): Promise<StepBatches> {
     const { train, schedule, run } = this.#parts;
-    return stepBatches(train, schedule, place, run.recipe.seed);
+    return stepBatches(train, schedule, position, run.recipe.seed);
   }
 
   #epochs(): number {

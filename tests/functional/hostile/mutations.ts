@@ -26,7 +26,7 @@ const hostileBytes = [
   Buffer.from('${a}${env:HOME}&a *a'),
 ];
 
-/** Bytes changed in one to four places, or cut, or repeated. */
+/** Bytes changed at one to four positions, or cut, or repeated. */
 export function damageBytes(sound: Buffer, random: Random): Buffer {
   let bytes = Buffer.from(sound);
   for (let count = 1 + random(4); count > 0 && bytes.length > 0; count -= 1) {

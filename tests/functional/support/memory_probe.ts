@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { PackReader } from '../../../components/datasets/llm/index.js';
 import { optimizerInputs } from '../../../components/optim/index.js';
-import { placeOf } from '../../../components/training/index.js';
+import { stepPosition } from '../../../components/training/index.js';
 import { admit, prepareData, shardModel } from '../../../recipes/index.js';
 import { openRun } from '../../../recipes/llm/kind.js';
 import { stepBatches } from '../../../recipes/llm/train/batches.js';
@@ -31,7 +31,7 @@ const idle = await residentMemory();
 
 const session = await openSession(opened, model.folder);
 for (const step of [1, 2]) {
-  const batches = await stepBatches(reader, schedule, placeOf(schedule, step), opened.recipe.seed);
+  const batches = await stepBatches(reader, schedule, stepPosition(schedule, step), opened.recipe.seed);
   await session.gradients(batches.micro, 1 / batches.supervised, step);
   await session.update(optimizerInputs(opened.recipe.training.optimizer, step, 1e-4, 1));
 }

@@ -81,8 +81,8 @@ async function trainRank(simulation: Simulation, actor: string, faults: Faults):
   const { random, scheduler, invariants } = simulation;
   const run = new UnreliableStorage(invariants.store, actor, scheduler, random, faults);
   if (random.chance(0.1)) {
-    const place = { server: 'memory', namespace: 'default', namespaceId: '1' };
-    await takeClaim(run, { ...place, workflowId: 'run', firstRunId: actor });
+    const namespace = { server: 'memory', namespace: 'default', namespaceId: '1' };
+    await takeClaim(run, { ...namespace, workflowId: 'run', firstRunId: actor });
   }
   const { generation } = await takeGeneration(run, { holder: actor, worldSize: 1 });
   invariants.generations.set(actor, generation);

@@ -28,7 +28,7 @@ const pastFaces: readonly { from: string; to: string; reason: string }[] = [
   {
     from: 'shared/installation_file.ts',
     to: 'temporal.config.ts',
-    reason: 'the configuration of the installation itself, found last and by its place',
+    reason: 'the configuration of the installation itself, found last and by its path',
   },
 ];
 

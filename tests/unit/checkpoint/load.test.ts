@@ -59,8 +59,8 @@ async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): 
       rows: [from, to],
       data: values.slice(from * 3, to * 3),
     };
-    const place = { generation, step: 5, rank, worldSize: cuts.length - 1 };
-    records.push(await writeShard(run, place, [tensor]));
+    const position = { generation, step: 5, rank, worldSize: cuts.length - 1 };
+    records.push(await writeShard(run, position, [tensor]));
   }
   return appendCheckpoint(run, {
     kind: 'checkpoint',

@@ -217,7 +217,7 @@ describe('lines about tasks', () => {
     expect(await taskLines(run)).toEqual([[1, 1, 0.5]]);
   });
 
-  test('are settled after step and validation, in the place of those that were there', async () => {
+  test('are settled after step and validation, instead of those that were there', async () => {
     const run = await newRun(root);
     await train(run, null, [validation(0, 1), step(1, 1), validation(1, 1), step(2, 1)]);
     await appendTaskMetrics(run, scores(1, 0.5));

@@ -197,7 +197,7 @@ test.each([
     },
   ],
   [
-    'a file in the place of the weights',
+    'a file where the weights go',
     {
       files: [
         { name: 'config.json', content: '' },

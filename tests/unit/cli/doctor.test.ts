@@ -38,7 +38,7 @@ test('a root that cannot be written fails with the variable that names it', asyn
   expect(findings[1]!.remedy).toContain('TEMPER_ROOTS');
 });
 
-test('places that do not exist, or hold nothing, stay as they are', async () => {
+test('folders that do not exist, or hold nothing, stay as they are', async () => {
   const [empty, absent] = [path.join(cache, 'empty'), path.join(cache, 'absent')];
   await mkdir(empty);
   const findings = await checkStorage({ roots: [empty, path.join(absent, 'root')], cache: absent });

@@ -124,7 +124,7 @@ describe('problems', () => {
     ]);
   });
 
-  test('malformed YAML is named with its place', async () => {
+  test('malformed YAML is named with its location', async () => {
     const file = await write('bad.yaml', 'name: a\nmodel:\n  name: "x\n');
     const [problem] = await problemsOf(loadRecipe({ file }, { schema }));
     expect(problem).toMatchObject({ file, line: 4 });
@@ -229,7 +229,7 @@ describe('templates', () => {
     });
   });
 
-  test("another member of a union takes the template's place", async () => {
+  test("another member of a union replaces the template's", async () => {
     await write('chat.yaml', 'name: t\nseed: 5\ndata: {dataset_type: chat, roles: [tool]}');
     const { value } = await load('extends: chat.yaml\ndata: {dataset_type: text, path: /x.txt}');
     expect(value).toMatchObject({ seed: 5, data: { dataset_type: 'text', path: '/x.txt' } });
@@ -281,7 +281,7 @@ describe('templates', () => {
     expect(problem!.message).toContain('more than 256 templates are named');
   });
 
-  test('a problem within a template has the place in the template', async () => {
+  test('a problem within a template has the location in the template', async () => {
     const template = await write('faulty.yaml', 'name: t\nseeed: 4');
     const file = await write('user.yaml', 'extends: faulty.yaml');
     expect((await problemsOf(loadRecipe({ file }, { schema })))[0]).toMatchObject({

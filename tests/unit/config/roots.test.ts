@@ -82,12 +82,12 @@ test.each([
   ],
   ['a model', { model: { name: path.join(outside, 'model') } }, 'model.name', outside],
   ['an adapter to go on from', { peft: lora(path.join(outside, 'adapter')) }, 'peft.init_from', outside],
-])('%s outside the roots is refused by key, path and roots', async (_, change, key, place) => {
+])('%s outside the roots is refused by key, path and roots', async (_, change, key, refusal) => {
   const failure = await submit(recipe(change)).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(InvalidRecipe);
   const { message } = failure as Error;
   expect(message).toContain(`${key}: `);
-  expect(message).toContain(place);
+  expect(message).toContain(refusal);
   expect(message).toContain(`is outside the storage roots of this worker (${root}`);
 });
 

@@ -11,13 +11,13 @@ test('seed and epoch change the order, and nothing else does', () => {
   expect(new Set([order(1, 0), order(1, 1), order(2, 0), order(1 + 2 ** 40, 0)]).size).toBe(4);
 });
 
-test('every place receives every pack about equally often over seeds', () => {
+test('every position receives every pack about equally often over seeds', () => {
   const length = 8;
   const seeds = 2000;
   const counts = Array.from({ length }, () => new Array<number>(length).fill(0));
   for (let seed = 0; seed < seeds; seed += 1) {
-    new EpochOrder(length, seed, 3).slice(0, length).forEach((pack, place) => {
-      counts[place]![pack]! += 1;
+    new EpochOrder(length, seed, 3).slice(0, length).forEach((pack, position) => {
+      counts[position]![pack]! += 1;
     });
   }
   // Binomial with p = 1/8: six standard deviations are 6·√(2000·7/64) ≈ 89.
@@ -27,7 +27,7 @@ test('every place receives every pack about equally often over seeds', () => {
 
 test('neighbors in the data do not stay neighbors', () => {
   const order = new EpochOrder(4096, 5, 0).slice(0, 4096);
-  const kept = order.filter((pack, place) => place > 0 && pack === order[place - 1]! + 1).length;
+  const kept = order.filter((pack, position) => position > 0 && pack === order[position - 1]! + 1).length;
   // One expected by chance (Poisson): ten or more has probability 1e-7.
   expect(kept).toBeLessThan(10);
 });
@@ -49,6 +49,6 @@ test('the order is part of the format: it may not change between versions', () =
 `);
 });
 
-test('a place outside the epoch is refused', () => {
+test('a position outside the epoch is refused', () => {
   expect(() => new EpochOrder(4, 0, 0).at(4)).toThrow(RangeError);
 });

@@ -46,7 +46,7 @@ function prepare(train: Record<string, unknown>, options: Partial<PrepareOptions
   });
 }
 
-test('text without a tokenizer is refused with the place where one was looked for', async () => {
+test('text without a tokenizer is refused with the location where one was looked for', async () => {
   const attempt = prepare(
     { dataset_type: 'text', path: await write('a.txt', 'a') },
     { tokenizer: null, tokenizerFolder: '/models/bare' },

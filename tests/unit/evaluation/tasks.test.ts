@@ -39,7 +39,7 @@ function byHand(score: (pair: Pair) => number, answers: string[] = [], hasChatTe
 const rowsOf = (rows: unknown[]): RowReader =>
   async function* ({ limit }) {
     for (const [index, value] of rows.slice(0, limit ?? undefined).entries())
-      yield { place: `line ${index + 1}`, value };
+      yield { location: `line ${index + 1}`, value };
   };
 
 async function evaluate(

@@ -258,9 +258,9 @@ describe('resolving a .gguf file', () => {
   test('removes what a conversion that was killed has left, and nothing of one that runs', async () => {
     const cache = path.join(folder, 'cache-killed');
     const home = path.join(cache, 'gguf');
-    const [place] = ownProcessTag().split('-');
+    const [scope] = ownProcessTag().split('-');
     const ended = spawnSync('true').pid;
-    const killed = path.join(home, `model.${place}-${ended}-1.${randomUUID()}.partial`);
+    const killed = path.join(home, `model.${scope}-${ended}-1.${randomUUID()}.partial`);
     const running = partialName(path.join(home, 'model'));
     for (const partial of [killed, running]) await mkdir(partial, { recursive: true });
     const { folder: converted } = await resolveModel(golden('tokenizers', 'gpt-2.gguf'), { cache });
@@ -300,7 +300,7 @@ test('weights that do not fit their config are listed by name, all at once', asy
   await expect(locateWeights(source, smaller)).rejects.toThrow(/unexpected: model.layers.1/);
 });
 
-test('a weight that is not finite is named, with its place', async () => {
+test('a weight that is not finite is named, with its location', async () => {
   const target = path.join(folder, 'damaged');
   cpSync(golden('models', 'explicit_head_dim'), target, { recursive: true });
   const model = await openModel(target);

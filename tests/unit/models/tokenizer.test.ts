@@ -62,7 +62,7 @@ test('offsets are the Rust library’s, which trims nothing here', () => {
 });
 
 describe('special tokens', () => {
-  test('are added around a text only on request, at no place of it', () => {
+  test('are added around a text only on request, nowhere else in it', () => {
     const tokenizer = rebuilt('llama');
     const bare = tokenizer.encode('Hi', { addSpecial: false });
     const full = tokenizer.encode('Hi', { addSpecial: true });
@@ -202,7 +202,7 @@ describe('a folder', () => {
   });
 });
 
-test('NFC is followed through to places in the original text', () => {
+test('NFC is followed through to offsets in the original text', () => {
   const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
   const nfc = new ModelTokenizer(
     { tokenizer: { ...tokenizer, normalizer: { type: 'NFC' } }, config, chatTemplate: null },

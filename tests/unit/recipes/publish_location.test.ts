@@ -24,6 +24,6 @@ test.each([
   ['gs://bucket/a', "'gs://' is not known"],
   ['', 'a folder'],
   ['/', 'a folder'],
-])('%p is no place to publish to', (text, message) => {
+])('%p is not a valid location to publish to', (text, message) => {
   expect(publishLocationProblem(text)).toContain(message);
 });

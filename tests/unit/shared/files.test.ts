@@ -93,11 +93,11 @@ test.each(['EINVAL', 'ENOTSUP'])(
 );
 
 test('unfinished work goes when its process is gone, not while it runs or cannot be judged', async () => {
-  const [place] = ownProcessTag().split('-');
+  const [scope] = ownProcessTag().split('-');
   const name = (tag: string) => path.join(folder, `model.${tag}.${randomUUID()}.partial`);
   const ended = spawnSync('true').pid;
   const own = partialName(path.join(folder, 'model'));
-  const gone = name(`${place}-${ended}-1`);
+  const gone = name(`${scope}-${ended}-1`);
   const foreign = name(`${'0'.repeat(16)}-${ended}-1`);
   for (const entry of [own, gone, foreign]) mkdirSync(entry);
   writeFileSync(path.join(gone, 'weights'), 'half');

@@ -43,9 +43,9 @@ test.each([
 test('a tag names the process as its identity does', () => {
   const tag = ownProcessTag();
   expect(taggedProcessState(tag)).toBe('alive');
-  const place = tag.split('-')[0]!;
-  expect(taggedProcessState(`${place}-${own.pid}-1`)).toBe('gone');
-  expect(taggedProcessState(`${place}-${endedProcess().pid}-${own.started}`)).toBe('gone');
+  const scope = tag.split('-')[0]!;
+  expect(taggedProcessState(`${scope}-${own.pid}-1`)).toBe('gone');
+  expect(taggedProcessState(`${scope}-${endedProcess().pid}-${own.started}`)).toBe('gone');
   expect(taggedProcessState(`${'0'.repeat(16)}-${own.pid}-1`)).toBe('unknown');
   expect(taggedProcessState(String(own.pid))).toBe('unknown');
 });
@@ -57,7 +57,7 @@ const judgeSource = `
   const judged = asOwn ? { ...ownIdentity(), pid: identity.pid, started: identity.started } : identity;
   console.log(processState(judged), taggedProcessState(tag));`;
 
-/** How a process started by `command` judges this one; `asOwn` presents it as one of the judge's own place and user. */
+/** How a process started by `command` judges this one; `asOwn` presents it as one of the judge's own scope and user. */
 function judgeFrom(command: string[], asOwn = false): string {
   const argument = JSON.stringify({ identity: own, tag: ownProcessTag(), asOwn });
   const [program, ...parameters] = [...command, process.execPath, '--input-type=module', '-e', judgeSource];
@@ -69,7 +69,7 @@ function judgeFrom(command: string[], asOwn = false): string {
 const isPrivileged = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;
 const privileged = isPrivileged ? test : test.skip;
 
-test('another process of the same place sees it alive', () => {
+test('another process of the same boot and namespace sees it alive', () => {
   expect(judgeFrom(['env'])).toBe('alive alive');
 });
 

@@ -134,7 +134,7 @@ test('a symbolic link that leads out of the roots is refused, one that stays wit
   await expect(openStorage(path.join(allowed, 'bad'), { roots: [allowed] })).rejects.toThrow(/outside/);
 });
 
-test('a file in the place of a folder is named with the reason', async () => {
+test('a file where a folder is needed is named with the reason', async () => {
   const storage = await fresh();
   await storage.write('x', Buffer.alloc(1));
   await expect(storage.write('x/y', Buffer.alloc(1))).rejects.toThrow(StorageError);

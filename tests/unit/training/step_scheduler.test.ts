@@ -1,7 +1,7 @@
 import {
-  placeOf,
   type Schedule,
   savesAfter,
+  stepPosition,
   totalSteps,
   validatesAfter,
 } from '../../../components/training/index.js';
@@ -17,15 +17,15 @@ const schedule: Schedule = {
 };
 
 test('the last step of an epoch takes the packs that are left', () => {
-  expect([1, 2, 3].map((step) => placeOf(schedule, step).packs)).toEqual([4, 4, 2]);
+  expect([1, 2, 3].map((step) => stepPosition(schedule, step).packs)).toEqual([4, 4, 2]);
 });
 
 test('every pack of an epoch is taken exactly once', () => {
   for (const packs of [1, 4, 5, 97]) {
     for (const globalBatch of [1, 3, 8]) {
       const sized = { ...schedule, packs, globalBatch, epochs: 1 };
-      const taken = Array.from({ length: totalSteps(sized) }, (_, i) => placeOf(sized, i + 1)).flatMap(
-        (place) => Array.from({ length: place.packs }, (_, i) => place.cursor + i),
+      const taken = Array.from({ length: totalSteps(sized) }, (_, i) => stepPosition(sized, i + 1)).flatMap(
+        (position) => Array.from({ length: position.packs }, (_, i) => position.cursor + i),
       );
       expect(taken).toEqual(Array.from({ length: packs }, (_, i) => i));
     }
@@ -33,25 +33,25 @@ test('every pack of an epoch is taken exactly once', () => {
 });
 
 test('the next epoch starts at its first pack', () => {
-  expect(placeOf(schedule, 4)).toMatchObject({ epoch: 1, cursor: 0 });
+  expect(stepPosition(schedule, 4)).toMatchObject({ epoch: 1, cursor: 0 });
 });
 
 test('max_steps ends the run inside an epoch, which then counts as its end', () => {
   const short = { ...schedule, maxSteps: 5 };
   expect(totalSteps(short)).toBe(5);
-  expect(placeOf(short, 5)).toMatchObject({ last: true, lastOfEpoch: true });
+  expect(stepPosition(short, 5)).toMatchObject({ last: true, lastOfEpoch: true });
 });
 
 test('a step is cut into micro-batches, the last possibly short', () => {});
 
 test('saves come every N steps and at each end of an epoch', () => {
-  expect([1, 2, 3, 4, 5, 6].filter((step) => savesAfter(schedule, placeOf(schedule, step)))).toEqual([
+  expect([1, 2, 3, 4, 5, 6].filter((step) => savesAfter(schedule, stepPosition(schedule, step)))).toEqual([
     2, 3, 4, 6,
   ]);
 });
 
 test('without an interval, validation comes at the ends of epochs', () => {
-  expect([1, 2, 3, 4, 5, 6].filter((step) => validatesAfter(schedule, placeOf(schedule, step)))).toEqual([
-    3, 6,
-  ]);
+  expect([1, 2, 3, 4, 5, 6].filter((step) => validatesAfter(schedule, stepPosition(schedule, step)))).toEqual(
+    [3, 6],
+  );
 });

@@ -66,10 +66,10 @@ test('a record that could not be reported stays for the next try', async () => {
 
 test('a record whose taker was killed in the middle is taken by the next one', async () => {
   leave('dead', { process: dead() });
-  const [place] = ownProcessTag().split('-');
+  const [scope] = ownProcessTag().split('-');
   const lock = path.join(folder, 'dead.json.lock');
   mkdirSync(lock);
-  writeFileSync(path.join(lock, `${place}-${dead().pid}-1.${randomUUID()}.here`), '');
+  writeFileSync(path.join(lock, `${scope}-${dead().pid}-1.${randomUUID()}.here`), '');
   expect(await reap()).toEqual(['dead']);
   expect(readdirSync(folder)).toEqual([]);
 });

@@ -20,7 +20,7 @@ test.each([
   expect(formatNotice(entry(message, { taskQueue, error: fatal, ...more }))).toBeNull();
 });
 
-test('a step in place that is tried again is said', () => {
+test('a step of an in-place worker that is tried again is reported', () => {
   const meta = { taskQueue: stepsQueue(ownPool('mine')), activityType: 'consolidate', error: passing };
   expect(formatNotice(entry('Activity failed', meta))).toBe('temporal WARN: Activity failed: disk full');
 });

@@ -34,7 +34,7 @@ test('it is made for its user alone, and opened again', async () => {
   expect(await open()).toBe(folder);
 });
 
-test('a link in its place is refused', async () => {
+test('a link instead of it is refused', async () => {
   const target = path.join(parent, 'elsewhere');
   mkdirSync(target, { mode: 0o700 });
   symlinkSync(target, folder);
@@ -56,7 +56,7 @@ asRoot('one of another user is refused', async () => {
   await expect(open()).rejects.toThrow(`${folder}: belongs to user 65534, not 0`);
 });
 
-test('a place where it cannot be made is named', async () => {
+test('a location where it cannot be created is named', async () => {
   const opening = openRuntimeFolder({ TEMPER_RUNTIME: '/proc/temper' });
   await expect(opening).rejects.toBeInstanceOf(StorageError);
   await expect(opening).rejects.toThrow('/proc/temper: cannot be created');

@@ -6,13 +6,13 @@ export interface MicroBatch {
   ids: Int32Array; // (T)
   /** Target of each position: the next token where it is supervised and of the same document, else −100. */
   labels: Int32Array; // (T)
-  /** Place within the document. */
+  /** Position within the document. */
   positions: Int32Array; // (T)
   /** Document boundaries, ascending from 0, padded with T. A pack's padding is a segment of its own. */
   segments: Int32Array; // (T + 1)
   /** Number of the pack each token belongs to. */
   packs: Int32Array; // (T)
-  /** The token's place within its pack. */
+  /** The token's position within its pack. */
   offsets: Int32Array; // (T)
   /** Positions that have a label. */
   supervised: number;

@@ -6,7 +6,7 @@ const rounds = 8;
 /**
  * A bijection of [0, length) drawn by (seed, epoch): a balanced Feistel network over the next even power of two, walked
  * along its cycle until it lands within the range (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
- * An epoch's place in it is one integer, whatever the world size.
+ * An epoch's position in it is one integer, whatever the world size.
  *
  * @example
  * const order = new EpochOrder(1000, 1111, 0);
@@ -28,18 +28,18 @@ export class EpochOrder {
     this.#keys = Array.from({ length: rounds }, (_, round) => hashWords(seed, epoch, round));
   }
 
-  /** The pack number at a place of the epoch. */
-  at(place: number): number {
-    if (!Number.isInteger(place) || place < 0 || place >= this.length) {
-      throw new RangeError(`place ${place} is outside an epoch of ${this.length} packs`);
+  /** The pack number at a position of the epoch. */
+  at(position: number): number {
+    if (!Number.isInteger(position) || position < 0 || position >= this.length) {
+      throw new RangeError(`position ${position} is outside an epoch of ${this.length} packs`);
     }
-    let value = place;
+    let value = position;
     do value = this.#permute(value);
     while (value >= this.length);
     return value;
   }
 
-  /** The pack numbers at places [from, to). */
+  /** The pack numbers at positions [from, to). */
   slice(from: number, to: number): number[] {
     return Array.from({ length: to - from }, (_, index) => this.at(from + index));
   }

@@ -15,7 +15,7 @@ import { DataError } from '../../../../shared/errors.js';
 import type { Pack } from './packing.js';
 
 const headerWords = 4;
-/** Place of the checksum within the header. */
+/** Word of the header that holds the checksum. */
 const checksumWord = 3;
 const shardBytes = 64 << 20;
 
@@ -40,10 +40,10 @@ function checksum(record: Int32Array): number {
 
 /**
  * Returns the pack of a record.
- * @throws DataError naming `place` where a bit of it has changed
+ * @throws DataError naming `location` when a bit of it has changed
  */
-export function decodePack(record: Int32Array, size: number, place: string): Pack {
-  const damaged = () => new DataError(`${place} is damaged: delete the folder and prepare the data again`);
+export function decodePack(record: Int32Array, size: number, location: string): Pack {
+  const damaged = () => new DataError(`${location} is damaged: delete the folder and prepare the data again`);
   if (record[checksumWord] !== checksum(record)) throw damaged();
   const [tokens, documents, supervised] = record as unknown as [number, number, number];
   const ids = record.subarray(headerWords, headerWords + size);

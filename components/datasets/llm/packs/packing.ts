@@ -62,13 +62,13 @@ export class Packer {
     const labels = new Int32Array(this.size).fill(-100);
     const starts: number[] = [];
     let supervised = 0;
-    let place = 0;
+    let offset = 0;
     for (const document of documents) {
-      ids.set(document.ids, place);
-      labels.set(document.labels, place);
-      starts.push(place);
+      ids.set(document.ids, offset);
+      labels.set(document.labels, offset);
+      starts.push(offset);
       supervised += countTargets(document);
-      place += document.ids.length;
+      offset += document.ids.length;
     }
     return { ids, labels, starts, tokens, supervised };
   }

@@ -126,16 +126,16 @@ export class PackReader {
       throw new RangeError(`there is no pack ${number}: the index has ${this.index.packs}`);
     const bytes = recordBytes(size);
     const start = (number - shard.firstPack) * bytes;
-    const place = `pack ${number} in ${this.#folder.uri}/${shard.file}`;
+    const location = `pack ${number} in ${this.#folder.uri}/${shard.file}`;
     const buffer = await this.#folder.readRange(shard.file, start, start + bytes).catch((error: unknown) => {
       throw unreadableShard(`${this.#folder.uri}/${shard.file}`, error);
     });
     if (buffer.length !== bytes)
-      throw new DataError(`${place} is cut short: delete the folder and prepare the data again`);
+      throw new DataError(`${location} is cut short: delete the folder and prepare the data again`);
     const aligned = new Int32Array(bytes / 4);
     new Uint8Array(aligned.buffer).set(buffer);
-    const pack = decodePack(aligned, size, place);
-    this.#check(pack, number, place);
+    const pack = decodePack(aligned, size, location);
+    this.#check(pack, number, location);
     return { ...pack, number };
   }
 
@@ -143,17 +143,17 @@ export class PackReader {
    * Compares a pack with what the index says of it.
    * @throws DataError
    */
-  #check(pack: Pack, number: number, place: string): void {
+  #check(pack: Pack, number: number, location: string): void {
     const { supervised, tokens, vocabularySize } = this.index;
     if (pack.supervised !== supervised[number] || pack.tokens !== tokens[number])
       throw new DataError(
-        `${place} is not what index.json describes: delete the folder and prepare the data again`,
+        `${location} is not what index.json describes: delete the folder and prepare the data again`,
       );
     const limit = vocabularySize ?? 0x7fff_ffff;
     const foreign = foreignId(pack, limit);
     if (foreign === null) return;
     throw new DataError(
-      `${place} has the id ${foreign}, and the vocabulary has ${limit} entries: delete the folder and prepare the data again`,
+      `${location} has the id ${foreign}, and the vocabulary has ${limit} entries: delete the folder and prepare the data again`,
     );
   }
 

@@ -23,7 +23,7 @@ export interface Row {
   /** In the dataset's files taken together, from 0: what `rows` and `holdout` select by. */
   index: number;
   /** Location for errors: `line 7`, `row 7`. */
-  place: string;
+  location: string;
   value: unknown;
   /** True for the document's first, and its last, piece: only a long text file has several. */
   begins: boolean;

@@ -46,9 +46,9 @@ async function openParquet(file: string): Promise<OpenParquet> {
   };
 }
 
-const failure = (place: string, error: unknown): DataError =>
+const failure = (location: string, error: unknown): DataError =>
   new DataError(
-    `${place}: cannot be read as Parquet: ${error instanceof Error ? error.message : String(error)}; write the file again`,
+    `${location}: cannot be read as Parquet: ${error instanceof Error ? error.message : String(error)}; write the file again`,
     { cause: error },
   );
 
@@ -110,7 +110,7 @@ export async function readParquetRows(chunk: Chunk): Promise<Row[]> {
     });
     return values.map((value, index) => ({
       index: chunk.firstRow + index,
-      place: `row ${chunk.start + index + 1}`,
+      location: `row ${chunk.start + index + 1}`,
       value: plainNumbers(value),
       begins: true,
       ends: true,

@@ -30,16 +30,16 @@ function groupProblem(
   // The library assigns columns by path and starts to read them before it has looked at all of them.
   const paths = columns.map(({ meta_data }) => meta_data?.path_in_schema.join('.') ?? '');
   if (paths.join('\n') !== leaves.join('\n')) return 'its columns are not those of the schema';
-  for (const [index, { meta_data: column }] of columns.entries()) {
-    const place = `column ${paths[index]}`;
-    const { num_values, dictionary_page_offset, data_page_offset, total_compressed_size } = column!;
+  for (const [index, { meta_data: metaData }] of columns.entries()) {
+    const column = `column ${paths[index]}`;
+    const { num_values, dictionary_page_offset, data_page_offset, total_compressed_size } = metaData!;
     const values = Number(num_values);
-    if (!(values >= rows && values <= maxGroupValues)) return `${place}: ${values} values in ${rows} rows`;
+    if (!(values >= rows && values <= maxGroupValues)) return `${column}: ${values} values in ${rows} rows`;
     const start = Number(dictionary_page_offset || data_page_offset);
     const end = start + Number(total_compressed_size);
     if (!(start >= 4 && end >= start && end <= bytes))
-      return `${place}: it lies at bytes ${start} to ${end} of ${bytes}; is the file cut short?`;
-    if (rows > 0 && end === start) return `${place}: ${rows} rows in no bytes`;
+      return `${column}: it lies at bytes ${start} to ${end} of ${bytes}; is the file cut short?`;
+    if (rows > 0 && end === start) return `${column}: ${rows} rows in no bytes`;
   }
   return null;
 }

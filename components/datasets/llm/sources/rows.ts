@@ -14,7 +14,7 @@ export async function readRows(chunk: Chunk, unit: TextUnit): Promise<Row[]> {
   if (chunk.format === 'generated') {
     return Array.from({ length: chunk.rows }, (_, index) => ({
       index: chunk.firstRow + index,
-      place: `row ${chunk.firstRow + index + 1}`,
+      location: `row ${chunk.firstRow + index + 1}`,
       value: null,
       begins: true,
       ends: true,
@@ -25,7 +25,7 @@ export async function readRows(chunk: Chunk, unit: TextUnit): Promise<Row[]> {
   const text = decode(bytes, chunk);
   const row = (offset: number, value: unknown, word = 'row'): Row => ({
     index: chunk.firstRow + offset,
-    place: `${word} ${chunk.firstRowOfFile + offset + 1}`,
+    location: `${word} ${chunk.firstRowOfFile + offset + 1}`,
     value,
     begins: chunk.begins,
     ends: chunk.ends,
@@ -98,11 +98,11 @@ function decode(bytes: Buffer, chunk: Chunk): string {
   }
 }
 
-function parseJson(text: string, place: string): unknown {
+function parseJson(text: string, location: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
-    throw new DataError(`${place}: malformed JSON: ${(error as Error).message}`, { cause: error });
+    throw new DataError(`${location}: malformed JSON: ${(error as Error).message}`, { cause: error });
   }
 }
 

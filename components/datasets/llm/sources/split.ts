@@ -145,9 +145,9 @@ class JsonArrayScanner implements RowScanner {
   }
 }
 
-const longRow = (place: string): DataError =>
+const longRow = (location: string): DataError =>
   new DataError(
-    `${place} is longer than ${maxRowBytes >> 20} MiB, the most that a row may have; is the file's format right, and are its quotes closed?`,
+    `${location} is longer than ${maxRowBytes >> 20} MiB, the most that a row may have; is the file's format right, and are its quotes closed?`,
   );
 
 /** Unit of a text file that is one document. */

@@ -46,15 +46,15 @@ export async function writeChunk(file: string, { documents, ...counts }: Tokeniz
     counts.split,
     counts.dropped,
   ]);
-  let place = headerWords;
+  let offset = headerWords;
   for (const { ids, labels } of documents) {
-    data[place] = ids.length;
-    data.set(ids, place + 1);
-    data.set(labels, place + 1 + ids.length);
-    place += 1 + 2 * ids.length;
+    data[offset] = ids.length;
+    data.set(ids, offset + 1);
+    data.set(labels, offset + 1 + ids.length);
+    offset += 1 + 2 * ids.length;
   }
   const bytes = new Uint8Array(data.buffer);
-  data[place] = crc32(bytes.subarray(0, place * 4)) | 0;
+  data[offset] = crc32(bytes.subarray(0, offset * 4)) | 0;
   await writeUnsynced(file, bytes);
 }
 
@@ -83,13 +83,13 @@ export async function readChunk(file: string): Promise<TokenizedChunk | null> {
     return null;
   }
   const documents: Document[] = [];
-  for (let place = headerWords, index = 0; index < count!; index += 1) {
-    const length = data[place]!;
+  for (let offset = headerWords, index = 0; index < count!; index += 1) {
+    const length = data[offset]!;
     documents.push({
-      ids: data.subarray(place + 1, place + 1 + length),
-      labels: data.subarray(place + 1 + length, place + 1 + 2 * length),
+      ids: data.subarray(offset + 1, offset + 1 + length),
+      labels: data.subarray(offset + 1 + length, offset + 1 + 2 * length),
     });
-    place += 1 + 2 * length;
+    offset += 1 + 2 * length;
   }
   return { documents, read: read!, truncated: truncated!, split: split!, dropped: dropped! };
 }

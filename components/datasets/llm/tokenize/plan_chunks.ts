@@ -50,7 +50,7 @@ export async function* chunksOf({
     const rows = definition.generatedRows(dataset);
     for (let start = 0; start < rows; start += generatedRows) {
       const end = Math.min(rows, start + generatedRows);
-      const place = {
+      const range = {
         file: null,
         format: 'generated' as const,
         start,
@@ -58,7 +58,7 @@ export async function* chunksOf({
         firstRow: start,
         firstRowOfFile: start,
       };
-      yield { ...place, rows: end - start, headerEnd: 0, begins: true, ends: true };
+      yield { ...range, rows: end - start, headerEnd: 0, begins: true, ends: true };
     }
     return;
   }

@@ -93,12 +93,14 @@ function invalidRows(
 ): DataError {
   const file = chunk.file ?? 'generated data';
   const same = invalid.every(({ message }) => message === invalid[0]!.message);
-  const places = invalid.slice(0, shownRows).map(({ row }) => row.place);
+  const locations = invalid.slice(0, shownRows).map(({ row }) => row.location);
   const more = invalid.length > shownRows ? ` and ${invalid.length - shownRows} more` : '';
   const remedy = "Correct the data or the recipe, or drop such rows with 'invalid_rows: skip'";
-  if (invalid.length === 1) return new DataError(`${file}: ${places[0]}: ${invalid[0]!.message}. ${remedy}`);
+  if (invalid.length === 1)
+    return new DataError(`${file}: ${locations[0]}: ${invalid[0]!.message}. ${remedy}`);
   const start = `${file}: ${invalid.length} of the ${rows} rows from ${chunk.firstRowOfFile + 1} on cannot be used`;
-  if (same) return new DataError(`${start}: ${invalid[0]!.message} (${places.join(', ')}${more}). ${remedy}`);
-  const lines = invalid.slice(0, shownRows).map(({ row, message }) => `\n  ${row.place}: ${message}`);
+  if (same)
+    return new DataError(`${start}: ${invalid[0]!.message} (${locations.join(', ')}${more}). ${remedy}`);
+  const lines = invalid.slice(0, shownRows).map(({ row, message }) => `\n  ${row.location}: ${message}`);
   return new DataError(`${start}:${lines.join('')}${more === '' ? '' : `\n ${more}`}\n${remedy}`);
 }

@@ -60,7 +60,7 @@ const schema = z
       context.addIssue({
         code: 'custom',
         path: ['system_prompt'],
-        message: 'has no place in the plain template',
+        message: 'cannot be used in the plain template',
       });
     }
   });

@@ -82,6 +82,6 @@ function vocabulary(given: number | null, { vocabularySize }: DatasetContext): n
 }
 
 function randomDocument(seed: number, index: number, length: number, size: number): Document {
-  const ids = Int32Array.from({ length }, (_, place) => hashWords(seed, index, place) % size);
+  const ids = Int32Array.from({ length }, (_, position) => hashWords(seed, index, position) % size);
   return { ids, labels: ids.slice() };
 }

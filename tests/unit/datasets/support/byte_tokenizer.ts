@@ -19,15 +19,15 @@ export function byteTokenizer({ chatTemplate = true }: { chatTemplate?: boolean 
       }
       const ids: number[] = addSpecial ? [256] : [];
       const offsets: [number, number][] = addSpecial ? [[0, 0]] : [];
-      for (let place = 0; place < text.length; ) {
-        const found = special.findIndex((token) => text.startsWith(token, place));
-        const piece = found >= 0 ? special[found]! : String.fromCodePoint(text.codePointAt(place)!);
+      for (let offset = 0; offset < text.length; ) {
+        const found = special.findIndex((token) => text.startsWith(token, offset));
+        const piece = found >= 0 ? special[found]! : String.fromCodePoint(text.codePointAt(offset)!);
         const tokens = found >= 0 ? [256 + found] : [...Buffer.from(piece)];
         for (const id of tokens) {
           ids.push(id);
-          offsets.push([place, place + piece.length]);
+          offsets.push([offset, offset + piece.length]);
         }
-        place += piece.length;
+        offset += piece.length;
       }
       return { ids, offsets };
     },
