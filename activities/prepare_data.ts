@@ -1,4 +1,4 @@
-/** Step 1: data → packed shards in storage, found again by their digest. */
+/** Step 1: data → packs in storage, found again by their digest. */
 import { type RunReference, runReferenceSchema, type StepActivities } from '../contracts/index.js';
 import { runStep, type StepRunner } from './step.js';
 

@@ -10,8 +10,8 @@ import {
   preparedDataSchema,
   type RunReference,
   runReferenceSchema,
-  type ShardedModel,
-  shardedModelSchema,
+  type VerifiedModel,
+  verifiedModelSchema,
 } from './finetune.js';
 import {
   type ControlMessage,
@@ -51,7 +51,7 @@ export const trainRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
   grant: grantSchema,
-  model: shardedModelSchema,
+  model: verifiedModelSchema,
   data: preparedDataSchema,
   /** Train until this epoch, from 0, is done. */
   epoch: z.int().min(0),
@@ -74,7 +74,7 @@ export type TrainOutcome = { kind: 'detached' } | { kind: 'ended'; outcome: Epoc
 export const evaluateRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
-  model: shardedModelSchema,
+  model: verifiedModelSchema,
   data: preparedDataSchema,
 });
 export type EvaluateRequest = z.infer<typeof evaluateRequestSchema>;
@@ -82,7 +82,7 @@ export type EvaluateRequest = z.infer<typeof evaluateRequestSchema>;
 export const evaluateEpochRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
-  model: shardedModelSchema,
+  model: verifiedModelSchema,
   /** Optimizer steps done when the epoch ended. */
   step: z.int().min(1),
   /** Whether training ended with it: the model is evaluated even where that was in the middle of an epoch. */
@@ -101,7 +101,7 @@ export type EpochEvaluation = z.infer<typeof epochEvaluationSchema>;
 export const consolidateRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
-  model: shardedModelSchema,
+  model: verifiedModelSchema,
   data: preparedDataSchema,
   evaluation: evaluationSchema,
 });
@@ -202,7 +202,7 @@ export interface ControlActivities {
 /** On `temper.steps.<pool>`. */
 export interface StepActivities {
   prepareData(run: RunReference): Promise<PreparedData>;
-  shardModel(run: RunReference): Promise<ShardedModel>;
+  shardModel(run: RunReference): Promise<VerifiedModel>;
   evaluateEpoch(request: EvaluateEpochRequest): Promise<EpochEvaluation>;
   evaluate(request: EvaluateRequest): Promise<Evaluation>;
   consolidate(request: ConsolidateRequest): Promise<z.infer<typeof consolidatedSchema>>;

@@ -24,7 +24,7 @@ export const evaluationHistorySchema = z.strictObject({
 export type EvaluationHistory = z.infer<typeof evaluationHistorySchema>;
 
 /** `<run>/evaluation/<model>/<task>/shard-00000.json`: what a model did with some examples of a task. */
-export const resultShardSchema = z.strictObject({
+export const resultPartSchema = z.strictObject({
   version: version(1),
   results: z.array(
     z.strictObject({
@@ -35,7 +35,7 @@ export const resultShardSchema = z.strictObject({
   ),
 });
 
-/** Tasks to evaluate on one model. Results are stored in the run's folder, shard by shard. */
+/** Tasks to evaluate on one model. Results are stored in the run's folder, part by part. */
 export const evaluationJobSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,

@@ -85,7 +85,7 @@ export const memoryForecastSchema = z.strictObject({
 });
 export type MemoryForecast = z.infer<typeof memoryForecastSchema>;
 
-export const shardedModelSchema = z.strictObject({
+export const verifiedModelSchema = z.strictObject({
   /** Verified folder: config.json, tokenizer, safetensors. */
   folder: uriSchema,
   digest: sha256Schema,
@@ -93,7 +93,7 @@ export const shardedModelSchema = z.strictObject({
   trainedParameters: z.int(),
   memory: memoryForecastSchema,
 });
-export type ShardedModel = z.infer<typeof shardedModelSchema>;
+export type VerifiedModel = z.infer<typeof verifiedModelSchema>;
 
 /** Scores of a run by name (`val_loss`, `perplexity`, `facts/valid_json` …), before and after training. */
 export const evaluationSchema = z.strictObject({

@@ -27,7 +27,7 @@ export const metricsKey = 'metrics.jsonl';
 /** Everything that happened to the run, in files that are never changed; names sort by time. */
 export const timelinePrefix = 'timeline/';
 
-/** Results of tasks, shard by shard, and which checkpoint was judged how. */
+/** Results of tasks, part by part, and how each checkpoint was judged. */
 export const evaluationPrefix = 'evaluation/';
 export const evaluationHistoryKey = `${evaluationPrefix}history.json`;
 

@@ -1,7 +1,7 @@
 /** The state of a run: the answer to the `progress` query, and what a workflow passes on when it continues as new. */
 import { z } from 'zod';
 import { admissionSchema, crashDetailsSchema } from './activities.js';
-import { evaluationSchema, preparedDataSchema, shardedModelSchema } from './finetune.js';
+import { evaluationSchema, preparedDataSchema, verifiedModelSchema } from './finetune.js';
 import { epochOutcomeSchema, grantSchema, progressSchema, runRequestsSchema } from './gang.js';
 import { interruptionCountsSchema, timelineSchema } from './timeline.js';
 import { timestampSchema, version } from './version.js';
@@ -68,7 +68,7 @@ export const runStateSchema = z.strictObject({
   startedAt: timestampSchema,
   admission: admissionSchema.nullable(),
   data: preparedDataSchema.nullable(),
-  model: shardedModelSchema.nullable(),
+  model: verifiedModelSchema.nullable(),
   /** Epochs that are done. */
   epoch: z.int().min(0),
   /** The gang that is held. */

@@ -3,7 +3,7 @@ import type { CheckpointEntry, CommittedFile, Sidecar } from '../../contracts/in
 import { crc32c } from '../../engine/index.js';
 import { CheckpointError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
-import { readSidecar, rowsOf, sidecarKey } from './shard.js';
+import { countRows, readSidecar, sidecarKey } from './rank_file.js';
 
 export interface Damage {
   /** Sequence number of the commit. */
@@ -139,7 +139,7 @@ async function findFlipped(
 function blocksOf(entry: CheckpointEntry, sidecar: Sidecar): Block[] {
   return Object.entries(sidecar.tensors)
     .flatMap(([tensor, { start, end, blockRows, blocks }]) => {
-      const { rowBytes } = rowsOf(entry.tensors[tensor]!);
+      const { rowBytes } = countRows(entry.tensors[tensor]!);
       const length = blockRows * rowBytes;
       return blocks.map((checksum, block) => ({
         tensor,

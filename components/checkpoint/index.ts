@@ -32,6 +32,13 @@ export {
   readMetrics,
   settleTaskMetrics,
 } from './metrics_journal.js';
+export {
+  mergeRankFiles,
+  type RankFile,
+  type RankPosition,
+  type RankTensor,
+  writeRankFile,
+} from './rank_file.js';
 export { type Retention, retire } from './retention.js';
 export {
   type ClaimedRun,
@@ -43,4 +50,3 @@ export {
 } from './run_document.js';
 export { CheckpointSaver, type SaverOptions, type Snapshot } from './save.js';
 export { type CheckpointOptions, checkpointSchema } from './schema.js';
-export { mergeShards, type ShardPlace, type ShardRecord, type ShardTensor, writeShard } from './shard.js';

@@ -12,7 +12,7 @@ import {
   readSidecars,
 } from './damage.js';
 import { liveCheckpoints } from './live.js';
-import { rowsOf } from './shard.js';
+import { countRows } from './rank_file.js';
 
 /** Most bytes of one chunk given to a sink. */
 const chunkBytes = 4 << 20;
@@ -98,7 +98,7 @@ export class Checkpoint {
   /** Rows [from, to) of a tensor, by byte ranges from however many files hold them. Every block that is read is checked. */
   async readRows(name: string, from: number, to: number): Promise<Buffer> {
     const parts = this.#partsOf(name);
-    const { rows } = rowsOf(this.tensors[name]!);
+    const { rows } = countRows(this.tensors[name]!);
     if (from < 0 || to < from || to > rows) {
       throw new CheckpointError(
         `commit ${this.entry.sequence}: tensor '${name}' has no rows ${from} to ${to}; it has ${rows}`,
@@ -167,7 +167,7 @@ export class Checkpoint {
   }
 
   #rowBytes(name: string): number {
-    return rowsOf(this.tensors[name]!).rowBytes;
+    return countRows(this.tensors[name]!).rowBytes;
   }
 
   #partsOf(name: string): readonly Part[] {

@@ -8,7 +8,7 @@ import type { Storage } from '../../shared/storage/index.js';
 import { appendRetirement } from './commit_log.js';
 import { readHistory } from './evaluation_history.js';
 import { liveCheckpoints } from './live.js';
-import { sidecarKey } from './shard.js';
+import { sidecarKey } from './rank_file.js';
 
 export interface Retention {
   /** Checkpoints kept, by distinct step; the best one is kept as well, by loss and by what tasks say. */

@@ -11,14 +11,14 @@ import { FencedError } from '../../shared/errors.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { appendCheckpoint, type CheckpointDraft, readLog, requireGeneration } from './commit_log.js';
 import type { JournalCut, MetricsJournal } from './metrics_journal.js';
+import { mergeRankFiles, type RankFile, type RankTensor, sidecarKey, writeRankFile } from './rank_file.js';
 import { retire } from './retention.js';
-import { mergeShards, type ShardRecord, type ShardTensor, sidecarKey, writeShard } from './shard.js';
 
 /** The state of a run after a step. Once in host memory, its tensors may not change until the save is done. */
 export interface Snapshot {
   trainer: TrainerState;
   /** A promise of them while they are still copied: training need not wait for that. */
-  tensors: readonly ShardTensor[] | Promise<readonly ShardTensor[]>;
+  tensors: readonly RankTensor[] | Promise<readonly RankTensor[]>;
 }
 
 export interface SaverOptions {
@@ -101,17 +101,17 @@ export class CheckpointSaver {
   async #save({ trainer, tensors }: Snapshot, cut: JournalCut): Promise<CheckpointEntry> {
     const copied = await tensors;
     const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
-    const shards = again === null ? [await this.#write(trainer.step, copied)] : [];
+    const rankFiles = again === null ? [await this.#write(trainer.step, copied)] : [];
     const metrics = await this.#options.journal.write(cut);
-    const entry = await this.#commit(trainer, shards, metrics, again);
+    const entry = await this.#commit(trainer, rankFiles, metrics, again);
     this.#last = entry;
     return entry;
   }
 
-  async #write(step: number, tensors: readonly ShardTensor[]): Promise<ShardRecord> {
+  async #write(step: number, tensors: readonly RankTensor[]): Promise<RankFile> {
     const { run, generation } = this.#options;
     try {
-      return await writeShard(run, { generation, step, rank: 0, worldSize: 1 }, tensors);
+      return await writeRankFile(run, { generation, step, rank: 0, worldSize: 1 }, tensors);
     } catch (error) {
       // A newer generation removes the files of older ones, also those under construction: say that instead.
       await requireGeneration(run, generation);
@@ -121,13 +121,13 @@ export class CheckpointSaver {
 
   async #commit(
     trainer: TrainerState,
-    shards: readonly ShardRecord[],
+    rankFiles: readonly RankFile[],
     metrics: CommittedMetrics,
     again: CheckpointEntry | null,
   ): Promise<CheckpointEntry> {
     const { run, generation, recipeDigest, planDigest, signature, resumedFrom } = this.#options;
-    const { tensors, files } = again ?? mergeShards(shards);
-    return commitShards(run, shards, {
+    const { tensors, files } = again ?? mergeRankFiles(rankFiles);
+    return commitFiles(run, rankFiles, {
       kind: 'checkpoint',
       generation,
       worldSize: again?.worldSize ?? 1,
@@ -149,9 +149,9 @@ export class CheckpointSaver {
  * nothing is deleted then: what no commit names, the next sweep removes. Only a FencedError of the append proves that the
  * commit is absent: every number that was tried had gone to somebody else.
  */
-async function commitShards(
+async function commitFiles(
   storage: Storage,
-  shards: readonly ShardRecord[],
+  rankFiles: readonly RankFile[],
   draft: CheckpointDraft,
 ): Promise<CheckpointEntry> {
   const id = randomUUID();
@@ -159,7 +159,7 @@ async function commitShards(
     return await appendCheckpoint(storage, draft, id);
   } catch (error) {
     if (error instanceof FencedError) {
-      for (const { content } of shards) {
+      for (const { content } of rankFiles) {
         for (const key of [content.file, sidecarKey(content.file)])
           await storage.delete(key).catch(() => undefined);
       }

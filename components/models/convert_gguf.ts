@@ -5,7 +5,7 @@ import { dequantize } from '../../engine/index.js';
 import { ModelError } from '../../shared/errors.js';
 import { partialName, publishFolder, removeAbandoned } from '../../shared/files.js';
 import { layoutSafetensors, type SafetensorsDType } from '../../shared/safetensors/safetensors.js';
-import { planShards, type WeightShard, weightIndexJson } from '../../shared/safetensors/weight_index.js';
+import { splitWeights, type WeightFile, weightIndexJson } from '../../shared/safetensors/weight_index.js';
 import type { Model } from './blocks/family.js';
 import { type GgufFile, type GgufTensor, ggmlTypes, ggufMeta, parseGguf } from './gguf/parse.js';
 import { tokenizerFromGguf } from './gguf/tokenizer.js';
@@ -117,12 +117,12 @@ async function writeWeights(
   folder: string,
   options: ConvertOptions,
 ): Promise<void> {
-  const shards: WeightShard<Conversion>[] = planShards(conversions);
+  const weightFiles: WeightFile<Conversion>[] = splitWeights(conversions);
   const total = conversions.reduce((sum, { source }) => sum + source.byteLength, 0);
   let done = 0;
-  for (const shard of shards) {
-    const output = path.join(folder, shard.file);
-    const layout = layoutSafetensors(shard.tensors);
+  for (const weightFile of weightFiles) {
+    const output = path.join(folder, weightFile.file);
+    const layout = layoutSafetensors(weightFile.tensors);
     const handle = await open(output, 'wx+');
     try {
       await writeFully(handle, layout.header, 0);
@@ -140,8 +140,8 @@ async function writeWeights(
       await handle.close();
     }
   }
-  if (shards.length > 1)
-    await writeFile(path.join(folder, 'model.safetensors.index.json'), weightIndexJson(shards));
+  if (weightFiles.length > 1)
+    await writeFile(path.join(folder, 'model.safetensors.index.json'), weightIndexJson(weightFiles));
 }
 
 async function writeTensor(

@@ -20,7 +20,7 @@ import {
   type SafetensorsSource,
   streamSafetensors,
 } from '../../shared/safetensors/safetensors.js';
-import { defaultShardBytes, planShards, weightIndexJson } from '../../shared/safetensors/weight_index.js';
+import { defaultFileBytes, splitWeights, weightIndexJson } from '../../shared/safetensors/weight_index.js';
 import type { Storage } from '../../shared/storage/index.js';
 import {
   encodeManifest,
@@ -48,13 +48,13 @@ export interface PublishOptions {
   marker: string;
   files: readonly PublishedFile[];
   /**
-   * Written as `<stem>.safetensors`, or in several files with an index once that would pass `maxShardBytes` (5 GB). Null
+   * Written as `<stem>.safetensors`, or in several files with an index once that would pass `maxFileBytes` (5 GB). Null
    * where `files` are all there is.
    */
   weights: {
     stem: 'model' | 'adapter_model';
     tensors: readonly SafetensorsSource[];
-    maxShardBytes?: number;
+    maxFileBytes?: number;
   } | null;
   /** Bytes written so far. */
   progress?: (bytes: number) => void;
@@ -141,7 +141,7 @@ async function publishObjects(
   const wanted = new Set([
     manifestName,
     ...options.files.map((file) => file.name),
-    ...shardsOf(options).map((shard) => shard.file),
+    ...planWeightFiles(options).map(({ file }) => file),
   ]);
   const stale: string[] = [];
   for await (const { key } of final.list('')) if (!wanted.has(key)) stale.push(key);
@@ -168,13 +168,13 @@ async function writeAll(
     manifest.files[name] = { bytes: counted.bytes, sha256: counted.hash.digest('hex') };
     await verifyBytes(target, name, manifest.files[name]);
   };
-  const shards = shardsOf(options);
-  for (const { file, tensors } of shards) {
+  const weightFiles = planWeightFiles(options);
+  for (const { file, tensors } of weightFiles) {
     await write(file, streamSafetensors(tensors));
     await verifyTensors(target, file, tensors);
   }
-  if (shards.length > 1) {
-    await write(`${options.weights!.stem}.safetensors.index.json`, bytesOf(weightIndexJson(shards)));
+  if (weightFiles.length > 1) {
+    await write(`${options.weights!.stem}.safetensors.index.json`, bytesOf(weightIndexJson(weightFiles)));
   }
   for (const { name, content } of inOrder(options.files))
     if (name !== last) await write(name, bytesOf(content));
@@ -195,9 +195,9 @@ function inOrder(files: readonly PublishedFile[]): PublishedFile[] {
   return [...files.filter((file) => !isEntry(file)), ...files.filter(isEntry)];
 }
 
-function shardsOf({ weights }: PublishOptions): { file: string; tensors: SafetensorsSource[] }[] {
+function planWeightFiles({ weights }: PublishOptions): { file: string; tensors: SafetensorsSource[] }[] {
   if (weights === null) return [];
-  return planShards(weights.tensors, weights.maxShardBytes ?? defaultShardBytes, weights.stem);
+  return splitWeights(weights.tensors, weights.maxFileBytes ?? defaultFileBytes, weights.stem);
 }
 
 async function collect(content: AsyncIterable<Uint8Array>): Promise<Buffer> {

@@ -15,9 +15,9 @@ export interface LocatedTensor extends SafetensorsEntry {
 }
 
 /** transformers' default limit of one file. */
-export const defaultShardBytes = 5_000_000_000;
+export const defaultFileBytes = 5_000_000_000;
 
-export interface WeightShard<T extends SafetensorsDescription = SafetensorsDescription> {
+export interface WeightFile<T extends SafetensorsDescription = SafetensorsDescription> {
   file: string;
   tensors: T[];
 }
@@ -30,21 +30,21 @@ export interface WeightShard<T extends SafetensorsDescription = SafetensorsDescr
 export async function locateTensors(folder: string, stem = 'model'): Promise<Map<string, LocatedTensor>> {
   const indexFile = path.join(folder, `${stem}.safetensors.index.json`);
   const single = path.join(folder, `${stem}.safetensors`);
-  if (await exists(indexFile)) return locateSharded(folder, indexFile);
+  if (await exists(indexFile)) return locateIndexed(folder, indexFile);
   if (await exists(single)) return locateIn(single);
   throw new ModelError(`${folder}: holds neither ${stem}.safetensors nor ${stem}.safetensors.index.json`);
 }
 
-async function locateSharded(folder: string, indexFile: string): Promise<Map<string, LocatedTensor>> {
+async function locateIndexed(folder: string, indexFile: string): Promise<Map<string, LocatedTensor>> {
   const weightMap = parseWeightMap(await readFile(indexFile, 'utf8'), indexFile);
   const found = new Map<string, LocatedTensor>();
-  for (const shard of new Set(weightMap.values())) {
-    for (const [name, tensor] of await locateIn(path.join(folder, shard))) {
+  for (const weightFile of new Set(weightMap.values())) {
+    for (const [name, tensor] of await locateIn(path.join(folder, weightFile))) {
       const listed = weightMap.get(name);
-      if (listed !== shard) {
+      if (listed !== weightFile) {
         const where = listed === undefined ? 'does not list it' : `places it in ${listed}`;
         throw new ModelError(
-          `${path.join(folder, shard)}: holds tensor ${JSON.stringify(name)}, but ${path.basename(indexFile)} ${where}`,
+          `${path.join(folder, weightFile)}: holds tensor ${JSON.stringify(name)}, but ${path.basename(indexFile)} ${where}`,
         );
       }
       found.set(name, tensor);
@@ -85,11 +85,11 @@ function parseWeightMap(text: string, location: string): Map<string, string> {
 }
 
 /** Cuts a model into files of at most `maxBytes` each, in the order given, named as transformers names them. */
-export function planShards<T extends SafetensorsDescription>(
+export function splitWeights<T extends SafetensorsDescription>(
   tensors: readonly T[],
-  maxBytes = defaultShardBytes,
+  maxBytes = defaultFileBytes,
   stem = 'model',
-): WeightShard<T>[] {
+): WeightFile<T>[] {
   const groups: T[][] = [[]];
   let used = 0;
   for (const tensor of tensors) {
@@ -110,10 +110,10 @@ export function planShards<T extends SafetensorsDescription>(
 }
 
 /** The text of the index for such files. */
-export function weightIndexJson(shards: readonly WeightShard[]): string {
+export function weightIndexJson(files: readonly WeightFile[]): string {
   const weightMap: Record<string, string> = {};
   let total = 0;
-  for (const { file, tensors } of shards) {
+  for (const { file, tensors } of files) {
     for (const tensor of tensors) {
       weightMap[tensor.name] = file;
       total += byteLength(tensor);

@@ -13,7 +13,7 @@ let deployment: Deployment;
 let undisturbed: Evaluation;
 const rows = 960;
 /** Of 32 examples each. */
-const shardsOfModel = rows / 32;
+const partsOfModel = rows / 32;
 
 beforeAll(async () => {
   deployment = await Deployment.start();
@@ -46,8 +46,8 @@ function start(name: string): Promise<WorkflowHandle> {
 
 const ending = async (handle: WorkflowHandle) => (await handle.result()) as FinetuneResult;
 
-/** The stored shards of a run, each with when it was written. */
-function shards(name: string): Map<string, number> {
+/** Returns the stored parts of a run, each with when it was written. */
+function readParts(name: string): Map<string, number> {
   const folder = path.join(deployment.folder, name, 'evaluation');
   let entries: string[] = [];
   try {
@@ -59,11 +59,11 @@ function shards(name: string): Map<string, number> {
   return new Map(found.map((entry) => [entry, statSync(path.join(folder, entry)).mtimeMs]));
 }
 
-async function untilShards(name: string, count: number): Promise<void> {
-  await until(`${count} shards of ${name}`, () => shards(name).size >= count);
+async function untilParts(name: string, count: number): Promise<void> {
+  await until(`${count} parts of ${name}`, () => readParts(name).size >= count);
 }
 
-/** Kills after so many shards, and checks that those stand as they were in the end. */
+/** Kills after so many parts, and checks that those are unchanged in the end. */
 async function killedAfter(
   name: string,
   count: number,
@@ -71,12 +71,12 @@ async function killedAfter(
   revive: () => Promise<void> = async () => {},
 ): Promise<FinetuneResult> {
   const handle = await start(name);
-  await untilShards(name, count);
+  await untilParts(name, count);
   await kill();
-  const stored = shards(name);
+  const stored = readParts(name);
   await revive();
   const result = await ending(handle);
-  const all = shards(name);
+  const all = readParts(name);
   expect(stored.size).toBeLessThan(all.size);
   for (const [entry, written] of stored) expect([entry, all.get(entry)]).toEqual([entry, written]);
   return result;
@@ -87,7 +87,7 @@ const evaluators = (): number[] => deployment.children('step.js');
 
 test.each([
   ['before', 10],
-  ['after', shardsOfModel + 10],
+  ['after', partsOfModel + 10],
 ])(
   'kill -9 of the host worker while it evaluates the model %s training',
   async (which, count) => {

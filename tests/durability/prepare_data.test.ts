@@ -21,7 +21,7 @@ function prepareInChild(cache: string, killAt: number | null): Promise<boolean> 
   });
 }
 
-async function shardsIn(cache: string): Promise<Buffer> {
+async function readPackFiles(cache: string): Promise<Buffer> {
   const [digest] = await readdir(cache);
   const names = (await readdir(path.join(cache, digest!))).filter((name) => name.endsWith('.packs')).sort();
   return Buffer.concat(await Promise.all(names.map((name) => readFile(path.join(cache, digest!, name)))));
@@ -37,7 +37,7 @@ test('killed again and again with SIGKILL, preparation goes on where it was and 
     expect((await readdir(disturbed)).every((name) => name.endsWith('.work'))).toBe(true);
     expect(await prepareInChild(disturbed, null)).toBe(true);
     expect(await readdir(disturbed)).toHaveLength(1);
-    expect((await shardsIn(disturbed)).equals(await shardsIn(undisturbed))).toBe(true);
+    expect((await readPackFiles(disturbed)).equals(await readPackFiles(undisturbed))).toBe(true);
   } finally {
     await rm(folder, { recursive: true });
   }

@@ -104,11 +104,11 @@ test('a folder with other files is not replaced, an earlier publication is', asy
 });
 
 test('a checkpoint whose bytes were flipped is refused by the file, and nothing is published', async () => {
-  const shard = path.join(at('damaged'), 'g1/step-00000002/rank-00000-of-00001.safetensors');
+  const rankFile = path.join(at('damaged'), 'g1/step-00000002/rank-00000-of-00001.safetensors');
   await cp(at('full'), at('damaged'), { recursive: true });
-  const bytes = await readFile(shard);
+  const bytes = await readFile(rankFile);
   bytes[bytes.length - 5]! ^= 1;
-  await writeFile(shard, bytes);
-  await expect(run('damaged', 'none', { step: 2 })).rejects.toThrow(shard);
+  await writeFile(rankFile, bytes);
+  await expect(run('damaged', 'none', { step: 2 })).rejects.toThrow(rankFile);
   expect(existsSync(at('none'))).toBe(false);
 });

@@ -101,7 +101,7 @@ async function walk(
   return { run, epochs, evaluation: () => evaluate(run.admitted.run, run, quietHooks, runner) };
 }
 
-const shards = (name: string) =>
+const listParts = (name: string) =>
   readdirSync(file(`${name}/evaluation`), { recursive: true, encoding: 'utf8' })
     .filter((entry) => entry.includes('shard-'))
     .map((entry) => ({ entry, changed: statSync(file(`${name}/evaluation/${entry}`)).mtimeMs }))
@@ -156,19 +156,19 @@ describe('a run with tasks', () => {
   });
 
   test('run again, nothing is computed and the scores are the same', async () => {
-    const stored = shards('walked');
+    const stored = listParts('walked');
     const never: JobRunner = () => Promise.reject(new Error('nothing is left to compute'));
     const { admitted } = walked.run;
     expect(await evaluate(admitted.run, walked.run, quietHooks, never)).toEqual(evaluation);
-    expect(shards('walked')).toEqual(stored);
+    expect(listParts('walked')).toEqual(stored);
   });
 
-  test('a shard that is lost is computed again, and no other', async () => {
-    const stored = shards('walked');
+  test('a part that is lost is computed again, and no other', async () => {
+    const stored = listParts('walked');
     const lost = stored.find(({ entry }) => entry.includes('colors') && entry.includes('shard-00001'))!;
     await rm(file(`walked/evaluation/${lost.entry}`));
     expect(await walked.evaluation()).toEqual(evaluation);
-    const again = shards('walked');
+    const again = listParts('walked');
     expect(again.map(({ entry }) => entry)).toEqual(stored.map(({ entry }) => entry));
     const changed = again.filter(({ changed: at }, index) => at !== stored[index]!.changed);
     expect(changed.map(({ entry }) => entry)).toEqual([lost.entry]);

@@ -38,7 +38,7 @@ export default defineConfig({
       convert: (_, { token }) => [{ ids: Int32Array.of(token, 4, 5), labels: Int32Array.of(token, 4, 5) }],
     });
     registerTask({
-      task: 'rhymes', schema: task, needs: 'generation', shardSize: 8, metrics: 'rhymes', direction: () => 'higher',
+      task: 'rhymes', schema: task, needs: 'generation', partSize: 8, metrics: 'rhymes', direction: () => 'higher',
       examples: async () => [{ id: '1', prompt: 'One, two,' }],
       evaluate: async (examples, _, model) => {
         const answers = await model.generate(examples.map(({ prompt }) => prompt),

@@ -128,10 +128,10 @@ test('overrides of the base model’s config reach the export', async () => {
   const {
     admitted,
     data,
-    model: sharded,
+    model: verified,
   } = await train('overridden', adapter, { model, export: { onnx: 'fp32' } });
-  const evaluation = await evaluate(admitted.run, { model: sharded, data }, quietHooks);
-  await consolidate(admitted.run, { model: sharded, data, evaluation }, quietHooks);
+  const evaluation = await evaluate(admitted.run, { model: verified, data }, quietHooks);
+  await consolidate(admitted.run, { model: verified, data, evaluation }, quietHooks);
   const config = await readFile(at('overridden', 'onnx', 'config.json'), 'utf8');
   expect(JSON.parse(config)).toMatchObject({ rms_norm_eps: 0.1 });
 });

@@ -11,8 +11,8 @@ import { UploadHub } from '../support/upload_hub.js';
 
 const folder = temporaryFolder();
 const program = path.join(import.meta.dirname, 'support', 'publish_child.js');
-const shards = Array.from({ length: 8 }, (_, i) => `model-0000${i + 1}-of-00008.safetensors`);
-const names = [...shards, 'config.json', 'genai_config.json', 'onnx/model.onnx'].sort();
+const weightFiles = Array.from({ length: 8 }, (_, i) => `model-0000${i + 1}-of-00008.safetensors`);
+const names = [...weightFiles, 'config.json', 'genai_config.json', 'onnx/model.onnx'].sort();
 
 let s3: S3Server;
 let hub: UploadHub;
@@ -26,7 +26,7 @@ beforeAll(async () => {
   const publish = (name: string, files: ReturnType<typeof content>[]) =>
     publishModel({ run: home, name, source: name, marker: 'config.json', files, weights: null });
   const config = content('config.json', 100);
-  await publish('final', [config, ...shards.map((name) => content(name, 4 << 20))]);
+  await publish('final', [config, ...weightFiles.map((name) => content(name, 4 << 20))]);
   await publish('onnx', [config, content('genai_config.json', 100), content('onnx/model.onnx', 8 << 20)]);
 });
 afterAll(async () => {
@@ -120,7 +120,7 @@ test('a hub: what had arrived is not sent again, and there is one commit', async
   hub.sent.length = 0;
   await finished(publishTo('hf://owner/killed'));
   expect(seen.flat().filter((name) => name !== '.gitattributes')).toEqual([]);
-  expect(hub.sent).toHaveLength(shards.length + 1 - arrived.length);
+  expect(hub.sent).toHaveLength(weightFiles.length + 1 - arrived.length);
   expect(arrived.filter((digest) => hub.sent.includes(digest))).toEqual([]);
   expect(hub.commits('owner/killed').map(({ title }) => title)).toEqual(['initial commit', 'Published']);
   expect(Object.keys(hub.files('owner/killed')).sort()).toEqual(

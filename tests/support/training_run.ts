@@ -6,7 +6,7 @@ import {
   noRequests,
   type PreparedData,
   type RankStart,
-  type ShardedModel,
+  type VerifiedModel,
 } from '../../contracts/index.js';
 import {
   admit,
@@ -25,7 +25,7 @@ export const quietHooks: StepHooks = { progress: () => undefined, signal: new Ab
 export interface TrainingRun {
   admitted: Admitted;
   data: PreparedData;
-  model: ShardedModel;
+  model: VerifiedModel;
 }
 
 export interface MetricsLine {

@@ -1,4 +1,4 @@
-/** prepareData: from a dataset to packed shards, content-addressed, resumable, the same bytes whatever happened on the way. */
+/** prepareData: from a dataset to pack files, content-addressed, resumable, the same bytes whatever happened on the way. */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,7 +9,7 @@ import { publishFolder, removeAbandoned, writeAtomically } from '../../../shared
 import type { Document } from './documents/document.js';
 import type { TokenizerSource } from './documents/tokenizer.js';
 import { interleave } from './packs/mixture.js';
-import { ShardWriter } from './packs/pack_file.js';
+import { PackWriter } from './packs/pack_file.js';
 import { Packer, packingWindow } from './packs/packing.js';
 import { type ChunkCounts, chunkFile, readChunk } from './tokenize/chunk_store.js';
 import { chunksOf, type PlannedSource, planSource } from './tokenize/plan_chunks.js';
@@ -50,7 +50,7 @@ export interface PrepareOptions {
 }
 
 export interface PreparedPacks {
-  /** Holds `index.json` and the shards. */
+  /** Holds `index.json` and the pack files. */
   folder: string;
   /** Digest of everything the packs were made from. */
   digest: string;
@@ -61,7 +61,7 @@ export interface PreparedPacks {
 
 /**
  * Tokenizes, masks, packs and writes a dataset, or finds it done. Killed at any instant and called again, it goes on with
- * the chunks that are not tokenized yet, and ends with the same shards.
+ * the chunks that are not tokenized yet, and ends with the same pack files.
  *
  * @throws DataError for data that cannot be used, naming file, row and column; StorageError for a full disk.
  */
@@ -154,7 +154,7 @@ function packsDigest(sources: readonly PlannedSource[], options: PrepareOptions)
   });
 }
 
-/** The index of a finished folder whose shards have their lengths. Null when there is none: what lies there instead is replaced. */
+/** Returns the index of a finished folder whose pack files have their lengths; null when there is none: anything else there is replaced. */
 async function publishedPacks(folder: string): Promise<PackIndex | null> {
   let index: PackIndex;
   try {
@@ -281,7 +281,7 @@ async function pack(
   }
   const building = path.join(work, `packs-${process.pid}-${randomUUID()}`);
   await mkdir(building);
-  const writer = new ShardWriter(building, options.packedSequenceSize);
+  const writer = new PackWriter(building, options.packedSequenceSize);
   const packer = new Packer(options.packedSequenceSize);
   const streams = chunks.map((files) => new DocumentStream(files));
   const weighted = sources.map(({ weight }, number) => ({ weight, documents: counts[number]!.documents }));
@@ -314,7 +314,7 @@ async function pack(
   const index: PackIndex = packIndexSchema.parse({
     version: 1,
     packedSequenceSize: options.packedSequenceSize,
-    shards: writer.shards,
+    shards: writer.files,
     packs,
     supervised: writer.supervised,
     tokens: writer.tokens,

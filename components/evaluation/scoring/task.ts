@@ -97,7 +97,7 @@ export interface TaskDefinition<Options = TaskOptions, Example = unknown> {
   readonly schema: z.ZodObject;
   readonly needs: 'likelihood' | 'generation';
   /** Examples that are evaluated and stored together: what a kill costs at most. */
-  readonly shardSize: number;
+  readonly partSize: number;
   /** Direction in which a metric is better; null where the task has no such metric. */
   direction(metric: string): Direction | null;
   /** The metrics, in words, for errors and help. */

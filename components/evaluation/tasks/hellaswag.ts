@@ -38,7 +38,7 @@ export const hellaswag: TaskDefinition<Options, ChoiceExample> = {
   task: 'hellaswag',
   schema,
   needs: 'likelihood',
-  shardSize: 32,
+  partSize: 32,
   ...choiceMetrics,
   async examples(options, read) {
     const solved =

@@ -77,7 +77,7 @@ export const jsonFields: TaskDefinition<Options, Example> = {
   task: 'json_fields',
   schema,
   needs: 'generation',
-  shardSize: 32,
+  partSize: 32,
   metrics: 'valid_json, exact, fields, field/<name>',
   direction: (metric) => (fixed.includes(metric) || metric.startsWith('field/') ? 'higher' : null),
   async examples({ path, limit, columns }, read) {

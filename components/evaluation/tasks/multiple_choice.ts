@@ -103,7 +103,7 @@ export const multipleChoice: TaskDefinition<Options, ChoiceExample> = {
   task: 'multiple_choice',
   schema,
   needs: 'likelihood',
-  shardSize: 32,
+  partSize: 32,
   ...choiceMetrics,
   async examples(options, read) {
     const solved =

@@ -39,7 +39,7 @@ export const perplexity: TaskDefinition<Options, Example> = {
   task: 'perplexity',
   schema,
   needs: 'likelihood',
-  shardSize: 8,
+  partSize: 8,
   metrics: metrics.join(', '),
   direction: (metric) => (metrics.includes(metric) ? 'lower' : null),
   async examples({ path, limit, column, documents }, read) {

@@ -52,7 +52,7 @@ export const samples: TaskDefinition<Options, Example> = {
   task: 'samples',
   schema,
   needs: 'generation',
-  shardSize: 32,
+  partSize: 32,
   metrics: 'none',
   direction: () => null,
   async examples({ path, limit, prompts, column }, read) {

@@ -96,7 +96,7 @@ export const squad: TaskDefinition<Options, Example> = {
   task: 'squad',
   schema,
   needs: 'generation',
-  shardSize: 32,
+  partSize: 32,
   metrics: 'exact_match, f1',
   direction: (metric) => (metric === 'exact_match' || metric === 'f1' ? 'higher' : null),
   examples: readExamples,

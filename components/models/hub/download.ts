@@ -117,9 +117,9 @@ async function fetchAll(
 
 /** Config, tokenizer and safetensors weights; throws where the repository has none of the latter. */
 function selectFiles(files: HubFile[], id: string): HubFile[] {
-  const sharded = files.some(({ path: name }) => name === 'model.safetensors.index.json');
+  const indexed = files.some(({ path: name }) => name === 'model.safetensors.index.json');
   const isWeight = (name: string) =>
-    sharded ? /^model-\d+-of-\d+\.safetensors$/.test(name) : name === 'model.safetensors';
+    indexed ? /^model-\d+-of-\d+\.safetensors$/.test(name) : name === 'model.safetensors';
   const selected = files.filter(({ path: name }) => wantedNames.has(name) || isWeight(name));
   if (!selected.some(({ path: name }) => name === 'config.json'))
     throw new ModelError(`${id}: the repository has no config.json`);

@@ -1,5 +1,5 @@
 import { checkFinite, oncePerState, type ResolvedModel } from '../../../components/models/index.js';
-import type { RunReference, ShardedModel } from '../../../contracts/index.js';
+import type { RunReference, VerifiedModel } from '../../../contracts/index.js';
 import { firstNonFinite, memoryLimit } from '../../../engine/index.js';
 import { elements } from '../../../graph/index.js';
 import { digestOf } from '../../../shared/digest.js';
@@ -14,7 +14,7 @@ import { doesNotFit, forecastMemory, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
 
 /** Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published. */
-export async function shardModel(run: RunReference, hooks: StepHooks): Promise<ShardedModel> {
+export async function shardModel(run: RunReference, hooks: StepHooks): Promise<VerifiedModel> {
   const { recipe, cache } = await openRun(run);
   const { publish_to } = recipe.export;
   if (publish_to !== null) await checkLocation(parsePublishLocation(publish_to), run.outputDir);

@@ -16,8 +16,8 @@ import {
   metricsKey,
   type PreparedData,
   type RunReference,
-  type ShardedModel,
   type TrainerState,
+  type VerifiedModel,
   validationMetricsSchema,
 } from '../../../contracts/index.js';
 import { CheckpointError, TemperError } from '../../../shared/errors.js';
@@ -32,7 +32,7 @@ import { type JobRunner, runEvaluationJob } from './evaluation_job.js';
 import { currentEntries, recordScores, settleMetrics } from './evaluation_records.js';
 
 export interface EvaluateInput {
-  model: ShardedModel;
+  model: VerifiedModel;
   data: PreparedData;
 }
 
@@ -87,7 +87,7 @@ export async function evaluate(
  */
 export async function evaluateEpoch(
   run: RunReference,
-  { model, step, finished }: { model: ShardedModel; step: number; finished: boolean },
+  { model, step, finished }: { model: VerifiedModel; step: number; finished: boolean },
   hooks: StepHooks,
   runner: JobRunner = runEvaluationJob,
 ): Promise<EpochEvaluation> {

@@ -3,7 +3,7 @@ import {
   type CheckpointEntry,
   type EvaluationJob,
   evaluationPrefix,
-  type ShardedModel,
+  type VerifiedModel,
 } from '../../../contracts/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { DataError } from '../../../shared/errors.js';
@@ -12,11 +12,11 @@ import type { OpenRun } from '../kind.js';
 import { stageBase, stageCommit } from '../model_folder/staged_model.js';
 import { type PreparedTask, scoresOf, type TaskScores } from './evaluate_tasks.js';
 import type { JobRunner } from './evaluation_job.js';
-import { readResults, storedShards, taskFolder } from './evaluation_results.js';
+import { readResults, storedParts, taskFolder } from './evaluation_results.js';
 
 export interface Subject {
   run: OpenRun;
-  model: ShardedModel;
+  model: VerifiedModel;
   tasks: readonly PreparedTask[];
   /** Null: what training began with. */
   commit: CheckpointEntry | null;
@@ -31,7 +31,7 @@ export async function scoreSubject(
   const { run, tasks } = subject;
   const results = resultsFolder(subject);
   const stored = (task: PreparedTask) =>
-    readResults(task, storedShards(run.storage, taskFolder(results, task)));
+    readResults(task, storedParts(run.storage, taskFolder(results, task)));
   const missing: string[] = [];
   for (const task of tasks) if ((await stored(task)) === null) missing.push(task.name);
   if (missing.length > 0) await compute(subject, results, missing, runner, hooks);

@@ -1,4 +1,4 @@
-/** Tasks on a model: examples read, scored shard by shard, and brought together. */
+/** Tasks on a model: examples read, scored part by part, and brought together. */
 
 import { readFileRows } from '../../../components/datasets/llm/index.js';
 import {
@@ -31,9 +31,9 @@ export interface TaskScores {
 }
 
 /** Storage for the parts of a task's results, so that none is computed twice. */
-export interface ShardStore {
-  read(shard: number): Promise<ExampleResult[] | null>;
-  write(shard: number, results: readonly ExampleResult[]): Promise<void>;
+export interface PartStore {
+  read(part: number): Promise<ExampleResult[] | null>;
+  write(part: number, results: readonly ExampleResult[]): Promise<void>;
 }
 
 /** Reads rows of any kind of file that datasets come in. */
@@ -67,8 +67,8 @@ export async function prepareTask(options: RecipeTask): Promise<PreparedTask> {
 }
 
 /** Returns the number of parts that a task's results have. */
-export const shardsOf = ({ options, examples }: PreparedTask): number =>
-  Math.ceil(examples.length / taskDefinition(options.task).shardSize);
+export const countParts = ({ options, examples }: PreparedTask): number =>
+  Math.ceil(examples.length / taskDefinition(options.task).partSize);
 
 export interface TaskProgress {
   name: string;
@@ -77,25 +77,25 @@ export interface TaskProgress {
   of: number;
 }
 
-/** Evaluates one task; shards that `store` has are taken from there. */
+/** Evaluates one task; parts that `store` has are taken from there. */
 export async function evaluateTask(
   task: PreparedTask,
   model: EvaluatedModel,
-  store: ShardStore | null,
+  store: PartStore | null,
   progress: (progress: TaskProgress) => void,
   signal: AbortSignal,
 ): Promise<TaskScores> {
   const { options, name, examples } = task;
   const definition = taskDefinition(options.task);
   const results: ExampleResult[] = [];
-  for (let start = 0; start < examples.length; start += definition.shardSize) {
+  for (let start = 0; start < examples.length; start += definition.partSize) {
     signal.throwIfAborted();
     progress({ name, done: start, of: examples.length });
-    const shard = start / definition.shardSize;
-    let own = (await store?.read(shard)) ?? null;
+    const part = start / definition.partSize;
+    let own = (await store?.read(part)) ?? null;
     if (own === null) {
-      own = await definition.evaluate(examples.slice(start, start + definition.shardSize), options, model);
-      await store?.write(shard, own);
+      own = await definition.evaluate(examples.slice(start, start + definition.partSize), options, model);
+      await store?.write(part, own);
     }
     results.push(...own);
   }

@@ -5,7 +5,7 @@ import type { StepHooks } from '../../run/progress.js';
 import { openRun } from '../kind.js';
 import { evaluateTask, prepareTask } from './evaluate_tasks.js';
 import { FolderModel } from './evaluated_model.js';
-import { storedShards, taskFolder } from './evaluation_results.js';
+import { storedParts, taskFolder } from './evaluation_results.js';
 
 /** Computes what is missing of the job's tasks, in this process or another one. */
 export type JobRunner = (job: EvaluationJob, hooks: StepHooks) => Promise<void>;
@@ -31,7 +31,7 @@ export const runEvaluationJob: JobRunner = async (job, hooks) => {
   });
   try {
     for (const task of prepared) {
-      const store = storedShards(storage, taskFolder(job.results, task));
+      const store = storedParts(storage, taskFolder(job.results, task));
       const before = done;
       await evaluateTask(
         task,

@@ -7,7 +7,7 @@ import {
   type PreparedData,
   publishedFolders,
   type RunReference,
-  type ShardedModel,
+  type VerifiedModel,
 } from '../../../contracts/index.js';
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
 import { type StepHooks, stoppable } from '../../run/progress.js';
@@ -20,7 +20,7 @@ import { publishOnnx } from './publish_onnx.js';
 import { checkLocation, publishUnion } from './publish_union.js';
 
 export interface ConsolidateInput {
-  model: ShardedModel;
+  model: VerifiedModel;
   data: PreparedData;
   evaluation: Evaluation;
 }

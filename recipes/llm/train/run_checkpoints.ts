@@ -4,7 +4,7 @@ import {
   describeDamage,
   loadNewestSound,
   MetricsJournal,
-  type ShardTensor,
+  type RankTensor,
 } from '../../../components/checkpoint/index.js';
 import type { LoggerFeed } from '../../../components/loggers/index.js';
 import {
@@ -101,7 +101,7 @@ export class RunCheckpoints {
     // The host memory of the save under way is given back first: two copies never exist at a time.
     await this.#saver.settle();
     const snapshot = this.#session.snapshot();
-    const tensors = snapshot.then((copies) => this.#shard(copies));
+    const tensors = snapshot.then((copies) => this.#rankTensors(copies));
     const { committed, metrics } = await this.#saver.begin({ trainer, tensors });
     // A copy that failed has nothing to release; `committed` says why.
     const release = () => snapshot.then((copies) => copies.release()).catch(() => undefined);
@@ -127,7 +127,7 @@ export class RunCheckpoints {
     await this.#loggers.close();
   }
 
-  #shard({ tensors }: Snapshot): ShardTensor[] {
+  #rankTensors({ tensors }: Snapshot): RankTensor[] {
     const { context, stateTensors } = this.#session;
     return [...tensors].map(([name, data]) => {
       const { shape } = context.tensors.get(name)!;

@@ -68,8 +68,8 @@ async function packsAttempt(): Promise<Attempt> {
     vocabularySize: 64,
     cache: folder,
   });
-  const shard = index.shards[0]!.file;
-  const sound = readFileSync(path.join(packs, shard));
+  const packFile = index.shards[0]!.file;
+  const sound = readFileSync(path.join(packs, packFile));
   const damaged = path.join(folder, 'damaged');
   mkdirSync(damaged, { recursive: true });
   return async (random) => {
@@ -79,7 +79,7 @@ async function packsAttempt(): Promise<Attempt> {
       path.join(damaged, 'index.json'),
       random(4) === 0 ? damageBytes(Buffer.from(text), random) : text,
     );
-    writeFileSync(path.join(damaged, shard), both === 1 ? sound : damageBytes(sound, random));
+    writeFileSync(path.join(damaged, packFile), both === 1 ? sound : damageBytes(sound, random));
     const opened = await PackReader.open(damaged);
     try {
       for (let pack = 0; pack < opened.packs; pack += 1) await opened.read([pack]);

@@ -2,8 +2,8 @@ import path from 'node:path';
 import {
   CheckpointSaver,
   MetricsJournal,
+  type RankTensor,
   type SaverOptions,
-  type ShardTensor,
   takeGeneration,
 } from '../../../components/checkpoint/index.js';
 import type { CheckpointEntry, TrainerState } from '../../../contracts/index.js';
@@ -42,7 +42,7 @@ export function trainerState(step: number, best: TrainerState['best'] = null): T
 }
 
 /** Tensors whose values tell the step. */
-export function tensorsAt(step: number): ShardTensor[] {
+export function tensorsAt(step: number): RankTensor[] {
   return [
     {
       name: 'w',

@@ -5,12 +5,12 @@ import {
   type Checkpoint,
   DamagedCheckpoint,
   loadNewestSound,
-  mergeShards,
+  mergeRankFiles,
   newestSound,
   openCheckpoint,
-  type ShardTensor,
+  type RankTensor,
   takeGeneration,
-  writeShard,
+  writeRankFile,
 } from '../../../components/checkpoint/index.js';
 import type { CheckpointEntry, Sidecar } from '../../../contracts/index.js';
 import { readSafetensorsHeader } from '../../../shared/safetensors/safetensors.js';
@@ -45,13 +45,13 @@ function sidecarOf(file: string): Sidecar {
 }
 
 /** The tensor of `rows` × 3, split among ranks at `cuts`, each in its own file. */
-async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): Promise<CheckpointEntry> {
+async function saveInParts(run: Storage, values: Float32Array, cuts: number[]): Promise<CheckpointEntry> {
   const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: cuts.length - 1 });
   const rows = values.length / 3;
   const records = [];
   for (let rank = 0; rank + 1 < cuts.length; rank += 1) {
     const [from, to] = [cuts[rank]!, cuts[rank + 1]!];
-    const tensor: ShardTensor = {
+    const tensor: RankTensor = {
       name: 'w',
       dtype: 'f32',
       role: 'trained',
@@ -60,7 +60,7 @@ async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): 
       data: values.slice(from * 3, to * 3),
     };
     const position = { generation, step: 5, rank, worldSize: cuts.length - 1 };
-    records.push(await writeShard(run, position, [tensor]));
+    records.push(await writeRankFile(run, position, [tensor]));
   }
   return appendCheckpoint(run, {
     kind: 'checkpoint',
@@ -72,7 +72,7 @@ async function saveSharded(run: Storage, values: Float32Array, cuts: number[]): 
     signatures: [signature],
     reduction: 'tree-1',
     trainer: trainerState(5),
-    ...mergeShards(records),
+    ...mergeRankFiles(records),
     metrics: null,
   });
 }
@@ -93,10 +93,10 @@ test('a checkpoint file is plain safetensors', async () => {
   expect(header.tensors.get('w')).toMatchObject({ dtype: 'F32', shape: [4, 3] });
 });
 
-test('a tensor sharded three ways is loaded whole by one rank and in halves by two', async () => {
+test('a tensor saved by three ranks is loaded whole by one rank and in halves by two', async () => {
   const run = await newRun(root);
   const values = Float32Array.from({ length: 33 }, (_, i) => i * 1.5);
-  const checkpoint = await openCheckpoint(run, await saveSharded(run, values, [0, 4, 5, 11]));
+  const checkpoint = await openCheckpoint(run, await saveInParts(run, values, [0, 4, 5, 11]));
   expect((await contents(checkpoint)).w).toEqual(Buffer.from(values.buffer));
   const halves = [await checkpoint.readRows('w', 0, 6), await checkpoint.readRows('w', 6, 11)];
   expect(Buffer.concat(halves)).toEqual(Buffer.from(values.buffer));
@@ -105,7 +105,7 @@ test('a tensor sharded three ways is loaded whole by one rank and in halves by t
 test('any range of rows is read from whatever files hold it', async () => {
   const run = await newRun(root);
   const values = Float32Array.from({ length: 30 }, (_, i) => i);
-  const checkpoint = await openCheckpoint(run, await saveSharded(run, values, [0, 3, 3, 7, 10]));
+  const checkpoint = await openCheckpoint(run, await saveInParts(run, values, [0, 3, 3, 7, 10]));
   for (let from = 0; from <= 10; from += 1) {
     for (let to = from; to <= 10; to += 1) {
       const rows = await checkpoint.readRows('w', from, to);
@@ -117,8 +117,8 @@ test('any range of rows is read from whatever files hold it', async () => {
 
 test('ranks that leave a gap or overlap are refused before they are committed', async () => {
   const run = await newRun(root);
-  const shard = (rank: number, rows: [number, number]) =>
-    writeShard(run, { generation: 1, step: 1, rank, worldSize: 2 }, [
+  const writeRows = (rank: number, rows: [number, number]) =>
+    writeRankFile(run, { generation: 1, step: 1, rank, worldSize: 2 }, [
       {
         name: 'w',
         dtype: 'f32',
@@ -128,9 +128,9 @@ test('ranks that leave a gap or overlap are refused before they are committed', 
         data: new Float32Array(rows[1] - rows[0]),
       },
     ]);
-  const low = await shard(0, [0, 2]);
-  expect(() => mergeShards([low, low])).toThrow(/continues at row 0.*end at 2/);
-  expect(() => mergeShards([low])).toThrow(/has 4 rows, but the ranks saved 2/);
+  const low = await writeRows(0, [0, 2]);
+  expect(() => mergeRankFiles([low, low])).toThrow(/continues at row 0.*end at 2/);
+  expect(() => mergeRankFiles([low])).toThrow(/has 4 rows, but the ranks saved 2/);
 });
 
 test('a flipped bit anywhere in a checkpoint is found, and the tensor that it hit is named', async () => {
@@ -198,7 +198,7 @@ test('a flipped byte is found whichever rows are read, and file, tensor and bloc
   // 1 MiB holds 87,381 rows of 12 bytes: the tensor has three blocks, the last one short.
   const rows = 200_000;
   const values = new Float32Array(rows * 3);
-  const entry = await saveSharded(run, values, [0, rows]);
+  const entry = await saveInParts(run, values, [0, rows]);
   const file = path.join(run.folder, entry.files[0]!.file);
   const { start, blockRows, blocks } = sidecarOf(file).tensors.w!;
   expect([blockRows, blocks.length]).toEqual([87_381, 3]);

@@ -56,7 +56,7 @@ test('past the limit of one file the weights are cut, with an index that finds t
   const run = await newRun(root);
   const tensors = [tensor('a', [1, 2, 3]), tensor('b', [4, 5]), tensor('c', [6])];
   const { uri } = await publishModel(
-    optionsFor(run, { weights: { stem: 'model', tensors, maxShardBytes: 12 } }),
+    optionsFor(run, { weights: { stem: 'model', tensors, maxFileBytes: 12 } }),
   );
   expect(readdirSync(uri).filter((name) => name.startsWith('model'))).toEqual([
     'model-00001-of-00002.safetensors',

@@ -93,30 +93,30 @@ describe('packs that were damaged', () => {
   };
 
   test('by a single bit anywhere in a record are named, and so is the pack', async () => {
-    const { packs, index, shard } = await prepared();
-    const sound = await readFile(shard);
+    const { packs, index, shard: packFile } = await prepared();
+    const sound = await readFile(packFile);
     const record = index.shards[0]!.bytes / index.shards[0]!.packs;
     for (let at = 0; at < record; at += 1) {
       const damaged = Buffer.from(sound);
       damaged[3 * record + at]! ^= 1 << (at % 8);
-      await writeFile(shard, damaged);
-      await expect(readPack(packs, 3)).rejects.toThrow(`pack 3 in ${shard} is damaged`);
+      await writeFile(packFile, damaged);
+      await expect(readPack(packs, 3)).rejects.toThrow(`pack 3 in ${packFile} is damaged`);
     }
-    await writeFile(shard, sound);
+    await writeFile(packFile, sound);
     expect(await readPack(packs, 3)).toHaveLength(2);
   });
 
-  test('by the loss of a shard name the file', async () => {
-    const { packs, shard } = await prepared();
-    await rm(shard);
+  test('by the loss of a pack file name the file', async () => {
+    const { packs, shard: packFile } = await prepared();
+    await rm(packFile);
     const failure = await readPack(packs, 1).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(DataError);
-    expect((failure as Error).message).toContain(`${shard} is missing`);
+    expect((failure as Error).message).toContain(`${packFile} is missing`);
   });
 
   test.each([
-    ['a shard of packs that are not there', { packs: 5000 }, 'shards'],
-    ['a pack that is in no shard', { firstPack: 7 }, 'shards'],
+    ['a file of packs that are not there', { packs: 5000 }, 'shards'],
+    ['a pack that is in no file', { firstPack: 7 }, 'shards'],
   ])('by an index that names %s are refused when they are opened', async (_, change, key) => {
     const { packs, index } = await prepared();
     const changed = { ...index, shards: [{ ...index.shards[0]!, ...change }] };
@@ -145,7 +145,7 @@ describe('preparing', () => {
     return Buffer.concat(await Promise.all(names.map((name) => readFile(path.join(where, name)))));
   };
 
-  test('gives the same shards whatever the number of threads', async () => {
+  test('gives the same pack files whatever the number of threads', async () => {
     const one = await prepare(mock, { cache: path.join(folder, 'one'), threads: 1 });
     const two = await prepare(mock, { cache: path.join(folder, 'two'), threads: 2 });
     expect((await bytes(two.folder)).equals(await bytes(one.folder))).toBe(true);
@@ -158,7 +158,7 @@ describe('preparing', () => {
     expect([first.reused, again.reused, again.index]).toEqual([false, true, first.index]);
   });
 
-  test('replaces a shard that was cut short', async () => {
+  test('replaces a pack file that was cut short', async () => {
     const first = await prepare(mock);
     const expected = await bytes(first.folder);
     await writeFile(path.join(first.folder, first.index.shards[0]!.file), 'x');

@@ -11,7 +11,7 @@ registerTask<{ words: number }, string>({
   task: 'mine',
   schema: z.strictObject({ task: z.literal('mine'), words: z.int() }),
   needs: 'generation',
-  shardSize: 4,
+  partSize: 4,
   metrics: 'length',
   direction: (metric) => (metric === 'length' ? 'lower' : null),
   examples: async ({ words }) => Array.from({ length: words }, (_, index) => `${index}`),

@@ -10,7 +10,7 @@ import {
   streamSafetensors,
   writeSafetensors,
 } from '../../../shared/safetensors/safetensors.js';
-import { locateTensors, planShards, weightIndexJson } from '../../../shared/safetensors/weight_index.js';
+import { locateTensors, splitWeights, weightIndexJson } from '../../../shared/safetensors/weight_index.js';
 import { openStorage } from '../../../shared/storage/index.js';
 
 let folder: string;
@@ -199,20 +199,23 @@ describe('a model in several files', () => {
   const tensors = [source('a', 'F32', [10], 1), source('b', 'F32', [10], 2), source('c', 'F32', [20], 3)];
 
   async function writeModel(target: string): Promise<void> {
-    const shards = planShards(tensors, 80);
-    for (const shard of shards) await writeSafetensors(path.join(target, shard.file), shard.tensors);
-    await writeFile(path.join(target, 'model.safetensors.index.json'), weightIndexJson(shards));
+    const weightFiles = splitWeights(tensors, 80);
+    for (const weightFile of weightFiles)
+      await writeSafetensors(path.join(target, weightFile.file), weightFile.tensors);
+    await writeFile(path.join(target, 'model.safetensors.index.json'), weightIndexJson(weightFiles));
   }
 
   test('is cut at the limit and named as transformers does', () => {
-    expect(planShards(tensors, 80).map(({ file, tensors: t }) => [file, t.map(({ name }) => name)])).toEqual([
+    expect(
+      splitWeights(tensors, 80).map(({ file, tensors: t }) => [file, t.map(({ name }) => name)]),
+    ).toEqual([
       ['model-00001-of-00002.safetensors', ['a', 'b']],
       ['model-00002-of-00002.safetensors', ['c']],
     ]);
   });
 
   test('is located through its index', async () => {
-    const target = await mkdtemp(path.join(folder, 'sharded-'));
+    const target = await mkdtemp(path.join(folder, 'indexed-'));
     await writeModel(target);
     const located = await locateTensors(target);
     expect([...located].map(([name, { file }]) => [name, path.basename(file)]).sort()).toEqual([

@@ -1,6 +1,6 @@
 /**
- * Packs on disk. A shard is a row of records of one size, little-endian int32, so that pack n is found by arithmetic and
- * a shard can be memory-mapped:
+ * Packs on disk. A pack file is a row of records of one size, little-endian int32, so that pack n is found by arithmetic and
+ * a file can be memory-mapped:
  *
  *     tokens, documents, supervised, crc32  header; the checksum is of the rest of the record
  *     ids      [S]
@@ -17,7 +17,7 @@ import type { Pack } from './packing.js';
 const headerWords = 4;
 /** Word of the header that holds the checksum. */
 const checksumWord = 3;
-const shardBytes = 64 << 20;
+const maxFileBytes = 64 << 20;
 
 /** int32 words of one pack's record. */
 export const recordWords = (size: number): number => headerWords + 2 * size + Math.ceil(size / 32);
@@ -67,14 +67,14 @@ export function decodePack(record: Int32Array, size: number, location: string): 
   return { ids, labels, starts, tokens, supervised };
 }
 
-type Shard = PackIndex['shards'][number];
+type PackFile = PackIndex['shards'][number];
 
 /** Writes packs in order to `shard-00000.packs`, `shard-00001.packs` … of a folder, each synced when it is full. */
-export class ShardWriter {
-  readonly shards: Shard[] = [];
+export class PackWriter {
+  readonly files: PackFile[] = [];
   readonly supervised: number[] = [];
   readonly tokens: number[] = [];
-  readonly #packsPerShard: number;
+  readonly #packsPerFile: number;
   #file: FileHandle | null = null;
   #buffered: Uint8Array[] = [];
   #bufferedBytes = 0;
@@ -84,18 +84,18 @@ export class ShardWriter {
   constructor(folder: string, size: number) {
     this.#folder = folder;
     this.#size = size;
-    this.#packsPerShard = Math.max(1, Math.floor(shardBytes / (recordWords(size) * 4)));
+    this.#packsPerFile = Math.max(1, Math.floor(maxFileBytes / (recordWords(size) * 4)));
   }
 
   async add(pack: Pack): Promise<void> {
-    if (this.tokens.length % this.#packsPerShard === 0) await this.#nextShard();
-    const shard = this.shards.at(-1)!;
+    if (this.tokens.length % this.#packsPerFile === 0) await this.#openNextFile();
+    const file = this.files.at(-1)!;
     const record = encodePack(pack, this.#size);
     const bytes = new Uint8Array(record.buffer);
     this.#buffered.push(bytes);
     this.#bufferedBytes += bytes.length;
-    shard.bytes += bytes.length;
-    shard.packs += 1;
+    file.bytes += bytes.length;
+    file.packs += 1;
     this.supervised.push(pack.supervised);
     this.tokens.push(pack.tokens);
     if (this.#bufferedBytes >= 1 << 20) await this.#flush();
@@ -109,11 +109,11 @@ export class ShardWriter {
     this.#file = null;
   }
 
-  async #nextShard(): Promise<void> {
+  async #openNextFile(): Promise<void> {
     await this.close();
-    const file = `shard-${String(this.shards.length).padStart(5, '0')}.packs`;
+    const file = `shard-${String(this.files.length).padStart(5, '0')}.packs`;
     this.#file = await open(path.join(this.#folder, file), 'w');
-    this.shards.push({ file, bytes: 0, firstPack: this.tokens.length, packs: 0 });
+    this.files.push({ file, bytes: 0, firstPack: this.tokens.length, packs: 0 });
   }
 
   async #flush(): Promise<void> {

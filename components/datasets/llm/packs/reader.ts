@@ -19,7 +19,7 @@ export interface PackFolder {
   readRange(key: string, start: number, end: number): Promise<Buffer>;
 }
 
-/** A local folder, with its shards held open. */
+/** A local folder, with its pack files held open. */
 export class LocalPackFolder implements PackFolder {
   readonly #handles = new Map<string, Promise<FileHandle>>();
 
@@ -119,17 +119,19 @@ export class PackReader {
 
   async #readOne(number: number): Promise<NumberedPack> {
     const size = this.index.packedSequenceSize;
-    const shard = this.index.shards.find(
+    const packFile = this.index.shards.find(
       ({ firstPack, packs }) => number >= firstPack && number < firstPack + packs,
     );
-    if (shard === undefined)
+    if (packFile === undefined)
       throw new RangeError(`there is no pack ${number}: the index has ${this.index.packs}`);
     const bytes = recordBytes(size);
-    const start = (number - shard.firstPack) * bytes;
-    const location = `pack ${number} in ${this.#folder.uri}/${shard.file}`;
-    const buffer = await this.#folder.readRange(shard.file, start, start + bytes).catch((error: unknown) => {
-      throw unreadableShard(`${this.#folder.uri}/${shard.file}`, error);
-    });
+    const start = (number - packFile.firstPack) * bytes;
+    const location = `pack ${number} in ${this.#folder.uri}/${packFile.file}`;
+    const buffer = await this.#folder
+      .readRange(packFile.file, start, start + bytes)
+      .catch((error: unknown) => {
+        throw unreadableFile(`${this.#folder.uri}/${packFile.file}`, error);
+      });
     if (buffer.length !== bytes)
       throw new DataError(`${location} is cut short: delete the folder and prepare the data again`);
     const aligned = new Int32Array(bytes / 4);
@@ -190,8 +192,8 @@ function indexProblem({ packs, packedSequenceSize, shards, supervised, tokens }:
   return null;
 }
 
-/** Names the shard and keeps what the system says. */
-function unreadableShard(file: string, cause: unknown): Error {
+/** Returns the error of a pack file that cannot be read, with what the system says. */
+function unreadableFile(file: string, cause: unknown): Error {
   if (cause instanceof TemperError) return cause;
   const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
   const reason = missing ? 'is missing' : `cannot be read: ${(cause as Error).message}`;

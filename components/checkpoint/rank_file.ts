@@ -23,7 +23,7 @@ import type { Storage } from '../../shared/storage/index.js';
 type DType = CommittedTensor['dtype'];
 
 /** A tensor, or a range of its rows, in host memory. The bytes may not change until the save is done. */
-export interface ShardTensor {
+export interface RankTensor {
   name: string;
   dtype: DType;
   role: CommittedTensor['role'];
@@ -36,12 +36,12 @@ export interface ShardTensor {
 }
 
 /** A rank's part of a commit, as it was written. */
-export interface ShardRecord {
+export interface RankFile {
   content: CommittedFile;
   tensors: Record<string, CommittedTensor & { rows: readonly [number, number] }>;
 }
 
-export interface ShardPlace {
+export interface RankPosition {
   generation: number;
   step: number;
   rank: number;
@@ -54,13 +54,13 @@ const blockBytes = 1 << 20;
 const pieceBytes = 8 << 20;
 const safetensorsDType: Record<DType, SafetensorsDType> = { f32: 'F32', bf16: 'BF16', f16: 'F16' };
 
-function shardFile({ generation, step, rank, worldSize }: ShardPlace): string {
+function rankFileKey({ generation, step, rank, worldSize }: RankPosition): string {
   const number = (value: number) => String(value).padStart(5, '0');
   return `${checkpointFolder(generation, step)}/rank-${number(rank)}-of-${number(worldSize)}.safetensors`;
 }
 
 /** Number of rows of a tensor, and bytes of one. */
-export function rowsOf({ dtype, shape }: { dtype: DType; shape: readonly number[] }): {
+export function countRows({ dtype, shape }: { dtype: DType; shape: readonly number[] }): {
   rows: number;
   rowBytes: number;
 } {
@@ -78,12 +78,12 @@ export function sidecarKey(file: string): string {
  * Writes and syncs a rank's file and its sidecar. They count only once a commit names them.
  * @throws StorageError; leaves no partial file
  */
-export async function writeShard(
+export async function writeRankFile(
   storage: Storage,
-  place: ShardPlace,
-  tensors: readonly ShardTensor[],
-): Promise<ShardRecord> {
-  const file = shardFile(place);
+  position: RankPosition,
+  tensors: readonly RankTensor[],
+): Promise<RankFile> {
+  const file = rankFileKey(position);
   const layout = layoutSafetensors(tensors.map((tensor) => describe(file, tensor)));
   const written: Written = { crc32c: 0, parts: {} };
   await storage.write(file, pieces(layout, written));
@@ -116,13 +116,13 @@ interface Described {
   name: string;
   dtype: SafetensorsDType;
   shape: number[];
-  source: ShardTensor;
+  source: RankTensor;
   bytes: Uint8Array;
 }
 
-function describe(file: string, source: ShardTensor): Described {
+function describe(file: string, source: RankTensor): Described {
   const [from, to] = source.rows;
-  const { rows, rowBytes } = rowsOf(source);
+  const { rows, rowBytes } = countRows(source);
   const bytes = ArrayBuffer.isView(source.data)
     ? new Uint8Array(source.data.buffer, source.data.byteOffset, source.data.byteLength)
     : new Uint8Array(source.data);
@@ -146,7 +146,7 @@ async function* pieces(layout: SafetensorsLayout<Described>, written: Written): 
   yield layout.header;
   for (const { tensor, byteOffset, byteLength } of layout.tensors) {
     const { name, rows } = tensor.source;
-    const { rowBytes } = rowsOf(tensor.source);
+    const { rowBytes } = countRows(tensor.source);
     const blockRows = Math.max(1, Math.floor(blockBytes / Math.max(1, rowBytes)));
     const part: TensorPart = {
       start: byteOffset,
@@ -171,7 +171,7 @@ async function* pieces(layout: SafetensorsLayout<Described>, written: Written): 
  * Joins the ranks' records to the tensors and files of a commit.
  * @throws CheckpointError when ranks disagree about a tensor, or its rows overlap or leave a gap
  */
-export function mergeShards(records: readonly ShardRecord[]): {
+export function mergeRankFiles(records: readonly RankFile[]): {
   tensors: Record<string, CommittedTensor>;
   files: CommittedFile[];
 } {
@@ -212,7 +212,7 @@ function checkRows(name: string, tensor: CommittedTensor, parts: readonly HeldRo
     }
     covered = rows[1];
   }
-  const { rows } = rowsOf(tensor);
+  const { rows } = countRows(tensor);
   if (covered !== rows)
     throw new CheckpointError(`tensor '${name}' has ${rows} rows, but the ranks saved ${covered}`);
 }
