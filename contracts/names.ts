@@ -15,8 +15,8 @@ export const stepsQueue = (pool: string): string => `temper.steps.${pool}`;
  * Task queue and pool of a run whose client serves it itself: that worker takes nobody else's work, and another run's
  * parked workflow does not take its slot.
  */
-export const ownQueue = (run: string): string => `temper.run.${run}`;
-export const ownPool = (run: string): string => `run.${run.replace(/[^A-Za-z0-9._-]/g, '_')}`;
+export const ownQueue = (runId: string): string => `temper.run.${runId}`;
+export const ownPool = (runId: string): string => `run.${runId.replace(/[^A-Za-z0-9._-]/g, '_')}`;
 
 /** Signals that a person sends (no argument), and those that hosts send. */
 export const signalNames = {

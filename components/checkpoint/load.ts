@@ -26,7 +26,7 @@ type Part = TensorPart & { file: string };
 
 /** A checkpoint that is present and of the right lengths; its bytes are checked while they are read. */
 export class Checkpoint {
-  readonly #run: Storage;
+  readonly #storage: Storage;
   /** By tensor, in the order of their rows. */
   readonly #parts: ReadonlyMap<string, readonly Part[]>;
 
@@ -35,7 +35,7 @@ export class Checkpoint {
     readonly entry: CheckpointEntry,
     parts: ReadonlyMap<string, readonly Part[]>,
   ) {
-    this.#run = storage;
+    this.#storage = storage;
     this.#parts = parts;
   }
 
@@ -135,7 +135,7 @@ export class Checkpoint {
     const [start, end] = this.#blockRange(name, part, block);
     let checksum = 0;
     for (let at = start; at < end; at += chunkBytes) {
-      const chunk = await this.#run.readRange(part.file, at, Math.min(end, at + chunkBytes));
+      const chunk = await this.#storage.readRange(part.file, at, Math.min(end, at + chunkBytes));
       checksum = crc32c(chunk, checksum);
       yield chunk;
     }
@@ -145,7 +145,7 @@ export class Checkpoint {
   async #readBlocks(name: string, part: Part, from: number, to: number): Promise<Buffer> {
     const [start] = this.#blockRange(name, part, from);
     const [, end] = this.#blockRange(name, part, to - 1);
-    const bytes = await this.#run.readRange(part.file, start, end);
+    const bytes = await this.#storage.readRange(part.file, start, end);
     for (let block = from; block < to; block += 1) {
       const [blockStart, blockEnd] = this.#blockRange(name, part, block);
       this.#checkBlock(name, part, block, crc32c(bytes.subarray(blockStart - start, blockEnd - start)));
@@ -163,7 +163,7 @@ export class Checkpoint {
     if (checksum === blocks[block]) return;
     const problem = flipped(checksum, blocks[block]!);
     const { sequence } = this.entry;
-    throw new DamagedCheckpoint([{ sequence, file: `${this.#run.uri}/${file}`, tensor, block, problem }]);
+    throw new DamagedCheckpoint([{ sequence, file: `${this.#storage.uri}/${file}`, tensor, block, problem }]);
   }
 
   #rowBytes(name: string): number {

@@ -42,7 +42,7 @@ const describeText = (text: Buffer): CommittedMetrics['merged'] => ({
  */
 class AppendedFile implements MergedFile {
   opened: CommittedMetrics['merged'];
-  readonly #run: Storage;
+  readonly #storage: Storage;
   readonly #file: string;
   readonly #generation: number;
   #handle: FileHandle;
@@ -50,7 +50,7 @@ class AppendedFile implements MergedFile {
   #failure: { error: unknown } | null = null;
 
   private constructor(storage: Storage, file: string, generation: number, handle: FileHandle, text: Buffer) {
-    this.#run = storage;
+    this.#storage = storage;
     this.#file = file;
     this.#generation = generation;
     this.#handle = handle;
@@ -83,10 +83,10 @@ class AppendedFile implements MergedFile {
     await this.flush();
     const found = await stat(this.#file).catch(() => null);
     if (found?.ino === (await this.#handle.stat()).ino) return;
-    await requireGeneration(this.#run, this.#generation);
+    await requireGeneration(this.#storage, this.#generation);
     const text = Buffer.alloc((await this.#handle.stat()).size);
     await this.#handle.read(text, 0, text.length, 0);
-    await this.#run.write(metricsKey, text);
+    await this.#storage.write(metricsKey, text);
     await this.#handle.close();
     this.#handle = await open(this.#file, 'a+');
     this.opened = describeText(text);
@@ -112,13 +112,13 @@ const smallObject = 256 << 10;
  */
 class MergedObject implements MergedFile {
   opened: CommittedMetrics['merged'];
-  readonly #run: Storage;
+  readonly #storage: Storage;
   readonly #generation: number;
   #chunks: Buffer[];
   #bytes: number;
 
   constructor(storage: Storage, generation: number, text: Buffer) {
-    this.#run = storage;
+    this.#storage = storage;
     this.#generation = generation;
     this.#chunks = [text];
     this.#bytes = text.length;
@@ -139,10 +139,10 @@ class MergedObject implements MergedFile {
 
   async publish(): Promise<void> {
     if (this.#bytes === this.opened.bytes) return;
-    await requireGeneration(this.#run, this.#generation);
+    await requireGeneration(this.#storage, this.#generation);
     const text = Buffer.concat(this.#chunks);
     this.#chunks = [text];
-    await this.#run.write(metricsKey, text);
+    await this.#storage.write(metricsKey, text);
     this.opened = describeText(text);
   }
 

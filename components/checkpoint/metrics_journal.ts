@@ -28,7 +28,7 @@ import { type MergedFile, openMergedFile } from './merged_metrics.js';
 
 export interface JournalOptions {
   /** Storage of the run's folder. */
-  run: Storage;
+  storage: Storage;
   generation: number;
   /** The commit from which this generation resumed; null when it began at step 0. */
   resumedFrom: CheckpointEntry | null;
@@ -98,17 +98,17 @@ export class MetricsJournal {
    * @throws FencedError when a newer generation holds the run
    */
   static async open(options: JournalOptions): Promise<MetricsJournal> {
-    const { run, generation, resumedFrom } = options;
-    const before = await readMerged(run);
+    const { storage, generation, resumedFrom } = options;
+    const before = await readMerged(storage);
     const earlier = parseLines(before);
     const step = resumedFrom?.trainer.step ?? 0;
     const tasks = earlier.filter((line) => isTaskMetrics(line) && line.step <= step);
     const lines = [...(await committedLines(options, before)), ...tasks].sort(byStep);
-    await requireGeneration(run, generation);
-    const merged = await openMergedFile(run, generation, encodeLines(lines));
+    await requireGeneration(storage, generation);
+    const merged = await openMergedFile(storage, generation, encodeLines(lines));
     const steps = earlier.filter(isStepMetrics).map((line) => line.step);
     // The merged file of an object store may lack what was not committed.
-    const known = run.folder !== null && steps.length > 0;
+    const known = storage.folder !== null && steps.length > 0;
     return new MetricsJournal(options, merged, lines, known ? steps.reduce((a, b) => Math.max(a, b)) : null);
   }
 
@@ -146,7 +146,7 @@ export class MetricsJournal {
   /** Makes a cut durable. Returns what the commit says of it. */
   async write({ segments }: JournalCut): Promise<CommittedMetrics> {
     await this.#merged.flush();
-    for (const { file, text } of segments) await this.#options.run.write(file, text);
+    for (const { file, text } of segments) await this.#options.storage.write(file, text);
     return {
       segments: segments.map(({ file, text }) => ({ file, sha256: sha256(text) })),
       merged: this.#merged.opened,
@@ -176,15 +176,19 @@ export class MetricsJournal {
  * The lines up to the commit from which a generation resumes. Those of the merged file count where no segment has others; the
  * walk through the segments ends where the merged file begins as a commit says that it did.
  */
-async function committedLines({ run, resumedFrom }: JournalOptions, before: Buffer): Promise<MetricsLine[]> {
+async function committedLines(
+  { storage, resumedFrom }: JournalOptions,
+  before: Buffer,
+): Promise<MetricsLine[]> {
   if (resumedFrom === null) return [];
   const { step } = resumedFrom.trainer;
   const merged = resumedFrom.metrics?.merged;
   const isUnchanged = merged !== undefined && sha256(before.subarray(0, merged.bytes)) === merged.sha256;
   const segments: MetricsLine[][] = [];
-  for await (const { metrics } of lineageOf(run, resumedFrom)) {
+  for await (const { metrics } of lineageOf(storage, resumedFrom)) {
     if (metrics === null || (isUnchanged && metrics.merged.sha256 !== merged.sha256)) break;
-    for (const segment of metrics.segments.toReversed()) segments.unshift(await readSegment(run, segment));
+    for (const segment of metrics.segments.toReversed())
+      segments.unshift(await readSegment(storage, segment));
   }
   const lines = [...parseLines(before), ...segments.flat()].filter(
     (line) => !isTaskMetrics(line) && line.step <= step,

@@ -17,12 +17,12 @@ import { appendRetirement, readLog, takeGeneration } from './commit_log.js';
  * Null where there is none.
  * @throws CheckpointError when it cannot be understood
  */
-export async function readRunDocument(folder: Storage): Promise<RunDocument | null> {
-  if ((await folder.size(runDocumentKey)) === null) return null;
-  const text = (await folder.read(runDocumentKey)).toString('utf8');
+export async function readRunDocument(storage: Storage): Promise<RunDocument | null> {
+  if ((await storage.size(runDocumentKey)) === null) return null;
+  const text = (await storage.read(runDocumentKey)).toString('utf8');
   const wrong = (problem: string): CheckpointError =>
     new CheckpointError(
-      `${folder.uri}/${runDocumentKey}: ${problem}; restore the file, or give the run another output_dir`,
+      `${storage.uri}/${runDocumentKey}: ${problem}; restore the file, or give the run another output_dir`,
     );
   let json: unknown;
   try {
@@ -38,7 +38,7 @@ export async function readRunDocument(folder: Storage): Promise<RunDocument | nu
 
 export interface RunClaim {
   /** The run's name: its workflow's id. */
-  run: string;
+  runId: string;
   recipeDigest: string;
   workflow: RunDocument['workflow'];
   /** Start over: give up what this run has in the folder. Another run's folder is refused all the same. */
@@ -61,25 +61,25 @@ export interface ClaimedRun {
  * @throws CheckpointError when the folder is another run's, when it has no run.json but other files, and when a resume
  * would change a guarded key
  */
-export async function claimRun(folder: Storage, claim: RunClaim): Promise<ClaimedRun> {
-  const found = await readRunDocument(folder);
+export async function claimRun(storage: Storage, claim: RunClaim): Promise<ClaimedRun> {
+  const found = await readRunDocument(storage);
   if (found === null) {
-    await refuseForeignFiles(folder);
+    await refuseForeignFiles(storage);
     const document = newDocument(claim);
-    if (await folder.createExclusive(runDocumentKey, encode(document))) return { kind: 'new', document };
-    return claimRun(folder, claim);
+    if (await storage.createExclusive(runDocumentKey, encode(document))) return { kind: 'new', document };
+    return claimRun(storage, claim);
   }
-  if (found.run !== claim.run) {
+  if (found.run !== claim.runId) {
     throw new CheckpointError(
-      `${folder.uri} belongs to the run '${found.run}' (${found.state}), not to '${claim.run}': give this run an output_dir of its own`,
+      `${storage.uri} belongs to the run '${found.run}' (${found.state}), not to '${claim.runId}': give this run an output_dir of its own`,
     );
   }
   if (claim.fresh) {
-    await startOver(folder, claim.run);
-    return { kind: 'new', document: await write(folder, newDocument(claim)) };
+    await startOver(storage, claim.runId);
+    return { kind: 'new', document: await write(storage, newDocument(claim)) };
   }
   if (found.state === 'completed' || found.state === 'stopped') return { kind: 'completed', document: found };
-  refuseChanges(folder, claim);
+  refuseChanges(storage, claim);
   const document: RunDocument = {
     ...found,
     recipeDigest: claim.recipeDigest,
@@ -88,7 +88,7 @@ export async function claimRun(folder: Storage, claim: RunClaim): Promise<Claime
     updatedAt: new Date().toISOString(),
     failure: null,
   };
-  return { kind: 'resumed', document: await write(folder, document) };
+  return { kind: 'resumed', document: await write(storage, document) };
 }
 
 /**
@@ -96,16 +96,16 @@ export async function claimRun(folder: Storage, claim: RunClaim): Promise<Claime
  * @throws CheckpointError when the folder is not, or no longer, this run's
  */
 export async function updateRunDocument(
-  folder: Storage,
-  run: string,
+  storage: Storage,
+  runId: string,
   change: Partial<Pick<RunDocument, 'state' | 'result' | 'failure' | 'workflow'>>,
 ): Promise<RunDocument> {
-  const found = await readRunDocument(folder);
-  if (found?.run !== run) {
+  const found = await readRunDocument(storage);
+  if (found?.run !== runId) {
     const owner = found === null ? 'has no run.json' : `belongs to the run '${found.run}'`;
-    throw new CheckpointError(`${folder.uri} ${owner}; the run '${run}' cannot record its state there`);
+    throw new CheckpointError(`${storage.uri} ${owner}; the run '${runId}' cannot record its state there`);
   }
-  return write(folder, { ...found, ...change, updatedAt: new Date().toISOString() });
+  return write(storage, { ...found, ...change, updatedAt: new Date().toISOString() });
 }
 
 /**
@@ -135,22 +135,22 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function refuseChanges(folder: Storage, { run, recipes, guarded }: RunClaim): void {
+function refuseChanges(storage: Storage, { runId, recipes, guarded }: RunClaim): void {
   if (recipes.previous === null) return;
   const changed = differingKeys(recipes.previous, recipes.next, guarded);
   if (changed.length === 0) return;
   throw new CheckpointError(
-    `the run '${run}' in ${folder.uri} cannot continue with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or start over with --new`,
+    `the run '${runId}' in ${storage.uri} cannot continue with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or start over with --new`,
   );
 }
 
 /** Nothing of ours is in a folder without run.json: what is there is somebody's, and a run would overwrite it. */
-async function refuseForeignFiles(folder: Storage): Promise<void> {
-  for await (const file of folder.list('')) {
+async function refuseForeignFiles(storage: Storage): Promise<void> {
+  for await (const file of storage.list('')) {
     if (file.key === runDocumentKey) return; // created by another claim a moment ago
     if (file.key.startsWith(probePrefix)) continue;
     throw new CheckpointError(
-      `${folder.uri} is not empty (${file.key}), but has no run.json that names its run: choose another output_dir, or move the files away`,
+      `${storage.uri} is not empty (${file.key}), but has no run.json that names its run: choose another output_dir, or move the files away`,
     );
   }
 }
@@ -159,37 +159,37 @@ async function refuseForeignFiles(folder: Storage): Promise<void> {
  * Gives up everything of the earlier run but what it published. The log is not deleted but continued: a process of the
  * earlier run that is still alive stays fenced, which a log that counts from one again could not promise.
  */
-async function startOver(folder: Storage, run: string): Promise<void> {
-  for await (const _ of readLog(folder)) {
-    const { generation } = await takeGeneration(folder, { holder: `fresh.${run}`, worldSize: 1 });
-    await appendRetirement(folder, { kind: 'retirement', generation, keep: [] });
-    for (let older = 1; older <= generation; older += 1) await folder.deletePrefix(generationPrefix(older));
-    for await (const write of folder.unfinished('g')) await write.discard();
+async function startOver(storage: Storage, runId: string): Promise<void> {
+  for await (const _ of readLog(storage)) {
+    const { generation } = await takeGeneration(storage, { holder: `fresh.${runId}`, worldSize: 1 });
+    await appendRetirement(storage, { kind: 'retirement', generation, keep: [] });
+    for (let older = 1; older <= generation; older += 1) await storage.deletePrefix(generationPrefix(older));
+    for await (const write of storage.unfinished('g')) await write.discard();
     break;
   }
-  await deleteEvaluations(folder);
-  await folder.delete(metricsKey);
-  await deleteMatching(folder, 'loggers/', /^loggers\/[^/]+\.json$/);
+  await deleteEvaluations(storage);
+  await storage.delete(metricsKey);
+  await deleteMatching(storage, 'loggers/', /^loggers\/[^/]+\.json$/);
 }
 
 /** Deletes what evaluations wrote. Whatever else lies in the two folders is the user's own. */
-async function deleteEvaluations(folder: Storage): Promise<void> {
-  await deleteMatching(folder, evaluationPrefix, /^evaluation\/(history\.json$|step-\d+-[0-9a-f]{12}\/)/);
+async function deleteEvaluations(storage: Storage): Promise<void> {
+  await deleteMatching(storage, evaluationPrefix, /^evaluation\/(history\.json$|step-\d+-[0-9a-f]{12}\/)/);
   const ours: string[] = [];
-  for await (const { key: file } of folder.list(samplesPrefix)) {
-    if (/^samples\/[^/]+\.jsonl$/.test(file) && (await holdsAnswers(folder, file))) ours.push(file);
+  for await (const { key: file } of storage.list(samplesPrefix)) {
+    if (/^samples\/[^/]+\.jsonl$/.test(file) && (await holdsAnswers(storage, file))) ours.push(file);
   }
-  for (const file of ours) await folder.delete(file);
+  for (const file of ours) await storage.delete(file);
 }
 
-async function deleteMatching(folder: Storage, prefix: string, pattern: RegExp): Promise<void> {
+async function deleteMatching(storage: Storage, prefix: string, pattern: RegExp): Promise<void> {
   const ours: string[] = [];
-  for await (const { key: file } of folder.list(prefix)) if (pattern.test(file)) ours.push(file);
-  for (const file of ours) await folder.delete(file);
+  for await (const { key: file } of storage.list(prefix)) if (pattern.test(file)) ours.push(file);
+  for (const file of ours) await storage.delete(file);
 }
 
-async function holdsAnswers(folder: Storage, file: string): Promise<boolean> {
-  const [line] = (await folder.read(file)).toString('utf8').split('\n', 1);
+async function holdsAnswers(storage: Storage, file: string): Promise<boolean> {
+  const [line] = (await storage.read(file)).toString('utf8').split('\n', 1);
   try {
     return isObject(at(JSON.parse(line!), ['answers']));
   } catch {
@@ -197,11 +197,11 @@ async function holdsAnswers(folder: Storage, file: string): Promise<boolean> {
   }
 }
 
-function newDocument({ run, recipeDigest, workflow }: RunClaim): RunDocument {
+function newDocument({ runId, recipeDigest, workflow }: RunClaim): RunDocument {
   const now = new Date().toISOString();
   return {
     version: 1,
-    run,
+    run: runId,
     recipeDigest,
     state: 'running',
     workflow,
@@ -212,8 +212,8 @@ function newDocument({ run, recipeDigest, workflow }: RunClaim): RunDocument {
   };
 }
 
-async function write(folder: Storage, document: RunDocument): Promise<RunDocument> {
-  await folder.write(runDocumentKey, encode(document));
+async function write(storage: Storage, document: RunDocument): Promise<RunDocument> {
+  await storage.write(runDocumentKey, encode(document));
   return document;
 }
 

@@ -23,7 +23,7 @@ export interface Snapshot {
 
 export interface SaverOptions {
   /** Storage of the run's folder. */
-  run: Storage;
+  storage: Storage;
   /** The generation that this process holds. */
   generation: number;
   recipeDigest: string;
@@ -43,7 +43,7 @@ export interface SaverOptions {
  * throws it once; one of retention, after the commit, comes out there alone. Earlier commits stay as they are, no partial file is left, and saving may go on.
  *
  * @example
- * const saver = new CheckpointSaver({ run, generation, … });
+ * const saver = new CheckpointSaver({ storage, generation, … });
  * void saver.begin(snapshot); // training goes on
  * await saver.settle(); // before the process ends
  */
@@ -75,13 +75,13 @@ export class CheckpointSaver {
     snapshot: Snapshot,
   ): Promise<{ committed: Promise<CheckpointEntry>; metrics: readonly MetricsLine[] }> {
     await this.settle();
-    const { run, keepLast, journal } = this.#options;
+    const { storage, keepLast, journal } = this.#options;
     // Before anything is awaited: training may write lines of later steps as soon as it continues.
     const cut = journal.cut();
     const committed = this.#save(snapshot, cut);
     this.#saving = committed.then(async (entry) => {
       await journal.confirm(cut);
-      await retire(run, entry, { keepLast });
+      await retire(storage, entry, { keepLast });
     });
     // Its error is kept for the next begin or settle; it must not end the process in the meantime.
     this.#saving.catch(() => undefined);
@@ -109,12 +109,12 @@ export class CheckpointSaver {
   }
 
   async #write(step: number, tensors: readonly RankTensor[]): Promise<RankFile> {
-    const { run, generation } = this.#options;
+    const { storage, generation } = this.#options;
     try {
-      return await writeRankFile(run, { generation, step, rank: 0, worldSize: 1 }, tensors);
+      return await writeRankFile(storage, { generation, step, rank: 0, worldSize: 1 }, tensors);
     } catch (error) {
       // A newer generation removes the files of older ones, also those under construction: say that instead.
-      await requireGeneration(run, generation);
+      await requireGeneration(storage, generation);
       throw error;
     }
   }
@@ -125,9 +125,9 @@ export class CheckpointSaver {
     metrics: CommittedMetrics,
     again: CheckpointEntry | null,
   ): Promise<CheckpointEntry> {
-    const { run, generation, recipeDigest, planDigest, signature, resumedFrom } = this.#options;
+    const { storage, generation, recipeDigest, planDigest, signature, resumedFrom } = this.#options;
     const { tensors, files } = again ?? mergeRankFiles(rankFiles);
-    return commitFiles(run, rankFiles, {
+    return commitFiles(storage, rankFiles, {
       kind: 'checkpoint',
       generation,
       worldSize: again?.worldSize ?? 1,

@@ -27,20 +27,20 @@ export function parseManifest(text: Uint8Array): PublicationManifest | null {
 }
 
 /** The publication that stands in a folder, when it is whole: each file is there at its length. */
-export async function readPublication(folder: Storage): Promise<PublicationManifest | null> {
-  if ((await folder.size(manifestName)) === null) return null;
-  const manifest = parseManifest(await folder.read(manifestName));
+export async function readPublication(storage: Storage): Promise<PublicationManifest | null> {
+  if ((await storage.size(manifestName)) === null) return null;
+  const manifest = parseManifest(await storage.read(manifestName));
   if (manifest === null || manifest.source === null) return null;
   for (const [name, { bytes }] of Object.entries(manifest.files)) {
-    if ((await folder.size(name)) !== bytes) return null;
+    if ((await storage.size(name)) !== bytes) return null;
   }
   return manifest;
 }
 
 /** Returns whether a folder may be replaced: it is empty, or holds a publication, whole or interrupted. */
-export async function isReplaceable(folder: Storage): Promise<boolean> {
-  if ((await folder.size(manifestName)) !== null)
-    return parseManifest(await folder.read(manifestName)) !== null;
-  for await (const _ of folder.list('')) return false;
+export async function isReplaceable(storage: Storage): Promise<boolean> {
+  if ((await storage.size(manifestName)) !== null)
+    return parseManifest(await storage.read(manifestName)) !== null;
+  for await (const _ of storage.list('')) return false;
   return true;
 }

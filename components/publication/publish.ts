@@ -39,7 +39,7 @@ export interface PublishedFile {
 
 export interface PublishOptions {
   /** Storage of the run's folder. */
-  run: Storage;
+  storage: Storage;
   /** Name of the folder, e.g. `final`. Replaced when it holds an earlier publication, refused when it holds anything else. */
   name: string;
   /** Digest of what is published (commit, recipe, format): the same source is not published twice. */
@@ -77,9 +77,9 @@ const entryPoints = ['config.json', 'adapter_config.json', 'genai_config.json'];
  * @throws CheckpointError when what is read back differs, or when the folder holds files that were not published by us
  */
 export async function publishModel(options: PublishOptions): Promise<Publication> {
-  const { run, name, source } = options;
+  const { storage, name, source } = options;
   checkNames(options);
-  const final = run.at(name);
+  const final = storage.at(name);
   const standing = await findPublication(final, options);
   if (standing !== null) return { uri: final.uri, files: standing.files, written: false };
   if (!(await isReplaceable(final))) {
@@ -88,8 +88,8 @@ export async function publishModel(options: PublishOptions): Promise<Publication
     );
   }
   const manifest: PublicationManifest = { version: 1, source, files: {} };
-  if (run.folder === null) await publishObjects(final, options, manifest);
-  else await publishFolder(run, run.folder, options, manifest);
+  if (storage.folder === null) await publishObjects(final, options, manifest);
+  else await publishFolder(storage, storage.folder, options, manifest);
   return { uri: final.uri, files: manifest.files, written: true };
 }
 

@@ -65,7 +65,7 @@ export async function admit(input: unknown, info: AdmitInfo): Promise<Admitted> 
   // An earlier attempt of this very workflow run may have claimed the folder already: its retry deletes nothing.
   const isRetry = isOurs && document.workflow?.runId === info.runId;
   const claimed = await claimRun(storage, {
-    run: run.id,
+    runId: run.id,
     recipeDigest: run.recipeDigest,
     workflow: { namespace: info.namespace, workflowId: info.workflowId, runId: info.runId },
     fresh: fresh && !isRetry,

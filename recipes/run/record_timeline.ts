@@ -10,12 +10,12 @@ export async function recordTimeline(
   { run, startedAt, entries }: RecordTimelineRequest,
   workflowRunId: string,
 ): Promise<number> {
-  const folder = await openRooted(run.outputDir);
+  const storage = await openRooted(run.outputDir);
   const first = entries[0]!.number;
   const start = startedAt.replace(/[^0-9]/g, '');
   const key = `${timelinePrefix}${start}-${String(first).padStart(8, '0')}-${workflowRunId.slice(0, 8)}.jsonl`;
   const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('');
-  if (await folder.createExclusive(key, Buffer.from(text))) return entries.at(-1)!.number;
-  const written = (await folder.read(key)).toString('utf8').trimEnd().split('\n');
+  if (await storage.createExclusive(key, Buffer.from(text))) return entries.at(-1)!.number;
+  const written = (await storage.read(key)).toString('utf8').trimEnd().split('\n');
   return first + written.length - 1;
 }

@@ -35,9 +35,9 @@ test('processes that race for one log each win entries alone, and no commit foll
   const folder = path.join(root, 'race');
   const writers = Array.from({ length: 4 }, (_, i) => startWriter(folder, `pool.host.${i}`, 6, 16));
   await Promise.all(writers.map(({ ended }) => ended));
-  const run = await openStorage(folder, { roots: null });
+  const storage = await openStorage(folder, { roots: null });
   const log = [];
-  for await (const logged of readLog(run)) log.unshift(logged);
+  for await (const logged of readLog(storage)) log.unshift(logged);
   expect(log.map(({ sequence }) => sequence)).toEqual(log.map((_, i) => i + 1));
   expect(log.filter(({ damage }) => damage !== null)).toEqual([]);
   const generations = log.map(({ entry }) => entry!.generation);
@@ -50,7 +50,7 @@ test('processes that race for one log each win entries alone, and no commit foll
 
 test('a saver killed at any moment leaves the last commit that it reported, or a later one, sound', async () => {
   const folder = path.join(root, 'killed');
-  const run = await openStorage(folder, { roots: null });
+  const storage = await openStorage(folder, { roots: null });
   for (let kill = 0; kill < 12; kill += 1) {
     const { child, lines, ended } = startWriter(folder, `pool.host.${kill}`, 1000, 400_000);
     const enough = 1 + (kill % 3);
@@ -60,7 +60,7 @@ test('a saver killed at any moment leaves the last commit that it reported, or a
     await ended;
     const reported = lines.at(-1)!;
     let values = new Set<number>();
-    const { entry, damage } = await loadNewestSound(run, async (checkpoint) => {
+    const { entry, damage } = await loadNewestSound(storage, async (checkpoint) => {
       values = new Set();
       await checkpoint.stream((_, __, chunk) => {
         const floats = new Float32Array(chunk.buffer, chunk.byteOffset, chunk.byteLength / 4);

@@ -131,8 +131,8 @@ const serverIsGone = () => !existsSync(serverFile);
 
 /** Step of the newest checkpoint in the run's commit log. */
 async function committedStep(name: string): Promise<number> {
-  const run = await openStorage(path.join(folder, 'runs', name), { roots: null });
-  return (await newestSound(run)).entry?.trainer.step ?? 0;
+  const storage = await openStorage(path.join(folder, 'runs', name), { roots: null });
+  return (await newestSound(storage)).entry?.trainer.step ?? 0;
 }
 
 test('kill -9 of the embedded server: it is started again, and the command finishes', async () => {

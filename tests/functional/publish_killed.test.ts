@@ -24,7 +24,7 @@ beforeAll(async () => {
   const home = await openStorage(folder, { roots: null });
   const content = (name: string, bytes: number) => ({ name, content: Buffer.alloc(bytes, name) });
   const publish = (name: string, files: ReturnType<typeof content>[]) =>
-    publishModel({ run: home, name, source: name, marker: 'config.json', files, weights: null });
+    publishModel({ storage: home, name, source: name, marker: 'config.json', files, weights: null });
   const config = content('config.json', 100);
   await publish('final', [config, ...weightFiles.map((name) => content(name, 4 << 20))]);
   await publish('onnx', [config, content('genai_config.json', 100), content('onnx/model.onnx', 8 << 20)]);

@@ -161,21 +161,21 @@ test('a connection that breaks in the middle of an object is taken up again wher
 });
 
 test('checkpoints, fencing, retention and resume work on an object store as in a folder', async () => {
-  const run = await fresh();
-  const old = await newSaver(run, { keepLast: 2 });
+  const storage = await fresh();
+  const old = await newSaver(storage, { keepLast: 2 });
   for (const step of [1, 2, 3]) await save(old, step);
-  const resumed = await newestSound(run);
-  const saver = await newSaver(run, { keepLast: 2, resumedFrom: resumed.entry });
+  const resumed = await newestSound(storage);
+  const saver = await newSaver(storage, { keepLast: 2, resumedFrom: resumed.entry });
   await old.begin({ trainer: trainerState(4), tensors: tensorsAt(4) });
   await expect(old.settle()).rejects.toThrow(FencedError);
   await save(saver, 4);
-  expect(await keys(run, 'g')).toEqual(
+  expect(await keys(storage, 'g')).toEqual(
     ['g1/step-00000003', 'g2/step-00000004'].flatMap((folder) =>
       ['json', 'safetensors'].map((type) => `${folder}/rank-00000-of-00001.${type}`),
     ),
   );
   const bytes: Record<string, number> = {};
-  const { entry, damage } = await loadNewestSound(run, (checkpoint) =>
+  const { entry, damage } = await loadNewestSound(storage, (checkpoint) =>
     checkpoint.stream((name, _, chunk) => {
       bytes[name] = (bytes[name] ?? 0) + chunk.length;
     }),
@@ -185,32 +185,36 @@ test('checkpoints, fencing, retention and resume work on an object store as in a
 });
 
 test('takers that race through S3 get different generations', async () => {
-  const run = await fresh();
+  const storage = await fresh();
   const taken = await Promise.all(
-    Array.from({ length: 8 }, (_, i) => takeGeneration(run, { holder: `pool.h.${i}`, worldSize: 1 })),
+    Array.from({ length: 8 }, (_, i) => takeGeneration(storage, { holder: `pool.h.${i}`, worldSize: 1 })),
   );
   expect(taken.map(({ generation }) => generation).sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
   let entries = 0;
-  for await (const { entry } of readLog(run)) entries += entry === null ? 0 : 1;
+  for await (const { entry } of readLog(storage)) entries += entry === null ? 0 : 1;
   expect(entries).toBe(8);
 });
 
 test('a run is claimed once by the one that creates run.json', async () => {
-  const run = await fresh();
+  const storage = await fresh();
   const claim = {
-    run: 'a',
+    runId: 'a',
     recipeDigest: digest,
     workflow: null,
     fresh: false,
     recipes: { previous: null, next: {} },
     guarded: [],
   };
-  const claims = await Promise.all([claimRun(run, claim), claimRun(run, claim), claimRun(run, claim)]);
+  const claims = await Promise.all([
+    claimRun(storage, claim),
+    claimRun(storage, claim),
+    claimRun(storage, claim),
+  ]);
   expect(claims.map(({ kind }) => kind).sort()).toEqual(['new', 'resumed', 'resumed']);
 });
 
 test('the journal keeps each step once across generations', async () => {
-  const run = await fresh();
+  const storage = await fresh();
   const line = (step: number, generation: number) =>
     ({
       step,
@@ -226,21 +230,21 @@ test('the journal keeps each step once across generations', async () => {
       timestamp: 1,
       generation,
     }) as const;
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const first = await MetricsJournal.open({ run, generation, resumedFrom: null });
-  const saver = await newSaver(run, { generation, journal: first });
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const first = await MetricsJournal.open({ storage, generation, resumedFrom: null });
+  const saver = await newSaver(storage, { generation, journal: first });
   for (const step of [1, 2]) first.append(line(step, 1));
   const resumedFrom = await save(saver, 2);
   for (const step of [3, 4]) first.append(line(step, 1));
   await first.publish();
-  await takeGeneration(run, { holder: 'pool.host.2', worldSize: 1 });
-  const second = await MetricsJournal.open({ run, generation: 2, resumedFrom });
+  await takeGeneration(storage, { holder: 'pool.host.2', worldSize: 1 });
+  const second = await MetricsJournal.open({ storage, generation: 2, resumedFrom });
   for (const step of [3, 4, 5]) second.append(line(step, 2));
   await second.publish();
   await expect(first.publish()).resolves.toBeUndefined();
   first.append(line(5, 1));
   await expect(first.publish()).rejects.toThrow(FencedError);
-  const merged = (await run.read('metrics.jsonl')).toString().trim().split('\n');
+  const merged = (await storage.read('metrics.jsonl')).toString().trim().split('\n');
   expect(merged.map((text) => JSON.parse(text)).map(({ step, generation }) => [step, generation])).toEqual([
     [1, 1],
     [2, 1],
@@ -251,9 +255,9 @@ test('the journal keeps each step once across generations', async () => {
 });
 
 test('a publication that fails on an object store never shows its marker', async () => {
-  const run = await fresh();
+  const storage = await fresh();
   const options = {
-    run,
+    storage,
     name: 'final',
     source: 'one',
     marker: 'config.json',
@@ -277,11 +281,11 @@ test('a publication that fails on an object store never shows its marker', async
     files: [...options.files, { name: 'late.json', content: broken }],
   };
   await expect(publishModel(failing)).rejects.toThrow('source failed');
-  expect(await run.size('final/config.json')).toBeNull();
+  expect(await storage.size('final/config.json')).toBeNull();
   const { files } = await publishModel({ ...options, source: 'two' });
   expect(Object.keys(files).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.json']);
-  expect(await run.size('final/config.json')).toBe(2);
-  expect(await run.size('final/late.json')).toBeNull();
+  expect(await storage.size('final/config.json')).toBe(2);
+  expect(await storage.size('final/late.json')).toBeNull();
 });
 
 /** Passes bytes on, and breaks the first `breaks` connections that carried more than `limit` of them back. */
@@ -326,22 +330,22 @@ async function breakingProxy(
 }
 
 test('uploads of a killed rank are given up by the first commit of the next generation', async () => {
-  const run = await fresh();
-  const resumedFrom = await save(await newSaver(run), 1);
+  const storage = await fresh();
+  const resumedFrom = await save(await newSaver(storage), 1);
   const { CreateMultipartUploadCommand, S3Client } = await import('@aws-sdk/client-s3');
   const client = new S3Client({ forcePathStyle: true });
-  const prefix = run.uri.slice('s3://runs/'.length);
+  const prefix = storage.uri.slice('s3://runs/'.length);
   const begin = (key: string) =>
     client.send(new CreateMultipartUploadCommand({ Bucket: 'runs', Key: `${prefix}/${key}` }));
   await begin('g1/step-00000002/rank-00000-of-00001.safetensors');
   await begin('g2/step-00000009/rank-00000-of-00001.safetensors');
   const unfinished = async () => {
     const found: string[] = [];
-    for await (const { key } of run.unfinished('g')) found.push(key.slice(0, key.indexOf('/')));
+    for await (const { key } of storage.unfinished('g')) found.push(key.slice(0, key.indexOf('/')));
     return found.sort();
   };
   expect(await unfinished()).toEqual(['g1', 'g2']);
-  await save(await newSaver(run, { resumedFrom }), 2);
+  await save(await newSaver(storage, { resumedFrom }), 2);
   expect(await unfinished()).toEqual(['g2']);
 });
 

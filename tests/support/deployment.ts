@@ -126,9 +126,9 @@ export class Deployment {
 
   /** Waits until the generation has written so many lines of metrics. */
   async reached(name: string, generation: number, lines: number): Promise<void> {
-    const run = path.join(this.folder, name);
+    const runId = path.join(this.folder, name);
     const what = `${lines} lines of metrics of ${name}, generation ${generation}`;
-    await until(what, async () => (await linesOf(run, generation)) >= lines);
+    await until(what, async () => (await linesOf(runId, generation)) >= lines);
   }
 
   async phase(handle: WorkflowHandle, wanted: RunPhase): Promise<void> {
@@ -153,8 +153,8 @@ export class Deployment {
 }
 
 /** Lines of metrics that a generation has written into a run's folder. */
-export async function linesOf(run: string, generation: number): Promise<number> {
-  const text = await readFile(path.join(run, 'metrics.jsonl'), 'utf8').catch(() => '');
+export async function linesOf(runId: string, generation: number): Promise<number> {
+  const text = await readFile(path.join(runId, 'metrics.jsonl'), 'utf8').catch(() => '');
   return text.split(new RegExp(`"generation":${generation}\\b`)).length - 1;
 }
 

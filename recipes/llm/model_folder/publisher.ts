@@ -97,7 +97,7 @@ export class Publisher {
     progress: (bytes: number) => void,
   ): Promise<string> {
     const marker = weights.stem === 'model' ? 'config.json' : 'adapter_config.json';
-    const published = await publishModel({ run: storage, name, source, marker, files, weights, progress });
+    const published = await publishModel({ storage, name, source, marker, files, weights, progress });
     return published.uri;
   }
 

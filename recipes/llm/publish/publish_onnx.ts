@@ -46,7 +46,7 @@ export async function publishOnnx(
   const onnx = await verifiedExport(publication, hooks);
   const files = [{ name: 'README.md', content: card }, ...(await exportedFiles(onnx))];
   const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB of ONNX`);
-  await publishModel({ run: home, name, source, marker: 'config.json', files, weights: null, progress });
+  await publishModel({ storage: home, name, source, marker: 'config.json', files, weights: null, progress });
   return folder;
 }
 

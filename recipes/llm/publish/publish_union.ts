@@ -117,7 +117,7 @@ async function toStorage(
 ): Promise<Published> {
   const { parent, name } = await openLocation(location);
   const { uri, written } = await publishModel({
-    run: parent,
+    storage: parent,
     name,
     source: sourceOf(files),
     marker: files.some((file) => file.name === 'adapter_config.json') ? 'adapter_config.json' : 'config.json',

@@ -58,9 +58,9 @@ export class RunCheckpoints {
       );
     });
     const { generation } = start;
-    const journal = await MetricsJournal.open({ run: run.storage, generation, resumedFrom: entry });
+    const journal = await MetricsJournal.open({ storage: run.storage, generation, resumedFrom: entry });
     const saver = new CheckpointSaver({
-      run: run.storage,
+      storage: run.storage,
       generation,
       recipeDigest: start.run.recipeDigest,
       planDigest: session.compiled.training.plan.digest,

@@ -4,18 +4,18 @@ import { FencedError } from '../../../shared/errors.js';
 import { openStorage } from '../../../shared/storage/index.js';
 
 const [uri, holder, rounds, elements] = process.argv.slice(2) as [string, string, string, string];
-const run = await openStorage(uri, { roots: null });
+const storage = await openStorage(uri, { roots: null });
 const digest = 'a'.repeat(64);
 const signature = { engine: '1', isa: 'portable', device: 'cpu', threads: 1, libraries: {} };
 let commits = 0;
 
 for (let round = 0; round < Number(rounds); round += 1) {
-  const { generation } = await takeGeneration(run, { holder, worldSize: 1 });
+  const { generation } = await takeGeneration(storage, { holder, worldSize: 1 });
   let journal: MetricsJournal | null = null;
   try {
-    journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
+    journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
     const saver = new CheckpointSaver({
-      run,
+      storage,
       generation,
       recipeDigest: digest,
       planDigest: digest,

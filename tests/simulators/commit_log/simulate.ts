@@ -79,23 +79,23 @@ function scheduleKill(scheduler: Scheduler, actor: string, turns: number, killed
 
 async function trainRank(simulation: Simulation, actor: string, faults: Faults): Promise<void> {
   const { random, scheduler, invariants } = simulation;
-  const run = new UnreliableStorage(invariants.store, actor, scheduler, random, faults);
+  const storage = new UnreliableStorage(invariants.store, actor, scheduler, random, faults);
   if (random.chance(0.1)) {
     const namespace = { server: 'memory', namespace: 'default', namespaceId: '1' };
-    await takeClaim(run, { ...namespace, workflowId: 'run', firstRunId: actor });
+    await takeClaim(storage, { ...namespace, workflowId: 'run', firstRunId: actor });
   }
-  const { generation } = await takeGeneration(run, { holder: actor, worldSize: 1 });
+  const { generation } = await takeGeneration(storage, { holder: actor, worldSize: 1 });
   invariants.generations.set(actor, generation);
-  const { entry, damage } = await loadNewestSound(run, async (checkpoint) => {
+  const { entry, damage } = await loadNewestSound(storage, async (checkpoint) => {
     const { step } = checkpoint.entry.trainer;
     await checkpoint.stream((name, _, chunk) => {
       if (chunk[0] !== step) throw new Violation(`step ${step}: ${name} holds ${chunk[0]}`);
     });
   });
   invariants.checkResume(generation, entry, damage);
-  const journal = await MetricsJournal.open({ run, generation, resumedFrom: entry });
+  const journal = await MetricsJournal.open({ storage, generation, resumedFrom: entry });
   const saver = new CheckpointSaver({
-    run,
+    storage,
     generation,
     recipeDigest: digest,
     planDigest: digest,
@@ -107,7 +107,7 @@ async function trainRank(simulation: Simulation, actor: string, faults: Faults):
   let step = entry?.trainer.step ?? 0;
   for (let save = 0; save < 3; save += 1) {
     if (random.chance(0.15)) scheduler.stop(actor, 5 + random.below(60));
-    if (random.chance(0.2)) await requireGeneration(run, generation);
+    if (random.chance(0.2)) await requireGeneration(storage, generation);
     if (step === 0 || random.chance(0.85)) {
       step += 1;
       journal.append(stepLine(step, generation));

@@ -21,7 +21,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 /** What `trainEpoch` throws when its rank is fenced in a folder that workflow `owner` has claimed. */
 async function fenced(owner: string, claim: string): Promise<ApplicationFailure> {
   await claimRun(await openStorage(folder, { roots: null }), {
-    run: 'r',
+    runId: 'r',
     recipeDigest: digest,
     workflow: { namespace: 'prod', workflowId: 'r', runId: owner },
     fresh: false,

@@ -31,73 +31,75 @@ const request = (incarnation: number, ordinal: number, grantId = `grant-${incarn
 });
 
 async function claimedFolder() {
-  const run = await newRun(root);
-  await claimRun(run, {
-    run: 'countries',
+  const storage = await newRun(root);
+  await claimRun(storage, {
+    runId: 'countries',
     recipeDigest: digest,
     workflow: null,
     fresh: false,
     recipes: { previous: null, next: {} },
     guarded: [],
   });
-  await takeClaim(run, production);
-  return run;
+  await takeClaim(storage, production);
+  return storage;
 }
 
 test('a run that a workflow on another server drives is refused, saying which and when it last committed', async () => {
-  const run = await claimedFolder();
-  await expect(refuseUnderWay(run, development)).rejects.toThrow(/, without a commit so far; stop it there/);
-  await save(await newSaver(run), 1200);
-  await expect(refuseUnderWay(run, development)).rejects.toThrow(
+  const storage = await claimedFolder();
+  await expect(refuseUnderWay(storage, development)).rejects.toThrow(
+    /, without a commit so far; stop it there/,
+  );
+  await save(await newSaver(storage), 1200);
+  await expect(refuseUnderWay(storage, development)).rejects.toThrow(
     /is under way as 'countries' on namespace research of server temporal\.example\.com:7233, last commit \d+ s ago at step 1,200; stop it there, or take it over with --take-over$/,
   );
 });
 
 test('the same namespace may continue it, and any once it is over', async () => {
-  const run = await claimedFolder();
-  await refuseUnderWay(run, { namespaceId: production.namespaceId });
-  await updateRunDocument(run, 'countries', { state: 'failed', failure: 'out of memory' });
-  await refuseUnderWay(run, development);
+  const storage = await claimedFolder();
+  await refuseUnderWay(storage, { namespaceId: production.namespaceId });
+  await updateRunDocument(storage, 'countries', { state: 'failed', failure: 'out of memory' });
+  await refuseUnderWay(storage, development);
 });
 
 test('a claim fences the generation before it at once, and names the workflow', async () => {
-  const run = await claimedFolder();
-  const saver = await newSaver(run);
+  const storage = await claimedFolder();
+  const saver = await newSaver(storage);
   await save(saver, 1);
-  expect((await takeClaim(run, development)).incarnation).toBe(2);
+  expect((await takeClaim(storage, development)).incarnation).toBe(2);
   await expect(save(saver, 2)).rejects.toThrow(FencedError);
   await expect(save(saver, 3)).rejects.toThrow(
     /the workflow 'countries' \(namespace research of 127\.0\.0\.1:7233\) has taken over this run/,
   );
-  const next = await newSaver(run);
+  const next = await newSaver(storage);
   expect((await save(next, 2)).generation).toBe(2);
 });
 
 test('claiming again for the same workflow run adds nothing', async () => {
-  const run = await claimedFolder();
-  expect((await takeClaim(run, production)).sequence).toBe(1);
-  expect((await readClaim(run))?.incarnation).toBe(1);
+  const storage = await claimedFolder();
+  expect((await takeClaim(storage, production)).sequence).toBe(1);
+  expect((await readClaim(storage))?.incarnation).toBe(1);
 });
 
 test('a generation is taken once for a grant, however often it is asked for', async () => {
-  const run = await claimedFolder();
-  const first = await takeGeneration(run, request(1, 1));
-  expect(await takeGeneration(run, request(1, 1))).toEqual(first);
-  expect((await takeGeneration(run, request(1, 2))).generation).toBe(2);
+  const storage = await claimedFolder();
+  const first = await takeGeneration(storage, request(1, 1));
+  expect(await takeGeneration(storage, request(1, 1))).toEqual(first);
+  expect((await takeGeneration(storage, request(1, 2))).generation).toBe(2);
 });
 
 test.each([
   ['an earlier request', request(1, 1, 'late')],
   ['an older claim', request(0, 9, 'late')],
 ])('a generation for %s than the newest is refused', async (_, late) => {
-  const run = await claimedFolder();
-  await takeGeneration(run, request(1, 2));
-  await expect(takeGeneration(run, late)).rejects.toThrow(FencedError);
+  const storage = await claimedFolder();
+  await takeGeneration(storage, request(1, 2));
+  await expect(takeGeneration(storage, late)).rejects.toThrow(FencedError);
 });
 
 test('a generation for a claim that was taken over is refused', async () => {
-  const run = await claimedFolder();
-  await takeClaim(run, development);
-  await expect(takeGeneration(run, request(1, 1))).rejects.toThrow(/request 1 of claim 1 comes too late/);
-  expect((await takeGeneration(run, request(2, 1))).generation).toBe(1);
+  const storage = await claimedFolder();
+  await takeClaim(storage, development);
+  await expect(takeGeneration(storage, request(1, 1))).rejects.toThrow(/request 1 of claim 1 comes too late/);
+  expect((await takeGeneration(storage, request(2, 1))).generation).toBe(1);
 });

@@ -34,9 +34,9 @@ function draft(generation: number, step = 1): CheckpointDraft {
   };
 }
 
-async function entries(run: Storage): Promise<(CommitEntry | null)[]> {
+async function entries(storage: Storage): Promise<(CommitEntry | null)[]> {
   const found: (CommitEntry | null)[] = [];
-  for await (const { entry } of readLog(run)) found.unshift(entry);
+  for await (const { entry } of readLog(storage)) found.unshift(entry);
   return found;
 }
 
@@ -45,11 +45,11 @@ function entryFile(run: { folder: string }, sequence: number): string {
 }
 
 test('generations and checkpoints are numbered from 1 without gaps', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, holder);
-  await appendCheckpoint(run, draft(generation));
-  await takeGeneration(run, holder);
-  const log = await entries(run);
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, holder);
+  await appendCheckpoint(storage, draft(generation));
+  await takeGeneration(storage, holder);
+  const log = await entries(storage);
   expect(log.map((entry) => [entry?.sequence, entry?.kind, entry?.generation])).toEqual([
     [1, 'generation', 1],
     [2, 'checkpoint', 1],
@@ -58,37 +58,37 @@ test('generations and checkpoints are numbered from 1 without gaps', async () =>
 });
 
 test('an overtaken generation can never commit', async () => {
-  const run = await newRun(root);
-  const old = await takeGeneration(run, holder);
-  await takeGeneration(run, holder);
-  await expect(appendCheckpoint(run, draft(old.generation))).rejects.toThrow(FencedError);
-  await expect(requireGeneration(run, old.generation)).rejects.toThrow(
+  const storage = await newRun(root);
+  const old = await takeGeneration(storage, holder);
+  await takeGeneration(storage, holder);
+  await expect(appendCheckpoint(storage, draft(old.generation))).rejects.toThrow(FencedError);
+  await expect(requireGeneration(storage, old.generation)).rejects.toThrow(
     /generation 2 has taken over this run; generation 1 may not commit/,
   );
-  expect(await entries(run)).toHaveLength(2);
+  expect(await entries(storage)).toHaveLength(2);
 });
 
 test('a generation that was never taken cannot commit', async () => {
-  const run = await newRun(root);
-  await expect(appendCheckpoint(run, draft(1))).rejects.toThrow(CheckpointError);
+  const storage = await newRun(root);
+  await expect(appendCheckpoint(storage, draft(1))).rejects.toThrow(CheckpointError);
 });
 
 test('takers that race get different generations', async () => {
-  const run = await newRun(root);
-  const taken = await Promise.all(Array.from({ length: 12 }, () => takeGeneration(run, holder)));
+  const storage = await newRun(root);
+  const taken = await Promise.all(Array.from({ length: 12 }, () => takeGeneration(storage, holder)));
   const generations = taken.map(({ generation }) => generation).sort((a, b) => a - b);
   expect(generations).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
 });
 
 test('after any interleaving of takers and committers, no commit follows a newer generation', async () => {
-  const run = await newRun(root);
+  const storage = await newRun(root);
   const worker = async (): Promise<number> => {
     let commits = 0;
     for (let round = 0; round < 3; round += 1) {
-      const { generation } = await takeGeneration(run, holder);
+      const { generation } = await takeGeneration(storage, holder);
       try {
         for (let step = 1; step <= 3; step += 1) {
-          await appendCheckpoint(run, draft(generation, step));
+          await appendCheckpoint(storage, draft(generation, step));
           commits += 1;
         }
       } catch (error) {
@@ -98,27 +98,27 @@ test('after any interleaving of takers and committers, no commit follows a newer
     return commits;
   };
   const commits = (await Promise.all([worker(), worker(), worker(), worker()])).reduce((a, b) => a + b);
-  const log = await entries(run);
+  const log = await entries(storage);
   expect(log.filter((entry) => entry?.kind === 'checkpoint')).toHaveLength(commits);
   const generations = log.map((entry) => entry!.generation);
   expect(generations).toEqual([...generations].sort((a, b) => a - b));
 });
 
 test('a damaged entry is named, its number is not used again, and the next generation is above what it may have taken', async () => {
-  const run = await newRun(root);
-  const first = await takeGeneration(run, holder);
-  await takeGeneration(run, holder);
-  const file = entryFile(run, 2);
+  const storage = await newRun(root);
+  const first = await takeGeneration(storage, holder);
+  await takeGeneration(storage, holder);
+  const file = entryFile(storage, 2);
   writeFileSync(
     file,
     readFileSync(file).map((byte, i) => (i === 60 ? byte ^ 1 : byte)),
   );
   // Entry 2 may have fenced generation 1: it must not commit, although the log names no newer generation any more.
-  await expect(appendCheckpoint(run, draft(first.generation))).rejects.toThrow(FencedError);
-  const next = await takeGeneration(run, holder);
+  await expect(appendCheckpoint(storage, draft(first.generation))).rejects.toThrow(FencedError);
+  const next = await takeGeneration(storage, holder);
   expect([next.sequence, next.generation]).toEqual([3, 3]);
   const log = [];
-  for await (const logged of readLog(run)) log.push(logged);
+  for await (const logged of readLog(storage)) log.push(logged);
   expect(log[1]?.damage).toMatch(/checksum/);
 });
 
@@ -130,13 +130,13 @@ test.each([
 ])(
   'a commit whose entry is %s is reported, and the run goes back to the one before',
   async (_, spoil, what) => {
-    const run = await newRun(root);
-    const saver = await newSaver(run);
+    const storage = await newRun(root);
+    const saver = await newSaver(storage);
     await save(saver, 10);
     const lost = await save(saver, 20);
-    await takeGeneration(run, holder);
-    spoil(entryFile(run, lost.sequence));
-    const { entry, damage } = await newestSound(run);
+    await takeGeneration(storage, holder);
+    spoil(entryFile(storage, lost.sequence));
+    const { entry, damage } = await newestSound(storage);
     expect(entry?.trainer.step).toBe(10);
     expect(damage.map(({ sequence, problem }) => [sequence, problem])).toEqual([
       [lost.sequence, expect.stringMatching(what)],
@@ -145,28 +145,28 @@ test.each([
 );
 
 test('an entry copied to another number is not taken for that one', async () => {
-  const run = await newRun(root);
-  const saver = await newSaver(run);
+  const storage = await newRun(root);
+  const saver = await newSaver(storage);
   const commit = await save(saver, 10);
-  writeFileSync(entryFile(run, commit.sequence + 1), readFileSync(entryFile(run, commit.sequence)));
-  const { entry, damage } = await newestSound(run);
+  writeFileSync(entryFile(storage, commit.sequence + 1), readFileSync(entryFile(storage, commit.sequence)));
+  const { entry, damage } = await newestSound(storage);
   expect(entry?.sequence).toBe(commit.sequence);
   expect(damage[0]?.problem).toMatch(/has the number 2/);
 });
 
 test('an entry that could not be read back is not written', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, holder);
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, holder);
   const wrong = { ...draft(generation), worldSize: 0 };
-  await expect(appendCheckpoint(run, wrong)).rejects.toThrow(/worldSize/);
-  expect(await entries(run)).toHaveLength(1);
+  await expect(appendCheckpoint(storage, wrong)).rejects.toThrow(/worldSize/);
+  expect(await entries(storage)).toHaveLength(1);
 });
 
 test('an append that loses every number to other writers gives up and says so', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, holder);
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, holder);
   let attempts = 0;
-  const contested = new Proxy(run, {
+  const contested = new Proxy(storage, {
     get(target, name) {
       if (name === 'createExclusive') return async () => ++attempts === 0;
       const value = Reflect.get(target, name) as unknown;

@@ -21,8 +21,8 @@ export async function closeJournals(): Promise<void> {
 /** Storage of a new run below `root`. */
 export async function newRun(root: string): Promise<Storage & { folder: string }> {
   count += 1;
-  const run = await openStorage(path.join(root, `run${count}`), { roots: null });
-  return run as Storage & { folder: string };
+  const storage = await openStorage(path.join(root, `run${count}`), { roots: null });
+  return storage as Storage & { folder: string };
 }
 
 export const digest = 'a'.repeat(64);
@@ -64,14 +64,17 @@ export function tensorsAt(step: number): RankTensor[] {
   ];
 }
 
-export async function newSaver(run: Storage, options: Partial<SaverOptions> = {}): Promise<CheckpointSaver> {
+export async function newSaver(
+  storage: Storage,
+  options: Partial<SaverOptions> = {},
+): Promise<CheckpointSaver> {
   const generation =
-    options.generation ?? (await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 })).generation;
+    options.generation ?? (await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 })).generation;
   const resumedFrom = options.resumedFrom ?? null;
-  const journal = options.journal ?? (await MetricsJournal.open({ run, generation, resumedFrom }));
+  const journal = options.journal ?? (await MetricsJournal.open({ storage, generation, resumedFrom }));
   if (options.journal === undefined) journals.push(journal);
   return new CheckpointSaver({
-    run,
+    storage,
     recipeDigest: digest,
     planDigest: digest,
     signature,

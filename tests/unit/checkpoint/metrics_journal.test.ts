@@ -38,14 +38,14 @@ function validation(number: number, generation: number): MetricsLine {
 
 /** What one generation does: its lines, and after which steps it commits. Returns its commits by step. */
 async function train(
-  run: Storage,
+  storage: Storage,
   resumedFrom: CheckpointEntry | null,
   lines: readonly MetricsLine[],
   commits: readonly number[] = [],
 ): Promise<Map<number, CheckpointEntry>> {
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const journal = await MetricsJournal.open({ run, generation, resumedFrom });
-  const saver = await newSaver(run, { generation, resumedFrom, journal });
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ storage, generation, resumedFrom });
+  const saver = await newSaver(storage, { generation, resumedFrom, journal });
   const made = new Map<number, CheckpointEntry>();
   for (const [index, line] of lines.entries()) {
     journal.append(line);
@@ -57,8 +57,8 @@ async function train(
 }
 
 /** Step and generation of each line; a validation with a `v`. */
-async function merged(run: Storage): Promise<string[]> {
-  const text = (await run.read('metrics.jsonl')).toString();
+async function merged(storage: Storage): Promise<string[]> {
+  const text = (await storage.read('metrics.jsonl')).toString();
   const lines = text.split('\n').filter((line) => line !== '');
   return lines.map((line) => {
     const { step: number, generation, val_loss: value } = JSON.parse(line) as Record<string, number>;
@@ -67,69 +67,69 @@ async function merged(run: Storage): Promise<string[]> {
 }
 
 test('the merged file grows while a generation trains', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
   journal.append(step(1, 1));
   journal.append(validation(1, 1));
   await journal.publish();
-  expect(await merged(run)).toEqual(['1g1', '1g1v']);
+  expect(await merged(storage)).toEqual(['1g1', '1g1v']);
   await journal.close();
 });
 
 test('a commit names a segment that holds the lines since the commit before, by digest', async () => {
-  const run = await newRun(root);
-  const commits = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [2, 3]);
+  const storage = await newRun(root);
+  const commits = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [2, 3]);
   const files = [...commits.values()].flatMap(({ metrics }) => metrics!.segments);
   expect(files.map(({ file }) => file)).toEqual(['g1/metrics/00000001.jsonl', 'g1/metrics/00000003.jsonl']);
-  for (const { file, sha256: digest } of files) expect(sha256(await run.read(file))).toBe(digest);
-  const lines = (await run.read(files[0]!.file)).toString().trim().split('\n');
+  for (const { file, sha256: digest } of files) expect(sha256(await storage.read(file))).toBe(digest);
+  const lines = (await storage.read(files[0]!.file)).toString().trim().split('\n');
   expect(lines.map((text) => (JSON.parse(text) as MetricsLine).step)).toEqual([1, 2]);
 });
 
 test('steps that were lost are written again, each step once', async () => {
-  const run = await newRun(root);
-  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
-  const second = await train(run, first.get(1)!, [step(2, 2), step(3, 2)], [3]);
-  await train(run, second.get(3)!, [step(4, 3)]);
-  expect(await merged(run)).toEqual(['1g1', '2g2', '3g2', '4g3']);
+  const storage = await newRun(root);
+  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
+  const second = await train(storage, first.get(1)!, [step(2, 2), step(3, 2)], [3]);
+  await train(storage, second.get(3)!, [step(4, 3)]);
+  expect(await merged(storage)).toEqual(['1g1', '2g2', '3g2', '4g3']);
 });
 
 test('a resume that goes back further drops what the generations between wrote', async () => {
-  const run = await newRun(root);
-  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 3]);
-  await train(run, first.get(3)!, [step(4, 2), step(5, 2)]);
-  await train(run, first.get(1)!, [step(2, 3)]);
-  expect(await merged(run)).toEqual(['1g1', '2g3']);
+  const storage = await newRun(root);
+  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 3]);
+  await train(storage, first.get(3)!, [step(4, 2), step(5, 2)]);
+  await train(storage, first.get(1)!, [step(2, 3)]);
+  expect(await merged(storage)).toEqual(['1g1', '2g3']);
 });
 
 test('a validation made again after the resume is there once', async () => {
-  const run = await newRun(root);
-  const first = await train(run, null, [step(1, 1), validation(1, 1)], [1]);
-  const second = await train(run, first.get(1)!, [validation(1, 2), step(2, 2)], [2]);
-  await train(run, second.get(2)!, []);
-  expect(await merged(run)).toEqual(['1g1', '1g2v', '2g2']);
+  const storage = await newRun(root);
+  const first = await train(storage, null, [step(1, 1), validation(1, 1)], [1]);
+  const second = await train(storage, first.get(1)!, [validation(1, 2), step(2, 2)], [2]);
+  await train(storage, second.get(2)!, []);
+  expect(await merged(storage)).toEqual(['1g1', '1g2v', '2g2']);
 });
 
 test('a line torn by a kill is dropped', async () => {
-  const run = await newRun(root);
-  const first = await train(run, null, [step(1, 1)], [1]);
-  appendFileSync(path.join(run.folder, 'metrics.jsonl'), '{"step": 2, "lo');
-  await train(run, first.get(1)!, [step(2, 2)]);
-  expect(await merged(run)).toEqual(['1g1', '2g2']);
+  const storage = await newRun(root);
+  const first = await train(storage, null, [step(1, 1)], [1]);
+  appendFileSync(path.join(storage.folder, 'metrics.jsonl'), '{"step": 2, "lo');
+  await train(storage, first.get(1)!, [step(2, 2)]);
+  expect(await merged(storage)).toEqual(['1g1', '2g2']);
 });
 
 test('an overtaken generation that still writes does not touch the merged file', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const old = await MetricsJournal.open({ run, generation, resumedFrom: null });
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const old = await MetricsJournal.open({ storage, generation, resumedFrom: null });
   old.append(step(1, 1));
-  await train(run, null, [step(1, 2)]);
+  await train(storage, null, [step(1, 2)]);
   old.append(step(2, 1));
   await expect(old.publish()).rejects.toThrow(FencedError);
   await old.close();
-  await expect(MetricsJournal.open({ run, generation, resumedFrom: null })).rejects.toThrow(FencedError);
-  expect(await merged(run)).toEqual(['1g2']);
+  await expect(MetricsJournal.open({ storage, generation, resumedFrom: null })).rejects.toThrow(FencedError);
+  expect(await merged(storage)).toEqual(['1g2']);
 });
 
 test.each([
@@ -140,41 +140,41 @@ test.each([
     (file: string) => writeFileSync(file, `${JSON.stringify(step(2, 9))}\n`),
   ],
 ])('a merged file that was %s is put together from the segments', async (_, spoil) => {
-  const run = await newRun(root);
-  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 2]);
-  const second = await train(run, first.get(2)!, [step(3, 2), step(4, 2)], [3, 4]);
-  spoil(path.join(run.folder, 'metrics.jsonl'));
-  await train(run, second.get(4)!, [step(5, 3)]);
-  expect(await merged(run)).toEqual(['1g1', '2g1', '3g2', '4g2', '5g3']);
+  const storage = await newRun(root);
+  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 2]);
+  const second = await train(storage, first.get(2)!, [step(3, 2), step(4, 2)], [3, 4]);
+  spoil(path.join(storage.folder, 'metrics.jsonl'));
+  await train(storage, second.get(4)!, [step(5, 3)]);
+  expect(await merged(storage)).toEqual(['1g1', '2g1', '3g2', '4g2', '5g3']);
 });
 
 test('a merged file that was replaced while a generation trains is put back by its next commit', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
-  const saver = await newSaver(run, { generation, journal });
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
+  const saver = await newSaver(storage, { generation, journal });
   journal.append(step(1, 1));
-  await run.write('metrics.jsonl', Buffer.from(`${JSON.stringify(step(1, 9))}\n`));
+  await storage.write('metrics.jsonl', Buffer.from(`${JSON.stringify(step(1, 9))}\n`));
   await save(saver, 1);
   journal.append(step(2, 1));
   await save(saver, 2);
-  expect(await merged(run)).toEqual(['1g1', '2g1']);
+  expect(await merged(storage)).toEqual(['1g1', '2g1']);
   await journal.close();
 });
 
 test('the newest step that an interrupted generation wrote tells how many steps a resume lost', async () => {
-  const run = await newRun(root);
-  const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const journal = await MetricsJournal.open({ run, generation, resumedFrom: first.get(1)! });
+  const storage = await newRun(root);
+  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ storage, generation, resumedFrom: first.get(1)! });
   expect(journal.reachedBefore).toBe(3);
   await journal.close();
 });
 
 test('without an earlier generation no step was lost', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
   expect(journal.reachedBefore).toBeNull();
   await journal.close();
 });
@@ -185,8 +185,8 @@ describe('lines about tasks', () => {
     timestamp: 0,
     'facts/valid_json': value,
   });
-  const taskLines = async (run: Storage) =>
-    (await run.read('metrics.jsonl'))
+  const taskLines = async (storage: Storage) =>
+    (await storage.read('metrics.jsonl'))
       .toString()
       .trim()
       .split('\n')
@@ -196,33 +196,33 @@ describe('lines about tasks', () => {
       });
 
   test('are added while a generation writes, and both survive', async () => {
-    const run = await newRun(root);
-    const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-    const journal = await MetricsJournal.open({ run, generation, resumedFrom: null });
+    const storage = await newRun(root);
+    const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+    const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
     journal.append(step(1, 1));
     await journal.publish();
-    await appendTaskMetrics(run, scores(1, 0.5));
+    await appendTaskMetrics(storage, scores(1, 0.5));
     journal.append(step(2, 1));
     await journal.close();
-    expect(await taskLines(run)).toEqual([[1, 1, 0.5]]);
-    expect((await merged(run)).length).toBe(3);
+    expect(await taskLines(storage)).toEqual([[1, 1, 0.5]]);
+    expect((await merged(storage)).length).toBe(3);
   });
 
   test('outlive a new generation up to the step that it resumes from', async () => {
-    const run = await newRun(root);
-    const first = await train(run, null, [step(1, 1), step(2, 1), step(3, 1)], [2]);
-    await appendTaskMetrics(run, scores(1, 0.5));
-    await appendTaskMetrics(run, scores(3, 0.75));
-    await train(run, first.get(2)!, [step(3, 2)]);
-    expect(await taskLines(run)).toEqual([[1, 1, 0.5]]);
+    const storage = await newRun(root);
+    const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [2]);
+    await appendTaskMetrics(storage, scores(1, 0.5));
+    await appendTaskMetrics(storage, scores(3, 0.75));
+    await train(storage, first.get(2)!, [step(3, 2)]);
+    expect(await taskLines(storage)).toEqual([[1, 1, 0.5]]);
   });
 
   test('are settled after step and validation, instead of those that were there', async () => {
-    const run = await newRun(root);
-    await train(run, null, [validation(0, 1), step(1, 1), validation(1, 1), step(2, 1)]);
-    await appendTaskMetrics(run, scores(1, 0.5));
-    await settleTaskMetrics(run, [scores(2, 0.75), scores(0, 0.25), scores(1, 0.5)]);
-    expect(await taskLines(run)).toEqual([
+    const storage = await newRun(root);
+    await train(storage, null, [validation(0, 1), step(1, 1), validation(1, 1), step(2, 1)]);
+    await appendTaskMetrics(storage, scores(1, 0.5));
+    await settleTaskMetrics(storage, [scores(2, 0.75), scores(0, 0.25), scores(1, 0.5)]);
+    expect(await taskLines(storage)).toEqual([
       [1, 0, 0.25],
       [4, 1, 0.5],
       [6, 2, 0.75],

@@ -17,9 +17,9 @@ function tensor(name: string, values: number[]): SafetensorsSource {
   return { name, dtype: 'F32', shape: [values.length], chunks };
 }
 
-function optionsFor(run: Storage, change: Partial<PublishOptions> = {}): PublishOptions {
+function optionsFor(storage: Storage, change: Partial<PublishOptions> = {}): PublishOptions {
   return {
-    run,
+    storage,
     name: 'final',
     source: 'commit 7',
     marker: 'config.json',
@@ -33,10 +33,10 @@ function optionsFor(run: Storage, change: Partial<PublishOptions> = {}): Publish
 }
 
 test('a folder is published that holds the files, the weights and a manifest of them', async () => {
-  const run = await newRun(root);
-  const { uri, written } = await publishModel(optionsFor(run));
+  const storage = await newRun(root);
+  const { uri, written } = await publishModel(optionsFor(storage));
   expect(written).toBe(true);
-  expect(uri).toBe(path.join(run.folder, 'final'));
+  expect(uri).toBe(path.join(storage.folder, 'final'));
   expect(readdirSync(uri).sort()).toEqual([
     'config.json',
     'model.safetensors',
@@ -53,10 +53,10 @@ test('a folder is published that holds the files, the weights and a manifest of 
 });
 
 test('past the limit of one file the weights are cut, with an index that finds them', async () => {
-  const run = await newRun(root);
+  const storage = await newRun(root);
   const tensors = [tensor('a', [1, 2, 3]), tensor('b', [4, 5]), tensor('c', [6])];
   const { uri } = await publishModel(
-    optionsFor(run, { weights: { stem: 'model', tensors, maxFileBytes: 12 } }),
+    optionsFor(storage, { weights: { stem: 'model', tensors, maxFileBytes: 12 } }),
   );
   expect(readdirSync(uri).filter((name) => name.startsWith('model'))).toEqual([
     'model-00001-of-00002.safetensors',
@@ -67,29 +67,29 @@ test('past the limit of one file the weights are cut, with an index that finds t
 });
 
 test('the same source is not written twice, another replaces it', async () => {
-  const run = await newRun(root);
-  await publishModel(optionsFor(run));
-  expect((await publishModel(optionsFor(run))).written).toBe(false);
-  const other = optionsFor(run, {
+  const storage = await newRun(root);
+  await publishModel(optionsFor(storage));
+  expect((await publishModel(optionsFor(storage))).written).toBe(false);
+  const other = optionsFor(storage, {
     source: 'commit 8',
     weights: { stem: 'model', tensors: [tensor('z', [1])] },
   });
   expect((await publishModel(other)).written).toBe(true);
-  expect([...(await locateTensors(path.join(run.folder, 'final'))).keys()]).toEqual(['z']);
-  expect(readdirSync(run.folder)).toEqual(['final']);
+  expect([...(await locateTensors(path.join(storage.folder, 'final'))).keys()]).toEqual(['z']);
+  expect(readdirSync(storage.folder)).toEqual(['final']);
 });
 
 test('a publication that lost a file is made again', async () => {
-  const run = await newRun(root);
-  await publishModel(optionsFor(run));
-  await run.delete('final/tokenizer.json');
-  expect((await publishModel(optionsFor(run))).written).toBe(true);
+  const storage = await newRun(root);
+  await publishModel(optionsFor(storage));
+  await storage.delete('final/tokenizer.json');
+  expect((await publishModel(optionsFor(storage))).written).toBe(true);
 });
 
 test('while it is written nothing stands under the final name, and a failure leaves what was there', async () => {
-  const run = await newRun(root);
+  const storage = await newRun(root);
   const seen: string[][] = [];
-  const visible = () => readdirSync(run.folder).filter((name) => !name.startsWith('.'));
+  const visible = () => readdirSync(storage.folder).filter((name) => !name.startsWith('.'));
   const watched: SafetensorsSource = {
     name: 'w',
     dtype: 'F32',
@@ -99,27 +99,27 @@ test('while it is written nothing stands under the final name, and a failure lea
       yield new Uint8Array(8);
     },
   };
-  await publishModel(optionsFor(run, { weights: { stem: 'model', tensors: [watched] } }));
+  await publishModel(optionsFor(storage, { weights: { stem: 'model', tensors: [watched] } }));
   expect(seen).toEqual([[]]);
   const failing: SafetensorsSource = { ...watched, chunks: () => [new Uint8Array(4)] };
   const attempt = publishModel(
-    optionsFor(run, { source: 'x', weights: { stem: 'model', tensors: [failing] } }),
+    optionsFor(storage, { source: 'x', weights: { stem: 'model', tensors: [failing] } }),
   );
   await expect(attempt).rejects.toThrow(/"w" takes 8 bytes/);
-  expect(readdirSync(run.folder)).toEqual(['final']);
-  expect([...(await locateTensors(path.join(run.folder, 'final'))).keys()]).toEqual(['w']);
+  expect(readdirSync(storage.folder)).toEqual(['final']);
+  expect([...(await locateTensors(path.join(storage.folder, 'final'))).keys()]).toEqual(['w']);
 });
 
 test('what a killed publication left is removed by the next', async () => {
-  const run = await newRun(root);
-  await run.write('.final.0.unfinished/model.safetensors', Buffer.from('torn'));
-  await publishModel(optionsFor(run));
-  expect(readdirSync(run.folder)).toEqual(['final']);
+  const storage = await newRun(root);
+  await storage.write('.final.0.unfinished/model.safetensors', Buffer.from('torn'));
+  await publishModel(optionsFor(storage));
+  expect(readdirSync(storage.folder)).toEqual(['final']);
 });
 
 test('storage that gives back other bytes than it took is found out', async () => {
-  const run = await newRun(root);
-  const lying = new Proxy(run, {
+  const storage = await newRun(root);
+  const lying = new Proxy(storage, {
     get(target, key) {
       if (key === 'at') return (name: string) => lie(target.at(name));
       return Reflect.get(target, key, target) as unknown;
@@ -128,7 +128,7 @@ test('storage that gives back other bytes than it took is found out', async () =
   await expect(publishModel(optionsFor(lying))).rejects.toThrow(
     /model\.safetensors: read back, it is not what was written/,
   );
-  expect(readdirSync(run.folder)).toEqual([]);
+  expect(readdirSync(storage.folder)).toEqual([]);
 });
 
 /** Drops the last byte of whatever is written: a fault that no real disk shows on demand. */
@@ -149,18 +149,18 @@ function lie(storage: Storage): Storage {
 }
 
 test('files lie in folders of it, and weights may be missing', async () => {
-  const run = await newRun(root);
+  const storage = await newRun(root);
   const files = [
     { name: 'config.json', content: '{}' },
     { name: 'onnx/model.onnx', content: 'graph' },
   ];
-  const { uri, files: listed } = await publishModel(optionsFor(run, { files, weights: null }));
+  const { uri, files: listed } = await publishModel(optionsFor(storage, { files, weights: null }));
   expect(Object.keys(listed).sort()).toEqual(['config.json', 'onnx/model.onnx']);
   expect(readFileSync(path.join(uri, 'onnx/model.onnx'), 'utf8')).toBe('graph');
 });
 
 test('what loaders look for is written after what they load', async () => {
-  const run = await newRun(root);
+  const storage = await newRun(root);
   const order: string[] = [];
   const file = (name: string) => ({
     name,
@@ -170,17 +170,17 @@ test('what loaders look for is written after what they load', async () => {
     },
   });
   const files = ['adapter_config.json', 'config.json', 'genai_config.json', 'onnx/model.onnx'].map(file);
-  await publishModel(optionsFor(run, { marker: 'adapter_config.json', files, weights: null }));
+  await publishModel(optionsFor(storage, { marker: 'adapter_config.json', files, weights: null }));
   expect(order[0]).toBe('onnx/model.onnx');
 });
 
 test('a folder may be replaced when it is empty or a publication', async () => {
-  const run = await newRun(root);
-  expect(await isReplaceable(run.at('final'))).toBe(true);
-  await publishModel(optionsFor(run));
-  expect(await isReplaceable(run.at('final'))).toBe(true);
-  await run.write('other/notes.txt', Buffer.from('mine'));
-  expect(await isReplaceable(run.at('other'))).toBe(false);
+  const storage = await newRun(root);
+  expect(await isReplaceable(storage.at('final'))).toBe(true);
+  await publishModel(optionsFor(storage));
+  expect(await isReplaceable(storage.at('final'))).toBe(true);
+  await storage.write('other/notes.txt', Buffer.from('mine'));
+  expect(await isReplaceable(storage.at('other'))).toBe(false);
 });
 
 test.each([
@@ -207,15 +207,15 @@ test.each([
   ],
   ['no marker', { files: [] }],
 ])('%s is refused before anything is written', async (_, change) => {
-  const run = await newRun(root);
-  await expect(publishModel(optionsFor(run, change))).rejects.toThrow(CheckpointError);
+  const storage = await newRun(root);
+  await expect(publishModel(optionsFor(storage, change))).rejects.toThrow(CheckpointError);
 });
 
 test("a folder of that name with a user's own files is refused and left alone", async () => {
-  const run = await newRun(root);
-  await run.write('final/thesis.tex', Buffer.from('mine'));
-  await expect(publishModel(optionsFor(run))).rejects.toThrow(
+  const storage = await newRun(root);
+  await storage.write('final/thesis.tex', Buffer.from('mine'));
+  await expect(publishModel(optionsFor(storage))).rejects.toThrow(
     /final holds files but no temper_manifest\.json/,
   );
-  expect((await run.read('final/thesis.tex')).toString()).toBe('mine');
+  expect((await storage.read('final/thesis.tex')).toString()).toBe('mine');
 });

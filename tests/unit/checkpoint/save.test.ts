@@ -15,17 +15,17 @@ function steps(folder: string, generation: number): string[] {
 }
 
 test('a second save of one step writes no tensors again but has the new trainer state', async () => {
-  const run = await newRun(root);
-  const saver = await newSaver(run);
+  const storage = await newRun(root);
+  const saver = await newSaver(storage);
   const first = await save(saver, 10);
   const again = await save(saver, 10, { metric: 'val_loss', value: 1, step: 10, misses: 0 });
   expect(again.files).toEqual(first.files);
-  expect((await newestSound(run)).entry?.trainer.best?.value).toBe(1);
+  expect((await newestSound(storage)).entry?.trainer.best?.value).toBe(1);
 });
 
 test('begin returns while the save is under way, and the next begin waits for it', async () => {
-  const run = await newRun(root);
-  const saver = await newSaver(run);
+  const storage = await newRun(root);
+  const saver = await newSaver(storage);
   const first = await saver.begin({ trainer: trainerState(1), tensors: tensorsAt(1) });
   expect(saver.saving).toBe(true);
   await saver.begin({ trainer: trainerState(2), tensors: tensorsAt(2) });
@@ -35,46 +35,46 @@ test('begin returns while the save is under way, and the next begin waits for it
 });
 
 test("an overtaken saver throws FencedError once, leaves no file, and the log is the new holder's", async () => {
-  const run = await newRun(root);
-  const saver = await newSaver(run);
+  const storage = await newRun(root);
+  const saver = await newSaver(storage);
   await save(saver, 1);
-  await takeGeneration(run, { holder: 'pool.other.1', worldSize: 1 });
+  await takeGeneration(storage, { holder: 'pool.other.1', worldSize: 1 });
   await saver.begin({ trainer: trainerState(2), tensors: tensorsAt(2) });
   await expect(saver.settle()).rejects.toThrow(FencedError);
   await saver.settle();
-  expect(steps(run.folder, 1)).toEqual(['step-00000001']);
+  expect(steps(storage.folder, 1)).toEqual(['step-00000001']);
 });
 
 test('a commit whose answer is lost keeps its files, although another host has taken a generation meanwhile', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const cutOff = losingAnswers(run, async () => {
-    await takeGeneration(run, { holder: 'pool.other.1', worldSize: 1 });
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const cutOff = losingAnswers(storage, async () => {
+    await takeGeneration(storage, { holder: 'pool.other.1', worldSize: 1 });
   });
   const saver = await newSaver(cutOff, { generation });
   const { committed } = await saver.begin({ trainer: trainerState(5), tensors: tensorsAt(5) });
   await committed.catch(() => undefined);
   await saver.settle().catch(() => undefined);
-  const { entry, damage } = await newestSound(run);
+  const { entry, damage } = await newestSound(storage);
   expect(damage).toEqual([]);
   expect(entry?.trainer.step).toBe(5);
 });
 
 test('a commit whose answer is lost is found in the log and returned', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
-  const cutOff = losingAnswers(run, async () => {
-    await takeGeneration(run, { holder: 'pool.other.1', worldSize: 1 });
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
+  const cutOff = losingAnswers(storage, async () => {
+    await takeGeneration(storage, { holder: 'pool.other.1', worldSize: 1 });
   });
   const entry = await save(await newSaver(cutOff, { generation }), 5);
   expect(entry.trainer.step).toBe(5);
 });
 
 test('the log is listed once, however many commits follow', async () => {
-  const run = await newRun(root);
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
   const listed: string[] = [];
-  const watched = watching(run, 'list', (prefix) => listed.push(String(prefix)));
+  const watched = watching(storage, 'list', (prefix) => listed.push(String(prefix)));
   const saver = await newSaver(watched, { generation, keepLast: 2 });
   for (let step = 1; step <= 5; step += 1) await save(saver, step);
   expect(listed.filter((prefix) => prefix === 'commits/')).toHaveLength(1);
@@ -82,69 +82,69 @@ test('the log is listed once, however many commits follow', async () => {
 });
 
 test('the last checkpoints and the best one are kept, the others and their files go', async () => {
-  const run = await newRun(root);
-  const saver = await newSaver(run, { keepLast: 2 });
+  const storage = await newRun(root);
+  const saver = await newSaver(storage, { keepLast: 2 });
   const best = { metric: 'val_loss', value: 1, step: 2, misses: 0 };
   for (let step = 1; step <= 6; step += 1) await save(saver, step, step < 2 ? null : best);
-  expect(steps(run.folder, 1)).toEqual(['step-00000002', 'step-00000005', 'step-00000006']);
-  expect((await newestSound(run)).damage).toEqual([]);
+  expect(steps(storage.folder, 1)).toEqual(['step-00000002', 'step-00000005', 'step-00000006']);
+  expect((await newestSound(storage)).damage).toEqual([]);
 });
 
 test('a checkpoint that an evaluation wants kept is kept', async () => {
-  const run = await newRun(root);
-  const saver = await newSaver(run, { keepLast: 1 });
+  const storage = await newRun(root);
+  const saver = await newSaver(storage, { keepLast: 1 });
   await save(saver, 1);
-  await writeHistory(run, { version: 1, entries: [], keep: [1] });
+  await writeHistory(storage, { version: 1, entries: [], keep: [1] });
   for (let step = 2; step <= 4; step += 1) await save(saver, step);
-  expect(steps(run.folder, 1)).toEqual(['step-00000001', 'step-00000004']);
+  expect(steps(storage.folder, 1)).toEqual(['step-00000001', 'step-00000004']);
 });
 
 test('a retired checkpoint is never called damaged', async () => {
-  const run = await newRun(root);
-  const saver = await newSaver(run, { keepLast: 1 });
+  const storage = await newRun(root);
+  const saver = await newSaver(storage, { keepLast: 1 });
   for (const step of [1, 2, 3]) await save(saver, step);
   const kept = saver.last!;
-  for (const { file } of kept.files) await run.delete(file);
-  const { entry, damage } = await newestSound(run);
+  for (const { file } of kept.files) await storage.delete(file);
+  const { entry, damage } = await newestSound(storage);
   expect(entry).toBeNull();
   expect(damage.map(({ sequence }) => sequence)).toEqual([kept.sequence]);
 });
 
 test('what an older generation left stays until the newer one has committed', async () => {
-  const run = await newRun(root);
-  const old = await newSaver(run, { keepLast: 1 });
+  const storage = await newRun(root);
+  const old = await newSaver(storage, { keepLast: 1 });
   const resumedFrom = await save(old, 10);
-  const saver = await newSaver(run, { keepLast: 1, resumedFrom });
-  expect((await newestSound(run)).entry?.trainer.step).toBe(10);
+  const saver = await newSaver(storage, { keepLast: 1, resumedFrom });
+  expect((await newestSound(storage)).entry?.trainer.step).toBe(10);
   await save(saver, 11);
-  expect(steps(run.folder, 1)).toEqual([]);
-  expect(steps(run.folder, 2)).toEqual(['step-00000011']);
+  expect(steps(storage.folder, 1)).toEqual([]);
+  expect(steps(storage.folder, 2)).toEqual(['step-00000011']);
 });
 
 test('a checkpoint that a resume passed over does not count as one of the last', async () => {
-  const run = await newRun(root);
-  const old = await newSaver(run, { keepLast: 5 });
+  const storage = await newRun(root);
+  const old = await newSaver(storage, { keepLast: 5 });
   const resumedFrom = await save(old, 10);
   await save(old, 20);
-  const saver = await newSaver(run, { keepLast: 2, resumedFrom });
+  const saver = await newSaver(storage, { keepLast: 2, resumedFrom });
   await save(saver, 12);
-  expect(steps(run.folder, 1)).toEqual(['step-00000010']);
-  expect(steps(run.folder, 2)).toEqual(['step-00000012']);
+  expect(steps(storage.folder, 1)).toEqual(['step-00000010']);
+  expect(steps(storage.folder, 2)).toEqual(['step-00000012']);
 });
 
 test('files of a save that was killed are removed by the next generation', async () => {
-  const run = await newRun(root);
-  const old = await newSaver(run);
+  const storage = await newRun(root);
+  const old = await newSaver(storage);
   const resumedFrom = await save(old, 10);
-  await run.write('g1/step-00000020/rank-00000-of-00001.safetensors', Buffer.from('torn'));
-  const saver = await newSaver(run, { resumedFrom });
+  await storage.write('g1/step-00000020/rank-00000-of-00001.safetensors', Buffer.from('torn'));
+  const saver = await newSaver(storage, { resumedFrom });
   await save(saver, 12);
-  expect(steps(run.folder, 1)).toEqual(['step-00000010']);
+  expect(steps(storage.folder, 1)).toEqual(['step-00000010']);
 });
 
 test('partial files of killed processes are removed: of older generations, and old ones beside the log', async () => {
-  const run = await newRun(root);
-  const old = await newSaver(run);
+  const storage = await newRun(root);
+  const old = await newSaver(storage);
   const resumedFrom = await save(old, 10);
   const partial = (name: string) => `.${name}.00000000-0000-0000-0000-000000000000.partial`;
   const killed = [
@@ -154,15 +154,15 @@ test('partial files of killed processes are removed: of older generations, and o
     partial('run.json'),
   ];
   const underWay = `commits/${partial('00000009.json')}`;
-  mkdirSync(path.join(run.folder, 'g1/step-00000020'));
-  for (const file of [...killed, underWay]) writeFileSync(path.join(run.folder, file), 'torn');
+  mkdirSync(path.join(storage.folder, 'g1/step-00000020'));
+  for (const file of [...killed, underWay]) writeFileSync(path.join(storage.folder, file), 'torn');
   const twoHoursAgo = Date.now() / 1000 - 7200;
-  for (const file of killed.slice(2)) utimesSync(path.join(run.folder, file), twoHoursAgo, twoHoursAgo);
-  const saver = await newSaver(run, { resumedFrom });
+  for (const file of killed.slice(2)) utimesSync(path.join(storage.folder, file), twoHoursAgo, twoHoursAgo);
+  const saver = await newSaver(storage, { resumedFrom });
   await save(saver, 12);
-  expect(killed.filter((file) => existsSync(path.join(run.folder, file)))).toEqual([]);
-  expect(existsSync(path.join(run.folder, underWay))).toBe(true);
-  expect(steps(run.folder, 1)).toEqual(['step-00000010']);
+  expect(killed.filter((file) => existsSync(path.join(storage.folder, file)))).toEqual([]);
+  expect(existsSync(path.join(storage.folder, underWay))).toBe(true);
+  expect(steps(storage.folder, 1)).toEqual(['step-00000010']);
 });
 
 test('a full disk fails the save with what to do, keeps earlier commits, and saving works again with space', async () => {
@@ -174,10 +174,10 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
     return; // Without the right to mount, this machine cannot show a full disk.
   }
   try {
-    const run = await openStorage(path.join(folder, 'run'), { roots: null });
-    const saver = await newSaver(run);
+    const storage = await openStorage(path.join(folder, 'run'), { roots: null });
+    const saver = await newSaver(storage);
     await save(saver, 1);
-    await run.write('ballast', Buffer.alloc(980_000));
+    await storage.write('ballast', Buffer.alloc(980_000));
     const large = {
       name: 'big',
       dtype: 'f32' as const,
@@ -189,11 +189,11 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
     await saver.begin({ trainer: trainerState(2), tensors: [large] });
     await expect(saver.settle()).rejects.toThrow(/step-00000002.*the disk is full: free some space/);
     expect(steps(path.join(folder, 'run'), 1)).toEqual(['step-00000001']);
-    expect((await newestSound(run)).entry?.trainer.step).toBe(1);
-    await run.delete('ballast');
+    expect((await newestSound(storage)).entry?.trainer.step).toBe(1);
+    await storage.delete('ballast');
     await saver.begin({ trainer: trainerState(3), tensors: [large] });
     await saver.settle();
-    expect((await newestSound(run)).entry?.trainer.step).toBe(3);
+    expect((await newestSound(storage)).entry?.trainer.step).toBe(3);
   } finally {
     await closeJournals();
     execFileSync('umount', [folder]);
@@ -201,8 +201,8 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
 });
 
 /** The same storage, but each object that is created exclusively takes effect and then loses its answer. */
-function losingAnswers(run: Storage, meanwhile: () => Promise<void>): Storage {
-  return new Proxy(run, {
+function losingAnswers(storage: Storage, meanwhile: () => Promise<void>): Storage {
+  return new Proxy(storage, {
     get(target, name) {
       if (name === 'createExclusive') {
         return async (key: string, data: Uint8Array) => {
@@ -218,8 +218,8 @@ function losingAnswers(run: Storage, meanwhile: () => Promise<void>): Storage {
 }
 
 /** The same storage, with a look at the first argument of one of its methods. */
-function watching(run: Storage, method: keyof Storage, look: (argument: unknown) => void): Storage {
-  return new Proxy(run, {
+function watching(storage: Storage, method: keyof Storage, look: (argument: unknown) => void): Storage {
+  return new Proxy(storage, {
     get(target, name) {
       const value = Reflect.get(target, name) as unknown;
       if (typeof value !== 'function') return value;

@@ -17,9 +17,9 @@ const goldens = path.resolve(import.meta.dirname, '../../../../tests/unit/checkp
 const file = 'g2/step-00000006/rank-00000-of-00001.safetensors';
 
 async function version1Run(): Promise<Storage & { folder: string }> {
-  const run = await newRun(root);
-  cpSync(goldens, run.folder, { recursive: true });
-  return run;
+  const storage = await newRun(root);
+  cpSync(goldens, storage.folder, { recursive: true });
+  return storage;
 }
 
 test('every entry is read, as an entry of version 2', async () => {
@@ -40,9 +40,9 @@ test('every entry is read, as an entry of version 2', async () => {
 });
 
 test('its newest checkpoint is loaded whole, with the role of each tensor', async () => {
-  const run = await version1Run();
+  const storage = await version1Run();
   let bytes = 0;
-  const { entry, damage } = await loadNewestSound(run, async (checkpoint) => {
+  const { entry, damage } = await loadNewestSound(storage, async (checkpoint) => {
     await checkpoint.stream((_, __, chunk) => {
       bytes += chunk.length;
     });
@@ -53,30 +53,30 @@ test('its newest checkpoint is loaded whole, with the role of each tensor', asyn
 });
 
 test('any rows of it are read, and a flipped byte is found whichever they are', async () => {
-  const run = await version1Run();
-  const { entry } = await newestSound(run);
+  const storage = await version1Run();
+  const { entry } = await newestSound(storage);
   const name = Object.keys(entry!.tensors).find(
     (tensor) => tensor.startsWith('m:') && tensor.includes('lora_B'),
   )!;
-  const checkpoint = await openCheckpoint(run, entry!);
+  const checkpoint = await openCheckpoint(storage, entry!);
   const whole = await checkpoint.readRows(name, 0, 24);
   expect((await checkpoint.readRows(name, 3, 5)).equals(whole.subarray(24, 40))).toBe(true);
-  const bytes = readFileSync(path.join(run.folder, file));
+  const bytes = readFileSync(path.join(storage.folder, file));
   bytes[bytes.indexOf(whole)]! ^= 1;
-  writeFileSync(path.join(run.folder, file), bytes);
+  writeFileSync(path.join(storage.folder, file), bytes);
   await expect(checkpoint.readRows(name, 3, 5)).rejects.toThrow(`tensor '${name}', block 0`);
 });
 
 test('a generation of version 2 saves into the same log and retires what version 1 left', async () => {
-  const run = await version1Run();
-  const { generation } = await takeGeneration(run, { holder: 'pool.host.1', worldSize: 1 });
+  const storage = await version1Run();
+  const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
   expect(generation).toBe(3);
-  const { entry: resumedFrom } = await newestSound(run);
-  const saver = await newSaver(run, { generation, resumedFrom, keepLast: 1 });
+  const { entry: resumedFrom } = await newestSound(storage);
+  const saver = await newSaver(storage, { generation, resumedFrom, keepLast: 1 });
   await save(saver, 6);
-  expect(await run.size(file)).not.toBeNull();
+  expect(await storage.size(file)).not.toBeNull();
   await save(saver, 7);
-  expect(await run.size(file)).toBeNull();
-  const { entry, damage } = await newestSound(run);
+  expect(await storage.size(file)).toBeNull();
+  const { entry, damage } = await newestSound(storage);
   expect([entry?.trainer.step, damage]).toEqual([7, []]);
 });

@@ -10,7 +10,7 @@ const root = temporaryFolder();
 /** The samples of a task after an evaluation of the base model and of step 4; a detail of undefined is left out. */
 async function samplesOf(name: string, prompts: { before?: string; after?: string }): Promise<unknown[]> {
   const folder = path.join(root, name);
-  const run = await openStorage(folder, { roots: null });
+  const storage = await openStorage(folder, { roots: null });
   const commit = { id: 'commit', trainer: trainerState(4) } as never;
   for (const [subject, prompt, answer] of [
     [null, prompts.before, 'no'],
@@ -18,7 +18,7 @@ async function samplesOf(name: string, prompts: { before?: string; after?: strin
   ] as const) {
     const details = { ...(prompt === undefined ? {} : { prompt }), answer };
     const task = { name: 'quiz', task: 'quiz', metrics: {}, results: [{ id: '1', scores: {}, details }] };
-    await recordScores(run, subject, [task]);
+    await recordScores(storage, subject, [task]);
   }
   const text = await readFile(path.join(folder, 'samples/quiz.jsonl'), 'utf8');
   return text

@@ -6,8 +6,8 @@ import { newRun, newSaver, save } from '../checkpoint/fixture.js';
 const root = temporaryFolder();
 
 test('what is published of a checkpoint is decided by the role of each tensor, whatever its name', async () => {
-  const run = await newRun(root);
-  const checkpoint = await openCheckpoint(run, await save(await newSaver(run), 1));
+  const storage = await newRun(root);
+  const checkpoint = await openCheckpoint(storage, await save(await newSaver(storage), 1));
   expect(Object.keys(checkpoint.tensors)).toEqual(['w', 'adam.m/w', 'scalar']);
   expect(trainedSources(checkpoint).map(({ name }) => name)).toEqual(['w']);
 });
