@@ -31,7 +31,7 @@ export const run = recipeCommand<RunFlags>({
     const worker = new InPlaceWorker(session, order.id, display);
     try {
       if (session.ui !== null) display.note(`Temporal UI: ${session.ui}`);
-      const { handle, otherRecipe } = await submitOrServe(session, order, () => worker.look());
+      const { handle, otherRecipe } = await submitOrServe(session, order, () => worker.serveUnlessServed());
       if (otherRecipe) {
         display.note(
           `the run '${order.id}' is already running with another recipe and continues with that one; stop it first to change it`,

@@ -18,7 +18,7 @@ import type { ProgressDisplay } from '../terminal/progress.js';
 import { duration } from '../terminal/progress.js';
 
 /** ms between looks. */
-const interval = 400;
+const pollInterval = 400;
 
 const stepNames: Record<string, string> = {
   admit: 'checking the recipe',
@@ -36,15 +36,15 @@ export async function follow(
   display: ProgressDisplay,
   signal: AbortSignal,
 ): Promise<FinetuneResult | null> {
-  const outcome = resultOf(handle, signal).then(
+  const outcome = awaitResult(handle, signal).then(
     (value) => ({ value }),
     (error: unknown) => ({ error }),
   );
   const watcher = new Watcher(handle, display);
   for (;;) {
-    const ended = await Promise.race([outcome, pause(interval, signal)]);
+    const ended = await Promise.race([outcome, pause(pollInterval, signal)]);
     if (ended !== null) {
-      await watcher.look().catch(() => undefined);
+      await watcher.poll().catch(() => undefined);
       display.clear();
       if ('error' in ended) throw ended.error;
       return finetuneResultSchema.parse(ended.value);
@@ -54,7 +54,7 @@ export async function follow(
       return null;
     }
     // A server that is away for a while does not end the watching: the run goes on without us.
-    await watcher.look().catch(() => undefined);
+    await watcher.poll().catch(() => undefined);
   }
 }
 
@@ -62,7 +62,7 @@ export async function follow(
 const patience = 600_000;
 
 /** The workflow's result or failure, through outages of the server. Throws ServiceUnavailable when one lasts too long. */
-async function resultOf(handle: WorkflowHandle, signal: AbortSignal): Promise<unknown> {
+async function awaitResult(handle: WorkflowHandle, signal: AbortSignal): Promise<unknown> {
   let failingSince: number | null = null;
   for (;;) {
     const asked = Date.now();
@@ -83,36 +83,38 @@ async function resultOf(handle: WorkflowHandle, signal: AbortSignal): Promise<un
 }
 
 class Watcher {
+  readonly #handle: WorkflowHandle;
+  readonly #display: ProgressDisplay;
   #activity = '';
   #text = '';
   /** Number of the newest timeline entry that was shown. */
   #shown = 0;
   #askedAt = 0;
 
-  constructor(
-    private readonly handle: WorkflowHandle,
-    private readonly display: ProgressDisplay,
-  ) {}
+  constructor(handle: WorkflowHandle, display: ProgressDisplay) {
+    this.#handle = handle;
+    this.#display = display;
+  }
 
-  async look(): Promise<void> {
-    const { raw } = await this.handle.describe();
+  async poll(): Promise<void> {
+    const { raw } = await this.#handle.describe();
     for (const activity of raw.pendingActivities ?? []) {
       const payload = activity.heartbeatDetails?.payloads?.[0];
       const details: unknown = payload == null ? null : defaultPayloadConverter.fromPayload(payload);
-      this.show(activity.activityType?.name ?? '', details);
+      this.#show(activity.activityType?.name ?? '', details);
     }
     if (Date.now() - this.#askedAt < 1000) return;
     this.#askedAt = Date.now();
-    const { timeline } = await this.handle.query<RunStatus>(queryNames.progress);
+    const { timeline } = await this.#handle.query<RunStatus>(queryNames.progress);
     for (const entry of timeline.filter(({ number }) => number > this.#shown))
-      this.display.note(describe(entry));
+      this.#display.note(describe(entry));
     this.#shown = timeline.at(-1)?.number ?? this.#shown;
   }
 
-  private show(activity: string, details: unknown): void {
+  #show(activity: string, details: unknown): void {
     const progress = progressSchema.safeParse(details);
     if (progress.success) {
-      this.display.update(progress.data);
+      this.#display.update(progress.data);
       return;
     }
     const name = stepNames[activity];
@@ -122,7 +124,7 @@ class Watcher {
     if (activity === this.#activity && text === this.#text) return;
     this.#activity = activity;
     this.#text = text;
-    this.display.status(text === '' ? name : `${name}: ${text}`);
+    this.#display.status(text === '' ? name : `${name}: ${text}`);
   }
 }
 

@@ -6,51 +6,57 @@ import { isServed } from './pollers.js';
 import type { Session } from './server.js';
 
 /** ms between looks whether the process that serves the run is still there. */
-const lookInterval = 3000;
+const retryInterval = 3000;
 
 /** A worker in this process for a run's own queue, as soon as no other process serves that. */
 export class InPlaceWorker {
-  private worker: WorkerHandle | null = null;
-  private stopped = false;
-  private timer: NodeJS.Timeout | null = null;
+  readonly #session: Session;
+  readonly #runId: string;
+  readonly #display: ProgressDisplay;
+  #worker: WorkerHandle | null = null;
+  #stopped = false;
+  #timer: NodeJS.Timeout | null = null;
 
-  constructor(
-    private readonly session: Session,
-    private readonly run: string,
-    private readonly display: ProgressDisplay,
-  ) {}
+  constructor(session: Session, runId: string, display: ProgressDisplay) {
+    this.#session = session;
+    this.#runId = runId;
+    this.#display = display;
+  }
 
   get serves(): boolean {
-    return this.worker !== null;
+    return this.#worker !== null;
   }
 
   /** Serves where nobody does; otherwise looks again from time to time. */
-  async look(): Promise<void> {
-    if (await isServed(this.session, ownQueue(this.run))) this.lookLater();
-    else await this.serve();
+  async serveUnlessServed(): Promise<void> {
+    if (await isServed(this.#session, ownQueue(this.#runId))) this.#retryLater();
+    else await this.#serve();
   }
 
-  private lookLater(): void {
-    if (this.stopped) return;
-    this.timer = setTimeout(() => void this.look().catch(() => this.lookLater()), lookInterval);
+  #retryLater(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(
+      () => void this.serveUnlessServed().catch(() => this.#retryLater()),
+      retryInterval,
+    );
   }
 
-  private async serve(): Promise<void> {
-    if (this.stopped) return;
-    this.worker = await runWorker({
+  async #serve(): Promise<void> {
+    if (this.#stopped) return;
+    this.#worker = await runWorker({
       role: 'all',
       devices: 'auto',
-      pool: ownPool(this.run),
-      taskQueue: ownQueue(this.run),
-      address: this.session.address,
-      log: (text) => this.display.note(text),
+      pool: ownPool(this.#runId),
+      taskQueue: ownQueue(this.#runId),
+      address: this.#session.address,
+      log: (text) => this.#display.note(text),
     });
-    if (this.stopped) await this.worker.stop();
+    if (this.#stopped) await this.#worker.stop();
   }
 
   async stop(): Promise<void> {
-    this.stopped = true;
-    if (this.timer !== null) clearTimeout(this.timer);
-    await this.worker?.stop();
+    this.#stopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#worker?.stop();
   }
 }

@@ -31,16 +31,15 @@ export function describeProgress(progress: Progress): string {
 export class ProgressDisplay {
   readonly #stream: NodeJS.WriteStream;
   readonly #live: boolean;
+  readonly #interval: number;
   #shown = false;
   #lastLine = '';
   #doing = '';
   #lastAt = 0;
 
   /** @param interval milliseconds between plain lines where there is no terminal */
-  constructor(
-    stream: NodeJS.WriteStream,
-    private readonly interval = 5_000,
-  ) {
+  constructor(stream: NodeJS.WriteStream, interval = 5_000) {
+    this.#interval = interval;
     this.#stream = stream;
     this.#live = stream.isTTY === true && process.env.TERM !== 'dumb';
   }
@@ -55,7 +54,7 @@ export class ProgressDisplay {
     }
     const now = Date.now();
     const last = progress.step === progress.totalSteps;
-    if (text === this.#lastLine || (!last && now - this.#lastAt < this.interval)) return;
+    if (text === this.#lastLine || (!last && now - this.#lastAt < this.#interval)) return;
     this.#lastLine = text;
     this.#lastAt = now;
     this.#stream.write(`${text}\n`);
@@ -70,7 +69,7 @@ export class ProgressDisplay {
     }
     // Counts are told now and then; what is being done, and waited for, is told as soon as it is something else.
     const doing = text.replace(/\d+/g, '#');
-    if (doing === this.#doing && Date.now() - this.#lastAt < this.interval) return;
+    if (doing === this.#doing && Date.now() - this.#lastAt < this.#interval) return;
     this.#doing = doing;
     this.#lastAt = Date.now();
     this.#stream.write(`${text}\n`);

@@ -18,7 +18,7 @@ class Command {
   stdout = '';
   stderr = '';
   readonly ended: Promise<number | null>;
-  private readonly child: ChildProcess;
+  readonly #child: ChildProcess;
 
   constructor(...parameters: string[]) {
     const env = {
@@ -27,31 +27,31 @@ class Command {
       TEMPORAL_CLI: temporal,
       TEMPORAL_ADDRESS: '',
     };
-    this.child = spawn(bin, parameters, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
-    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    this.#child = spawn(bin, parameters, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });
-    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
     });
-    this.ended = new Promise((resolve) => this.child.on('close', resolve));
+    this.ended = new Promise((resolve) => this.#child.on('close', resolve));
   }
 
   /** Nobody reads its output any more. */
   closeOutput(): void {
-    this.child.stdout!.destroy();
-    this.child.stderr!.destroy();
+    this.#child.stdout!.destroy();
+    this.#child.stderr!.destroy();
   }
 
   kill(signal: NodeJS.Signals): void {
-    this.child.kill(signal);
+    this.#child.kill(signal);
   }
 
   /** Waits for a line of stderr. */
   async says(pattern: RegExp): Promise<void> {
     await until(`a line with ${pattern}`, () => {
       if (pattern.test(this.stderr)) return true;
-      if (this.child.exitCode !== null) throw new Error(`it ended without ${pattern}: ${this.stderr}`);
+      if (this.#child.exitCode !== null) throw new Error(`it ended without ${pattern}: ${this.stderr}`);
       return false;
     });
   }

@@ -5,41 +5,39 @@ import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 
 export class LineProcess {
-  private readonly child: ChildProcessByStdio<Writable, Readable, null>;
-  private readonly lines: Interface;
-  private readonly answers: AsyncIterator<string>;
-  private turn: Promise<unknown> = Promise.resolve();
+  readonly #name: string;
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #lines: Interface;
+  readonly #answers: AsyncIterator<string>;
+  #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(
-    private readonly name: string,
-    command: string,
-    args: readonly string[],
-  ) {
-    this.child = spawn(command, args, {
+  constructor(name: string, command: string, args: readonly string[]) {
+    this.#name = name;
+    this.#child = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'ignore'],
       env: { ...process.env, HF_HUB_OFFLINE: '1' },
     });
-    this.lines = createInterface({ input: this.child.stdout });
-    this.answers = this.lines[Symbol.asyncIterator]();
+    this.#lines = createInterface({ input: this.#child.stdout });
+    this.#answers = this.#lines[Symbol.asyncIterator]();
   }
 
   /** Jobs take turns. Rejects with the `error` of the answer where there is one. */
   ask<T>(job: object): Promise<T> {
-    const answer = this.turn.then(async () => {
-      this.child.stdin.write(`${JSON.stringify(job)}\n`);
-      const { value, done } = await this.answers.next();
-      if (done) throw new Error(`${this.name} has ended`);
+    const answer = this.#turn.then(async () => {
+      this.#child.stdin.write(`${JSON.stringify(job)}\n`);
+      const { value, done } = await this.#answers.next();
+      if (done) throw new Error(`${this.#name} has ended`);
       const parsed = JSON.parse(value) as T & { error?: string };
-      if (parsed.error !== undefined) throw new Error(`${this.name}: ${parsed.error}`);
+      if (parsed.error !== undefined) throw new Error(`${this.#name}: ${parsed.error}`);
       return parsed;
     });
-    this.turn = answer.catch(() => undefined);
+    this.#turn = answer.catch(() => undefined);
     return answer;
   }
 
   async stop(): Promise<void> {
-    this.lines.close();
-    this.child.stdin.end();
-    if (this.child.exitCode === null) await once(this.child, 'exit');
+    this.#lines.close();
+    this.#child.stdin.end();
+    if (this.#child.exitCode === null) await once(this.#child, 'exit');
   }
 }

@@ -31,15 +31,21 @@ export interface Ending {
 }
 
 export class Deployment {
+  readonly #connection: Connection;
+  readonly #environment: Record<string, string>;
+
   private constructor(
     readonly folder: string,
     readonly server: TestServer,
-    private readonly connection: Connection,
+    connection: Connection,
     readonly client: Client,
-    private readonly environment: Record<string, string>,
+    environment: Record<string, string>,
     public control: TestWorker,
     public host: TestWorker,
-  ) {}
+  ) {
+    this.#connection = connection;
+    this.#environment = environment;
+  }
 
   /** @param environment added to that of both workers */
   static async start(environment: Record<string, string> = {}): Promise<Deployment> {
@@ -47,14 +53,14 @@ export class Deployment {
     await writeTinyModel(path.join(folder, 'model'));
     const server = await TestServer.start();
     const connection = await Connection.connect({ address: server.address });
-    const worker = (role: 'control' | 'host') => Deployment.worker(folder, server, role, environment);
+    const worker = (role: 'control' | 'host') => Deployment.#worker(folder, server, role, environment);
     const [control, host] = await Promise.all([worker('control'), worker('host')]);
     const client = new Client({ connection });
     return new Deployment(folder, server, connection, client, environment, control, host);
   }
 
   /** One thread: several deployments may share the machine. */
-  private static worker(
+  static #worker(
     folder: string,
     server: TestServer,
     role: 'control' | 'host',
@@ -72,17 +78,17 @@ export class Deployment {
 
   /** Starts a worker of that role, by `wrapper` if any, instead of the one that ended. */
   async restart(role: 'control' | 'host', wrapper: readonly string[] = []): Promise<void> {
-    this[role] = await Deployment.worker(this.folder, this.server, role, this.environment, wrapper);
+    this[role] = await Deployment.#worker(this.folder, this.server, role, this.#environment, wrapper);
   }
 
   /** Starts one more host worker beside the others. */
   async anotherHost(): Promise<TestWorker> {
-    return Deployment.worker(this.folder, this.server, 'host', this.environment);
+    return Deployment.#worker(this.folder, this.server, 'host', this.#environment);
   }
 
   async stop(): Promise<void> {
     await Promise.all([this.control.stop(), this.host.stop()]);
-    await this.connection.close();
+    await this.#connection.close();
     await this.server.stop();
     await rm(this.folder, { recursive: true, force: true });
   }

@@ -5,7 +5,11 @@ import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import type { S3Server } from './s3_server.js';
 
 export class LenientStore {
-  private constructor(private readonly server: Server) {}
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
 
   /** `strips the header`: every write replaces. `answers 200`: nothing is replaced, but the writer is not refused. */
   static async start(store: S3Server, how: 'strips the header' | 'answers 200'): Promise<LenientStore> {
@@ -39,7 +43,7 @@ export class LenientStore {
   }
 
   get port(): number {
-    return (this.server.address() as AddressInfo).port;
+    return (this.#server.address() as AddressInfo).port;
   }
 
   get endpoint(): string {
@@ -47,7 +51,7 @@ export class LenientStore {
   }
 
   async close(): Promise<void> {
-    this.server.closeAllConnections();
-    await new Promise((resolve) => this.server.close(resolve));
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
   }
 }

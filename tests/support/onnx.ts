@@ -16,20 +16,20 @@ export interface OnnxJob {
 export type OnnxAnswer = { logprobs: number[][] } | { error: string };
 
 export class OnnxProcess {
-  private readonly child: ChildProcess = fork(path.join(import.meta.dirname, 'onnx_process.js'), [], {
+  readonly #child: ChildProcess = fork(path.join(import.meta.dirname, 'onnx_process.js'), [], {
     serialization: 'advanced',
     execArgv: [],
   });
 
   /** log p(token i+1 | ≤ i) of each document. One job at a time. */
   async score(job: OnnxJob): Promise<number[][]> {
-    this.child.send(job);
+    this.#child.send(job);
     const settled = new AbortController();
-    const ended = once(this.child, 'exit', settled).then(([code, signal]) => {
+    const ended = once(this.#child, 'exit', settled).then(([code, signal]) => {
       throw new Error(`ONNX Runtime's process ended (${code ?? signal})`);
     });
     try {
-      const [answer] = (await Promise.race([once(this.child, 'message', settled), ended])) as [OnnxAnswer];
+      const [answer] = (await Promise.race([once(this.#child, 'message', settled), ended])) as [OnnxAnswer];
       if ('error' in answer) throw new Error(answer.error);
       return answer.logprobs;
     } finally {
@@ -38,8 +38,8 @@ export class OnnxProcess {
   }
 
   async stop(): Promise<void> {
-    const exit = once(this.child, 'exit');
-    this.child.kill('SIGKILL');
+    const exit = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
     await exit;
   }
 }

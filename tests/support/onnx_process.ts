@@ -11,10 +11,13 @@ interface Run {
 }
 
 class Decoder {
-  private constructor(
-    private readonly session: InferenceSession,
-    private readonly extra: Record<string, Tensor>,
-  ) {}
+  readonly #session: InferenceSession;
+  readonly #extra: Record<string, Tensor>;
+
+  private constructor(session: InferenceSession, extra: Record<string, Tensor>) {
+    this.#session = session;
+    this.#extra = extra;
+  }
 
   static async open({ model, extra = {} }: OnnxJob): Promise<Decoder> {
     const session = await InferenceSession.create(model, { intraOpNumThreads: 1, logSeverityLevel: 3 });
@@ -26,7 +29,7 @@ class Decoder {
 
   /** One document in one run. */
   async whole(ids: readonly number[]): Promise<number[]> {
-    const { logits } = await this.run([ids], [ids.map((_, i) => i)], [ids.map(() => 1)], null);
+    const { logits } = await this.#run([ids], [ids.map((_, i) => i)], [ids.map(() => 1)], null);
     return logprobs(logits, 0, ids);
   }
 
@@ -42,7 +45,7 @@ class Decoder {
       if (from === to) continue;
       const positions = Array.from({ length: to - from }, (_, j) => from + j);
       const mask = ids.slice(0, to).map(() => 1);
-      const result: Run = await this.run([ids.slice(from, to)], [positions], [mask], past);
+      const result: Run = await this.#run([ids.slice(from, to)], [positions], [mask], past);
       rows.push(result.logits);
       past = result.present;
     }
@@ -63,7 +66,7 @@ class Decoder {
       ...new Array<number>(width - ids.length).fill(0),
       ...values,
     ];
-    const { logits } = await this.run(
+    const { logits } = await this.#run(
       documents.map((ids) => pad(ids, [...ids])),
       documents.map((ids) => pad(ids, [...ids.keys()])),
       documents.map((ids) =>
@@ -81,7 +84,7 @@ class Decoder {
     );
   }
 
-  private async run(
+  async #run(
     ids: readonly (readonly number[])[],
     positions: readonly (readonly number[])[],
     mask: readonly (readonly number[])[],
@@ -91,18 +94,18 @@ class Decoder {
       input_ids: integers(ids),
       attention_mask: integers(mask),
       position_ids: integers(positions),
-      ...this.extra,
-      ...(past ?? this.empty(ids.length)),
+      ...this.#extra,
+      ...(past ?? this.#empty(ids.length)),
     };
-    const outputs = await this.session.run(feeds);
+    const outputs = await this.#session.run(feeds);
     const present = Object.entries(outputs)
       .filter(([name]) => name.startsWith('present.'))
       .map(([name, tensor]) => [name.replace('present', 'past_key_values'), tensor] as const);
     return { logits: outputs.logits!.data as Float32Array, present: Object.fromEntries(present) };
   }
 
-  private empty(batch: number): Record<string, Tensor> {
-    const slots = this.session.inputMetadata.flatMap((slot) =>
+  #empty(batch: number): Record<string, Tensor> {
+    const slots = this.#session.inputMetadata.flatMap((slot) =>
       slot.isTensor && slot.name.startsWith('past_key_values.') ? [slot] : [],
     );
     return Object.fromEntries(

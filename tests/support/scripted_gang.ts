@@ -101,79 +101,90 @@ export class ScriptedGang {
   slot: Promise<void> = Promise.resolve();
   /** Resolved by the `detach` activity. */
   detached: () => void = () => {};
-  private generation = 0;
-  private workers: Worker[] = [];
-  private running: Promise<unknown> = Promise.resolve();
-  private counter = 0;
+  readonly #connections: { native: NativeConnection; plain: Connection };
+  #script: TrainScript = [];
+  #admission: () => Promise<Admission> = async () => admit();
+  #generation = 0;
+  #workers: Worker[] = [];
+  #running: Promise<unknown> = Promise.resolve();
+  #counter = 0;
 
   private constructor(
     readonly client: Client,
-    private readonly connections: { native: NativeConnection; plain: Connection },
-    private script: TrainScript = [],
-    private admission: () => Promise<Admission> = async () => admit(),
-  ) {}
+    connections: { native: NativeConnection; plain: Connection },
+  ) {
+    this.#connections = connections;
+  }
 
   static async start(address: string): Promise<ScriptedGang> {
     quieten();
     const native = await NativeConnection.connect({ address });
     const plain = await Connection.connect({ address });
     const gang = new ScriptedGang(new Client({ connection: plain }), { native, plain });
-    await gang.serve();
+    await gang.#serve();
     return gang;
   }
 
   /** Begins a new script; nothing of an earlier one may be under way. */
   follow(script: TrainScript, admission: () => Promise<Admission> = async () => admit()): void {
-    Object.assign(this, { script, admission, generation: 0, slot: Promise.resolve(), failures: {} });
-    Object.assign(this, { calls: [], requests: [], acquires: [], recorded: [], evaluations: [] });
+    this.#script = script;
+    this.#admission = admission;
+    this.#generation = 0;
+    this.calls = [];
+    this.requests = [];
+    this.acquires = [];
+    this.recorded = [];
+    this.evaluations = [];
+    this.failures = {};
+    this.slot = Promise.resolve();
   }
 
-  private async serve(): Promise<void> {
-    const connection = this.connections.native;
+  async #serve(): Promise<void> {
+    const connection = this.#connections.native;
     const common = { connection, maxHeartbeatThrottleInterval: '100 ms' } as const;
-    this.workers = await Promise.all([
+    this.#workers = await Promise.all([
       Worker.create({
         ...common,
         taskQueue: defaultTaskQueue,
         workflowBundle: { codePath: workflowBundle },
-        activities: { ...this.control() },
+        activities: { ...this.#control() },
         // Every workflow task replays the history from its beginning.
         maxCachedWorkflows: 0,
       }),
-      Worker.create({ ...common, taskQueue: stepsQueue('test'), activities: { ...this.steps() } }),
-      Worker.create({ ...common, taskQueue: poolQueue('test'), activities: { ...this.pool() } }),
-      Worker.create({ ...common, taskQueue: hostQueue, activities: { ...this.gang() } }),
+      Worker.create({ ...common, taskQueue: stepsQueue('test'), activities: { ...this.#steps() } }),
+      Worker.create({ ...common, taskQueue: poolQueue('test'), activities: { ...this.#pool() } }),
+      Worker.create({ ...common, taskQueue: hostQueue, activities: { ...this.#gang() } }),
     ]);
-    this.running = Promise.all(this.workers.map((worker) => worker.run()));
+    this.#running = Promise.all(this.#workers.map((worker) => worker.run()));
   }
 
   async start(input: unknown = { recipe: {} }): Promise<WorkflowHandleWithFirstExecutionRunId> {
-    this.counter += 1;
+    this.#counter += 1;
     return await this.client.workflow.start(workflowType, {
       taskQueue: defaultTaskQueue,
-      workflowId: `scripted-${process.pid}-${Date.now()}-${this.counter}`,
+      workflowId: `scripted-${process.pid}-${Date.now()}-${this.#counter}`,
       args: [input],
     });
   }
 
   async stop(): Promise<void> {
-    for (const worker of this.workers) worker.shutdown();
-    await this.running;
-    await this.connections.native.close();
-    await this.connections.plain.close();
+    for (const worker of this.#workers) worker.shutdown();
+    await this.#running;
+    await this.#connections.native.close();
+    await this.#connections.plain.close();
   }
 
-  private call(name: string, text = name): void {
+  #call(name: string, text = name): void {
     this.calls.push(text);
     const failure = this.failures[name]?.shift();
     if (failure !== undefined) throw failure;
   }
 
-  private control(): ControlActivities {
+  #control(): ControlActivities {
     return {
       admit: async () => {
-        this.call('admit');
-        return await this.admission();
+        this.#call('admit');
+        return await this.#admission();
       },
       recordTimeline: async ({ entries }) => {
         const failure = this.failures.recordTimeline?.shift();
@@ -187,7 +198,7 @@ export class ScriptedGang {
     };
   }
 
-  private steps(): StepActivities {
+  #steps(): StepActivities {
     const memory = {
       weights: 1,
       trained: 1,
@@ -200,58 +211,58 @@ export class ScriptedGang {
     };
     return {
       prepareData: async () => {
-        this.call('prepareData');
+        this.#call('prepareData');
         return { train: '/data/train', validation: {}, report: {} };
       },
       shardModel: async () => {
-        this.call('shardModel');
+        this.#call('shardModel');
         return { folder: '/model', digest, parameters: 10, trainedParameters: 1, memory };
       },
       evaluate: async () => {
-        this.call('evaluate');
+        this.#call('evaluate');
         const scores = { before: {}, after: {} };
         return { before: { val_loss: 2 }, after: { val_loss: 1 }, scores, commit: 1, step: 10 };
       },
       evaluateEpoch: async ({ step }) => {
-        this.call('evaluateEpoch', `evaluateEpoch ${step}`);
+        this.#call('evaluateEpoch', `evaluateEpoch ${step}`);
         return this.evaluations.shift() ?? { scores: {}, stop: null };
       },
       consolidate: async () => {
-        this.call('consolidate');
+        this.#call('consolidate');
         return { model: '/run/final', published: null, metrics: { val_loss: 1 } };
       },
     };
   }
 
-  private pool(): PoolActivities {
+  #pool(): PoolActivities {
     return {
       acquire: async (request): Promise<Grant> => {
         this.acquires.push(request);
-        this.call('acquire', `acquire ${this.generation + 1}`);
+        this.#call('acquire', `acquire ${this.#generation + 1}`);
         await this.slot;
-        this.generation += 1;
+        this.#generation += 1;
         const member = { queue: hostQueue, host: 'host', incarnation: '1', devices: ['cpu:0'], firstRank: 0 };
         const { id } = request.run;
-        return { version: 1, run: id, generation: this.generation, worldSize: 1, members: [member] };
+        return { version: 1, run: id, generation: this.#generation, worldSize: 1, members: [member] };
       },
     };
   }
 
-  private gang(): GangActivities {
+  #gang(): GangActivities {
     return {
       trainEpoch: async (request) => {
         this.calls.push(`train ${request.epoch} of generation ${request.grant.generation}`);
         this.requests.push(request);
-        const act = this.script[Math.min(this.requests.length, this.script.length) - 1]!;
+        const act = this.#script[Math.min(this.requests.length, this.#script.length) - 1]!;
         return await act(request, Context.current(), this);
       },
-      control: async ({ requests }) => this.call('control', `control ${wanted(requests)}`),
+      control: async ({ requests }) => this.#call('control', `control ${wanted(requests)}`),
       detach: async () => {
         this.calls.push('detach');
         this.detached();
       },
       release: async ({ generation }) => {
-        this.call('release', `release ${generation}`);
+        this.#call('release', `release ${generation}`);
         return { torn: true };
       },
     };

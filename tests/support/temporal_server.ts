@@ -6,25 +6,29 @@ import path from 'node:path';
 import { freePort, startServer } from '../../workers/embedded_server/server_process.js';
 
 export class TestServer {
+  readonly #folder: string;
+  readonly #dynamicConfig: readonly string[];
+  #child: ChildProcess;
+
   private constructor(
     readonly port: number,
-    private readonly folder: string,
-    private readonly dynamicConfig: readonly string[],
-    private child: ChildProcess,
-  ) {}
+    folder: string,
+    dynamicConfig: readonly string[],
+    child: ChildProcess,
+  ) {
+    this.#folder = folder;
+    this.#dynamicConfig = dynamicConfig;
+    this.#child = child;
+  }
 
   /** @param dynamicConfig `key=value` pairs of the server's dynamic configuration */
   static async start(dynamicConfig: readonly string[] = []): Promise<TestServer> {
     const folder = await mkdtemp(path.join(tmpdir(), 'temper-server-'));
     const port = await freePort();
-    return new TestServer(port, folder, dynamicConfig, await TestServer.launch(port, folder, dynamicConfig));
+    return new TestServer(port, folder, dynamicConfig, await TestServer.#launch(port, folder, dynamicConfig));
   }
 
-  private static launch(
-    port: number,
-    folder: string,
-    dynamicConfig: readonly string[],
-  ): Promise<ChildProcess> {
+  static #launch(port: number, folder: string, dynamicConfig: readonly string[]): Promise<ChildProcess> {
     const database = path.join(folder, 'temporal.db');
     const log = path.join(folder, 'server.log');
     return startServer({ port, uiPort: null, database, log, detached: false, dynamicConfig });
@@ -36,18 +40,18 @@ export class TestServer {
 
   /** kill -9. Resolves when the process is gone. */
   async kill(): Promise<void> {
-    const gone = new Promise((resolve) => this.child.once('exit', resolve));
-    this.child.kill('SIGKILL');
+    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
+    this.#child.kill('SIGKILL');
     await gone;
   }
 
   /** Starts it again on the same port and database. */
   async restart(): Promise<void> {
-    this.child = await TestServer.launch(this.port, this.folder, this.dynamicConfig);
+    this.#child = await TestServer.#launch(this.port, this.#folder, this.#dynamicConfig);
   }
 
   async stop(): Promise<void> {
-    if (this.child.exitCode === null && this.child.signalCode === null) await this.kill();
-    await rm(this.folder, { recursive: true, force: true });
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await this.kill();
+    await rm(this.#folder, { recursive: true, force: true });
   }
 }

@@ -36,30 +36,35 @@ export class UploadHub {
   /** Called with each request that was carried out, before its answer; returns false to break the connection. */
   delivers: (request: IncomingMessage) => boolean = () => true;
 
-  private readonly parts = new Map<string, Map<number, Buffer>>();
-  private readonly server = createServer((request, response) => {
-    void this.answer(request, response);
+  readonly #token: string;
+  readonly #owners: readonly string[];
+  readonly #parts = new Map<string, Map<number, Buffer>>();
+  readonly #server = createServer((request, response) => {
+    void this.#answer(request, response);
   });
 
   private constructor(
-    private readonly token: string,
+    token: string,
     /** Owners that the token may write to. */
-    private readonly owners: readonly string[],
-  ) {}
+    owners: readonly string[],
+  ) {
+    this.#token = token;
+    this.#owners = owners;
+  }
 
   static async start(token = 'hf_test', owners: readonly string[] = ['owner']): Promise<UploadHub> {
     const hub = new UploadHub(token, owners);
-    await new Promise<void>((resolve) => hub.server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => hub.#server.listen(0, '127.0.0.1', resolve));
     return hub;
   }
 
   get endpoint(): string {
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   async close(): Promise<void> {
-    this.server.closeAllConnections();
-    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 
   /** A repository as the real hub makes it: with one commit, of `.gitattributes`. */
@@ -80,33 +85,33 @@ export class UploadHub {
     return this.commits(id, branch).at(-1)?.files ?? {};
   }
 
-  private async answer(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
     const url = new URL(request.url ?? '/', this.endpoint);
     this.requests.push(`${request.method} ${url.pathname}`);
     if (this.intercept?.(request, response)) return;
     const stored = /^\/storage\/([0-9a-f]{64})(?:\/(\d+|complete))?$/.exec(url.pathname);
-    if (stored !== null) return this.store(request, response, stored[1]!, stored[2] ?? null);
-    if (request.headers.authorization !== `Bearer ${this.token}`)
+    if (stored !== null) return this.#store(request, response, stored[1]!, stored[2] ?? null);
+    if (request.headers.authorization !== `Bearer ${this.#token}`)
       return send(response, 401, { error: 'Invalid username or password.' });
-    const answer = await this.api(request, url, response);
+    const answer = await this.#api(request, url, response);
     if (answer === null) return;
     if (!this.delivers(request)) return request.socket.destroy();
     return send(response, answer[0], answer[1]);
   }
 
   /** Status and body; null where it has answered. */
-  private async api(
+  async #api(
     request: IncomingMessage,
     url: URL,
     response: ServerResponse,
   ): Promise<[number, unknown] | null> {
     const at = decodeURIComponent(url.pathname);
-    if (at === '/api/repos/create') return this.createRepository(await jsonOf(request));
+    if (at === '/api/repos/create') return this.#createRepository(await jsonOf(request));
     const [, lfsId] = /^\/([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/batch$/.exec(at) ?? [];
-    if (lfsId !== undefined) return this.batch(lfsId, await jsonOf(request));
+    if (lfsId !== undefined) return this.#batch(lfsId, await jsonOf(request));
     const [, resolved, revision, file] = /^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/.exec(at) ?? [];
     if (resolved !== undefined) {
-      const content = this.find(resolved, revision!)?.files[file!];
+      const content = this.#find(resolved, revision!)?.files[file!];
       if (content === undefined) return [404, { error: 'Entry not found' }];
       response.end(content);
       return null;
@@ -116,14 +121,14 @@ export class UploadHub {
     const repository = this.repositories.get(id);
     if (repository === undefined) return [404, { error: 'Repository not found' }];
     const writes = ['branch', 'preupload', 'commit'].includes(action!);
-    if (writes && !this.mayWrite(id)) return [403, { error: 'Forbidden: you may not write here' }];
+    if (writes && !this.#mayWrite(id)) return [403, { error: 'Forbidden: you may not write here' }];
     switch (action) {
       case 'revision': {
-        const commit = this.find(id, rest) ?? this.commits(id, rest).at(-1);
+        const commit = this.#find(id, rest) ?? this.commits(id, rest).at(-1);
         return commit === undefined ? [404, { error: 'Invalid rev id' }] : [200, { id, sha: commit.sha }];
       }
       case 'tree':
-        sendTree(response, url, this.find(id, rest)?.files ?? {}, this.endpoint, isLarge);
+        sendTree(response, url, this.#find(id, rest)?.files ?? {}, this.endpoint, isLarge);
         return null;
       case 'branch':
         if (repository.branches.has(rest)) return [409, { error: 'Reference already exists' }];
@@ -136,38 +141,32 @@ export class UploadHub {
         return [200, { files: files.map((one) => ({ path: one.path, uploadMode: mode(one) })) }];
       }
       case 'commit':
-        return this.commit(id, rest, await textOf(request));
+        return this.#commit(id, rest, await textOf(request));
       default:
         return [404, { error: 'Not found' }];
     }
   }
 
-  private find(id: string, sha: string): HubCommit | undefined {
+  #find(id: string, sha: string): HubCommit | undefined {
     const branches = this.repositories.get(id)?.branches.values() ?? [];
     return [...branches].flat().find((commit) => commit.sha === sha);
   }
 
-  private mayWrite(id: string): boolean {
-    return this.owners.includes(id.split('/')[0]!);
+  #mayWrite(id: string): boolean {
+    return this.#owners.includes(id.split('/')[0]!);
   }
 
-  private createRepository({
-    organization,
-    name,
-  }: {
-    organization: string;
-    name: string;
-  }): [number, unknown] {
+  #createRepository({ organization, name }: { organization: string; name: string }): [number, unknown] {
     const id = `${organization}/${name}`;
-    if (!this.mayWrite(id))
+    if (!this.#mayWrite(id))
       return [403, { error: "You don't have the rights to create a model under this namespace" }];
     if (this.repositories.has(id)) return [409, { error: 'You already created this model repo' }];
     this.create(id);
     return [200, { url: `${this.endpoint}/${id}`, id }];
   }
 
-  private batch(id: string, { objects }: { objects: { oid: string; size: number }[] }): [number, unknown] {
-    if (!this.mayWrite(id)) return [403, { error: 'Forbidden: you may not write here' }];
+  #batch(id: string, { objects }: { objects: { oid: string; size: number }[] }): [number, unknown] {
+    if (!this.#mayWrite(id)) return [403, { error: 'Forbidden: you may not write here' }];
     const answers = objects.map(({ oid, size }) => {
       if (this.objects.has(oid)) return { oid, size };
       const href = `${this.endpoint}/storage/${oid}`;
@@ -182,7 +181,7 @@ export class UploadHub {
   }
 
   /** Takes a large file or a part of it; what arrives broken is no object. */
-  private async store(
+  async #store(
     request: IncomingMessage,
     response: ServerResponse,
     oid: string,
@@ -192,26 +191,26 @@ export class UploadHub {
     const content = await bytesOf(request).catch(() => null);
     if (content === null) return;
     if (!this.delivers(request)) return request.socket.destroy();
-    if (part === null) return this.keep(response, oid, content);
-    const parts = this.parts.get(oid) ?? new Map<number, Buffer>();
-    this.parts.set(oid, parts);
+    if (part === null) return this.#keep(response, oid, content);
+    const parts = this.#parts.get(oid) ?? new Map<number, Buffer>();
+    this.#parts.set(oid, parts);
     if (part !== 'complete') {
       parts.set(Number(part), content);
       return response.writeHead(200, { etag: `"${part}"` }).end();
     }
     const wanted = (JSON.parse(content.toString()) as { parts: { partNumber: number; etag: string }[] })
       .parts;
-    return this.keep(response, oid, Buffer.concat(wanted.map(({ partNumber }) => parts.get(partNumber)!)));
+    return this.#keep(response, oid, Buffer.concat(wanted.map(({ partNumber }) => parts.get(partNumber)!)));
   }
 
-  private keep(response: ServerResponse, oid: string, content: Buffer): unknown {
+  #keep(response: ServerResponse, oid: string, content: Buffer): unknown {
     if (createHash('sha256').update(content).digest('hex') !== oid)
       return send(response, 400, { error: 'the content has another digest' });
     this.objects.set(oid, content);
     return send(response, 200, {});
   }
 
-  private commit(id: string, branch: string, body: string): [number, unknown] {
+  #commit(id: string, branch: string, body: string): [number, unknown] {
     const lines = body.split('\n').map((line) => JSON.parse(line) as { key: string; value: CommitLine });
     const commits = this.repositories.get(id)!.branches.get(branch);
     if (commits === undefined) return [404, { error: 'Invalid rev id' }];
