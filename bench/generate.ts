@@ -107,13 +107,13 @@ function report(contenders: readonly Contender[], batch: number, threads: number
     const rates = results.map((result) => (batch * (Number(flags.tokens) - 1)) / decodeSeconds(result));
     const firsts = results.map(({ first }) => 1e3 * first);
     const decoding = results.map((result, i) => decodeSeconds(result) / decodeSeconds(ours!.results[i]!));
-    const whole = results.map((result, i) => result.total / ours!.results[i]!.total);
+    const ratios = results.map((result, i) => result.total / ours!.results[i]!.total);
     say(
       `  ${name.padEnd(12)} ${median(rates).toFixed(1).padStart(6)} tok/s (${spread(rates, 1)})` +
         `   prompts ${median(firsts).toFixed(0)} ms` +
         (name === ours!.name
           ? ''
-          : `   temper is ${median(decoding).toFixed(2)} × as fast (${spread(decoding, 2)}), with prompts ${median(whole).toFixed(2)} ×`),
+          : `   temper is ${median(decoding).toFixed(2)} × as fast (${spread(decoding, 2)}), with prompts ${median(ratios).toFixed(2)} ×`),
     );
   }
   say('');

@@ -47,17 +47,17 @@ async function bench(): Promise<void> {
   const mode = flags.mode as StepOptions['mode'];
   const options: StepOptions = { ...(await stepOptions(flags)), mode };
   const ours = await start(path.resolve(import.meta.dirname, '../..'), options);
-  const theirs = await start(path.resolve(flags.against), {
+  const baseline = await start(path.resolve(flags.against), {
     ...options,
     threads: Number(flags['against-threads'] ?? options.threads),
   });
   const others = Array.from({ length: Number(flags.beside) }, spinningProcess);
   try {
-    report(await takeTurns(ours, theirs));
+    report(await takeTurns(ours, baseline));
   } finally {
     for (const other of others) other.kill('SIGKILL');
     ours.stop();
-    theirs.stop();
+    baseline.stop();
   }
 }
 
@@ -67,14 +67,14 @@ function start(checkout: string, options: StepOptions): Promise<Side<StepResult>
 
 interface Pair {
   ours: StepResult[];
-  theirs: StepResult[];
+  baseline: StepResult[];
 }
 
 /** The first two steps of each load and warm up; the others are returned. */
-async function takeTurns(ours: Side<StepResult>, theirs: Side<StepResult>): Promise<Pair[]> {
+async function takeTurns(ours: Side<StepResult>, baseline: Side<StepResult>): Promise<Pair[]> {
   for (let step = 0; step < 2; step += 1) {
     await ours.step();
-    await theirs.step();
+    await baseline.step();
   }
   const several = async (side: Side<StepResult>): Promise<StepResult[]> => {
     const results: StepResult[] = [];
@@ -83,10 +83,10 @@ async function takeTurns(ours: Side<StepResult>, theirs: Side<StepResult>): Prom
   };
   const pairs: Pair[] = [];
   while (pairs.length < Number(flags.pairs)) {
-    if (pairs.length % 2 === 0) pairs.push({ ours: await several(ours), theirs: await several(theirs) });
+    if (pairs.length % 2 === 0) pairs.push({ ours: await several(ours), baseline: await several(baseline) });
     else {
-      const before = await several(theirs);
-      pairs.push({ ours: await several(ours), theirs: before });
+      const before = await several(baseline);
+      pairs.push({ ours: await several(ours), baseline: before });
     }
   }
   return pairs;
@@ -95,12 +95,12 @@ async function takeTurns(ours: Side<StepResult>, theirs: Side<StepResult>): Prom
 function report(pairs: readonly Pair[]): void {
   const seconds = (results: readonly StepResult[]) =>
     results.reduce((sum, result) => sum + result.seconds, 0) / results.length;
-  const ratios = pairs.map(({ ours, theirs }) => seconds(theirs) / seconds(ours));
+  const ratios = pairs.map(({ ours, baseline }) => seconds(baseline) / seconds(ours));
   const [low, high] = medianInterval(ratios);
-  const same = pairs.every(({ ours, theirs }) =>
-    ours.every(({ loss, norm }, step) => loss === theirs[step]!.loss && norm === theirs[step]!.norm),
+  const same = pairs.every(({ ours, baseline }) =>
+    ours.every(({ loss, norm }, step) => loss === baseline[step]!.loss && norm === baseline[step]!.norm),
   );
-  const times = (['ours', 'theirs'] as const).map((side) =>
+  const times = (['ours', 'baseline'] as const).map((side) =>
     (median(pairs.map((pair) => seconds(pair[side]))) * 1000).toFixed(1),
   );
   process.stdout.write(

@@ -94,10 +94,10 @@ export type TemperConfigInput = z.input<typeof configSchema>;
  * export default defineConfig({ pool: 'fast', storageRoots: ['/data', 's3://bucket/runs'] });
  */
 export function defineConfig(config: TemperConfigInput): TemperConfig {
-  const parsed = configSchema.safeParse(config);
-  if (!parsed.success)
-    throw new UsageError(`the configuration is not valid: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
+  const result = configSchema.safeParse(config);
+  if (!result.success)
+    throw new UsageError(`the configuration is not valid: ${z.prettifyError(result.error)}`);
+  return result.data;
 }
 
 export interface Installation extends ChosenFile {

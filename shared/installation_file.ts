@@ -30,9 +30,9 @@ export async function chooseFile(folder: string, environment: NodeJS.ProcessEnv)
     return { file, passedOver: [] };
   }
   const passedOver: string[] = [];
-  for (const at of foldersUpFrom(folder, environment.HOME || homedir())) {
+  for (const candidate of foldersUpFrom(folder, environment.HOME || homedir())) {
     for (const name of configNames()) {
-      const file = path.join(at, name);
+      const file = path.join(candidate, name);
       if (file === ownSource || !existsSync(file)) continue;
       const distrusted = await reasonToDistrust(file);
       if (distrusted === null) return { file, passedOver };
@@ -44,9 +44,13 @@ export async function chooseFile(folder: string, environment: NodeJS.ProcessEnv)
 
 /** The folder and those above it, up to the first that is a package's or the home folder. */
 function* foldersUpFrom(folder: string, home: string): Generator<string> {
-  for (let at = path.resolve(folder); ; at = path.dirname(at)) {
-    yield at;
-    if (at === path.resolve(home) || existsSync(path.join(at, 'package.json')) || at === path.dirname(at))
+  for (let current = path.resolve(folder); ; current = path.dirname(current)) {
+    yield current;
+    if (
+      current === path.resolve(home) ||
+      existsSync(path.join(current, 'package.json')) ||
+      current === path.dirname(current)
+    )
       return;
   }
 }

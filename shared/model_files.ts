@@ -27,13 +27,13 @@ export async function readModelText(file: string): Promise<string | null> {
 export async function readModelJson(file: string): Promise<Record<string, unknown> | null> {
   const text = await readModelText(file);
   if (text === null) return null;
-  let parsed: unknown;
+  let json: unknown;
   try {
-    parsed = JSON.parse(text);
+    json = JSON.parse(text);
   } catch (cause) {
     throw new ModelError(`${file}: not valid JSON: ${(cause as Error).message}`, { cause });
   }
-  if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
-    return parsed as Record<string, unknown>;
+  if (typeof json === 'object' && json !== null && !Array.isArray(json))
+    return json as Record<string, unknown>;
   throw new ModelError(`${file}: not a JSON object`);
 }

@@ -64,9 +64,9 @@ export function taggedProcessState(tag: string): ProcessState {
 }
 
 function judge(pid: number, started: string): ProcessState {
-  const found = readProcess(pid);
-  if (found.hidden) return 'unknown';
-  return found.started !== null && word(found.started) === word(started) ? 'alive' : 'gone';
+  const observed = readProcess(pid);
+  if (observed.hidden) return 'unknown';
+  return observed.started !== null && word(observed.started) === word(started) ? 'alive' : 'gone';
 }
 
 type PidScope = Pick<ProcessIdentity, 'boot' | 'pidNamespace' | 'user' | 'machine'>;

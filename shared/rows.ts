@@ -28,7 +28,7 @@ export function lacksColumns(
   names: readonly string[],
   conjunction: ', ' | ' or ' = ', ',
 ): string {
-  const wanted = names.map((name) => `'${name}'`).join(conjunction);
+  const columnList = names.map((name) => `'${name}'`).join(conjunction);
   const noun = names.length > 1 && conjunction === ', ' ? 'columns' : 'column';
-  return `lacks the ${noun} ${wanted} (it has ${Object.keys(record).join(', ')})`;
+  return `lacks the ${noun} ${columnList} (it has ${Object.keys(record).join(', ')})`;
 }

@@ -14,9 +14,9 @@ export const text = (brief: string) => ({ kind: 'parsed', parse: String, brief }
 export const optionalText = (brief: string) => ({ ...text(brief), optional: true }) as const;
 
 /** A parser of numbers that satisfy a condition. @throws SyntaxError that says what is allowed */
-export const numberWhere = (holds: (value: number) => boolean, wanted: string) => (input: string) => {
+export const numberWhere = (holds: (value: number) => boolean, requirement: string) => (input: string) => {
   const value = numberParser(input);
-  if (!holds(value)) throw new SyntaxError(`${input} is not ${wanted}`);
+  if (!holds(value)) throw new SyntaxError(`${input} is not ${requirement}`);
   return value;
 };
 

@@ -53,8 +53,8 @@ export const run = recipeCommand<RunFlags>({
       }
       display.note('saving a checkpoint …');
       await worker.stop();
-      const again = [recipe, ...(flags.id === undefined ? [] : ['--id', flags.id])];
-      const words = [...again, ...this.overrides.map((override) => `--${override}`)].map(quoted);
+      const command = [recipe, ...(flags.id === undefined ? [] : ['--id', flags.id])];
+      const words = [...command, ...this.overrides.map((override) => `--${override}`)].map(quoted);
       display.note(`the run '${order.id}' is parked. Resume it with: temper run ${words.join(' ')}`);
     } finally {
       await worker.stop().finally(() => session.close());

@@ -18,12 +18,12 @@ export const validate = recipeCommand<{ json: boolean }>({
 });
 
 /** `shown` with its keys in the order that `value` has them in, which is the schema's. */
-function inOrderOf(value: unknown, shown: unknown): unknown {
-  if (Array.isArray(value) && Array.isArray(shown))
-    return shown.map((entry: unknown, i) => inOrderOf(value[i], entry));
-  if (typeof value !== 'object' || value === null || typeof shown !== 'object' || shown === null)
-    return shown;
-  const entries = shown as Record<string, unknown>;
+function inOrderOf(value: unknown, template: unknown): unknown {
+  if (Array.isArray(value) && Array.isArray(template))
+    return template.map((entry: unknown, i) => inOrderOf(value[i], entry));
+  if (typeof value !== 'object' || value === null || typeof template !== 'object' || template === null)
+    return template;
+  const entries = template as Record<string, unknown>;
   return Object.fromEntries(
     Object.entries(value).map(([key, entry]) => [key, inOrderOf(entry, entries[key])]),
   );

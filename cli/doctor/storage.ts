@@ -63,9 +63,9 @@ async function checkLocation(
 
 /** The folder itself, or the nearest one above it that exists. */
 function existingAncestor(folder: string): string {
-  let at = folder;
-  while (!existsSync(at) && path.dirname(at) !== at) at = path.dirname(at);
-  return at;
+  let ancestor = folder;
+  while (!existsSync(ancestor) && path.dirname(ancestor) !== ancestor) ancestor = path.dirname(ancestor);
+  return ancestor;
 }
 
 /** Says which credentials are present, never what they are. */

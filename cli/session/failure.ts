@@ -22,9 +22,9 @@ export function runFailure(error: unknown, id: string): unknown {
 }
 
 function innermost(error: unknown): ApplicationFailure | null {
-  let found: ApplicationFailure | null = null;
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if (at instanceof ApplicationFailure) found = at;
+  let innermostFailure: ApplicationFailure | null = null;
+  for (let current = error; current instanceof Error; current = current.cause) {
+    if (current instanceof ApplicationFailure) innermostFailure = current;
   }
-  return found;
+  return innermostFailure;
 }

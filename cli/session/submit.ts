@@ -97,14 +97,14 @@ export async function submitOrServe(
 ): Promise<SubmittedRun> {
   const { id, submission } = order;
   const { fresh } = submission;
-  const own = ownQueue(id);
+  const runQueue = ownQueue(id);
   const open = await openWorkflow(session, order);
   if (open?.served) {
-    if (open.taskQueue === own) await serve();
+    if (open.taskQueue === runQueue) await serve();
     return { handle: open.handle, otherRecipe: !(await hasRecipe(session, open, submission)) };
   }
   const shared = await isServed(session, session.config.taskQueue);
-  const taskQueue = shared ? session.config.taskQueue : own;
+  const taskQueue = shared ? session.config.taskQueue : runQueue;
   const orderInPool: Order = { ...order, submission: { ...submission, pool: shared ? null : ownPool(id) } };
   const goesOn =
     open !== null && !fresh && open.taskQueue === taskQueue && (await hasRecipe(session, open, submission));
@@ -180,9 +180,10 @@ async function hasRecipe(
   });
   const [payload] = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
   if (payload === undefined) return false;
-  const parsed = submissionSchema.safeParse(defaultPayloadConverter.fromPayload(payload));
+  const started = submissionSchema.safeParse(defaultPayloadConverter.fromPayload(payload));
   return (
-    parsed.success &&
-    canonicalJson({ recipe: parsed.data.recipe, base: parsed.data.base }) === canonicalJson({ recipe, base })
+    started.success &&
+    canonicalJson({ recipe: started.data.recipe, base: started.data.base }) ===
+      canonicalJson({ recipe, base })
   );
 }

@@ -37,8 +37,8 @@ async function newestCheckpoint(storage: Storage): Promise<CheckpointEntry | nul
 }
 
 /** The time since `at`, in the largest unit of which it has two. */
-function describeAge(at: ClaimEntry['at']): string {
-  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(at)) / 1000));
+function describeAge(time: ClaimEntry['at']): string {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
   if (seconds < 120) return `${seconds} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`;

@@ -34,12 +34,12 @@ export function parseCommitFile(bytes: Buffer): CommitEntry | string {
 
 function parseEntry(value: unknown): CommitEntry | string {
   const old = z.object({ version: z.literal(1) }).safeParse(value).success;
-  const parsed = old ? version1Schema.safeParse(value) : commitEntrySchema.safeParse(value);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
+  const result = old ? version1Schema.safeParse(value) : commitEntrySchema.safeParse(value);
+  if (!result.success) {
+    const issue = result.error.issues[0]!;
     return `not an entry that this version of Temper understands: ${issue.path.join('.')}: ${issue.message}`;
   }
-  return parsed.data.version === 1 ? migrateVersion1(parsed.data) : parsed.data;
+  return result.data.version === 1 ? migrateVersion1(result.data) : result.data;
 }
 
 const hexOf = (checksum: number): string => checksum.toString(16).padStart(8, '0');

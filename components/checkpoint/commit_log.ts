@@ -258,12 +258,12 @@ export async function readEntry(storage: Storage, sequence: number): Promise<Log
   const file = `${storage.uri}/${key}`;
   if ((await storage.size(key)) === null)
     return { sequence, file, entry: null, damage: 'the entry is missing' };
-  const parsed = parseCommitFile(await storage.read(key));
-  if (typeof parsed === 'string') return { sequence, file, entry: null, damage: parsed };
-  if (parsed.sequence !== sequence) {
-    return { sequence, file, entry: null, damage: `the entry in it has the number ${parsed.sequence}` };
+  const commitFile = parseCommitFile(await storage.read(key));
+  if (typeof commitFile === 'string') return { sequence, file, entry: null, damage: commitFile };
+  if (commitFile.sequence !== sequence) {
+    return { sequence, file, entry: null, damage: `the entry in it has the number ${commitFile.sequence}` };
   }
-  return { sequence, file, entry: parsed, damage: null };
+  return { sequence, file, entry: commitFile, damage: null };
 }
 
 /**

@@ -34,7 +34,7 @@ export function describeDamage({ sequence, file, tensor, block, problem }: Damag
 
 /** Files of a checkpoint that are missing or of another length: needs no reading. Empty when all is well. */
 export async function findLengthDamage(storage: Storage, entry: CheckpointEntry): Promise<Damage[]> {
-  const found = await Promise.all(
+  const perFile = await Promise.all(
     entry.files.map(async ({ file: key, bytes }): Promise<Damage | null> => {
       const size = await storage.size(key);
       if (size === bytes) return null;
@@ -45,7 +45,7 @@ export async function findLengthDamage(storage: Storage, entry: CheckpointEntry)
       return inFile(storage, entry, key, problem);
     }),
   );
-  return found.filter((damage) => damage !== null);
+  return perFile.filter((damage) => damage !== null);
 }
 
 /**
@@ -57,7 +57,7 @@ export async function readSidecars(
   entry: CheckpointEntry,
 ): Promise<{ content: CommittedFile; sidecar: Sidecar }[]> {
   const damage: Damage[] = [];
-  const read = await Promise.all(
+  const sidecars = await Promise.all(
     entry.files.map(async (content) => {
       const sidecar = await readSidecar(storage, content);
       if (typeof sidecar !== 'string') return { content, sidecar };
@@ -66,22 +66,22 @@ export async function readSidecars(
     }),
   );
   if (damage.length > 0) throw new DamagedCheckpoint(damage);
-  return read.filter((file) => file !== null);
+  return sidecars.filter((file) => file !== null);
 }
 
 /** Reads every file of a checkpoint against its checksums. Empty when it is sound. */
 export async function findDamage(storage: Storage, entry: CheckpointEntry): Promise<Damage[]> {
-  const found = await findLengthDamage(storage, entry);
-  if (found.length > 0) return found;
+  const damage = await findLengthDamage(storage, entry);
+  if (damage.length > 0) return damage;
   try {
     for (const { content, sidecar } of await readSidecars(storage, entry)) {
-      found.push(...(await findFlipped(storage, entry, content, sidecar)));
+      damage.push(...(await findFlipped(storage, entry, content, sidecar)));
     }
   } catch (error) {
     if (!(error instanceof DamagedCheckpoint)) throw error;
     return [...error.damage];
   }
-  return found;
+  return damage;
 }
 
 function inFile(storage: Storage, { sequence }: CheckpointEntry, key: string, problem: string): Damage {
@@ -104,35 +104,35 @@ async function findFlipped(
   sidecar: Sidecar,
 ): Promise<Damage[]> {
   const blocks = blocksOf(entry, sidecar);
-  const found: Damage[] = [];
-  let whole = 0;
-  let at = 0;
+  const damage: Damage[] = [];
+  let fileChecksum = 0;
+  let position = 0;
   let next = 0;
   let checksum = 0;
   for await (const chunk of storage.readStream(file, 0, bytes)) {
     const data = chunk as Buffer;
-    whole = crc32c(data, whole);
+    fileChecksum = crc32c(data, fileChecksum);
     for (let done = 0; done < data.length; ) {
       const current = blocks[next];
       if (current === undefined) break;
-      const from = Math.max(done, current.start - at);
-      const to = Math.min(data.length, current.end - at);
+      const from = Math.max(done, current.start - position);
+      const to = Math.min(data.length, current.end - position);
       if (to > from) checksum = crc32c(data.subarray(from, to), checksum);
       done = Math.max(done, to);
-      if (at + done < current.end) break;
+      if (position + done < current.end) break;
       if (checksum !== current.crc32c) {
         const { tensor, block } = current;
-        found.push({ ...inFile(storage, entry, file, flipped(checksum, current.crc32c)), tensor, block });
+        damage.push({ ...inFile(storage, entry, file, flipped(checksum, current.crc32c)), tensor, block });
       }
       next += 1;
       checksum = 0;
     }
-    at += data.length;
+    position += data.length;
   }
-  if (found.length === 0 && whole !== declared) {
-    found.push(inFile(storage, entry, file, `its header is damaged: ${flipped(whole, declared)}`));
+  if (damage.length === 0 && fileChecksum !== declared) {
+    damage.push(inFile(storage, entry, file, `its header is damaged: ${flipped(fileChecksum, declared)}`));
   }
-  return found;
+  return damage;
 }
 
 /** The blocks of a file, in the order of their bytes. */

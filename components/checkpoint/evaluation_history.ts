@@ -16,8 +16,8 @@ export async function readHistory(storage: Storage): Promise<EvaluationHistory> 
   } catch {
     value = null;
   }
-  const parsed = evaluationHistorySchema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  const result = evaluationHistorySchema.safeParse(value);
+  if (result.success) return result.data;
   throw new CheckpointError(
     `${storage.uri}/${evaluationHistoryKey}: damaged, or of another version; delete it, and scores are rebuilt from the results next to it`,
   );

@@ -15,8 +15,8 @@ export async function* liveCheckpoints(storage: Storage): AsyncGenerator<LiveChe
   for await (const logged of readLog(storage)) {
     if (logged.entry?.kind === 'retirement') {
       for (const sequence of [...logged.entry.keep].sort((a, b) => b - a)) {
-        const kept = asCheckpoint(await readEntry(storage, sequence));
-        if (kept !== null) yield kept;
+        const checkpoint = asCheckpoint(await readEntry(storage, sequence));
+        if (checkpoint !== null) yield checkpoint;
       }
       return;
     }

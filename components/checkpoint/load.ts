@@ -134,8 +134,8 @@ export class Checkpoint {
   async *#readLongBlock(name: string, part: Part, block: number): AsyncGenerator<Buffer> {
     const [start, end] = this.#blockRange(name, part, block);
     let checksum = 0;
-    for (let at = start; at < end; at += chunkBytes) {
-      const chunk = await this.#storage.readRange(part.file, at, Math.min(end, at + chunkBytes));
+    for (let position = start; position < end; position += chunkBytes) {
+      const chunk = await this.#storage.readRange(part.file, position, Math.min(end, position + chunkBytes));
       checksum = crc32c(chunk, checksum);
       yield chunk;
     }
@@ -221,15 +221,15 @@ async function walk(
   accept: (entry: CheckpointEntry) => Promise<void>,
 ): Promise<SoundCheckpoint> {
   const damage: Damage[] = [];
-  for await (const found of liveCheckpoints(storage)) {
-    if (found.entry === null) {
-      const { sequence, file, damage: problem } = found;
+  for await (const checkpoint of liveCheckpoints(storage)) {
+    if (checkpoint.entry === null) {
+      const { sequence, file, damage: problem } = checkpoint;
       damage.push({ sequence, file, tensor: null, block: null, problem });
       continue;
     }
     try {
-      await accept(found.entry);
-      return { entry: found.entry, damage };
+      await accept(checkpoint.entry);
+      return { entry: checkpoint.entry, damage };
     } catch (error) {
       if (!(error instanceof DamagedCheckpoint)) throw error;
       damage.push(...error.damage);

@@ -81,8 +81,8 @@ class AppendedFile implements MergedFile {
   /** Puts the file back that a process which was being fenced has replaced. */
   async grow(): Promise<void> {
     await this.flush();
-    const found = await stat(this.#file).catch(() => null);
-    if (found?.ino === (await this.#handle.stat()).ino) return;
+    const stats = await stat(this.#file).catch(() => null);
+    if (stats?.ino === (await this.#handle.stat()).ino) return;
     await requireGeneration(this.#storage, this.#generation);
     const text = Buffer.alloc((await this.#handle.stat()).size);
     await this.#handle.read(text, 0, text.length, 0);

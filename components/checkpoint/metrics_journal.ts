@@ -108,8 +108,13 @@ export class MetricsJournal {
     const merged = await openMergedFile(storage, generation, encodeLines(lines));
     const steps = earlier.filter(isStepMetrics).map((line) => line.step);
     // The merged file of an object store may lack what was not committed.
-    const known = storage.folder !== null && steps.length > 0;
-    return new MetricsJournal(options, merged, lines, known ? steps.reduce((a, b) => Math.max(a, b)) : null);
+    const isLocal = storage.folder !== null && steps.length > 0;
+    return new MetricsJournal(
+      options,
+      merged,
+      lines,
+      isLocal ? steps.reduce((a, b) => Math.max(a, b)) : null,
+    );
   }
 
   /** Returns the lines that were committed before this generation, once: they are not kept. */

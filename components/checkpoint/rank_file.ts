@@ -85,10 +85,10 @@ export async function writeRankFile(
 ): Promise<RankFile> {
   const file = rankFileKey(position);
   const layout = layoutSafetensors(tensors.map((tensor) => describe(file, tensor)));
-  const written: Written = { crc32c: 0, parts: {} };
-  await storage.write(file, pieces(layout, written));
-  const content = { bytes: layout.fileBytes, crc32c: written.crc32c };
-  const sidecar: Sidecar = { version: 1, ...content, tensors: written.parts };
+  const totals: FileTotals = { crc32c: 0, parts: {} };
+  await storage.write(file, pieces(layout, totals));
+  const content = { bytes: layout.fileBytes, crc32c: totals.crc32c };
+  const sidecar: Sidecar = { version: 1, ...content, tensors: totals.parts };
   const text = Buffer.from(`${JSON.stringify(sidecar)}\n`);
   await storage.write(sidecarKey(file), text);
   return {
@@ -108,8 +108,10 @@ export async function readSidecar(storage: Storage, committed: CommittedFile): P
   const text = await storage.read(key);
   const digest = sha256(text);
   if (digest !== sidecar) return `its sha256 is ${digest.slice(0, 12)}… instead of ${sidecar.slice(0, 12)}…`;
-  const parsed = sidecarSchema.parse(JSON.parse(text.toString('utf8')));
-  return parsed.bytes === bytes && parsed.crc32c === checksum ? parsed : 'it describes another file';
+  const description = sidecarSchema.parse(JSON.parse(text.toString('utf8')));
+  return description.bytes === bytes && description.crc32c === checksum
+    ? description
+    : 'it describes another file';
 }
 
 interface Described {
@@ -135,14 +137,14 @@ function describe(file: string, source: RankTensor): Described {
   return { name: source.name, dtype: safetensorsDType[source.dtype], shape, source, bytes };
 }
 
-interface Written {
+interface FileTotals {
   crc32c: number;
   parts: Record<string, TensorPart>;
 }
 
 /** The file's bytes; fills in the checksums as they go by. */
-async function* pieces(layout: SafetensorsLayout<Described>, written: Written): AsyncGenerator<Uint8Array> {
-  written.crc32c = crc32c(layout.header);
+async function* pieces(layout: SafetensorsLayout<Described>, totals: FileTotals): AsyncGenerator<Uint8Array> {
+  totals.crc32c = crc32c(layout.header);
   yield layout.header;
   for (const { tensor, byteOffset, byteLength } of layout.tensors) {
     const { name, rows } = tensor.source;
@@ -155,15 +157,15 @@ async function* pieces(layout: SafetensorsLayout<Described>, written: Written): 
       blockRows,
       blocks: [],
     };
-    for (let at = 0; at < byteLength; at += blockRows * rowBytes) {
-      part.blocks.push(crc32c(tensor.bytes.subarray(at, at + blockRows * rowBytes)));
+    for (let offset = 0; offset < byteLength; offset += blockRows * rowBytes) {
+      part.blocks.push(crc32c(tensor.bytes.subarray(offset, offset + blockRows * rowBytes)));
     }
-    for (let at = 0; at < byteLength; at += pieceBytes) {
-      const piece = tensor.bytes.subarray(at, at + pieceBytes);
-      written.crc32c = crc32c(piece, written.crc32c);
+    for (let offset = 0; offset < byteLength; offset += pieceBytes) {
+      const piece = tensor.bytes.subarray(offset, offset + pieceBytes);
+      totals.crc32c = crc32c(piece, totals.crc32c);
       yield piece;
     }
-    written.parts[name] = part;
+    totals.parts[name] = part;
   }
 }
 
@@ -178,14 +180,14 @@ export function mergeRankFiles(records: readonly RankFile[]): {
   const merged = new Map<string, { tensor: CommittedTensor; parts: HeldRows[] }>();
   for (const { content, tensors } of records) {
     for (const [name, { rows, ...tensor }] of Object.entries(tensors)) {
-      const known = merged.get(name) ?? { tensor, parts: [] };
-      if (known.tensor.dtype !== tensor.dtype || String(known.tensor.shape) !== String(tensor.shape)) {
+      const entry = merged.get(name) ?? { tensor, parts: [] };
+      if (entry.tensor.dtype !== tensor.dtype || String(entry.tensor.shape) !== String(tensor.shape)) {
         throw new CheckpointError(
-          `${content.file}: tensor '${name}' is ${tensor.dtype} [${tensor.shape}], but ${known.tensor.dtype} [${known.tensor.shape}] on another rank`,
+          `${content.file}: tensor '${name}' is ${tensor.dtype} [${tensor.shape}], but ${entry.tensor.dtype} [${entry.tensor.shape}] on another rank`,
         );
       }
-      known.parts.push({ file: content.file, rows });
-      merged.set(name, known);
+      entry.parts.push({ file: content.file, rows });
+      merged.set(name, entry);
     }
   }
   for (const [name, { tensor, parts }] of merged) checkRows(name, tensor, parts);

@@ -28,15 +28,19 @@ export async function retire(
   const live: CheckpointEntry[] = [];
   for await (const { entry } of liveCheckpoints(storage)) if (entry !== null) live.push(entry);
   // A history that cannot be read stops no training: the evaluation that needs it will say so.
-  const wanted = await readHistory(storage).then(
+  const bestSteps = await readHistory(storage).then(
     ({ keep }) => keep,
     () => [],
   );
-  const keep = selectKept(lineage(live, newest), [newest.trainer.best?.step ?? 0, ...wanted], keepLast);
+  const keep = selectKept(
+    traceLineage(live, newest),
+    [newest.trainer.best?.step ?? 0, ...bestSteps],
+    keepLast,
+  );
   const kept = keep.map(({ sequence }) => sequence);
   // The first commit of a generation: what an older one was writing when it was killed is still there.
-  const own = live.filter(({ generation }) => generation === newest.generation);
-  const first = newest.sequence === Math.min(...own.map(({ sequence }) => sequence));
+  const ownCheckpoints = live.filter(({ generation }) => generation === newest.generation);
+  const first = newest.sequence === Math.min(...ownCheckpoints.map(({ sequence }) => sequence));
   if (live.some(({ sequence }) => !kept.includes(sequence))) {
     await appendRetirement(storage, { kind: 'retirement', generation: newest.generation, keep: kept });
     const retired = live.filter(({ sequence }) => !kept.includes(sequence)).flatMap(namedFiles);
@@ -56,21 +60,21 @@ function namedFiles({ files }: CheckpointEntry): string[] {
  * The checkpoints that `newest` continues, newest first. A resume that went back past a damaged checkpoint has abandoned
  * it: an entry belongs to the lineage up to the number from which the next generation went on.
  */
-function lineage(live: readonly CheckpointEntry[], newest: CheckpointEntry): CheckpointEntry[] {
-  const found = [newest];
+function traceLineage(live: readonly CheckpointEntry[], newest: CheckpointEntry): CheckpointEntry[] {
+  const lineage = [newest];
   let generation = newest.generation;
   let bound = newest.sequence;
   for (const entry of [...live].sort((a, b) => b.sequence - a.sequence)) {
     if (entry.sequence > bound || entry.sequence === newest.sequence) continue;
     if (entry.generation !== generation) {
-      const resumedFrom = found.at(-1)!.resumedFrom;
+      const resumedFrom = lineage.at(-1)!.resumedFrom;
       if (resumedFrom === null || entry.sequence > resumedFrom) continue;
       generation = entry.generation;
       bound = resumedFrom;
     }
-    found.push(entry);
+    lineage.push(entry);
   }
-  return found;
+  return lineage;
 }
 
 /** The last `keepLast` steps, and the newest commit of each of the best ones. */
@@ -104,8 +108,8 @@ async function sweep(
     const match = /^(g(\d+)\/step-(\d+)\/)/.exec(key);
     if (match === null || named.has(key)) continue;
     // A later step of this generation is being written by its ranks.
-    const mine = Number(match[2]) === generation && Number(match[3]) <= newest.trainer.step;
-    if (mine || Number(match[2]) < generation) {
+    const isFinishedStep = Number(match[2]) === generation && Number(match[3]) <= newest.trainer.step;
+    if (isFinishedStep || Number(match[2]) < generation) {
       if ([...named].some((file) => file.startsWith(match[1]!))) await storage.delete(key);
       else folders.add(match[1]!);
     }
@@ -120,8 +124,8 @@ const abandonedSeconds = 3600;
 /** Discards what processes were writing when they were killed: those of older generations, and others after an hour. */
 async function discardUnfinished(storage: Storage, generation: number): Promise<void> {
   for await (const write of storage.unfinished('')) {
-    const written = /^g(\d+)\//.exec(write.key)?.[1];
-    const isFenced = written !== undefined && Number(written) < generation;
+    const generationText = /^g(\d+)\//.exec(write.key)?.[1];
+    const isFenced = generationText !== undefined && Number(generationText) < generation;
     const isOld = Date.now() - write.startedAt.getTime() > abandonedSeconds * 1000;
     if (isFenced || (isOld && /^(commits\/|[^/]+$)/.test(write.key))) await write.discard();
   }

@@ -30,9 +30,9 @@ export async function readRunDocument(storage: Storage): Promise<RunDocument | n
   } catch (error) {
     throw wrong(`not valid JSON: ${error instanceof Error ? error.message : error}`);
   }
-  const parsed = runDocumentSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
+  const result = runDocumentSchema.safeParse(json);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
   throw wrong(`not a run document of this version: ${issue.path.join('.')}: ${issue.message}`);
 }
 
@@ -62,26 +62,27 @@ export interface ClaimedRun {
  * would change a guarded key
  */
 export async function claimRun(storage: Storage, claim: RunClaim): Promise<ClaimedRun> {
-  const found = await readRunDocument(storage);
-  if (found === null) {
+  const existing = await readRunDocument(storage);
+  if (existing === null) {
     await refuseForeignFiles(storage);
     const document = newDocument(claim);
     if (await storage.createExclusive(runDocumentKey, encode(document))) return { kind: 'new', document };
     return claimRun(storage, claim);
   }
-  if (found.run !== claim.runId) {
+  if (existing.run !== claim.runId) {
     throw new CheckpointError(
-      `${storage.uri} belongs to the run '${found.run}' (${found.state}), not to '${claim.runId}': give this run an output_dir of its own`,
+      `${storage.uri} belongs to the run '${existing.run}' (${existing.state}), not to '${claim.runId}': give this run an output_dir of its own`,
     );
   }
   if (claim.fresh) {
     await startOver(storage, claim.runId);
     return { kind: 'new', document: await write(storage, newDocument(claim)) };
   }
-  if (found.state === 'completed' || found.state === 'stopped') return { kind: 'completed', document: found };
+  if (existing.state === 'completed' || existing.state === 'stopped')
+    return { kind: 'completed', document: existing };
   refuseChanges(storage, claim);
   const document: RunDocument = {
-    ...found,
+    ...existing,
     recipeDigest: claim.recipeDigest,
     state: 'running',
     workflow: claim.workflow,
@@ -100,12 +101,12 @@ export async function updateRunDocument(
   runId: string,
   change: Partial<Pick<RunDocument, 'state' | 'result' | 'failure' | 'workflow'>>,
 ): Promise<RunDocument> {
-  const found = await readRunDocument(storage);
-  if (found?.run !== runId) {
-    const owner = found === null ? 'has no run.json' : `belongs to the run '${found.run}'`;
+  const existing = await readRunDocument(storage);
+  if (existing?.run !== runId) {
+    const owner = existing === null ? 'has no run.json' : `belongs to the run '${existing.run}'`;
     throw new CheckpointError(`${storage.uri} ${owner}; the run '${runId}' cannot record its state there`);
   }
-  return write(storage, { ...found, ...change, updatedAt: new Date().toISOString() });
+  return write(storage, { ...existing, ...change, updatedAt: new Date().toISOString() });
 }
 
 /**

@@ -100,10 +100,10 @@ export class CheckpointSaver {
 
   async #save({ trainer, tensors }: Snapshot, cut: JournalCut): Promise<CheckpointEntry> {
     const copied = await tensors;
-    const again = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
-    const rankFiles = again === null ? [await this.#write(trainer.step, copied)] : [];
+    const sameStep = this.#last !== null && this.#last.trainer.step === trainer.step ? this.#last : null;
+    const rankFiles = sameStep === null ? [await this.#write(trainer.step, copied)] : [];
     const metrics = await this.#options.journal.write(cut);
-    const entry = await this.#commit(trainer, rankFiles, metrics, again);
+    const entry = await this.#commit(trainer, rankFiles, metrics, sameStep);
     this.#last = entry;
     return entry;
   }
@@ -123,14 +123,14 @@ export class CheckpointSaver {
     trainer: TrainerState,
     rankFiles: readonly RankFile[],
     metrics: CommittedMetrics,
-    again: CheckpointEntry | null,
+    sameStep: CheckpointEntry | null,
   ): Promise<CheckpointEntry> {
     const { storage, generation, recipeDigest, planDigest, signature, resumedFrom } = this.#options;
-    const { tensors, files } = again ?? mergeRankFiles(rankFiles);
+    const { tensors, files } = sameStep ?? mergeRankFiles(rankFiles);
     return commitFiles(storage, rankFiles, {
       kind: 'checkpoint',
       generation,
-      worldSize: again?.worldSize ?? 1,
+      worldSize: sameStep?.worldSize ?? 1,
       recipeDigest,
       planDigest,
       resumedFrom: resumedFrom?.sequence ?? null,

@@ -45,7 +45,7 @@ class TemplateLoader {
     if (entry === undefined) return root;
     const entries = new Map(root.entries);
     entries.delete('extends');
-    const own: MapNode = { ...root, entries };
+    const ownEntries: MapNode = { ...root, entries };
 
     let under: TreeNode | null = null;
     for (const node of entry.value.kind === 'list' ? entry.value.items : [entry.value]) {
@@ -53,7 +53,7 @@ class TemplateLoader {
       if (template === null) continue;
       under = under === null ? template : merge(under, template, this.#position);
     }
-    return under === null ? own : merge(under, own, this.#position);
+    return under === null ? ownEntries : merge(under, ownEntries, this.#position);
   }
 
   async #template(node: TreeNode, chain: readonly string[]): Promise<TreeNode | null> {
@@ -86,14 +86,14 @@ class TemplateLoader {
     return loaded;
   }
 
-  async #read(file: string, shown: string, origin: Origin): Promise<TreeNode | null> {
+  async #read(file: string, displayName: string, origin: Origin): Promise<TreeNode | null> {
     let bytes: Uint8Array;
     try {
       bytes = await readRecipeFile(file, this.#roots);
     } catch (error) {
       this.#problems.add(
         ['extends'],
-        `cannot read the template '${shown}' (${file}): ${readFailure(error)}`,
+        `cannot read the template '${displayName}' (${file}): ${readFailure(error)}`,
         origin,
       );
       return null;

@@ -49,11 +49,11 @@ export function alternatives(schema: JsonSchema, value: unknown, root: JsonSchem
     return target === undefined ? [] : alternatives(target, value, root);
   }
   const branches = [...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])];
-  const own = branches.length === 0 || schema.properties !== undefined ? [schema] : [];
+  const ownSchemas = branches.length === 0 || schema.properties !== undefined ? [schema] : [];
   // What is said of a union (`string or null`, say) holds for each of its members.
   const path = schema[pathKeyword] === undefined ? {} : { [pathKeyword]: schema[pathKeyword] };
   const nested = branches.flatMap((branch) => alternatives({ ...path, ...branch }, value, root));
-  return [...own, ...nested].filter((candidate) => mayFit(candidate, value));
+  return [...ownSchemas, ...nested].filter((candidate) => mayFit(candidate, value));
 }
 
 /** Judges by the kind of value, and by constant properties (the key that tells a union's members apart). */
@@ -109,11 +109,11 @@ export function* pathsIn(
 ): Generator<{ path: Path; kind: string }> {
   const seen = new Set<string>();
   for (const candidate of alternatives(schema, value, root)) {
-    for (const found of pathsWithin(root, value, candidate, path)) {
-      const identity = JSON.stringify(found.path);
+    for (const pathValue of pathsWithin(root, value, candidate, path)) {
+      const identity = JSON.stringify(pathValue.path);
       if (seen.has(identity)) continue;
       seen.add(identity);
-      yield found;
+      yield pathValue;
     }
   }
 }

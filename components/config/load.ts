@@ -103,11 +103,11 @@ export async function loadRecipe<S extends z.ZodType>(
   if (options.roots != null)
     await refuseOutsideRoots(value, tree, composition.jsonSchema, options.roots, problems);
   problems.throwIfAny();
-  const shown = structuredClone(value) as unknown;
-  for (const { path: at, node } of scalars(tree)) {
-    if (node.placeholder !== null) replaceAt(shown, at, node.placeholder);
+  const redacted = structuredClone(value) as unknown;
+  for (const { path: keyPath, node } of scalars(tree)) {
+    if (node.placeholder !== null) replaceAt(redacted, keyPath, node.placeholder);
   }
-  const canonical = canonicalJson(shown);
+  const canonical = canonicalJson(redacted);
   return {
     value: value as z.output<S>,
     document,
@@ -149,13 +149,13 @@ async function compose(
   const schema = chooseSchema(options.schema, tree!, problems);
   const jsonSchema = recipeJsonSchema(schema);
   const position = recipePosition(jsonSchema);
-  let whole = await applyTemplates(tree!, chain, roots, problems, position);
+  let composed = await applyTemplates(tree!, chain, roots, problems, position);
   if (options.defaults !== undefined)
-    whole = merge(treeOf(options.defaults, base, problems), whole, position);
-  whole = applyOverrides(whole, options.overrides ?? [], cwd, problems, position);
-  refuseSecrets(whole, problems);
-  whole = resolveReferences(whole, options.run ?? null, problems);
-  return { tree: whole, base, schema, jsonSchema };
+    composed = merge(treeOf(options.defaults, base, problems), composed, position);
+  composed = applyOverrides(composed, options.overrides ?? [], cwd, problems, position);
+  refuseSecrets(composed, problems);
+  composed = resolveReferences(composed, options.run ?? null, problems);
+  return { tree: composed, base, schema, jsonSchema };
 }
 
 /** The kind stands in the recipe itself: a template of another kind would have other keys. */
@@ -215,10 +215,10 @@ function validate(
     // A variable such as `007` may have been read as a number where the schema wants text.
     const failed = new Set(result.error.issues.map((issue) => JSON.stringify(issue.path)));
     const raw = resolveAsText(composed, tree, variables, failed);
-    const again = schema.safeParse(plain(raw, false));
-    if (again.success || again.error.issues.length < result.error.issues.length) {
+    const asText = schema.safeParse(plain(raw, false));
+    if (asText.success || asText.error.issues.length < result.error.issues.length) {
       tree = raw;
-      result = again;
+      result = asText;
     }
   }
   const value = plain(tree, false);
@@ -235,16 +235,16 @@ function validate(
 
   const document = plain(composed, false) as Record<string, unknown>;
   const output: unknown = result.success ? structuredClone(result.data) : null;
-  for (const { path: at, kind } of pathsIn(jsonSchema, result.success ? result.data : value)) {
-    const node = nodeAt(tree, at);
+  for (const { path: keyPath, kind } of pathsIn(jsonSchema, result.success ? result.data : value)) {
+    const node = nodeAt(tree, keyPath);
     const from = node?.origin.base ?? base;
     const resolved = (text: string): string => absolutePath(text, from, kind);
-    const written = valueAt(result.success ? result.data : value, at);
-    if (typeof written === 'string') replaceAt(output, at, resolved(written));
+    const text = valueAt(result.success ? result.data : value, keyPath);
+    if (typeof text === 'string') replaceAt(output, keyPath, resolved(text));
     // In the document only paths that start elsewhere (a template's folder, the shell's) need to be rewritten.
-    const source = nodeAt(composed, at);
+    const source = nodeAt(composed, keyPath);
     if (from !== base && source?.kind === 'scalar' && typeof source.value === 'string') {
-      replaceAt(document, at, resolved(source.value));
+      replaceAt(document, keyPath, resolved(source.value));
     }
   }
   return { value: output, tree, document };
@@ -256,10 +256,10 @@ function resolveAsText(
   { env, listed }: Variables,
   failed: ReadonlySet<string>,
 ): TreeNode {
-  return mapScalars(resolved, (node, at) => {
-    if (node.placeholder === null || typeof node.value === 'string' || !failed.has(JSON.stringify(at)))
+  return mapScalars(resolved, (node, keyPath) => {
+    if (node.placeholder === null || typeof node.value === 'string' || !failed.has(JSON.stringify(keyPath)))
       return node;
-    const source = nodeAt(composed, at);
+    const source = nodeAt(composed, keyPath);
     const padded = source?.kind === 'scalar' ? { ...source, value: `${String(source.value)} ` } : node;
     // With a space behind it, the reference is no longer the whole value, and stays text.
     const text = resolveEnvironment(padded, env, listed, new Problems());
@@ -267,31 +267,28 @@ function resolveAsText(
   });
 }
 
-function absolutePath(written: string, base: string, kind: string): string {
-  if (written === '' || /^[a-z][a-z0-9+.-]*:\/\//i.test(written) || written.startsWith('${env:'))
-    return written;
-  if (written === '~' || written.startsWith('~/')) return path.join(os.homedir(), written.slice(1));
+function absolutePath(text: string, base: string, kind: string): string {
+  if (text === '' || /^[a-z][a-z0-9+.-]*:\/\//i.test(text) || text.startsWith('${env:')) return text;
+  if (text === '~' || text.startsWith('~/')) return path.join(os.homedir(), text.slice(1));
   const baseIsUri = /^[a-z][a-z0-9+.-]*:\/\//i.test(base);
   const joined =
-    baseIsUri && !path.isAbsolute(written)
-      ? `${base.replace(/\/$/, '')}/${written}`
-      : path.resolve(base, written);
-  if (kind !== 'model' || /^\.{0,2}\//.test(written) || written.endsWith('.gguf')) return joined;
-  return !baseIsUri && existsSync(joined) ? joined : written;
+    baseIsUri && !path.isAbsolute(text) ? `${base.replace(/\/$/, '')}/${text}` : path.resolve(base, text);
+  if (kind !== 'model' || /^\.{0,2}\//.test(text) || text.endsWith('.gguf')) return joined;
+  return !baseIsUri && existsSync(joined) ? joined : text;
 }
 
-function valueAt(root: unknown, at: Path): unknown {
+function valueAt(root: unknown, keyPath: Path): unknown {
   let value = root;
-  for (const step of at) {
+  for (const step of keyPath) {
     if (typeof value !== 'object' || value === null) return undefined;
     value = (value as Record<string, unknown>)[step];
   }
   return value;
 }
 
-function replaceAt(root: unknown, at: Path, value: unknown): void {
-  const parent = valueAt(root, at.slice(0, -1));
-  const last = at.at(-1);
+function replaceAt(root: unknown, keyPath: Path, value: unknown): void {
+  const parent = valueAt(root, keyPath.slice(0, -1));
+  const last = keyPath.at(-1);
   if (typeof parent === 'object' && parent !== null && last !== undefined && last in parent) {
     (parent as Record<string, unknown>)[last] = value;
   }

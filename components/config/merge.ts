@@ -19,8 +19,8 @@ export function childPosition(
   parent: TreeNode | undefined,
   step: string,
 ): SchemaPosition {
-  const at = parent?.kind === 'list' ? Number(step) : step;
-  return { root, schemas: schemasAt(ofKind(schemas, parent), at, undefined, root) };
+  const index = parent?.kind === 'list' ? Number(step) : step;
+  return { root, schemas: schemasAt(ofKind(schemas, parent), index, undefined, root) };
 }
 
 /**
@@ -32,7 +32,7 @@ export function merge(under: TreeNode, over: TreeNode, position: SchemaPosition)
   const [below, above] = [memberOf(under, position.schemas), memberOf(over, position.schemas)];
   if (below !== null && above !== null && below !== above) return over;
   const entries = new Map(under.entries);
-  const whole: MapNode = {
+  const union: MapNode = {
     kind: 'map',
     entries: new Map([...under.entries, ...over.entries]),
     origin: over.origin,
@@ -42,7 +42,7 @@ export function merge(under: TreeNode, over: TreeNode, position: SchemaPosition)
     const value =
       lower === undefined
         ? entry.value
-        : merge(lower.value, entry.value, childPosition(position, whole, key));
+        : merge(lower.value, entry.value, childPosition(position, union, key));
     entries.set(key, { origin: entry.origin, value });
   }
   return { kind: 'map', entries, origin: over.origin };

@@ -17,9 +17,9 @@ export function applyOverrides(
 ): TreeNode {
   let tree = root;
   for (const override of overrides) {
-    const parsed = parseOverride(override, base, problems);
-    if (parsed === null) continue;
-    tree = setAt(tree, position, parsed.path, 0, parsed, problems);
+    const setting = parseOverride(override, base, problems);
+    if (setting === null) continue;
+    tree = setAt(tree, position, setting.path, 0, setting, problems);
   }
   return tree;
 }

@@ -9,10 +9,10 @@ export class Problems {
   readonly found: RecipeProblem[] = [];
 
   add(path: Path, message: string, origin: Origin | null): void {
-    const written = origin?.override ? `${message} (set by ${origin.override})` : message;
+    const text = origin?.override ? `${message} (set by ${origin.override})` : message;
     this.found.push({
       key: dotted(path),
-      message: written,
+      message: text,
       file: origin?.file ?? null,
       line: origin?.line ?? null,
       column: origin?.column ?? null,

@@ -33,11 +33,11 @@ export async function refuseOutsideRoots(
   problems: Problems,
 ): Promise<void> {
   for (const { path: at } of pathsIn(jsonSchema, value)) {
-    const written = at.reduce<unknown>((inner, step) => (inner as Record<string, unknown>)[step], value);
+    const text = at.reduce<unknown>((inner, step) => (inner as Record<string, unknown>)[step], value);
     // Ids of the hub and URIs of object stores have bounds of their own.
-    if (!/^(\/|file:\/\/)/.test(String(written))) continue;
+    if (!/^(\/|file:\/\/)/.test(String(text))) continue;
     try {
-      await readablePath(String(written), null, roots);
+      await readablePath(String(text), null, roots);
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
       const node = nodeAt(tree, at);

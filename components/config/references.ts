@@ -50,7 +50,7 @@ class ReferenceResolver {
   }
 
   resolve(node: TreeNode, path: Path): TreeNode {
-    return mapScalars(node, (leaf, at) => this.#leaf(leaf, at), path);
+    return mapScalars(node, (leaf, leafPath) => this.#leaf(leaf, leafPath), path);
   }
 
   #leaf(node: ScalarNode, path: Path): TreeNode {
@@ -61,18 +61,18 @@ class ReferenceResolver {
         this.#problems.add(path, 'references multiply each other without end', node.origin);
       return node;
     }
-    const whole = new RegExp(`^${pattern.source}$`).exec(node.value);
-    if (whole !== null && !node.value.startsWith('$$') && !whole[1]!.startsWith('env:')) {
-      return this.#target(whole[1]!, node, path) ?? node;
+    const reference = new RegExp(`^${pattern.source}$`).exec(node.value);
+    if (reference !== null && !node.value.startsWith('$$') && !reference[1]!.startsWith('env:')) {
+      return this.#target(reference[1]!, node, path) ?? node;
     }
-    const text = node.value.replace(pattern, (written, key: string) => {
-      if (written.startsWith('$$') || key.startsWith('env:')) return written;
+    const text = node.value.replace(pattern, (match, key: string) => {
+      if (match.startsWith('$$') || key.startsWith('env:')) return match;
       const target = this.#target(key, node, path);
-      if (target === null) return written;
+      if (target === null) return match;
       if (target.kind !== 'scalar') {
         const kind = target.kind === 'map' ? 'map' : 'list';
         this.#problems.add(path, `\${${key}} is a ${kind} and cannot be used inside text`, node.origin);
-        return written;
+        return match;
       }
       return String(target.value);
     });
@@ -91,8 +91,8 @@ class ReferenceResolver {
     const isRun = key.trim() === 'run';
     if (isRun && this.#run !== null) return { ...node, value: this.#run };
     const steps = isRun ? ['name'] : key.trim().split('.');
-    const found = nodeAt(this.#root, steps);
-    if (found === undefined) {
+    const targetNode = nodeAt(this.#root, steps);
+    if (targetNode === undefined) {
       this.#suggested ??= suggestedKeys(this.#root);
       const hint = didYouMean(key, this.#suggested);
       this.#problems.add(
@@ -110,15 +110,15 @@ class ReferenceResolver {
       return null;
     }
     this.#open.push(here);
-    const resolved = this.resolve(found, steps);
+    const resolved = this.resolve(targetNode, steps);
     this.#open.pop();
     return resolved;
   }
 }
 
 function suggestedKeys(root: TreeNode): string[] {
-  const known = [...scalars(root)].map((leaf) => dotted(leaf.path));
-  return known.length > 12 ? known.filter((name) => name.length < 24).slice(0, 12) : known;
+  const keys = [...scalars(root)].map((leaf) => dotted(leaf.path));
+  return keys.length > 12 ? keys.filter((name) => name.length < 24).slice(0, 12) : keys;
 }
 
 /**
@@ -137,25 +137,25 @@ export function resolveEnvironment(
     if (typeof node.value !== 'string' || !node.value.includes('${')) return node;
     const placeholder = node.value;
     let fromEnvironment = false;
-    const text = placeholder.replace(pattern, (written, key: string) => {
-      if (written.startsWith('$$')) return written.slice(1);
-      if (!key.startsWith('env:')) return written;
+    const text = placeholder.replace(pattern, (match, key: string) => {
+      if (match.startsWith('$$')) return match.slice(1);
+      if (!key.startsWith('env:')) return match;
       fromEnvironment = true;
-      const parsed = environmentPattern.exec(key);
-      if (parsed === null) {
+      const variable = environmentPattern.exec(key);
+      if (variable === null) {
         problems.add(
           path,
-          `'${written}' is malformed; write \${env:NAME} or \${env:NAME:-default}`,
+          `'${match}' is malformed; write \${env:NAME} or \${env:NAME:-default}`,
           node.origin,
         );
-        return written;
+        return match;
       }
-      if (env === null) return written;
-      const [, name, fallback] = parsed;
+      if (env === null) return match;
+      const [, name, fallback] = variable;
       const refusal = variableProblem(name!, listed);
       if (refusal !== null) {
         problems.add(path, refusal, node.origin);
-        return written;
+        return match;
       }
       // As in a shell, `:-` also replaces an empty value.
       const set = env[name!];
@@ -163,13 +163,13 @@ export function resolveEnvironment(
       if (value === undefined) {
         const remedy = `set it where the worker runs, or give a default: \${env:${name}:-…}`;
         problems.add(path, `the environment variable ${name} is not set; ${remedy}`, node.origin);
-        return written;
+        return match;
       }
       return value;
     });
     if (!fromEnvironment) return { ...node, value: text };
-    const whole = new RegExp(`^${pattern.source}$`).test(placeholder);
-    return { ...node, value: whole && env !== null ? typed(text) : text, placeholder };
+    const isReference = new RegExp(`^${pattern.source}$`).test(placeholder);
+    return { ...node, value: isReference && env !== null ? typed(text) : text, placeholder };
   });
 }
 

@@ -22,30 +22,31 @@ export function editDistance(a: string, b: string): number {
 const normal = (word: string): string => word.toLowerCase().replace(/[-_\s]/g, '');
 
 /** The nearest of `known`, when near enough to be meant; else one that contains the word or is contained in it. */
-export function suggestion(word: string, known: readonly string[]): string | null {
-  const wanted = normal(word);
-  if (wanted === '') return null;
+export function suggestion(word: string, candidates: readonly string[]): string | null {
+  const target = normal(word);
+  if (target === '') return null;
   let best: string | null = null;
-  let least = Math.max(1, Math.floor(wanted.length / 3)) + 1;
-  for (const candidate of known) {
+  let least = Math.max(1, Math.floor(target.length / 3)) + 1;
+  for (const candidate of candidates) {
     // Each letter that one has more costs an insertion.
-    if (Math.abs(normal(candidate).length - wanted.length) >= least) continue;
-    const distance = editDistance(wanted, normal(candidate));
+    if (Math.abs(normal(candidate).length - target.length) >= least) continue;
+    const distance = editDistance(target, normal(candidate));
     if (distance < least) {
       least = distance;
       best = candidate;
     }
   }
-  if (best !== null || wanted.length < 3) return best;
+  if (best !== null || target.length < 3) return best;
   return (
-    known.find((candidate) => normal(candidate).includes(wanted) || wanted.includes(normal(candidate))) ??
-    null
+    candidates.find(
+      (candidate) => normal(candidate).includes(target) || target.includes(normal(candidate)),
+    ) ?? null
   );
 }
 
 /** ` Did you mean 'x'?`, else ` Known: …`, else nothing. */
-export function didYouMean(word: string, known: readonly string[]): string {
-  const near = suggestion(word, known);
+export function didYouMean(word: string, candidates: readonly string[]): string {
+  const near = suggestion(word, candidates);
   if (near !== null) return `; did you mean '${near}'?`;
-  return known.length === 0 ? '' : `; known here: ${known.join(', ')}`;
+  return candidates.length === 0 ? '' : `; known here: ${candidates.join(', ')}`;
 }

@@ -24,10 +24,10 @@ export function reportIssues(issues: readonly Issue[], context: ValidationContex
     const fromEnvironment = node?.kind === 'scalar' && node.placeholder !== null;
     if (fromEnvironment && !context.environmentKnown) continue;
     if (issue.code === 'unrecognized_keys') {
-      const known = knownKeys(context.jsonSchema, context.value, path);
-      const unused = known.filter((key) => nodeAt(context.root, [...path, key]) === undefined);
+      const allowed = knownKeys(context.jsonSchema, context.value, path);
+      const unused = allowed.filter((key) => nodeAt(context.root, [...path, key]) === undefined);
       for (const key of issue.keys) {
-        const hint = didYouMean(key, suggestion(key, unused) === null ? known : unused);
+        const hint = didYouMean(key, suggestion(key, unused) === null ? allowed : unused);
         context.problems.add(
           [...path, key],
           `unknown key${hint}`,
@@ -43,10 +43,10 @@ export function reportIssues(issues: readonly Issue[], context: ValidationContex
         originAt(context.root, path.slice(0, -1), 'key'),
       );
     } else {
-      const shown = fromEnvironment
+      const text = fromEnvironment
         ? `${hideValues(message(issue, undefined), issue, context.root)} (the value comes from the environment)`
         : hideValues(message(issue, node), issue, context.root);
-      context.problems.add(path, shown, originAt(context.root, path, 'value'));
+      context.problems.add(path, text, originAt(context.root, path, 'value'));
     }
   }
 }
@@ -127,15 +127,15 @@ function expectation(issue: Issue): string {
 }
 
 function message(issue: Issue, node: TreeNode | undefined): string {
-  const written = node?.kind === 'scalar' ? node.value : undefined;
+  const value = node?.kind === 'scalar' ? node.value : undefined;
   switch (issue.code) {
     case 'invalid_type':
-      return `expected ${kindName(issue.expected)}, found ${found(node)}${typeHint(issue.expected, written)}`;
+      return `expected ${kindName(issue.expected)}, found ${describeValue(node)}${typeHint(issue.expected, value)}`;
     case 'invalid_value':
-      return choice(issue.values, written);
+      return choice(issue.values, value);
     case 'invalid_union': {
       const options: unknown = 'options' in issue ? issue.options : undefined;
-      return Array.isArray(options) ? choice(options, written) : issue.message;
+      return Array.isArray(options) ? choice(options, value) : issue.message;
     }
     case 'too_small':
     case 'too_big':
@@ -143,7 +143,7 @@ function message(issue: Issue, node: TreeNode | undefined): string {
     case 'custom': {
       const words: unknown = issue.params?.words;
       const hint =
-        Array.isArray(words) && typeof written === 'string' ? didYouMean(written, words.map(String)) : '';
+        Array.isArray(words) && typeof value === 'string' ? didYouMean(value, words.map(String)) : '';
       return `${issue.message}${hint.startsWith('; did') ? hint : ''}`;
     }
     default:
@@ -151,12 +151,12 @@ function message(issue: Issue, node: TreeNode | undefined): string {
   }
 }
 
-function choice(values: readonly unknown[], written: unknown): string {
-  const known = values.map(String);
-  if (typeof written !== 'string') return `expected one of ${known.join(', ')}`;
-  const hint = didYouMean(written, known);
-  const shown = written.length > 80 ? `${written.slice(0, 80)}…` : written;
-  return `'${shown}' is not known here${hint.startsWith('; did') ? `${hint} The choices are ${known.join(', ')}` : `; the choices are ${known.join(', ')}`}`;
+function choice(values: readonly unknown[], value: unknown): string {
+  const choices = values.map(String);
+  if (typeof value !== 'string') return `expected one of ${choices.join(', ')}`;
+  const hint = didYouMean(value, choices);
+  const excerpt = value.length > 80 ? `${value.slice(0, 80)}…` : value;
+  return `'${excerpt}' is not known here${hint.startsWith('; did') ? `${hint} The choices are ${choices.join(', ')}` : `; the choices are ${choices.join(', ')}`}`;
 }
 
 function bounds(issue: Extract<Issue, { code: 'too_small' | 'too_big' }>): string {
@@ -171,7 +171,7 @@ function bounds(issue: Extract<Issue, { code: 'too_small' | 'too_big' }>): strin
   return `must be ${word} ${limit}`;
 }
 
-function found(node: TreeNode | undefined): string {
+function describeValue(node: TreeNode | undefined): string {
   if (node === undefined) return 'nothing';
   if (node.kind === 'map') return 'a map of keys';
   if (node.kind === 'list') return 'a list';
@@ -181,12 +181,12 @@ function found(node: TreeNode | undefined): string {
 }
 
 /** YAML's usual surprises. */
-function typeHint(expected: string, written: unknown): string {
-  if (typeof written !== 'string') return '';
-  if (expected === 'boolean' && /^(yes|on|no|off)$/i.test(written)) {
-    return `; write ${/^(yes|on)$/i.test(written) ? 'true' : 'false'}`;
+function typeHint(expected: string, value: unknown): string {
+  if (typeof value !== 'string') return '';
+  if (expected === 'boolean' && /^(yes|on|no|off)$/i.test(value)) {
+    return `; write ${/^(yes|on)$/i.test(value) ? 'true' : 'false'}`;
   }
-  const number = /^[\d_,.]+(e[+-]?\d+)?$/i.test(written) && Number(written.replace(/[_,]/g, ''));
+  const number = /^[\d_,.]+(e[+-]?\d+)?$/i.test(value) && Number(value.replace(/[_,]/g, ''));
   if (
     (expected === 'number' || expected === 'int') &&
     typeof number === 'number' &&

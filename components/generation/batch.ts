@@ -106,13 +106,15 @@ export class Batch {
   /** Runs a prompt, and lets its row join the batch with its first token. */
   async #admit(request: number): Promise<void> {
     const { ids, sampling } = this.#requests[request]!;
-    const known = this.#memory?.recall(ids) ?? null;
-    if (known === null) this.#prompt.reset();
-    else this.#prompt = known;
+    const recalled = this.#memory?.recall(ids) ?? null;
+    if (recalled === null) this.#prompt.reset();
+    else this.#prompt = recalled;
     let logits: Float32Array = new Float32Array(0);
-    for (let at = this.#prompt.tokens[0]!; at < ids.length; at += this.#decoder.chunkSize) {
+    for (let position = this.#prompt.tokens[0]!; position < ids.length; position += this.#decoder.chunkSize) {
       if (this.#hooks.isCancelled()) return;
-      logits = await this.#decoder.forward(this.#prompt, [ids.slice(at, at + this.#decoder.chunkSize)]);
+      logits = await this.#decoder.forward(this.#prompt, [
+        ids.slice(position, position + this.#decoder.chunkSize),
+      ]);
     }
     const seen = new Set(sampling.repetitionPenalty === 1 ? [] : ids);
     const row: Row = { request, seen, last: -1 };
@@ -159,15 +161,15 @@ export class Batch {
   }
 
   #remove(row: Row): void {
-    const at = this.#rows.indexOf(row);
+    const index = this.#rows.indexOf(row);
     if (this.#memory !== null && this.#rows.length === 1) {
       this.#memory.keep(this.#cache, [
         ...this.#requests[row.request]!.ids,
         ...this.#results[row.request]!.ids,
       ]);
       this.#cache = new KvCache(this.#decoder.cacheGeometry);
-    } else this.#cache.remove(at);
+    } else this.#cache.remove(index);
     const last = this.#rows.pop()!;
-    if (last !== row) this.#rows[at] = last;
+    if (last !== row) this.#rows[index] = last;
   }
 }

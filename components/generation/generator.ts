@@ -107,13 +107,13 @@ export class Generator {
   }
 
   #check(request: GenerationRequest, number: number, vocabularySize: number): GenerationRequest {
-    const parsed = requestSchema.safeParse(request);
+    const result = requestSchema.safeParse(request);
     const refuse = (why: string) => new DataError(`request ${number + 1}: ${why}`);
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
+    if (!result.success) {
+      const [issue] = result.error.issues;
       throw refuse(`${issue!.path.join('.')}: ${issue!.message}`);
     }
-    const { ids } = parsed.data;
+    const { ids } = result.data;
     if (ids.length === 0) throw refuse('the prompt has no tokens');
     if (ids.length >= this.#options.contextLength)
       throw refuse(
@@ -122,7 +122,7 @@ export class Generator {
     const foreign = ids.find((id) => id >= vocabularySize);
     if (foreign !== undefined)
       throw refuse(`token id ${foreign} is not in the model's vocabulary of ${vocabularySize} entries`);
-    return parsed.data;
+    return result.data;
   }
 
   /** The living process, or a new one. */

@@ -18,10 +18,14 @@ export async function documentLogprobs(
     }
   };
   const half = Math.ceil(ids.length / 2);
-  for (let at = 0; at < half; at += decoder.chunkSize) {
-    score(await decoder.forward(cache, [ids.slice(at, Math.min(half, at + decoder.chunkSize))]), at);
+  for (let position = 0; position < half; position += decoder.chunkSize) {
+    score(
+      await decoder.forward(cache, [ids.slice(position, Math.min(half, position + decoder.chunkSize))]),
+      position,
+    );
   }
-  for (let at = half; at < ids.length - 1; at++) score(await decoder.forward(cache, [[ids[at]!]]), at);
+  for (let position = half; position < ids.length - 1; position++)
+    score(await decoder.forward(cache, [[ids[position]!]]), position);
   return logprobs;
 }
 

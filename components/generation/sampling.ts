@@ -123,28 +123,28 @@ export class Sampler {
     const stepOf = this.#stepOf;
     const masses = this.#masses;
     const { ids, weights } = candidates;
-    const wanted = topP * candidates.total;
+    const threshold = topP * candidates.total;
     let step = 0;
     let total = 0;
-    while (step < masses.length - 1 && total + masses[step]! < wanted) total += masses[step++]!;
+    while (step < masses.length - 1 && total + masses[step]! < threshold) total += masses[step++]!;
     const border: [weight: number, id: number][] = [];
-    let kept = 0;
+    let keptCount = 0;
     for (let i = 0; i < candidates.count; i++) {
       if (stepOf[i]! > step) continue;
       if (stepOf[i] === step) border.push([weights[i]!, ids[i]!]);
       else {
-        ids[kept] = ids[i]!;
-        weights[kept++] = weights[i]!;
+        ids[keptCount] = ids[i]!;
+        weights[keptCount++] = weights[i]!;
       }
     }
     border.sort((a, b) => b[0] - a[0] || a[1] - b[1]);
     for (const [weight, id] of border) {
-      if (kept > 0 && total >= wanted) break;
-      ids[kept] = id;
-      weights[kept++] = weight;
+      if (keptCount > 0 && total >= threshold) break;
+      ids[keptCount] = id;
+      weights[keptCount++] = weight;
       total += weight;
     }
-    candidates.count = kept;
+    candidates.count = keptCount;
     candidates.total = total;
   }
 }
@@ -160,17 +160,17 @@ export function penalize(logits: Float32Array, seen: Iterable<number>, penalty: 
 
 /** Index of the largest logit, the first of equals. */
 function best(logits: Float32Array): number {
-  let at = -1;
+  let index = -1;
   let top = -Infinity;
   for (let id = 0; id < logits.length; id++) {
     if (logits[id]! > top) {
       top = logits[id]!;
-      at = id;
+      index = id;
     }
   }
-  if (at < 0 || top === Infinity)
+  if (index < 0 || top === Infinity)
     throw new ModelError('the model returned logits that are not finite: its weights are damaged');
-  return at;
+  return index;
 }
 
 /** The k-th largest value, by a heap of the k largest so far whose root is the smallest of them. */
@@ -190,16 +190,16 @@ function kthLargest(values: Float32Array, k: number, heap: Float32Array): number
 
 function sink(heap: Float32Array, from: number, size: number): void {
   const value = heap[from]!;
-  let at = from;
+  let index = from;
   for (;;) {
-    let child = 2 * at + 1;
+    let child = 2 * index + 1;
     if (child >= size) break;
     if (child + 1 < size && heap[child + 1]! < heap[child]!) child++;
     if (heap[child]! >= value) break;
-    heap[at] = heap[child]!;
-    at = child;
+    heap[index] = heap[child]!;
+    index = child;
   }
-  heap[at] = value;
+  heap[index] = value;
 }
 
 /** The inverse of the cumulative distribution. */

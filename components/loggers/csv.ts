@@ -19,9 +19,9 @@ export const csv: LoggerDefinition = {
       for (const row of parse((await storage.read(file)).toString('utf8'))) rows.set(Number(row.step), row);
     }
     const add = ({ step, ...metrics }: { step: number; [metric: string]: number }) => {
-      const written = Object.entries(metrics).map(([metric, value]) => [metric, String(value)]);
+      const entries = Object.entries(metrics).map(([metric, value]) => [metric, String(value)]);
       // A row is found by its step: metrics that come a second time change nothing.
-      rows.set(step, { ...rows.get(step), step: String(step), ...Object.fromEntries(written) });
+      rows.set(step, { ...rows.get(step), step: String(step), ...Object.fromEntries(entries) });
     };
     return {
       step: add,

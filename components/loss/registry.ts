@@ -20,7 +20,7 @@ export type Loss = string | { readonly name: string; readonly [option: string]: 
 
 /** Returns what a recipe's loss adds to the graph. @throws UsageError for a name that is not registered */
 export function lossRule(loss: Loss): LossRule {
-  const written = typeof loss === 'string' ? { name: loss } : loss;
-  const { schema, graph } = registry.find(written.name);
-  return graph(schema.parse(written) as { name: string });
+  const options = typeof loss === 'string' ? { name: loss } : loss;
+  const { schema, graph } = registry.find(options.name);
+  return graph(schema.parse(options) as { name: string });
 }

@@ -65,14 +65,14 @@ export async function convertGguf(file: string, target: string, options: Convert
 }
 
 function planConversions(gguf: GgufFile, model: Model, dtype: DequantizedDType): Conversion[] {
-  const found = new Map<string, Conversion>();
+  const byName = new Map<string, Conversion>();
   const problems: string[] = [];
   for (const source of gguf.tensors.values()) {
     const rule = model.ggufTensor(source.name);
     if (rule === null) problems.push(`unexpected: ${source.name}`);
     else if (rule.name !== null) {
       const { name, permutedHeads } = rule;
-      found.set(name, {
+      byName.set(name, {
         name,
         dtype: outputType(source.type, dtype),
         shape: source.shape,
@@ -83,7 +83,7 @@ function planConversions(gguf: GgufFile, model: Model, dtype: DequantizedDType):
   }
   const conversions: Conversion[] = [];
   for (const { name, shape } of model.tensors) {
-    const conversion = found.get(name);
+    const conversion = byName.get(name);
     if (conversion === undefined) problems.push(`missing: the tensor that becomes ${name}`);
     else if (conversion.shape.join() !== shape.join()) {
       problems.push(
@@ -207,13 +207,13 @@ async function unpermute(
   const interleaved = Buffer.alloc(headBytes);
   const restored = Buffer.alloc(headBytes);
   for (let head = 0; head < heads; head++) {
-    const at = byteOffset + head * headBytes;
-    await readFully(handle, interleaved, at, 'the converted weights');
+    const headOffset = byteOffset + head * headBytes;
+    await readFully(handle, interleaved, headOffset, 'the converted weights');
     for (let row = 0; row < headDim; row++) {
       const original = (row % 2) * (headDim / 2) + Math.floor(row / 2);
       interleaved.copy(restored, original * rowBytes, row * rowBytes, (row + 1) * rowBytes);
     }
-    await writeFully(handle, restored, at);
+    await writeFully(handle, restored, headOffset);
   }
 }
 

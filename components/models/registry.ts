@@ -20,9 +20,9 @@ export function familyOfGguf(architecture: string, location: string): ModelFamil
   for (const family of families.entries) {
     if (family.ggufArchitectures.includes(architecture)) return family;
   }
-  const known = families.entries.flatMap((family) => family.ggufArchitectures);
+  const supported = families.entries.flatMap((family) => family.ggufArchitectures);
   throw new ModelError(
-    `${location}: GGUF architecture ${JSON.stringify(architecture)} is not supported; supported: ${known.join(', ')}`,
+    `${location}: GGUF architecture ${JSON.stringify(architecture)} is not supported; supported: ${supported.join(', ')}`,
   );
 }
 
@@ -36,13 +36,13 @@ export function modelFromConfig(config: unknown, location: string): Model {
   }
   const architectures = (config as { architectures?: unknown }).architectures;
   const name: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
-  const known = knownArchitectures().join(', ');
+  const supported = knownArchitectures().join(', ');
   if (typeof name !== 'string')
-    throw new ModelError(`${location}: names no 'architectures'; supported: ${known}`);
+    throw new ModelError(`${location}: names no 'architectures'; supported: ${supported}`);
   const family = families.entries.find(({ architecture }) => architecture === name);
   if (family === undefined) {
     throw new ModelError(
-      `${location}: architecture ${JSON.stringify(name)} is not supported; supported: ${known}`,
+      `${location}: architecture ${JSON.stringify(name)} is not supported; supported: ${supported}`,
     );
   }
   return family.model(config as Record<string, unknown>, location);

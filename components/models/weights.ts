@@ -28,11 +28,11 @@ const listed = 12;
  * @throws ModelError naming every tensor that is missing, unexpected, or of a wrong shape or dtype
  */
 export async function locateWeights(folder: string, model: Model): Promise<Weights> {
-  const found = await locateTensors(folder);
+  const located = await locateTensors(folder);
   const weights: Weights = new Map();
   const problems: string[] = [];
   for (const { name, shape } of model.tensors) {
-    const tensor = found.get(name);
+    const tensor = located.get(name);
     if (tensor === undefined) {
       problems.push(`missing: ${name} [${shape}]`);
       continue;
@@ -42,7 +42,7 @@ export async function locateWeights(folder: string, model: Model): Promise<Weigh
     else weights.set(name, weightOf(tensor));
   }
   const expected = new Set(model.tensors.map(({ name }) => name));
-  for (const name of found.keys()) {
+  for (const name of located.keys()) {
     if (!expected.has(name) && !model.isIgnored(name)) problems.push(`unexpected: ${name}`);
   }
   if (problems.length > 0) {

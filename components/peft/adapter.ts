@@ -85,12 +85,12 @@ export async function readAdapter(location: string, linears: readonly LinearModu
     adapterParameters(modules, config.r).map((parameter) => [parameter.name, parameter]),
   );
   for (const { name, shape } of expected.values()) {
-    const found = tensors.get(name);
-    if (found === undefined) problems.push(`missing: ${prefix}${name}`);
-    else if (found.shape.join() !== shape.join())
-      problems.push(`${prefix}${name}: shape [${found.shape}], but model and rank make it [${shape}]`);
-    else if (!['F32', 'BF16', 'F16'].includes(found.dtype))
-      problems.push(`${prefix}${name}: dtype ${found.dtype}`);
+    const tensor = tensors.get(name);
+    if (tensor === undefined) problems.push(`missing: ${prefix}${name}`);
+    else if (tensor.shape.join() !== shape.join())
+      problems.push(`${prefix}${name}: shape [${tensor.shape}], but model and rank make it [${shape}]`);
+    else if (!['F32', 'BF16', 'F16'].includes(tensor.dtype))
+      problems.push(`${prefix}${name}: dtype ${tensor.dtype}`);
   }
   for (const name of tensors.keys()) {
     if (!expected.has(name))
@@ -121,9 +121,9 @@ async function readConfig(file: string): Promise<z.infer<typeof configSchema>> {
   const json = await readModelJson(file);
   if (json === null)
     throw new ModelError(`${file}: there is no such file; is this the folder of an adapter?`);
-  const parsed = configSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+  const result = configSchema.safeParse(json);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
   throw new ModelError(`${file}: this adapter cannot be used\n${lines.join('\n')}`);
 }
 
@@ -148,15 +148,15 @@ export async function readAdapterTensor(adapter: Adapter, name: string): Promise
  */
 export function checkInitFrom(adapter: Adapter, options: PeftOptions, modules: readonly string[]): void {
   const problems: string[] = [];
-  const compare = (key: string, wanted: unknown, found: unknown) => {
-    if (wanted !== found) problems.push(`peft.${key} is ${wanted}, but the adapter has ${found}`);
+  const compare = (key: string, expected: unknown, actual: unknown) => {
+    if (expected !== actual) problems.push(`peft.${key} is ${expected}, but the adapter has ${actual}`);
   };
   compare('rank', options.rank, adapter.rank);
   compare('alpha', options.alpha, adapter.alpha);
   compare('rslora', options.rslora, adapter.rslora);
-  const own = new Set(adapter.modules.map(({ module }) => module));
-  const missing = modules.filter((module) => !own.has(module));
-  const extra = [...own].filter((module) => !modules.includes(module));
+  const ownModules = new Set(adapter.modules.map(({ module }) => module));
+  const missing = modules.filter((module) => !ownModules.has(module));
+  const extra = [...ownModules].filter((module) => !modules.includes(module));
   if (missing.length > 0)
     problems.push(
       `peft.target_modules takes ${missing.slice(0, 3).join(', ')}${missing.length > 3 ? ' …' : ''}, which it does not adapt`,

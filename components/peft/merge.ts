@@ -71,14 +71,14 @@ function addLowRank(
   sum: Float64Array,
   a: Float32Array,
   b: Float32Array,
-  at: number,
+  offset: number,
   rank: number,
   scale: number,
 ): void {
   const width = row.length;
   sum.fill(0);
   for (let r = 0; r < rank; r++) {
-    const factor = b[at + r]! * scale;
+    const factor = b[offset + r]! * scale;
     const from = r * width;
     for (let j = 0; j < width; j++) sum[j]! += factor * a[from + j]!;
   }

@@ -80,8 +80,8 @@ export async function publishModel(options: PublishOptions): Promise<Publication
   const { storage, name, source } = options;
   checkNames(options);
   const final = storage.at(name);
-  const standing = await findPublication(final, options);
-  if (standing !== null) return { uri: final.uri, files: standing.files, written: false };
+  const published = await findPublication(final, options);
+  if (published !== null) return { uri: final.uri, files: published.files, written: false };
   if (!(await isReplaceable(final))) {
     throw new CheckpointError(
       `${final.uri} holds files but no ${manifestName}, so it is not a publication that may be replaced: move them away, then run again`,
@@ -138,13 +138,13 @@ async function publishObjects(
   for await (const upload of final.unfinished('')) await upload.discard();
   await final.write(manifestName, encodeManifest({ version: 1, source: null, files: {} }));
   for (const name of new Set([...entryPoints, options.marker])) await final.delete(name);
-  const wanted = new Set([
+  const expectedNames = new Set([
     manifestName,
     ...options.files.map((file) => file.name),
     ...planWeightFiles(options).map(({ file }) => file),
   ]);
   const stale: string[] = [];
-  for await (const { key } of final.list('')) if (!wanted.has(key)) stale.push(key);
+  for await (const { key } of final.list('')) if (!expectedNames.has(key)) stale.push(key);
   for (const key of stale) await final.delete(key);
   await writeAll(final, options, manifest, options.marker);
 }

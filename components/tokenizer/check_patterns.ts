@@ -40,16 +40,16 @@ function regexProblem(source: string): string | null {
   if (source.length > maxPattern)
     return `has ${source.length} characters, and at most ${maxPattern} are allowed`;
   const open: Group[] = [{ branches: false }];
-  for (let at = 0; at < source.length; at += 1) {
-    const letter = source[at];
-    if (letter === '\\') at += 1;
-    else if (letter === '[') at = endOfClass(source, at);
+  for (let index = 0; index < source.length; index += 1) {
+    const letter = source[index];
+    if (letter === '\\') index += 1;
+    else if (letter === '[') index = endOfClass(source, index);
     else if (letter === '(') open.push({ branches: false });
     else if (letter === '|') open.at(-1)!.branches = true;
-    else if (isUnbounded(source, at)) open.at(-1)!.branches = true;
+    else if (isUnbounded(source, index)) open.at(-1)!.branches = true;
     else if (letter === ')' && open.length > 1) {
       const { branches } = open.pop()!;
-      if (branches && isUnbounded(source, at + 1))
+      if (branches && isUnbounded(source, index + 1))
         return 'repeats a group that repeats or chooses within, which can take forever';
       if (branches) open.at(-1)!.branches = true;
     }
@@ -57,16 +57,16 @@ function regexProblem(source: string): string | null {
   return null;
 }
 
-const isUnbounded = (source: string, at: number): boolean =>
-  source[at] === '*' || source[at] === '+' || /^\{\d*,\}/.test(source.slice(at, at + 12));
+const isUnbounded = (source: string, index: number): boolean =>
+  source[index] === '*' || source[index] === '+' || /^\{\d*,\}/.test(source.slice(index, index + 12));
 
 /** Returns the index of the `]`; classes may hold classes. */
 function endOfClass(source: string, start: number): number {
   let depth = 0;
-  for (let at = start; at < source.length; at += 1) {
-    if (source[at] === '\\') at += 1;
-    else if (source[at] === '[') depth += 1;
-    else if (source[at] === ']' && --depth === 0) return at;
+  for (let index = start; index < source.length; index += 1) {
+    if (source[index] === '\\') index += 1;
+    else if (source[index] === '[') depth += 1;
+    else if (source[index] === ']' && --depth === 0) return index;
   }
   return source.length;
 }

@@ -119,8 +119,11 @@ function walkCharacters(text: string, tokens: readonly string[], scheme: OffsetS
 }
 
 /** A ▁ in the text itself was read as a space too. */
-function matches(text: string, surface: string, at: number): boolean {
-  return text.startsWith(surface, at) || text.slice(at, at + surface.length).replaceAll('▁', ' ') === surface;
+function matches(text: string, surface: string, position: number): boolean {
+  return (
+    text.startsWith(surface, position) ||
+    text.slice(position, position + surface.length).replaceAll('▁', ' ') === surface
+  );
 }
 
 /** The bytes of the <0xNN> tokens from `from` on. */
@@ -135,18 +138,18 @@ function byteRun(tokens: readonly string[], from: number): number[] {
 }
 
 /** One offset per byte of `body`. */
-function byteOffsets(body: string, at: number): Offset[] {
+function byteOffsets(body: string, position: number): Offset[] {
   const { starts, ends, length } = characterOfByte(body);
-  return Array.from({ length }, (_, byte) => [at + starts[byte]!, at + ends[byte]!] as const);
+  return Array.from({ length }, (_, byte) => [position + starts[byte]!, position + ends[byte]!] as const);
 }
 
 function endOfAdded(text: string, start: number, token: string, rule: AddedTokenRule): number {
-  let at = start;
-  if (rule.lstrip) while (/\s/u.test(text[at] ?? '')) at++;
-  if (!text.startsWith(token, at)) throw misfit(text, token);
-  at += token.length;
-  if (rule.rstrip) while (/\s/u.test(text[at] ?? '')) at++;
-  return at;
+  let position = start;
+  if (rule.lstrip) while (/\s/u.test(text[position] ?? '')) position++;
+  if (!text.startsWith(token, position)) throw misfit(text, token);
+  position += token.length;
+  if (rule.rstrip) while (/\s/u.test(text[position] ?? '')) position++;
+  return position;
 }
 
 /**

@@ -89,14 +89,14 @@ export class ModelTokenizer {
     const ids: number[] = encoded.ids;
     const offsets = options.offsets === false ? [] : alignTokens(wellFormed, encoded.tokens, this.#scheme);
     if (!options.addSpecial) return { ids, offsets };
-    const at = (position: number, count: number): Offset[] =>
+    const repeat = (position: number, count: number): Offset[] =>
       Array.from({ length: count }, () => [position, position]);
     return {
       ids: [...this.#prefix, ...ids, ...this.#suffix],
       offsets:
         options.offsets === false
           ? []
-          : [...at(0, this.#prefix.length), ...offsets, ...at(text.length, this.#suffix.length)],
+          : [...repeat(0, this.#prefix.length), ...offsets, ...repeat(text.length, this.#suffix.length)],
     };
   }
 
@@ -104,9 +104,9 @@ export class ModelTokenizer {
    * Text of tokens. Ids without a text have none, as in the Rust tokenizer: models whose embeddings are padded may give them.
    */
   decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
-    const known = ids.filter((id) => this.#library.id_to_token(id) !== undefined);
-    if (known.length === 0) return '';
-    return this.#library.decode(known, {
+    const knownIds = ids.filter((id) => this.#library.id_to_token(id) !== undefined);
+    if (knownIds.length === 0) return '';
+    return this.#library.decode(knownIds, {
       skip_special_tokens: skipSpecial,
       clean_up_tokenization_spaces: this.#cleanUp,
     });

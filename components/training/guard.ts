@@ -14,10 +14,10 @@ export function guardFinite(
   names: readonly string[],
 ): void {
   if (Number.isFinite(loss) && Number.isFinite(norm)) return;
-  const bad = names.filter((_, index) => !Number.isFinite(norms[index]));
-  const shown = bad.slice(0, 5).join(', ');
-  const more = bad.length > 5 ? ` and ${bad.length - 5} more` : '';
-  const where = bad.length > 0 ? `; gradients not finite: ${shown}${more}` : '';
+  const badNames = names.filter((_, index) => !Number.isFinite(norms[index]));
+  const firstNames = badNames.slice(0, 5).join(', ');
+  const more = badNames.length > 5 ? ` and ${badNames.length - 5} more` : '';
+  const where = badNames.length > 0 ? `; gradients not finite: ${firstNames}${more}` : '';
   throw new NonFiniteError(
     `step ${step} was stopped before its update: loss ${loss}, gradient norm ${norm}${where}. ` +
       'The last checkpoint is sound. Lower training.learning_rate, add warm-up, or set training.precision to fp32.',

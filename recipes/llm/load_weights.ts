@@ -10,11 +10,11 @@ import { ModelError } from '../../shared/errors.js';
  */
 export async function loadWeights(
   context: EngineContext,
-  wanted: readonly TensorSpec[],
+  specs: readonly TensorSpec[],
   weights: Weights,
 ): Promise<void> {
   const casts: Cast[] = [];
-  for (const spec of wanted) {
+  for (const spec of specs) {
     const weight = weights.get(spec.name);
     if (weight === undefined)
       throw new ModelError(`the weights have no tensor '${spec.name}', which the plan reads`);

@@ -125,7 +125,7 @@ function lossProblem(metric: string, data: Pick<DataOptions, 'validation'>): str
   if (!isValidationMetric(metric) && metric !== 'perplexity') return null;
   const sets = Object.keys(validationSets(data));
   if (sets.length === 0) return `'${metric}' is measured on data.validation, and the recipe has none`;
-  const known = sets.length === 1 ? [] : sets.map((name) => `val_loss/${name}`);
-  if (!metric.startsWith('val_loss/') || known.includes(metric)) return null;
-  return `there is no '${metric}'; there are ${['val_loss', ...known].join(', ')}`;
+  const setMetrics = sets.length === 1 ? [] : sets.map((name) => `val_loss/${name}`);
+  if (!metric.startsWith('val_loss/') || setMetrics.includes(metric)) return null;
+  return `there is no '${metric}'; there are ${['val_loss', ...setMetrics].join(', ')}`;
 }

@@ -138,9 +138,11 @@ async function readText(storage: Storage, key: string): Promise<string> {
 /** Returns the recipe that the folder's run was last admitted with; null where there is none. */
 async function previousRecipe(storage: Storage): Promise<unknown> {
   if ((await storage.size(recipeKey)) === null) return null;
-  const parsed = storedRecipeSchema.safeParse(JSON.parse((await storage.read(recipeKey)).toString('utf8')));
-  if (!parsed.success) return null;
-  const { recipe, base } = parsed.data;
+  const storedRecipe = storedRecipeSchema.safeParse(
+    JSON.parse((await storage.read(recipeKey)).toString('utf8')),
+  );
+  if (!storedRecipe.success) return null;
+  const { recipe, base } = storedRecipe.data;
   return (await loadRecipe({ recipe }, { schema: schemaOfKind, base })).value;
 }
 

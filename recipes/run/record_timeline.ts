@@ -16,6 +16,6 @@ export async function recordTimeline(
   const key = `${timelinePrefix}${start}-${String(first).padStart(8, '0')}-${workflowRunId.slice(0, 8)}.jsonl`;
   const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('');
   if (await storage.createExclusive(key, Buffer.from(text))) return entries.at(-1)!.number;
-  const written = (await storage.read(key)).toString('utf8').trimEnd().split('\n');
-  return first + written.length - 1;
+  const lines = (await storage.read(key)).toString('utf8').trimEnd().split('\n');
+  return first + lines.length - 1;
 }

@@ -46,8 +46,8 @@ export function compile(source: string, key: string, kind: string, parse: () => 
     return matcherOf(parse());
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
-    const shown = source.length > 80 ? `${source.slice(0, 80)}…` : source;
-    throw new UsageError(`${key}: ${shown} is not ${kind}: ${cause.message}`, { cause });
+    const excerpt = source.length > 80 ? `${source.slice(0, 80)}…` : source;
+    throw new UsageError(`${key}: ${excerpt} is not ${kind}: ${cause.message}`, { cause });
   }
 }
 

@@ -16,29 +16,30 @@ export function readClass(
   negation: string,
   escaped: (letter: string | undefined) => CharacterTest,
 ): { test: CharacterTest; end: number } {
-  let at = from;
-  const negated = letters[at] !== undefined && negation.includes(letters[at]!);
-  if (negated) at += 1;
-  const first = at;
+  let position = from;
+  const negated = letters[position] !== undefined && negation.includes(letters[position]!);
+  if (negated) position += 1;
+  const first = position;
   const tests: CharacterTest[] = [];
   for (;;) {
-    const letter = letters[at];
+    const letter = letters[position];
     if (letter === undefined) throw new SyntaxError("'[' is not closed");
-    if (letter === ']' && at > first) break;
+    if (letter === ']' && position > first) break;
     if (letter === '\\') {
-      tests.push(escaped(letters[at + 1]));
-      at += 2;
+      tests.push(escaped(letters[position + 1]));
+      position += 2;
       continue;
     }
-    const last = letters[at + 1] === '-' && letters[at + 2] !== ']' ? letters[at + 2] : undefined;
+    const last =
+      letters[position + 1] === '-' && letters[position + 2] !== ']' ? letters[position + 2] : undefined;
     if (last === undefined) {
       tests.push((other) => other === letter);
-      at += 1;
+      position += 1;
       continue;
     }
     if (last < letter) throw new SyntaxError(`'${letter}-${last}' runs backwards`);
     tests.push((other) => other >= letter && other <= last);
-    at += 3;
+    position += 3;
   }
-  return { test: (other) => tests.some((test) => test(other)) !== negated, end: at + 1 };
+  return { test: (other) => tests.some((test) => test(other)) !== negated, end: position + 1 };
 }

@@ -140,15 +140,15 @@ class GlobParser {
 /** Returns the indices of the braces that hold a list: closed, with a comma of their own. Others stand for themselves. */
 function openingsOfLists(letters: readonly string[]): Set<number> {
   const lists = new Set<number>();
-  const open: { at: number; comma: boolean }[] = [];
-  for (let at = 0; at < letters.length; at += 1) {
-    const letter = letters[at];
-    if (letter === '\\') at += 1;
-    else if (letter === '{') open.push({ at, comma: false });
+  const open: { index: number; comma: boolean }[] = [];
+  for (let index = 0; index < letters.length; index += 1) {
+    const letter = letters[index];
+    if (letter === '\\') index += 1;
+    else if (letter === '{') open.push({ index, comma: false });
     else if (letter === ',' && open.length > 0) open.at(-1)!.comma = true;
     else if (letter === '}') {
       const innermost = open.pop();
-      if (innermost?.comma) lists.add(innermost.at);
+      if (innermost?.comma) lists.add(innermost.index);
     }
   }
   return lists;

@@ -102,11 +102,11 @@ class RegexParser {
 
   #quantified(atom: Pattern): Pattern {
     const rest = this.#letters.slice(this.#at, this.#at + 16).join('');
-    const written = /^(?:([*+?])|\{(\d+)(?:(,)(\d*))?\})\??/.exec(rest);
-    if (written === null) return atom;
-    this.#at += written[0].length;
-    const [, sign, least, comma, most] = written;
-    if (/^[*+?{]/.test(rest.slice(written[0].length)))
+    const match = /^(?:([*+?])|\{(\d+)(?:(,)(\d*))?\})\??/.exec(rest);
+    if (match === null) return atom;
+    this.#at += match[0].length;
+    const [, sign, least, comma, most] = match;
+    if (/^[*+?{]/.test(rest.slice(match[0].length)))
       throw new SyntaxError('two quantifiers follow each other');
     if (sign !== undefined) return repeat(atom, sign === '+' ? 1 : 0, sign === '?' ? 1 : null);
     const from = Number(least);

@@ -78,10 +78,13 @@ export function storageCredentials(locations: readonly string[]): Record<string,
   return credentialsOf(locations.some(isS3) ? ['s3'] : []);
 }
 
-function select(environment: NodeJS.ProcessEnv, wanted: (name: string) => boolean): Record<string, string> {
+function select(
+  environment: NodeJS.ProcessEnv,
+  isAllowed: (name: string) => boolean,
+): Record<string, string> {
   return Object.fromEntries(
     Object.entries(environment).filter(
-      (entry): entry is [string, string] => entry[1] !== undefined && wanted(entry[0]),
+      (entry): entry is [string, string] => entry[1] !== undefined && isAllowed(entry[0]),
     ),
   );
 }

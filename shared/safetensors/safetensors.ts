@@ -119,9 +119,9 @@ export function parseSafetensorsHeader(
 ): SafetensorsHeader {
   const text = decodeUtf8(json, location);
   if (!text.startsWith('{')) throw new ModelError(`${location}: its header does not begin with '{'`);
-  let parsed: Record<string, unknown>;
+  let header: Record<string, unknown>;
   try {
-    parsed = JSON.parse(text) as Record<string, unknown>;
+    header = JSON.parse(text) as Record<string, unknown>;
   } catch (cause) {
     throw new ModelError(`${location}: its header is not valid JSON: ${reason(cause)}`, { cause });
   }
@@ -132,7 +132,7 @@ export function parseSafetensorsHeader(
   const dataStart = 8 + json.length;
   const entries: [string, SafetensorsEntry][] = [];
   let metadata: Record<string, string> = {};
-  for (const [name, value] of Object.entries(parsed)) {
+  for (const [name, value] of Object.entries(header)) {
     if (name === '__metadata__') metadata = checkMetadata(value, location);
     else entries.push([name, checkEntry(name, value, dataStart, location)]);
   }
@@ -228,12 +228,12 @@ function duplicateKey(text: string): string | null {
   const open: (Set<string> | null)[] = [];
   const token = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g;
   for (let match = token.exec(text); match !== null; match = token.exec(text)) {
-    const found = match[0];
-    if (found === '{') open.push(new Set());
-    else if (found === '[') open.push(null);
-    else if (found === '}' || found === ']') open.pop();
+    const tokenText = match[0];
+    if (tokenText === '{') open.push(new Set());
+    else if (tokenText === '[') open.push(null);
+    else if (tokenText === '}' || tokenText === ']') open.pop();
     else if (match[1] !== undefined) {
-      const key = JSON.parse(found.slice(0, found.length - match[1].length)) as string;
+      const key = JSON.parse(tokenText.slice(0, tokenText.length - match[1].length)) as string;
       const keys = open.at(-1);
       if (keys?.has(key)) return key;
       keys?.add(key);
@@ -315,15 +315,15 @@ export async function* streamSafetensors(
   const layout = layoutSafetensors(sources, metadata);
   yield layout.header;
   for (const { tensor, byteLength } of layout.tensors) {
-    let written = 0;
+    let bytesWritten = 0;
     for await (const chunk of tensor.chunks()) {
-      written += chunk.byteLength;
-      if (written > byteLength) break;
+      bytesWritten += chunk.byteLength;
+      if (bytesWritten > byteLength) break;
       yield chunk;
     }
-    if (written !== byteLength) {
+    if (bytesWritten !== byteLength) {
       throw new ModelError(
-        `safetensors: tensor ${JSON.stringify(tensor.name)} takes ${byteLength} bytes, but its source gave ${written > byteLength ? 'more' : written}`,
+        `safetensors: tensor ${JSON.stringify(tensor.name)} takes ${byteLength} bytes, but its source gave ${bytesWritten > byteLength ? 'more' : bytesWritten}`,
       );
     }
   }

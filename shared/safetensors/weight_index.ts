@@ -37,7 +37,7 @@ export async function locateTensors(folder: string, stem = 'model'): Promise<Map
 
 async function locateIndexed(folder: string, indexFile: string): Promise<Map<string, LocatedTensor>> {
   const weightMap = parseWeightMap(await readFile(indexFile, 'utf8'), indexFile);
-  const found = new Map<string, LocatedTensor>();
+  const located = new Map<string, LocatedTensor>();
   for (const weightFile of new Set(weightMap.values())) {
     for (const [name, tensor] of await locateIn(path.join(folder, weightFile))) {
       const listed = weightMap.get(name);
@@ -47,16 +47,16 @@ async function locateIndexed(folder: string, indexFile: string): Promise<Map<str
           `${path.join(folder, weightFile)}: holds tensor ${JSON.stringify(name)}, but ${path.basename(indexFile)} ${where}`,
         );
       }
-      found.set(name, tensor);
+      located.set(name, tensor);
     }
   }
-  const absent = [...weightMap.keys()].filter((name) => !found.has(name));
+  const absent = [...weightMap.keys()].filter((name) => !located.has(name));
   if (absent.length > 0) {
     throw new ModelError(
       `${indexFile}: lists ${absent.length} tensors that its files lack: ${absent.slice(0, 5).join(', ')}`,
     );
   }
-  return found;
+  return located;
 }
 
 async function locateIn(file: string): Promise<Map<string, LocatedTensor>> {
@@ -65,14 +65,14 @@ async function locateIn(file: string): Promise<Map<string, LocatedTensor>> {
 }
 
 function parseWeightMap(text: string, location: string): Map<string, string> {
-  let parsed: unknown;
+  let json: unknown;
   try {
-    parsed = JSON.parse(text);
+    json = JSON.parse(text);
   } catch (cause) {
     throw new ModelError(`${location}: not valid JSON: ${(cause as Error).message}`, { cause });
   }
   const map =
-    typeof parsed === 'object' && parsed !== null ? (parsed as { weight_map?: unknown }).weight_map : null;
+    typeof json === 'object' && json !== null ? (json as { weight_map?: unknown }).weight_map : null;
   if (typeof map !== 'object' || map === null) throw new ModelError(`${location}: has no 'weight_map'`);
   for (const [name, file] of Object.entries(map)) {
     if (typeof file !== 'string' || file !== path.basename(file) || !file.endsWith('.safetensors')) {

@@ -14,8 +14,8 @@ const probes = new Map<string, Promise<void>>();
  * @throws StorageError when the second creation succeeds, or when the storage cannot create exclusively at all
  */
 export function requireExclusiveCreation(storage: Storage): Promise<void> {
-  const known = probes.get(storage.uri);
-  if (known !== undefined) return known;
+  const earlierProbe = probes.get(storage.uri);
+  if (earlierProbe !== undefined) return earlierProbe;
   const probe = probeExclusiveCreation(storage);
   probes.set(storage.uri, probe);
   // What failed may be repaired while the process lives.

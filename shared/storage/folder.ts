@@ -87,9 +87,9 @@ export class FolderStorage implements Storage {
     const handle = await openForReading(file);
     try {
       const stop = end ?? (await handle.stat()).size;
-      for (let at = start; at < stop; at += chunkBytes) {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, stop - at));
-        await readFully(handle, file, buffer, at);
+      for (let position = start; position < stop; position += chunkBytes) {
+        const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, stop - position));
+        await readFully(handle, file, buffer, position);
         yield buffer;
       }
     } catch (error) {
@@ -232,9 +232,9 @@ export class FolderStorage implements Storage {
 
   /** Removes empty folders below the root, as an object store has none. */
   async #pruneEmpty(folder: string): Promise<void> {
-    for (let at = folder; at.startsWith(`${this.folder}/`); at = path.dirname(at)) {
+    for (let current = folder; current.startsWith(`${this.folder}/`); current = path.dirname(current)) {
       if (
-        await rmdir(at).then(
+        await rmdir(current).then(
           () => false,
           () => true,
         )
@@ -259,13 +259,13 @@ export class FolderStorage implements Storage {
 /** Resolves symbolic links of the part of a path that exists. */
 export async function realLocation(file: string): Promise<string> {
   const missing: string[] = [];
-  for (let at = file; ; at = path.dirname(at)) {
-    const real = await realpath(at).catch((error: unknown) => {
-      if (isAbsent(error) && at !== path.dirname(at)) return null;
+  for (let existing = file; ; existing = path.dirname(existing)) {
+    const real = await realpath(existing).catch((error: unknown) => {
+      if (isAbsent(error) && existing !== path.dirname(existing)) return null;
       throw explain(file, 'cannot be resolved', error);
     });
     if (real !== null) return path.join(real, ...missing);
-    missing.unshift(path.basename(at));
+    missing.unshift(path.basename(existing));
   }
 }
 
@@ -320,8 +320,8 @@ async function makeFolder(folder: string): Promise<void> {
     if (errorCode(error) === 'EEXIST') return;
     if (errorCode(error) !== 'ENOENT' || folder === path.dirname(folder)) throw error;
     await makeFolder(path.dirname(folder));
-    await mkdir(folder).catch((again: unknown) => {
-      if (errorCode(again) !== 'EEXIST') throw again;
+    await mkdir(folder).catch((retryError: unknown) => {
+      if (errorCode(retryError) !== 'EEXIST') throw retryError;
     });
   }
   await syncFolder(path.dirname(folder));

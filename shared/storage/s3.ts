@@ -91,13 +91,14 @@ class S3Storage implements Storage {
   async *#readChunks(key: string, start: number, end: number | null): AsyncGenerator<Buffer> {
     const object = this.#object(key);
     if (end !== null && end <= start) return;
-    let at = start;
+    let position = start;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const range = at === 0 && end === null ? {} : { Range: `bytes=${at}-${end === null ? '' : end - 1}` };
+        const range =
+          position === 0 && end === null ? {} : { Range: `bytes=${position}-${end === null ? '' : end - 1}` };
         const { Body } = await this.#client.send(new s3.GetObjectCommand({ ...object, ...range }));
         for await (const chunk of Body as Readable) {
-          at += (chunk as Buffer).length;
+          position += (chunk as Buffer).length;
           yield chunk as Buffer;
         }
         break;
@@ -107,8 +108,8 @@ class S3Storage implements Storage {
         }
       }
     }
-    if (end !== null && at < end) {
-      throw new StorageError(`${this.#location(key)}: ends at byte ${at}, before ${end}`);
+    if (end !== null && position < end) {
+      throw new StorageError(`${this.#location(key)}: ends at byte ${position}, before ${end}`);
     }
   }
 

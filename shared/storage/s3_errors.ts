@@ -52,14 +52,16 @@ const networkCodes = [
 ];
 
 /** The code of a network error, which the client may have wrapped. */
-function networkCode(found: ServiceFault): string | undefined {
-  return networkCodes.find((code) => found.code === code || found.message.includes(code));
+function networkCode(serviceFault: ServiceFault): string | undefined {
+  return networkCodes.find((code) => serviceFault.code === code || serviceFault.message.includes(code));
 }
 
 /** The connection broke while an object was read. */
 export function isInterrupted(error: unknown): boolean {
-  const found = fault(error);
-  return found !== null && (networkCode(found) !== undefined || found.message === 'aborted');
+  const serviceFault = fault(error);
+  return (
+    serviceFault !== null && (networkCode(serviceFault) !== undefined || serviceFault.message === 'aborted')
+  );
 }
 
 const remedies: Record<string, string> = {
@@ -86,26 +88,28 @@ const withoutReason =
 
 /** A TemperError that names the location and the remedy; ServiceUnavailable where trying later may help. */
 export function explainS3(location: string, what: string, error: unknown): unknown {
-  const found = fault(error);
-  if (found === null || error instanceof TemperError) return error;
-  if (found.message.includes('Region is missing')) {
+  const serviceFault = fault(error);
+  if (serviceFault === null || error instanceof TemperError) return error;
+  if (serviceFault.message.includes('Region is missing')) {
     return new StorageError(`${location}: ${what}: no region: set AWS_REGION`, { cause: error });
   }
-  const name = found.name === 'Error' ? (found.code ?? found.name) : found.name;
-  const remedy = remedies[name] ?? remedies[found.code ?? ''];
+  const name = serviceFault.name === 'Error' ? (serviceFault.code ?? serviceFault.name) : serviceFault.name;
+  const remedy = remedies[name] ?? remedies[serviceFault.code ?? ''];
   if (remedy !== undefined)
     return new StorageError(`${location}: ${what}: ${remedy} (${name})`, { cause: error });
   const refused = status(error) === 401 || status(error) === 403;
   if (refused) return new StorageError(`${location}: ${what}: ${withoutReason}`, { cause: error });
   const unreachable =
-    networkCode(found) !== undefined || found.name === 'TimeoutError' || (status(error) ?? 0) >= 500;
+    networkCode(serviceFault) !== undefined ||
+    serviceFault.name === 'TimeoutError' ||
+    (status(error) ?? 0) >= 500;
   if (unreachable) {
     return new ServiceUnavailable(
-      `${location}: ${what}: the object store cannot be reached (${found.message}); check AWS_ENDPOINT_URL and the network`,
+      `${location}: ${what}: the object store cannot be reached (${serviceFault.message}); check AWS_ENDPOINT_URL and the network`,
       { cause: error },
     );
   }
   // Not the service's error and not the network's: the caller's own, from the stream that it passed in.
-  if (found.$metadata === undefined) return error;
-  return new StorageError(`${location}: ${what}: ${found.message} (${name})`, { cause: error });
+  if (serviceFault.$metadata === undefined) return error;
+  return new StorageError(`${location}: ${what}: ${serviceFault.message} (${name})`, { cause: error });
 }

@@ -206,8 +206,8 @@ async function isInUse(file: string): Promise<boolean> {
   if (!user.success) return false;
   const state = processState(user.data);
   if (state !== 'unknown') return state === 'alive';
-  const shown = (await stat(file).catch(() => null))?.mtimeMs ?? 0;
-  return Date.now() - shown < staleAfter;
+  const modifiedAt = (await stat(file).catch(() => null))?.mtimeMs ?? 0;
+  return Date.now() - modifiedAt < staleAfter;
 }
 
 /** Asks the server to end, and insists after ten seconds. */
@@ -224,8 +224,8 @@ async function locked<T>(folder: string, log: Log, work: () => Promise<T>): Prom
 }
 
 async function readServerFile(folder: string): Promise<ServerFile | null> {
-  const parsed = serverFileSchema.safeParse(await readJson(path.join(folder, 'server.json')));
-  return parsed.success ? parsed.data : null;
+  const serverFile = serverFileSchema.safeParse(await readJson(path.join(folder, 'server.json')));
+  return serverFile.success ? serverFile.data : null;
 }
 
 async function readJson(file: string): Promise<unknown> {

@@ -99,8 +99,8 @@ export class Slots implements RankHost {
   }
 
   #startLease(run: RunReference): Lease {
-    const taken = new Set([...this.leases, ...this.#quarantined].map(({ device }) => device));
-    const device = this.#options.devices.find((name) => !taken.has(name));
+    const usedDevices = new Set([...this.leases, ...this.#quarantined].map(({ device }) => device));
+    const device = this.#options.devices.find((name) => !usedDevices.has(name));
     if (device === undefined || this.free === 0) throw noFreeSlot('no slot is free on this host');
     const lease = new Lease(
       run,

@@ -41,9 +41,9 @@ export class Timeline {
   }
 
   /** Fills in what became known of an entry. Nothing happens when it has left the window. */
-  complete(number: number, known: Partial<TimelineEntry>): void {
+  complete(number: number, details: Partial<TimelineEntry>): void {
     const entry = this.state.timeline.find((candidate) => candidate.number === number);
-    if (entry !== undefined) Object.assign(entry, known);
+    if (entry !== undefined) Object.assign(entry, details);
   }
 
   /** Writes complete entries when there are many of them; `all` writes every entry there is. */

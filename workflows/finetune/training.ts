@@ -185,10 +185,10 @@ export class Training {
     const request = { version: 1, run: run.admitted.run, model: run.state.model!, step, finished } as const;
     const summary = `epoch ${run.state.epoch} of ${run.admitted.epochs}`;
     const { scores, stop } = await runStep(run, summary, (steps) => steps.evaluateEpoch(request));
-    const shown = Object.entries(scores).map(
+    const scoreTexts = Object.entries(scores).map(
       ([metric, value]) => `${metric} ${Number(value.toPrecision(4))}`,
     );
-    if (shown.length > 0) run.record('evaluated', shown.join(', '), { step });
+    if (scoreTexts.length > 0) run.record('evaluated', scoreTexts.join(', '), { step });
     if (stop !== null && !finished) {
       run.record('stopped', stop, { step });
       run.state.outcome = { ...run.state.outcome!, kind: 'finished', reason: stop };

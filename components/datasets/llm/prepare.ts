@@ -84,8 +84,8 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedPack
     return { folder, digest, index, reused: false };
   } catch (error) {
     // Another process that prepares the same data may have published it, and removed the work folder under us.
-    const theirs = await publishedPacks(folder);
-    if (theirs !== null) return { folder, digest, index: theirs, reused: true };
+    const concurrentlyPublished = await publishedPacks(folder);
+    if (concurrentlyPublished !== null) return { folder, digest, index: concurrentlyPublished, reused: true };
     throw explainFullDisk(error, options.cache, work);
   }
 }
@@ -276,8 +276,8 @@ async function pack(
   started: number,
 ): Promise<PackIndex> {
   const counts = await Promise.all(chunks.map(countsOf));
-  for (const [number, { read, documents }] of counts.entries()) {
-    if (documents === 0) throw emptySource(sources[number]!, read);
+  for (const [number, { read: rowsRead, documents }] of counts.entries()) {
+    if (documents === 0) throw emptySource(sources[number]!, rowsRead);
   }
   const building = path.join(work, `packs-${process.pid}-${randomUUID()}`);
   await mkdir(building);
@@ -301,7 +301,7 @@ async function pack(
   const packs = writer.tokens.length;
   const tokens = add(writer.tokens);
   const report: DataReport = {
-    documents: add(counts.map(({ read }) => read)),
+    documents: add(counts.map(({ read: rowsRead }) => rowsRead)),
     tokens,
     supervisedTokens: add(writer.supervised),
     truncated: add(counts.map(({ truncated }) => truncated)),
@@ -326,15 +326,15 @@ async function pack(
   return index;
 }
 
-function emptySource({ dataset, files }: PlannedSource, read: number): DataError {
+function emptySource({ dataset, files }: PlannedSource, rowsRead: number): DataError {
   const where =
     files.length === 0 ? `the '${dataset.dataset_type}' dataset` : files.map((file) => file.path).join(', ');
-  if (read === 0)
+  if (rowsRead === 0)
     return new DataError(
       `${where}: no rows to train on: the dataset, or what the recipe selects of it, is empty`,
     );
   const reason = 'none has a token that is trained on within packed_sequence_size';
-  return new DataError(`${where}: all ${read} documents were dropped: ${reason}`);
+  return new DataError(`${where}: all ${rowsRead} documents were dropped: ${reason}`);
 }
 
 /** Makes the folder appear under its name whole: its index is written last. What is there already and unsound is replaced. */

@@ -66,9 +66,9 @@ export function renderDocument(
     let end = start + 1;
     while (end < ids.length && (labels[end] !== ignored) === trained) end += 1;
     const run = [...ids.subarray(start, end)];
-    const shown = tokenizer === null ? `${run.join(' ')} ` : printable(tokenizer.decode(run));
-    if (color) text += `${trained ? green : dim}${shown}${reset}`;
-    else text += trained ? `⟦${shown}⟧` : shown;
+    const runText = tokenizer === null ? `${run.join(' ')} ` : printable(tokenizer.decode(run));
+    if (color) text += `${trained ? green : dim}${runText}${reset}`;
+    else text += trained ? `⟦${runText}⟧` : runText;
     start = end;
   }
   return text;

@@ -15,9 +15,9 @@ export function meansOfScores(results: readonly ExampleResult[]): Record<string,
   const values = new Map<string, number[]>();
   for (const { scores } of results) {
     for (const [metric, score] of Object.entries(scores)) {
-      const own = values.get(metric) ?? [];
-      own.push(score);
-      values.set(metric, own);
+      const metricValues = values.get(metric) ?? [];
+      metricValues.push(score);
+      values.set(metric, metricValues);
     }
   }
   return Object.fromEntries([...values].map(([metric, each]) => [metric, meanEstimate(each)]));

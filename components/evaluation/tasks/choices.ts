@@ -37,10 +37,10 @@ export async function scoreChoices(
     choices.map((choice) => ({ context: fewShot + context, continuation: targetDelimiter + choice })),
   );
   const likelihoods = await model.loglikelihoods(pairs);
-  let at = 0;
+  let position = 0;
   return examples.map(({ id, context, choices, gold }) => {
-    const logprobs = likelihoods.slice(at, at + choices.length).map(({ logprob }) => logprob);
-    at += choices.length;
+    const logprobs = likelihoods.slice(position, position + choices.length).map(({ logprob }) => logprob);
+    position += choices.length;
     const chosen = argmax(logprobs);
     const chosenNorm = argmax(logprobs.map((logprob, i) => logprob / length(choices[i]!)));
     return {

@@ -49,7 +49,7 @@ export function textsColumn(
 
 /** The rows of a request, all of them. */
 export async function allRows(rows: AsyncIterable<TaskRow>): Promise<TaskRow[]> {
-  const found: TaskRow[] = [];
-  for await (const row of rows) found.push(row);
-  return found;
+  const collected: TaskRow[] = [];
+  for await (const row of rows) collected.push(row);
+  return collected;
 }

@@ -54,20 +54,22 @@ function parseObject(text: string): Fields | null {
 
 /** Scores of one answer. The whole of it must be the object: words around it make it no JSON. */
 export function scoreAnswer(answer: string, reference: Fields): Record<string, number> {
-  const found = parseObject(answer);
+  const fields = parseObject(answer);
   const right = Object.entries(reference).map(
     ([name, value]) =>
       [
         name,
         Number(
-          found !== null && Object.hasOwn(found, name) && canonicalJson(found[name]) === canonicalJson(value),
+          fields !== null &&
+            Object.hasOwn(fields, name) &&
+            canonicalJson(fields[name]) === canonicalJson(value),
         ),
       ] as const,
   );
   const share = right.length === 0 ? 1 : right.reduce((sum, [, score]) => sum + score, 0) / right.length;
   return {
-    valid_json: Number(found !== null),
-    exact: Number(found !== null && canonicalJson(found) === canonicalJson(reference)),
+    valid_json: Number(fields !== null),
+    exact: Number(fields !== null && canonicalJson(fields) === canonicalJson(reference)),
     fields: share,
     ...Object.fromEntries(right.map(([name, score]) => [`field/${name}`, score])),
   };
@@ -84,8 +86,8 @@ export const jsonFields: TaskDefinition<Options, Example> = {
     const rows = await allRows(read({ path, limit, textUnit: 'line' }));
     return rows.map((row) => {
       const record = recordOf(row, path);
-      const written = columnOf(record, columns.answer, row, path);
-      const reference = typeof written === 'string' ? parseObject(written) : asObject(written);
+      const answer = columnOf(record, columns.answer, row, path);
+      const reference = typeof answer === 'string' ? parseObject(answer) : asObject(answer);
       if (reference === null) throw rowError(path, row, `'${columns.answer}' is not a JSON object`);
       return { id: row.location, question: textColumn(record, columns.question, row, path), reference };
     });

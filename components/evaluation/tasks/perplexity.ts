@@ -47,8 +47,8 @@ export const perplexity: TaskDefinition<Options, Example> = {
     for await (const row of read({ path, limit, textUnit: documents })) {
       const { value } = row;
       const text = typeof value === 'string' ? value : columnOf(recordOf(row, path), column, row, path);
-      const written = typeof text === 'string' ? text : JSON.stringify(text);
-      if (written !== '') examples.push({ id: row.location, text: written });
+      const document = typeof text === 'string' ? text : JSON.stringify(text);
+      if (document !== '') examples.push({ id: row.location, text: document });
     }
     return examples;
   },

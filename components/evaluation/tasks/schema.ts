@@ -104,8 +104,8 @@ export const isValidationMetric = (metric: string): boolean =>
 /** Returns the direction in which a metric is better, or null where there is none of that name. */
 export function directionOf(metric: string, tasks: readonly RecipeTask[]): Direction | null {
   if (isValidationMetric(metric) || metric === 'perplexity') return 'lower';
-  const found = ownerOf(metric, tasks);
-  return found === null ? null : taskDefinition(found.task.task).direction(found.own);
+  const owner = ownerOf(metric, tasks);
+  return owner === null ? null : taskDefinition(owner.task.task).direction(owner.own);
 }
 
 /** Why a run cannot watch this metric while it trains; null where it can. */
@@ -123,6 +123,6 @@ function ownerOf(metric: string, tasks: readonly RecipeTask[]): { task: RecipeTa
 }
 
 function unknownMetric(metric: string, tasks: readonly RecipeTask[]): string {
-  const known = tasks.map((task) => `${taskName(task)}/ (${taskDefinition(task.task).metrics})`);
-  return `there is no metric '${metric}'; there are ${['val_loss', ...known].join('; ')}`;
+  const metricNames = tasks.map((task) => `${taskName(task)}/ (${taskDefinition(task.task).metrics})`);
+  return `there is no metric '${metric}'; there are ${['val_loss', ...metricNames].join('; ')}`;
 }

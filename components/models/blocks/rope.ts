@@ -39,8 +39,8 @@ export const ropeSchema = z.discriminatedUnion(
   ],
   {
     error: (issue) => {
-      const found = (issue.input as { rope_type?: unknown } | null)?.rope_type;
-      return `rope_type ${JSON.stringify(found)} is not supported; supported: default, linear, llama3, yarn`;
+      const ropeType = (issue.input as { rope_type?: unknown } | null)?.rope_type;
+      return `rope_type ${JSON.stringify(ropeType)} is not supported; supported: default, linear, llama3, yarn`;
     },
   },
 );

@@ -100,9 +100,9 @@ export function readTextConfig<Schema extends TextConfigSchema>(
 
 /** `rope_parameters` of transformers 5, or the same gathered from `rope_theta` and `rope_scaling` before it. */
 function ropeParameters(json: Record<string, unknown>): unknown {
-  const given = json.rope_parameters ?? json.rope_scaling ?? {};
-  if (typeof given !== 'object' || Array.isArray(given)) return { rope_type: given };
-  const parameters = given as Record<string, unknown>;
+  const rope = json.rope_parameters ?? json.rope_scaling ?? {};
+  if (typeof rope !== 'object' || Array.isArray(rope)) return { rope_type: rope };
+  const parameters = rope as Record<string, unknown>;
   return {
     ...parameters,
     rope_type: parameters.rope_type ?? parameters.type ?? 'default',

@@ -202,16 +202,16 @@ function locateTensors(
       throw new ModelError(`${file}: tensor ${JSON.stringify(name)}: ${what}`);
     };
     if (tensors.has(name)) fail('occurs twice');
-    const known = ggmlTypes.get(type);
-    if (known === undefined) {
+    const ggmlType = ggmlTypes.get(type);
+    if (ggmlType === undefined) {
       const supported = [...ggmlTypes.values()].map((t) => t.name).join(', ');
       return fail(`ggml type ${type} is not supported; supported: ${supported}`);
     }
     const elements = dimensions.reduce((product, size) => product * size, 1);
     const row = dimensions[0] ?? 1;
-    if (row % known.block !== 0)
-      fail(`rows of ${row} elements do not divide into ${known.name} blocks of ${known.block}`);
-    const byteLength = (elements / known.block) * known.bytes;
+    if (row % ggmlType.block !== 0)
+      fail(`rows of ${row} elements do not divide into ${ggmlType.name} blocks of ${ggmlType.block}`);
+    const byteLength = (elements / ggmlType.block) * ggmlType.bytes;
     if (!Number.isSafeInteger(elements) || !Number.isSafeInteger(byteLength))
       fail(`shape [${dimensions}] is absurdly large`);
     if (offset % alignment !== 0) fail(`offset ${offset} is not a multiple of the alignment, ${alignment}`);

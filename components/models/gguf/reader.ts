@@ -67,12 +67,12 @@ export class HeaderReader {
   }
 
   #fill(length: number, what: string): void {
-    const wanted = Math.min(length, this.#fileBytes - this.position);
-    const buffer = Buffer.alloc(wanted);
-    for (let done = 0; done < wanted; ) {
-      const read = readSync(this.#descriptor, buffer, done, wanted - done, this.position + done);
-      if (read === 0) throw new ModelError(`${this.#file}: became shorter while ${what} was read`);
-      done += read;
+    const byteCount = Math.min(length, this.#fileBytes - this.position);
+    const buffer = Buffer.alloc(byteCount);
+    for (let done = 0; done < byteCount; ) {
+      const bytesRead = readSync(this.#descriptor, buffer, done, byteCount - done, this.position + done);
+      if (bytesRead === 0) throw new ModelError(`${this.#file}: became shorter while ${what} was read`);
+      done += bytesRead;
     }
     this.#window = buffer;
     this.#windowStart = this.position;

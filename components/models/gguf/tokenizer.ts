@@ -138,9 +138,9 @@ function addedTokens(tokens: string[], types: number[]): object[] {
 function byteLevelBpe(gguf: GgufFile, tokens: string[], pre: string): object {
   const rule = preTokenizers.get(pre);
   if (rule === undefined) {
-    const known = [...preTokenizers.keys()].join(', ');
+    const supported = [...preTokenizers.keys()].join(', ');
     throw new ModelError(
-      `${gguf.file}: tokenizer.ggml.pre ${JSON.stringify(pre)} is not supported; supported: ${known}`,
+      `${gguf.file}: tokenizer.ggml.pre ${JSON.stringify(pre)} is not supported; supported: ${supported}`,
     );
   }
   const merges = ggufArray(gguf, 'tokenizer.ggml.merges', 'string');

@@ -72,9 +72,9 @@ async function resolveCommit(
 ): Promise<string> {
   if (commitPattern.test(revision)) return revision;
   const ref = path.join(home, 'refs', encodeURIComponent(revision));
-  const known = await readFile(ref, 'utf8').catch(() => null);
+  const cachedCommit = await readFile(ref, 'utf8').catch(() => null);
   if (offline()) {
-    if (known !== null) return known;
+    if (cachedCommit !== null) return cachedCommit;
     throw new ServiceUnavailable(
       `${id} at ${revision} is not in the cache, and HF_HUB_OFFLINE forbids fetching it`,
     );
@@ -85,9 +85,11 @@ async function resolveCommit(
     await writeAtomically(ref, commit);
     return commit;
   } catch (error) {
-    if (!(error instanceof ServiceUnavailable) || known === null) throw error;
-    onNotice?.(`the hub cannot be reached; ${id} at ${revision} is taken from the cache, commit ${known}`);
-    return known;
+    if (!(error instanceof ServiceUnavailable) || cachedCommit === null) throw error;
+    onNotice?.(
+      `the hub cannot be reached; ${id} at ${revision} is taken from the cache, commit ${cachedCommit}`,
+    );
+    return cachedCommit;
   }
 }
 
@@ -144,12 +146,12 @@ async function fetchFile(
   const partial = `${target}.partial`;
   for (let attempt = 1; ; attempt++) {
     await fetchRest(client, id, commit, file, partial, onBytes);
-    const found = await checksum(partial, file);
-    if (found === file.checksum.value) break;
+    const actual = await checksum(partial, file);
+    if (actual === file.checksum.value) break;
     await rm(partial);
     if (attempt === 2) {
       throw new ModelError(
-        `${id}: ${file.path} is damaged: ${file.checksum.algorithm} ${found}, but the hub lists ${file.checksum.value}`,
+        `${id}: ${file.path} is damaged: ${file.checksum.algorithm} ${actual}, but the hub lists ${file.checksum.value}`,
       );
     }
   }

@@ -93,9 +93,9 @@ class Upload {
     const url = `${this.#client.endpoint}/${id}${branch === 'main' ? '' : `/tree/${encodeURIComponent(branch)}`}`;
     for (let attempt = 1, written = false; ; attempt++) {
       const head = (await this.#head()) ?? (await this.#create());
-      const standing = await this.#client.files(id, head);
-      const differing = await differingFiles(files, standing);
-      const stale = await this.#stale(head, standing);
+      const published = await this.#client.files(id, head);
+      const differing = await differingFiles(files, published);
+      const stale = await this.#stale(head, published);
       if (differing.length === 0 && stale.length === 0) return { url, commit: head, written };
       if (attempt > attempts)
         throw new ServiceUnavailable(
@@ -154,14 +154,14 @@ class Upload {
   }
 
   /** Files of an earlier publication that this one lacks. Throws for a repository that holds no publication but files. */
-  async #stale(head: string, standing: readonly HubFile[]): Promise<string[]> {
+  async #stale(head: string, published: readonly HubFile[]): Promise<string[]> {
     const { id, files, manifest } = this.#options;
-    const held = standing.map(({ path }) => path);
+    const held = published.map(({ path }) => path);
     if (held.includes(manifest.name)) {
       const { body } = await this.#client.content(id, head, manifest.name, 0);
       const listed = manifest.listed(await collect(body));
-      const kept = new Set(files.map(({ path }) => path));
-      return listed.filter((path) => held.includes(path) && !kept.has(path));
+      const newPaths = new Set(files.map(({ path }) => path));
+      return listed.filter((path) => held.includes(path) && !newPaths.has(path));
     }
     const foreign = held.filter((path) => !neutralFiles.has(path));
     if (foreign.length === 0) return [];
@@ -221,9 +221,9 @@ function unlessThere(error: unknown): void {
 
 async function differingFiles(
   files: readonly UploadFile[],
-  standing: readonly HubFile[],
+  published: readonly HubFile[],
 ): Promise<UploadFile[]> {
-  const byPath = new Map(standing.map((file) => [file.path, file]));
+  const byPath = new Map(published.map((file) => [file.path, file]));
   const differing: UploadFile[] = [];
   for (const file of files) if (!(await isSame(file, byPath.get(file.path)))) differing.push(file);
   return differing;

@@ -39,10 +39,10 @@ export class UploadBlob extends Blob {
 
   override async arrayBuffer(): Promise<ArrayBuffer> {
     const buffer = new Uint8Array(this.size);
-    let at = 0;
+    let offset = 0;
     for await (const chunk of this.#chunks()) {
-      buffer.set(chunk, at);
-      at += chunk.length;
+      buffer.set(chunk, offset);
+      offset += chunk.length;
     }
     return buffer.buffer;
   }

@@ -154,8 +154,8 @@ async function best(
 function stepsToKeep({ evaluation }: Recipe, history: EvaluationHistory, step: number): number[] {
   const { load_best, metric } = evaluation;
   if (!load_best || isValidationMetric(metric)) return [];
-  const found = bestSoFar(evaluation.tasks, metric, 0, history, step);
-  return found === null ? [] : [found.step];
+  const bestStep = bestSoFar(evaluation.tasks, metric, 0, history, step);
+  return bestStep === null ? [] : [bestStep.step];
 }
 
 /** Why early stopping by a task's metric ends training here; null where it does not. */
@@ -166,9 +166,9 @@ function stopReason(
 ): string | null {
   const rule = training.early_stopping;
   if (rule === null || isValidationMetric(rule.metric)) return null;
-  const found = bestSoFar(evaluation.tasks, rule.metric, rule.min_delta, history, step);
-  if (!shouldStop(found, rule)) return null;
-  return `no improvement of ${rule.metric} in ${found!.misses} evaluations`;
+  const bestScore = bestSoFar(evaluation.tasks, rule.metric, rule.min_delta, history, step);
+  if (!shouldStop(bestScore, rule)) return null;
+  return `no improvement of ${rule.metric} in ${bestScore!.misses} evaluations`;
 }
 
 function bestSoFar(
@@ -179,24 +179,24 @@ function bestSoFar(
   lastStep: number,
 ): TrainerState['best'] {
   const direction = directionOf(metric, tasks) ?? 'higher';
-  let found: TrainerState['best'] = null;
+  let bestScore: TrainerState['best'] = null;
   for (const { step, commit, scores } of currentEntries(history, lastStep)) {
     const value = scores[metric]?.value;
     if (commit === null || value === undefined) continue;
-    found = updateBest(found, { metric, value, step, direction, minDelta });
+    bestScore = updateBest(bestScore, { metric, value, step, direction, minDelta });
   }
-  return found;
+  return bestScore;
 }
 
 function requireBounds(recipe: Recipe, { after, step }: Evaluation, storage: Storage): void {
   const failures = Object.entries(recipe.evaluation.require).flatMap(([metric, { min, max }]) => {
     const value = after[metric];
-    const wanted = [
+    const bounds = [
       min === undefined ? '' : `at least ${min}`,
       max === undefined ? '' : `at most ${max}`,
     ].filter((part) => part !== '');
     if (value !== undefined && value >= (min ?? value) && value <= (max ?? value)) return [];
-    return [`${metric} is ${value ?? 'unknown'}, wanted ${wanted.join(' and ')}`];
+    return [`${metric} is ${value ?? 'unknown'}, wanted ${bounds.join(' and ')}`];
   });
   if (failures.length === 0) return;
   throw new RequirementNotMet(
@@ -211,9 +211,9 @@ async function scoresBefore(storage: Storage): Promise<Record<string, number>> {
   const lines = (await storage.read(metricsKey)).toString('utf8').split('\n');
   for (const line of lines) {
     if (!line.includes('"val_loss"')) continue;
-    const parsed = validationMetricsSchema.safeParse(JSON.parse(line));
-    if (!parsed.success || parsed.data.step !== 0) continue;
-    const { step: _step, timestamp: _timestamp, generation: _generation, ...scores } = parsed.data;
+    const metrics = validationMetricsSchema.safeParse(JSON.parse(line));
+    if (!metrics.success || metrics.data.step !== 0) continue;
+    const { step: _step, timestamp: _timestamp, generation: _generation, ...scores } = metrics.data;
     return scores;
   }
   return {};

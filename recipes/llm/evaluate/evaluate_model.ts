@@ -66,12 +66,12 @@ function parseTask(text: string): Record<string, unknown> {
     const cut = pair.indexOf('=');
     if (cut < 1) throw new UsageError(`--task ${text}: '${pair}' is not key=value`);
     const keys = pair.slice(0, cut).split('.');
-    let at = options;
+    let parent = options;
     for (const key of keys.slice(0, -1)) {
-      at[key] ??= {};
-      at = at[key] as Record<string, unknown>;
+      parent[key] ??= {};
+      parent = parent[key] as Record<string, unknown>;
     }
-    at[keys.at(-1)!] = scalar(pair.slice(cut + 1));
+    parent[keys.at(-1)!] = scalar(pair.slice(cut + 1));
   }
   return options;
 }

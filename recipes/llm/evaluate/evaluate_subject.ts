@@ -37,12 +37,12 @@ export async function scoreSubject(
   if (missing.length > 0) await compute(subject, results, missing, runner, hooks);
   const scores: TaskScores[] = [];
   for (const task of tasks) {
-    const found = await stored(task);
-    if (found === null)
+    const storedResults = await stored(task);
+    if (storedResults === null)
       throw new DataError(
         `the data of the task '${task.name}' changed while it was evaluated; start the run again`,
       );
-    scores.push(scoresOf(task, found));
+    scores.push(scoresOf(task, storedResults));
   }
   return scores;
 }

@@ -38,10 +38,10 @@ export interface PartStore {
 
 /** Reads rows of any kind of file that datasets come in. */
 export const readTaskRows: RowReader = async function* ({ path, limit, textUnit }) {
-  let taken = 0;
+  let rows = 0;
   for await (const row of readFileRows(path, textUnit)) {
-    if (limit !== null && taken >= limit) return;
-    taken += 1;
+    if (limit !== null && rows >= limit) return;
+    rows += 1;
     yield row;
   }
 };
@@ -58,12 +58,12 @@ export async function prepareTasks(tasks: readonly RecipeTask[]): Promise<Prepar
  * @throws DataError for rows that cannot be examples, and where there are none
  */
 export async function prepareTask(options: RecipeTask): Promise<PreparedTask> {
-  const { name: _name, when: _when, path: _path, ...own } = options;
+  const { name: _name, when: _when, path: _path, ...partResults } = options;
   const name = taskName(options);
   const examples = await taskDefinition(options.task).examples(options, readTaskRows);
   if (examples.length === 0)
     throw new DataError(`the task '${name}' found no example in ${JSON.stringify(options.path ?? null)}`);
-  return { options, name, examples, digest: digestOf({ own, examples }) };
+  return { options, name, examples, digest: digestOf({ own: partResults, examples }) };
 }
 
 /** Returns the number of parts that a task's results have. */
@@ -92,12 +92,16 @@ export async function evaluateTask(
     signal.throwIfAborted();
     progress({ name, done: start, of: examples.length });
     const part = start / definition.partSize;
-    let own = (await store?.read(part)) ?? null;
-    if (own === null) {
-      own = await definition.evaluate(examples.slice(start, start + definition.partSize), options, model);
-      await store?.write(part, own);
+    let partResults = (await store?.read(part)) ?? null;
+    if (partResults === null) {
+      partResults = await definition.evaluate(
+        examples.slice(start, start + definition.partSize),
+        options,
+        model,
+      );
+      await store?.write(part, partResults);
     }
-    results.push(...own);
+    results.push(...partResults);
   }
   progress({ name, done: examples.length, of: examples.length });
   return scoresOf(task, results);

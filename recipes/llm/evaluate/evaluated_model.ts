@@ -49,10 +49,10 @@ export class FolderModel implements EvaluatedModel {
     const { maxPositions } = model;
     const prefix = this.#prefixId();
     // The choices of a question share its context.
-    const known = new Map<string, number[]>();
+    const idsByText = new Map<string, number[]>();
     const encode = (text: string): number[] => {
-      const ids = known.get(text) ?? this.#encode(text);
-      known.set(text, ids);
+      const ids = idsByText.get(text) ?? this.#encode(text);
+      idsByText.set(text, ids);
       return ids;
     };
     const requests = pairs.map(({ context, continuation }) =>
@@ -66,8 +66,8 @@ export class FolderModel implements EvaluatedModel {
     const prefix = this.#prefixId();
     const windows = texts.map((text) => rollingWindows(this.#encode(text), prefix, model.maxPositions));
     const scored = (await this.#score(windows.flat()))[Symbol.iterator]();
-    return windows.map((own) =>
-      own.reduce<Likelihood>(
+    return windows.map((textWindows) =>
+      textWindows.reduce<Likelihood>(
         (sum) => {
           const { logprob, tokens } = scored.next().value!;
           return { logprob: sum.logprob + logprob, tokens: sum.tokens + tokens };
@@ -116,9 +116,12 @@ export class FolderModel implements EvaluatedModel {
     const results = new Array<Likelihood>(requests.length);
     for (const buffer of buffersOf(order, requests)) {
       const scores = await scorer.score(buffer.map((index) => requests[index]!.ids));
-      for (const [at, index] of buffer.entries()) {
-        const own = scores[at]!.subarray(requests[index]!.from);
-        results[index] = { logprob: own.reduce((sum, logprob) => sum + logprob, 0), tokens: own.length };
+      for (const [position, index] of buffer.entries()) {
+        const logprobs = scores[position]!.subarray(requests[index]!.from);
+        results[index] = {
+          logprob: logprobs.reduce((sum, logprob) => sum + logprob, 0),
+          tokens: logprobs.length,
+        };
         this.#done.tokens += requests[index]!.ids.length;
       }
       this.#options.onWork?.(this.#done);

@@ -14,10 +14,10 @@ export type JobRunner = (job: EvaluationJob, hooks: StepHooks) => Promise<void>;
 export const runEvaluationJob: JobRunner = async (job, hooks) => {
   const { recipe, storage } = await openRun(job.run);
   const { tasks, precision } = recipe.evaluation;
-  const wanted = tasks.filter((task) => job.tasks.includes(taskName(task)));
+  const jobTasks = tasks.filter((task) => job.tasks.includes(taskName(task)));
   let [done, of] = [0, 0];
   const prepared = [];
-  for (const task of wanted) prepared.push(await prepareTask(task));
+  for (const task of jobTasks) prepared.push(await prepareTask(task));
   for (const { examples } of prepared) of += examples.length;
   const { model: folder, adapter } = job;
   let text = '';

@@ -38,12 +38,12 @@ export async function recordScores(
   const history = await readHistory(storage);
   const commit = subject?.id ?? null;
   const step = subject?.trainer.step ?? 0;
-  const known = history.entries.find((entry) => entry.commit === commit);
+  const existing = history.entries.find((entry) => entry.commit === commit);
   const scores = scoresByMetric(tasks);
-  const fresh = Object.keys(scores).some((metric) => known?.scores[metric] === undefined);
-  const entry = known ?? { step, commit, at: new Date().toISOString(), scores: {} };
+  const fresh = Object.keys(scores).some((metric) => existing?.scores[metric] === undefined);
+  const entry = existing ?? { step, commit, at: new Date().toISOString(), scores: {} };
   Object.assign(entry.scores, scores);
-  if (known === undefined) history.entries.push(entry);
+  if (existing === undefined) history.entries.push(entry);
   await writeHistory(storage, history);
   for (const { name, results } of tasks) await recordAnswers(storage, name, step, results);
   if (fresh) await appendTaskMetrics(storage, metricsLine(entry));
@@ -102,10 +102,11 @@ async function recordAnswers(
     }
   }
   const lines = results.map(({ id, details: { prompt, reference, answer } }): SampleLine => {
-    const known = earlier.get(id);
+    const earlierLine = earlier.get(id);
     // Another prompt under the same id: the data has changed, and its old answers answer something else.
-    const sameExample = known !== undefined && JSON.stringify(known.prompt) === JSON.stringify(prompt);
-    const answers = sameExample ? known.answers : {};
+    const sameExample =
+      earlierLine !== undefined && JSON.stringify(earlierLine.prompt) === JSON.stringify(prompt);
+    const answers = sameExample ? earlierLine.answers : {};
     const all = Object.entries({ ...answers, [step]: answer }).sort(([a], [b]) => Number(a) - Number(b));
     return {
       id,

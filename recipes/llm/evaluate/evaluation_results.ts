@@ -31,9 +31,9 @@ export function storedParts(storage: Storage, folder: string): PartStore {
 export async function readResults(task: PreparedTask, store: PartStore): Promise<ExampleResult[] | null> {
   const results: ExampleResult[] = [];
   for (let part = 0; part < countParts(task); part += 1) {
-    const own = await store.read(part);
-    if (own === null) return null;
-    results.push(...own);
+    const partResults = await store.read(part);
+    if (partResults === null) return null;
+    results.push(...partResults);
   }
   return results;
 }

@@ -28,11 +28,11 @@ export function continuationTokens(
   { encode, prefix, maxPositions }: SplitContext,
 ): Request {
   const stem = rstrip(context);
-  const whole = encode(context + continuation);
+  const joined = encode(context + continuation);
   const before = encode(stem).length;
   // An empty context is the prefix token, unless the continuation begins with that one anyway.
   const [ids, contextTokens] =
-    context !== '' ? [whole, before] : [whole[0] === prefix ? whole : [prefix, ...whole], 1];
+    context !== '' ? [joined, before] : [joined[0] === prefix ? joined : [prefix, ...joined], 1];
   const scored = ids.length - contextTokens;
   // One token more than the model sees: the last one is only predicted.
   const kept = ids.slice(-(maxPositions + 1));

@@ -25,17 +25,17 @@ export class TextStream {
    */
   push(id: number): { text: string; stopped: boolean } {
     this.#ids.push(id);
-    const known = this.#decode(this.#context, this.#read);
+    const decoded = this.#decode(this.#context, this.#read);
     const text = this.#decode(this.#context, this.#ids.length);
-    if (text.length <= known.length || text.endsWith('\ufffd')) return { text: '', stopped: false };
+    if (text.length <= decoded.length || text.endsWith('\ufffd')) return { text: '', stopped: false };
     [this.#context, this.#read] = [this.#read, this.#ids.length];
-    return this.#take(text.slice(known.length));
+    return this.#take(text.slice(decoded.length));
   }
 
   /** Returns the text that was held back, when nothing follows. */
   end(): string {
-    const known = this.#decode(this.#context, this.#read);
-    const { text, stopped } = this.#take(this.#decode(this.#context, this.#ids.length).slice(known.length));
+    const decoded = this.#decode(this.#context, this.#read);
+    const { text, stopped } = this.#take(this.#decode(this.#context, this.#ids.length).slice(decoded.length));
     if (stopped) return text;
     const rest = this.#text.slice(this.#shown);
     this.#shown = this.#text.length;

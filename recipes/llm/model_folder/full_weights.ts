@@ -82,9 +82,9 @@ async function* mergedChunks(
 export async function* fileChunks({ file, byteOffset, byteLength }: Weight): AsyncGenerator<Uint8Array> {
   const handle = await open(file);
   try {
-    for (let at = 0; at < byteLength; at += chunkBytes) {
-      const chunk = Buffer.alloc(Math.min(chunkBytes, byteLength - at));
-      await handle.read(chunk, 0, chunk.length, byteOffset + at);
+    for (let offset = 0; offset < byteLength; offset += chunkBytes) {
+      const chunk = Buffer.alloc(Math.min(chunkBytes, byteLength - offset));
+      await handle.read(chunk, 0, chunk.length, byteOffset + offset);
       yield chunk;
     }
   } finally {

@@ -109,11 +109,11 @@ async function* externalData(
   external: ReadonlyMap<OnnxTensor, ExternalPlace>,
   read: TensorReader,
 ): AsyncGenerator<Uint8Array> {
-  let at = 0;
+  let position = 0;
   for (const [tensor, { offset, length }] of external) {
-    if (offset > at) yield new Uint8Array(offset - at);
+    if (offset > position) yield new Uint8Array(offset - position);
     yield* exactly(tensor, read);
-    at = offset + length;
+    position = offset + length;
   }
 }
 
@@ -127,7 +127,7 @@ async function* exactly(tensor: OnnxTensor, read: TensorReader): AsyncGenerator<
     yield chunk;
   }
   if (bytes !== expected) {
-    const found = bytes > expected ? 'more' : String(bytes);
-    throw new ModelError(`tensor '${tensor.source}' takes ${expected} bytes, but its source gave ${found}`);
+    const count = bytes > expected ? 'more' : String(bytes);
+    throw new ModelError(`tensor '${tensor.source}' takes ${expected} bytes, but its source gave ${count}`);
   }
 }

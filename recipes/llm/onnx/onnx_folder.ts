@@ -43,8 +43,8 @@ export async function writeOnnx(
   const [model, data] = files.toReversed().map(({ name }) => path.join(folder, name));
   for (const stale of [model!, `${model}_data`]) await rm(stale, { force: true });
   for (const file of files) {
-    const content = reported(file.content(), (written) => {
-      done += written;
+    const content = reported(file.content(), (bytesWritten) => {
+      done += bytesWritten;
       options.progress?.(done, bytes);
     });
     await writeAtomically(path.join(folder, file.name), content);
@@ -54,11 +54,11 @@ export async function writeOnnx(
 
 async function* reported(
   content: AsyncIterable<Uint8Array>,
-  written: (bytes: number) => void,
+  onProgress: (bytes: number) => void,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of content) {
     yield chunk;
-    written(chunk.length);
+    onProgress(chunk.length);
   }
 }
 
@@ -81,15 +81,15 @@ const companions = [
  */
 export function onnxConfigJson(config: Record<string, unknown>, files: readonly OnnxFile[]): string {
   const names = new Set(files.map(({ name }) => name));
-  const known = config['transformers.js_config'] as Record<string, unknown> | undefined;
-  const external: Record<string, unknown> = { ...(known?.use_external_data_format as object | undefined) };
+  const existing = config['transformers.js_config'] as Record<string, unknown> | undefined;
+  const external: Record<string, unknown> = { ...(existing?.use_external_data_format as object | undefined) };
   for (const name of names) {
     if (names.has(`${name}_data`)) external[name] = 1;
     else delete external[name];
   }
-  const options = { ...known, use_external_data_format: external };
-  const told = known !== undefined || Object.keys(external).length > 0;
-  return `${JSON.stringify(told ? { ...config, 'transformers.js_config': options } : config, null, 2)}\n`;
+  const options = { ...existing, use_external_data_format: external };
+  const isConfigured = existing !== undefined || Object.keys(external).length > 0;
+  return `${JSON.stringify(isConfigured ? { ...config, 'transformers.js_config': options } : config, null, 2)}\n`;
 }
 
 /** The text of genai_config.json, with which onnxruntime-genai opens the folder; `generation` as GenaiOptions has it. */
@@ -148,6 +148,6 @@ async function readJson(folder: string, name: string): Promise<Record<string, un
 
 /** The transformers.js options of an earlier export into the same folder. */
 async function otherModels(target: string): Promise<Record<string, unknown>> {
-  const known = (await readJson(target, 'config.json'))['transformers.js_config'];
-  return known === undefined ? {} : { 'transformers.js_config': known };
+  const existing = (await readJson(target, 'config.json'))['transformers.js_config'];
+  return existing === undefined ? {} : { 'transformers.js_config': existing };
 }

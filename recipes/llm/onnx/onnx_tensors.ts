@@ -62,9 +62,9 @@ async function* converted(source: SafetensorsSource, dtype: 'F32' | 'F16'): Asyn
   let rest: Uint8Array = new Uint8Array(0);
   for await (const chunk of source.chunks()) {
     const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    const whole = bytes.length - (bytes.length % size);
-    rest = bytes.subarray(whole);
-    if (whole > 0) yield convert(bytes.subarray(0, whole), source, dtype);
+    const alignedBytes = bytes.length - (bytes.length % size);
+    rest = bytes.subarray(alignedBytes);
+    if (alignedBytes > 0) yield convert(bytes.subarray(0, alignedBytes), source, dtype);
   }
 }
 

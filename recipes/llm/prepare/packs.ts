@@ -53,10 +53,10 @@ export async function preparedPacks(
 ): Promise<Record<string, PreparedPacks | null>> {
   const options = packOptions(recipe, resolved, await tokenizerSource(resolved.folder), cache);
   const sets = Object.entries({ train: recipe.data.train, ...validationSets(recipe.data) });
-  const found = sets.map(
+  const prepared = sets.map(
     async ([name, dataset]) => [name, await findPrepared({ ...options, dataset })] as const,
   );
-  return Object.fromEntries(await Promise.all(found));
+  return Object.fromEntries(await Promise.all(prepared));
 }
 
 /** The inputs that decide the packs of every dataset of a recipe, and the folders of the packs. */

@@ -49,14 +49,14 @@ export async function verifyOnnx(
   const bound = verifiedTo[precision];
   let largest = 0;
   probes.forEach((ids, probe) => {
-    for (const [i, ours] of engine[probe]!.entries()) {
-      const theirs = runtime[probe]![i]!;
-      const difference = Math.abs(ours - theirs);
+    for (const [i, expected] of engine[probe]!.entries()) {
+      const exported = runtime[probe]![i]!;
+      const difference = Math.abs(expected - exported);
       // Written so that NaN is a difference.
       if (!(difference <= bound))
         throw new CheckpointError(
           `${onnx}: the exported model is not the trained one: token ${i + 1} of probe ${probe + 1} (id ${ids[i + 1]}) has log-probability ` +
-            `${theirs.toFixed(6)} in ONNX Runtime and ${ours.toFixed(6)} in the engine, ${difference.toExponential(1)} apart where ${bound} is allowed (${precision}); nothing was published`,
+            `${exported.toFixed(6)} in ONNX Runtime and ${expected.toFixed(6)} in the engine, ${difference.toExponential(1)} apart where ${bound} is allowed (${precision}); nothing was published`,
         );
       largest = Math.max(largest, difference);
     }

@@ -104,8 +104,8 @@ export class Scorer {
 
   async #plan(size: number, longest: number): Promise<EnginePlan> {
     if (longest > this.#positions) this.#growPositions(bufferSize(longest));
-    const known = this.#plans.get(size);
-    if (known !== undefined) return known;
+    const cachedPlan = this.#plans.get(size);
+    if (cachedPlan !== undefined) return cachedPlan;
     const graph = this.model.forward({
       tokens: size,
       positions: this.#positions,
@@ -131,13 +131,13 @@ export class Scorer {
     this.#positions = positions;
   }
 
-  async #load(wanted: readonly TensorSpec[]): Promise<void> {
-    const fromFiles = wanted.filter(({ name }) => this.#weights.has(name));
+  async #load(specs: readonly TensorSpec[]): Promise<void> {
+    const fromFiles = specs.filter(({ name }) => this.#weights.has(name));
     await loadWeights(this.#context, fromFiles, this.#weights);
     const constants = new Map(
       [...this.model.constants(this.#positions)].map(([key, { data }]) => [constantTensor(key), data]),
     );
-    for (const { name, role, dtype, shape } of wanted) {
+    for (const { name, role, dtype, shape } of specs) {
       if (this.#weights.has(name)) continue;
       const data = role === 'constant' ? constants.get(name)! : await readAdapterTensor(this.#adapter!, name);
       this.#context.allocate(name, dtype, shape);
@@ -166,29 +166,29 @@ function packDocuments(documents: readonly (readonly number[])[], size: number) 
     targets: new Int32Array(size).fill(-1),
     segments: new Int32Array(size + 1).fill(size),
   };
-  let at = 0;
+  let offset = 0;
   let segments = 0;
   for (const document of documents) {
     const length = packedLength(document);
     if (length === 0) continue;
-    inputs.segments[segments++] = at;
+    inputs.segments[segments++] = offset;
     for (let i = 0; i < length; i++) {
-      inputs.ids[at + i] = document[i]!;
-      inputs.positions[at + i] = i;
-      if (i + 1 < length) inputs.targets[at + i] = document[i + 1]!;
+      inputs.ids[offset + i] = document[i]!;
+      inputs.positions[offset + i] = i;
+      if (i + 1 < length) inputs.targets[offset + i] = document[i + 1]!;
     }
-    at += length;
+    offset += length;
   }
-  if (at < size) inputs.segments[segments] = at;
+  if (offset < size) inputs.segments[segments] = offset;
   return inputs;
 }
 
 function splitLogprobs(logprobs: Float32Array, documents: readonly (readonly number[])[]): Float32Array[] {
-  let at = 0;
+  let offset = 0;
   return documents.map((document) => {
     const length = packedLength(document);
-    const own = logprobs.slice(at, at + Math.max(0, length - 1));
-    at += length;
-    return own;
+    const documentLogprobs = logprobs.slice(offset, offset + Math.max(0, length - 1));
+    offset += length;
+    return documentLogprobs;
   });
 }

@@ -21,7 +21,7 @@ import {
 } from './compile.js';
 
 /** Compiled runs that are kept; the least recently used one goes first. */
-const kept = 64;
+const maxCachedPlans = 64;
 
 /**
  * From a recipe and a model to the plans of its run.
@@ -43,8 +43,8 @@ async function plansOf(request: CompileRequest): Promise<CompiledPlans> {
   if (cache.includes('://')) return compilePlans(request);
   const folder = path.join(cache, 'plans');
   const file = path.join(folder, `${await keyOf(request)}.json`);
-  const found = await read(file);
-  if (found !== null) return found;
+  const cachedPlans = await read(file);
+  if (cachedPlans !== null) return cachedPlans;
   const plans = compilePlans(request);
   // What cannot be kept is compiled again the next time.
   await keep(folder, file, JSON.stringify(plans)).catch(() => undefined);
@@ -86,10 +86,10 @@ async function keep(folder: string, file: string, body: string): Promise<void> {
   await writeUnsynced(file, `${sha256(body)}\n${body}`);
   const others = await Promise.all(
     (await readdir(folder)).map(async (name) => {
-      const at = path.join(folder, name);
-      return { at, used: (await stat(at)).atimeMs };
+      const cached = path.join(folder, name);
+      return { at: cached, used: (await stat(cached)).atimeMs };
     }),
   );
   others.sort((a, b) => b.used - a.used);
-  for (const { at } of others.slice(kept)) await rm(at, { force: true });
+  for (const { at: cached } of others.slice(maxCachedPlans)) await rm(cached, { force: true });
 }

@@ -157,10 +157,10 @@ function requireTensors(session: Session, entry: CheckpointEntry, uri: string): 
     const { shape } = session.context.tensors.get(name)!;
     const committed = entry.tensors[name];
     if (committed !== undefined && committed.shape.join() === shape.join()) continue;
-    const found =
+    const difference =
       committed === undefined ? 'does not have it' : `holds it as [${committed.shape.join(', ')}]`;
     throw new CheckpointError(
-      `${uri}: the run trains '${name}' [${shape.join(', ')}], but commit ${entry.sequence} ${found}: it was made by another recipe; start over with --new`,
+      `${uri}: the run trains '${name}' [${shape.join(', ')}], but commit ${entry.sequence} ${difference}: it was made by another recipe; start over with --new`,
     );
   }
 }

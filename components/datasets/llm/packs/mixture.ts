@@ -16,20 +16,20 @@ export function* interleave(
   stop: 'first_exhausted' | 'all_exhausted',
 ): Generator<number> {
   const total = sources.reduce((sum, { weight }) => sum + weight, 0);
-  const taken = sources.map(() => 0);
+  const drawCounts = sources.map(() => 0);
   for (let count = 1; ; count += 1) {
     let next = 0;
     let behind = Number.NEGATIVE_INFINITY;
     for (const [index, { weight }] of sources.entries()) {
-      const deficit = (count * weight) / total - taken[index]!;
+      const deficit = (count * weight) / total - drawCounts[index]!;
       if (deficit > behind) {
         behind = deficit;
         next = index;
       }
     }
-    const exhausted = sources.map(({ documents }, index) => taken[index]! >= documents);
+    const exhausted = sources.map(({ documents }, index) => drawCounts[index]! >= documents);
     if (stop === 'first_exhausted' ? exhausted[next] : exhausted.every(Boolean)) return;
-    taken[next]! += 1;
+    drawCounts[next]! += 1;
     yield next;
   }
 }

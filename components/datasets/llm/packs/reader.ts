@@ -83,15 +83,15 @@ export class PackReader {
         cause: error,
       });
     }
-    const parsed = packIndexSchema.safeParse(json);
-    if (!parsed.success) {
-      const issue = parsed.error.issues[0]!;
+    const result = packIndexSchema.safeParse(json);
+    if (!result.success) {
+      const issue = result.error.issues[0]!;
       throw new DataError(`${name}: ${issue.path.join('.')}: ${issue.message}`);
     }
-    const problem = indexProblem(parsed.data);
+    const problem = indexProblem(result.data);
     if (problem !== null)
       throw new DataError(`${name}: ${problem}: delete the folder and prepare the data again`);
-    return new PackReader(parsed.data, folder);
+    return new PackReader(result.data, folder);
   }
 
   get packs(): number {

@@ -34,26 +34,28 @@ const formatOfExtension: Record<string, FileFormat> = {
  */
 export async function resolveFiles(paths: string | readonly string[]): Promise<DataFile[]> {
   const files: DataFile[] = [];
-  for (const given of typeof paths === 'string' ? [paths] : paths) {
-    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(given) && !given.startsWith('file://')) {
-      throw new DataError(`${given}: data is read from local files; copy it to the worker and give its path`);
+  for (const pattern of typeof paths === 'string' ? [paths] : paths) {
+    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(pattern) && !pattern.startsWith('file://')) {
+      throw new DataError(
+        `${pattern}: data is read from local files; copy it to the worker and give its path`,
+      );
     }
-    const local = await readablePath(given, 'path');
+    const local = await readablePath(pattern, 'path');
     const info = await statOf(local);
     if (info?.isFile()) {
       files.push({ path: local, bytes: info.size });
     } else if (info?.isDirectory()) {
-      const found = await filesUnder(local, (name) => path.extname(name) in formatOfExtension);
-      if (found.length === 0)
+      const folderFiles = await filesUnder(local, (name) => path.extname(name) in formatOfExtension);
+      if (folderFiles.length === 0)
         throw new DataError(`${local}: the folder has no file of a known kind (${knownExtensions()})`);
-      files.push(...found);
+      files.push(...folderFiles);
     } else if (info === null && isGlob(local)) {
       const base = globBase(local);
       const matches = compileGlob(local, 'path', { dot: false });
       const exists = (await statOf(base)) !== null;
-      const found = exists ? await filesUnder(base, (_, whole) => matches(whole)) : [];
-      if (found.length === 0) throw new DataError(`${local}: no file matches this pattern`);
-      files.push(...found);
+      const matchingFiles = exists ? await filesUnder(base, (_, fullPath) => matches(fullPath)) : [];
+      if (matchingFiles.length === 0) throw new DataError(`${local}: no file matches this pattern`);
+      files.push(...matchingFiles);
     } else {
       throw new DataError(`${local}: there is no such file or folder`);
     }
@@ -82,25 +84,25 @@ function unreadable(file: string, cause: unknown): DataError {
 
 async function filesUnder(
   folder: string,
-  wanted: (name: string, whole: string) => boolean,
+  matches: (name: string, fullPath: string) => boolean,
 ): Promise<DataFile[]> {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch((error: unknown) => {
     throw unreadable(folder, error);
   });
-  const found: DataFile[] = [];
+  const files: DataFile[] = [];
   for (const entry of entries) {
-    const whole = path.join(entry.parentPath, entry.name);
-    if (entry.isFile() && wanted(entry.name, whole))
-      found.push({ path: whole, bytes: (await stat(whole)).size });
+    const fullPath = path.join(entry.parentPath, entry.name);
+    if (entry.isFile() && matches(entry.name, fullPath))
+      files.push({ path: fullPath, bytes: (await stat(fullPath)).size });
   }
-  return found.sort((a, b) => (a.path < b.path ? -1 : 1));
+  return files.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 const knownExtensions = (): string => Object.keys(formatOfExtension).join(', ');
 
 /** The format by extension; a `.json` file that holds one object per line is JSONL. */
-export async function formatOf(file: string, given: FileFormat | 'auto'): Promise<FileFormat> {
-  if (given !== 'auto') return given;
+export async function formatOf(file: string, declared: FileFormat | 'auto'): Promise<FileFormat> {
+  if (declared !== 'auto') return declared;
   const format = formatOfExtension[path.extname(file).toLowerCase()];
   if (format === undefined) {
     throw new DataError(

@@ -23,13 +23,13 @@ export async function* readFileRows(
     let rows = 0;
     for await (const chunk of chunks) {
       for (const row of await readRows(chunk, textUnit)) {
-        const whole = row.begins && row.ends;
-        if (!whole) pieces += row.value as string;
+        const isWhole = row.begins && row.ends;
+        if (!isWhole) pieces += row.value as string;
         if (pieces.length > maxTextBytes)
           throw new DataError(
             `${file}: a text of more than ${maxTextBytes >> 20} MiB; cut it into several files`,
           );
-        if (whole) yield row;
+        if (isWhole) yield row;
         else if (row.ends) yield { ...row, value: pieces, begins: true };
       }
       rows = chunk.firstRow + chunk.rows - firstRow;

@@ -14,7 +14,7 @@ interface RowScanner {
   finish(size: number, rowEnds: (start: number, end: number) => void): void;
 }
 
-const whole = { begins: true, ends: true };
+const wholeRow = { begins: true, ends: true };
 const newline = 0x0a;
 const quote = 0x22;
 
@@ -22,9 +22,13 @@ class LineScanner implements RowScanner {
   #start = 0;
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
-    for (let at = block.indexOf(newline); at >= 0; at = block.indexOf(newline, at + 1)) {
-      rowEnds(this.#start, offset + at + 1);
-      this.#start = offset + at + 1;
+    for (
+      let position = block.indexOf(newline);
+      position >= 0;
+      position = block.indexOf(newline, position + 1)
+    ) {
+      rowEnds(this.#start, offset + position + 1);
+      this.#start = offset + position + 1;
     }
   }
 
@@ -39,12 +43,12 @@ class CsvScanner implements RowScanner {
   #quoted = false;
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
-    for (let at = 0; at < block.length; at += 1) {
-      const byte = block[at];
+    for (let position = 0; position < block.length; position += 1) {
+      const byte = block[position];
       if (byte === quote) this.#quoted = !this.#quoted;
       else if (byte === newline && !this.#quoted) {
-        rowEnds(this.#start, offset + at + 1);
-        this.#start = offset + at + 1;
+        rowEnds(this.#start, offset + position + 1);
+        this.#start = offset + position + 1;
       }
     }
   }
@@ -61,12 +65,12 @@ class ParagraphScanner implements RowScanner {
   #rowHasText = false;
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
-    for (let at = 0; at < block.length; at += 1) {
-      const byte = block[at]!;
+    for (let position = 0; position < block.length; position += 1) {
+      const byte = block[position]!;
       if (byte === newline) {
         if (!this.#lineHasText && this.#rowHasText) {
-          rowEnds(this.#start, offset + at + 1);
-          this.#start = offset + at + 1;
+          rowEnds(this.#start, offset + position + 1);
+          this.#start = offset + position + 1;
           this.#rowHasText = false;
         }
         this.#lineHasText = false;
@@ -103,8 +107,8 @@ class JsonArrayScanner implements RowScanner {
   }
 
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void {
-    for (let at = 0; at < block.length && !this.#done; at += 1) {
-      const byte = block[at]!;
+    for (let position = 0; position < block.length && !this.#done; position += 1) {
+      const byte = block[position]!;
       if (this.#inString) {
         if (this.#escaped) this.#escaped = false;
         else if (byte === 0x5c) this.#escaped = true;
@@ -116,12 +120,12 @@ class JsonArrayScanner implements RowScanner {
       if (byte <= 0x20) continue;
       const inRows = this.#arrayDepth > 0 && this.#depth === this.#arrayDepth;
       if (inRows && (byte === 0x2c || byte === 0x5d)) {
-        if (this.#elementStart >= 0) rowEnds(this.#elementStart, offset + at);
+        if (this.#elementStart >= 0) rowEnds(this.#elementStart, offset + position);
         this.#elementStart = -1;
         if (byte === 0x5d) this.#done = true;
         continue;
       }
-      if (inRows && this.#elementStart < 0) this.#elementStart = offset + at;
+      if (inRows && this.#elementStart < 0) this.#elementStart = offset + position;
       if (byte === quote) {
         this.#inString = true;
         this.#lastString = '';
@@ -194,7 +198,7 @@ export async function* splitFile(
       firstRowOfFile: rows,
       rows: 0,
       headerEnd,
-      ...whole,
+      ...wholeRow,
     };
     current.end = end;
     current.rows += 1;
@@ -256,8 +260,8 @@ async function lineEndAfter(file: string, handle: FileHandle, from: number, size
   const block = Buffer.alloc(1 << 16);
   for (let offset = from; offset < size; offset += block.length) {
     const { bytesRead } = await handle.read(block, 0, block.length, offset);
-    const at = block.subarray(0, bytesRead).indexOf(newline);
-    if (at >= 0) return offset + at + 1;
+    const position = block.subarray(0, bytesRead).indexOf(newline);
+    if (position >= 0) return offset + position + 1;
     if (offset - from > maxRowBytes) throw longRow(`${file}: the line at byte ${from}`);
   }
   return size;

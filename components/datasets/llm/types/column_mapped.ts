@@ -46,13 +46,13 @@ const schema = z
     for (const key of ['prompt_template', 'answer_template'] as const) {
       for (const [, name] of (options[key] ?? '').matchAll(placeholder)) {
         if (name! in options.columns) continue;
-        const known = Object.keys(options.columns)
+        const columnNames = Object.keys(options.columns)
           .map((column) => `{${column}}`)
           .join(', ');
         context.addIssue({
           code: 'custom',
           path: [key],
-          message: `{${name}} is not one of the mapped columns ${known}`,
+          message: `{${name}} is not one of the mapped columns ${columnNames}`,
         });
       }
     }
@@ -94,7 +94,7 @@ export interface Exchange {
 
 function exchangeOf(fields: ReadonlyMap<string, string>, options: Options): Exchange {
   const fill = (template: string): string =>
-    template.replace(placeholder, (written, name: string) => fields.get(name) ?? written);
+    template.replace(placeholder, (match, name: string) => fields.get(name) ?? match);
   const fallback = fields.has('context') ? '{context}\n{question}' : '{question}';
   return {
     template: options.template,

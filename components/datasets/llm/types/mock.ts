@@ -69,8 +69,8 @@ export const mockPacked: DatasetDefinition<z.output<typeof mockPackedSchema>> = 
   },
 };
 
-function vocabulary(given: number | null, { vocabularySize }: DatasetContext): number {
-  const size = given ?? vocabularySize;
+function vocabulary(declaredSize: number | null, { vocabularySize }: DatasetContext): number {
+  const size = declaredSize ?? vocabularySize;
   if (size === null)
     throw new DataError("mock data needs 'vocabulary_size' when there is no model to take it from");
   if (vocabularySize !== null && size > vocabularySize) {

@@ -24,9 +24,9 @@ export const pretokenized: DatasetDefinition<z.output<typeof schema>> = {
     const ids = integers(requireColumn(record, 'input_ids'), 'input_ids');
     if (ids.length === 0) throw new RowError("'input_ids' is empty");
     checkVocabulary(ids, 'input_ids', vocabularySize);
-    const given = columnAt(record, 'labels');
-    if (given === undefined) return [{ ids, labels: ids.slice() }];
-    const labels = integers(given, 'labels');
+    const labelColumn = columnAt(record, 'labels');
+    if (labelColumn === undefined) return [{ ids, labels: ids.slice() }];
+    const labels = integers(labelColumn, 'labels');
     if (labels.length !== ids.length) {
       throw new RowError(`'labels' has ${labels.length} entries where 'input_ids' has ${ids.length}`);
     }
