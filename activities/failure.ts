@@ -21,14 +21,14 @@ export function toActivityFailure(error: unknown, defect: Retry = 'never'): unkn
     error instanceof CompleteAsyncError
   )
     return error;
-  return failureOf(error, retryAfter(error, defect));
+  return toFailure(error, retryAfter(error, defect));
 }
 
 /** The same for `trainEpoch`, where a defect deserves another gang: its process has native code in it. */
 export const toTrainingFailure = (error: unknown): unknown => toActivityFailure(error, 'process');
 
 /** A failure with the code and the message of an error. */
-export function failureOf(error: unknown, retry: Retry): ApplicationFailure {
+export function toFailure(error: unknown, retry: Retry): ApplicationFailure {
   const details: FailureDetails = { version: 1, retry };
   return ApplicationFailure.create({
     message: error instanceof Error ? error.message : String(error),

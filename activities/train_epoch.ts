@@ -15,7 +15,7 @@ import {
 } from '../contracts/index.js';
 import { otherOwner } from '../recipes/index.js';
 import { FencedError, TemperError } from '../shared/errors.js';
-import { failureOf, toTrainingFailure } from './failure.js';
+import { toFailure, toTrainingFailure } from './failure.js';
 import type { ProgressListener, RankHost } from './rank_host.js';
 
 /** ms between heartbeats that repeat the last progress; the worker throttles them to one a second. */
@@ -53,12 +53,12 @@ async function trainEpoch(host: RankHost, request: TrainRequest): Promise<TrainO
  */
 async function fencedFailure(error: TemperError, { run, claim }: TrainRequest): Promise<unknown> {
   const owner = await otherOwner(run, claim).catch(() => null);
-  if (owner === null) return failureOf(error, 'process');
+  if (owner === null) return toFailure(error, 'process');
   const { workflowId, namespace, runId } = owner;
   const message =
     `workflow ${workflowId} in namespace ${namespace} (run ${runId}) has taken over ${run.outputDir}, so this run ends: ` +
     'give one of the two another output_dir, or start the run on one server only';
-  return failureOf(new FencedError(message, { cause: error }), 'never');
+  return toFailure(new FencedError(message, { cause: error }), 'never');
 }
 
 /**

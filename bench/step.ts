@@ -44,9 +44,9 @@ process.env.TEMPER_THREADS = String(options.threads);
 await serve(options);
 
 async function serve({ tokens, learningRate, profile }: StepOptions): Promise<void> {
-  const recipe = recipeOf(options);
+  const recipe = buildRecipe(options);
   const session = await open(recipe);
-  const batch = batchOf(tokens);
+  const batch = buildBatch(tokens);
   process.stdout.write('ready\n');
   let step = 0;
   for await (const _ of createInterface({ input: process.stdin })) {
@@ -68,7 +68,7 @@ async function serve({ tokens, learningRate, profile }: StepOptions): Promise<vo
 }
 
 /** Each document is a pack of its own. */
-function batchOf(tokens: StepOptions['tokens']): MicroBatch {
+function buildBatch(tokens: StepOptions['tokens']): MicroBatch {
   const size = tokens[0]!.length;
   const packs = tokens.map((ids, number) => ({
     number,
@@ -81,7 +81,7 @@ function batchOf(tokens: StepOptions['tokens']): MicroBatch {
   return assembleMicroBatch(packs, size, packs.length);
 }
 
-function recipeOf({ model, mode, precision, rank, tokens }: StepOptions): Recipe {
+function buildRecipe({ model, mode, precision, rank, tokens }: StepOptions): Recipe {
   return recipeSchema.parse({
     name: 'bench',
     model: { name: model },

@@ -2,7 +2,7 @@
 import { type Application, buildApplication, buildRouteMap, text_en } from '@stricli/core';
 import type { Context } from './command/context.js';
 import { takesRecipe } from './command/define.js';
-import { describeError, exitCodeOf } from './command/exit.js';
+import { describeError, exitCodeFor } from './command/exit.js';
 import { commands, registerCommand } from './command/registry.js';
 import { chat } from './commands/chat.js';
 import { doctor } from './commands/doctor.js';
@@ -59,7 +59,7 @@ export function buildApp(): Application<Context> {
     versionInfo: { getCurrentVersion: async () => (await import('./command/version.js')).version() },
     scanner: { caseStyle: 'allow-kebab-for-camel' },
     documentation: { caseStyle: 'convert-camel-to-kebab' },
-    determineExitCode: exitCodeOf,
+    determineExitCode: exitCodeFor,
     localization: {
       loadText: () => ({
         ...text_en,

@@ -1,6 +1,6 @@
 import { run, type StricliProcess } from '@stricli/core';
 import { buildApp, recipeCommands } from './app.js';
-import { describeError, exitCodeOf, exitCodes } from './command/exit.js';
+import { describeError, exitCodeFor, exitCodes } from './command/exit.js';
 import { takeOverrides } from './command/overrides.js';
 import { loadRegisteredCommands } from './command/registered.js';
 
@@ -11,7 +11,7 @@ try {
   await loadRegisteredCommands(argv);
 } catch (error) {
   process.stderr.write(`${describeError(error)}\n`);
-  process.exit(exitCodeOf(error));
+  process.exit(exitCodeFor(error));
 }
 const { rest, overrides } = await takeOverrides(argv, recipeCommands(), async () => {
   // Loaded by these commands anyway, and by no other: `temper --help` answers at once.

@@ -93,7 +93,7 @@ export class HubClient {
         failure = `answers ${response.status}`;
       } catch (cause) {
         if (cause instanceof ModelError || this.#signal?.aborted) throw cause;
-        failure = reasonOf(cause);
+        failure = describeCause(cause);
       }
       if (attempt === attempts)
         throw new ServiceUnavailable(`${url}: ${failure}, after ${attempts} attempts`);
@@ -135,7 +135,7 @@ function refusal(status: number, id: string, url: string): ModelError {
   return new ModelError(`${id}: the hub answers ${status} to ${url}`);
 }
 
-function reasonOf(cause: unknown): string {
+function describeCause(cause: unknown): string {
   const inner = (cause as { cause?: unknown }).cause;
   return inner instanceof Error ? inner.message : cause instanceof Error ? cause.message : String(cause);
 }

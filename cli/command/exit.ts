@@ -12,7 +12,7 @@ export const exitCodes = {
 } as const;
 
 /** The exit code of a command that threw. */
-export function exitCodeOf(error: unknown): number {
+export function exitCodeFor(error: unknown): number {
   if (error instanceof InvalidRecipe || error instanceof UsageError) return exitCodes.usage;
   if (error instanceof ServiceUnavailable) return exitCodes.unavailable;
   return exitCodes.failed;

@@ -11,20 +11,20 @@ export const validate = recipeCommand<{ json: boolean }>({
       import('../../recipes/admission.js'),
     ]);
     const { canonical, digest, value } = await readRecipe(recipe, this.overrides);
-    const document = inOrderOf(value, JSON.parse(canonical));
+    const document = reorderLike(value, JSON.parse(canonical));
     if (json) process.stdout.write(`${JSON.stringify({ digest, recipe: redact(document) })}\n`);
     else process.stdout.write(`# valid; digest ${digest.slice(0, 16)}\n${printRecipe(document)}`);
   },
 });
 
 /** `shown` with its keys in the order that `value` has them in, which is the schema's. */
-function inOrderOf(value: unknown, template: unknown): unknown {
+function reorderLike(value: unknown, template: unknown): unknown {
   if (Array.isArray(value) && Array.isArray(template))
-    return template.map((entry: unknown, i) => inOrderOf(value[i], entry));
+    return template.map((entry: unknown, i) => reorderLike(value[i], entry));
   if (typeof value !== 'object' || value === null || typeof template !== 'object' || template === null)
     return template;
   const entries = template as Record<string, unknown>;
   return Object.fromEntries(
-    Object.entries(value).map(([key, entry]) => [key, inOrderOf(entry, entries[key])]),
+    Object.entries(value).map(([key, entry]) => [key, reorderLike(entry, entries[key])]),
   );
 }

@@ -9,7 +9,11 @@ const middle = '","entry":';
 
 export function formatCommitFile(entry: CommitEntry): Buffer {
   const body = Buffer.from(JSON.stringify(entry));
-  return Buffer.concat([Buffer.from(`${prefix}${hexOf(crc32c(body))}${middle}`), body, Buffer.from('}\n')]);
+  return Buffer.concat([
+    Buffer.from(`${prefix}${formatChecksum(crc32c(body))}${middle}`),
+    body,
+    Buffer.from('}\n'),
+  ]);
 }
 
 /** Returns the entry, or in words what is wrong. */
@@ -23,7 +27,7 @@ export function parseCommitFile(bytes: Buffer): CommitEntry | string {
   if (!framed) return 'truncated, or not a commit entry';
   const declared = bytes.toString('latin1', prefix.length, prefix.length + 8);
   const body = bytes.subarray(start, bytes.length - 2);
-  const actual = hexOf(crc32c(body));
+  const actual = formatChecksum(crc32c(body));
   if (declared !== actual) return `its checksum is ${actual}, not ${declared}: the file was damaged`;
   try {
     return parseEntry(JSON.parse(body.toString('utf8')));
@@ -42,4 +46,4 @@ function parseEntry(value: unknown): CommitEntry | string {
   return result.data.version === 1 ? migrateVersion1(result.data) : result.data;
 }
 
-const hexOf = (checksum: number): string => checksum.toString(16).padStart(8, '0');
+const formatChecksum = (checksum: number): string => checksum.toString(16).padStart(8, '0');

@@ -103,7 +103,7 @@ async function findFlipped(
   { file, bytes, crc32c: declared }: CommittedFile,
   sidecar: Sidecar,
 ): Promise<Damage[]> {
-  const blocks = blocksOf(entry, sidecar);
+  const blocks = listBlocks(entry, sidecar);
   const damage: Damage[] = [];
   let fileChecksum = 0;
   let position = 0;
@@ -136,7 +136,7 @@ async function findFlipped(
 }
 
 /** The blocks of a file, in the order of their bytes. */
-function blocksOf(entry: CheckpointEntry, sidecar: Sidecar): Block[] {
+function listBlocks(entry: CheckpointEntry, sidecar: Sidecar): Block[] {
   return Object.entries(sidecar.tensors)
     .flatMap(([tensor, { start, end, blockRows, blocks }]) => {
       const { rowBytes } = countRows(entry.tensors[tensor]!);

@@ -33,7 +33,10 @@ function asCheckpoint(logged: LoggedEntry): LiveCheckpoint | null {
 }
 
 /** The checkpoints that led to one, newest first: its own and those of its generation before it, then the one they resumed from. */
-export async function* lineageOf(storage: Storage, newest: CheckpointEntry): AsyncGenerator<CheckpointEntry> {
+export async function* walkLineage(
+  storage: Storage,
+  newest: CheckpointEntry,
+): AsyncGenerator<CheckpointEntry> {
   for (let entry: CheckpointEntry | null = newest; entry !== null; ) {
     yield entry;
     entry = (await findEarlier(storage, entry)) ?? (await findOrigin(storage, entry));

@@ -23,7 +23,7 @@ import {
 import { sha256 } from '../../shared/digest.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { requireGeneration } from './commit_log.js';
-import { lineageOf } from './live.js';
+import { walkLineage } from './live.js';
 import { type MergedFile, openMergedFile } from './merged_metrics.js';
 
 export interface JournalOptions {
@@ -190,7 +190,7 @@ async function committedLines(
   const merged = resumedFrom.metrics?.merged;
   const isUnchanged = merged !== undefined && sha256(before.subarray(0, merged.bytes)) === merged.sha256;
   const segments: MetricsLine[][] = [];
-  for await (const { metrics } of lineageOf(storage, resumedFrom)) {
+  for await (const { metrics } of walkLineage(storage, resumedFrom)) {
     if (metrics === null || (isUnchanged && metrics.merged.sha256 !== merged.sha256)) break;
     for (const segment of metrics.segments.toReversed())
       segments.unshift(await readSegment(storage, segment));
@@ -198,7 +198,7 @@ async function committedLines(
   const lines = [...parseLines(before), ...segments.flat()].filter(
     (line) => !isTaskMetrics(line) && line.step <= step,
   );
-  return [...new Map(lines.map((line) => [nameOf(line), line])).values()];
+  return [...new Map(lines.map((line) => [lineKey(line), line])).values()];
 }
 
 /** Nothing where the segment is missing or was changed: metrics are not worth stopping a run for. */
@@ -238,6 +238,6 @@ function encodeLines(lines: readonly MetricsLine[]): Buffer {
   return Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
 }
 
-function nameOf(line: MetricsLine): string {
+function lineKey(line: MetricsLine): string {
   return `${order(line)}:${line.step}`;
 }

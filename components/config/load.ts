@@ -9,7 +9,7 @@ import { applyTemplates } from './extends.js';
 import { type JsonSchema, pathsIn, recipeJsonSchema } from './json_schema.js';
 import { merge, recipePosition } from './merge.js';
 import { applyOverrides, type Override } from './overrides.js';
-import { decodeRecipe, parseRecipe, treeOf } from './parse.js';
+import { buildTree, decodeRecipe, parseRecipe } from './parse.js';
 import { Problems } from './problems.js';
 import { type Roots, readFailure, readRecipeFile, refuseOutsideRoots } from './read_file.js';
 import { resolveEnvironment, resolveReferences } from './references.js';
@@ -151,7 +151,7 @@ async function compose(
   const position = recipePosition(jsonSchema);
   let composed = await applyTemplates(tree!, chain, roots, problems, position);
   if (options.defaults !== undefined)
-    composed = merge(treeOf(options.defaults, base, problems), composed, position);
+    composed = merge(buildTree(options.defaults, base, problems), composed, position);
   composed = applyOverrides(composed, options.overrides ?? [], cwd, problems, position);
   refuseSecrets(composed, problems);
   composed = resolveReferences(composed, options.run ?? null, problems);
@@ -182,7 +182,7 @@ async function readSource(
 ): Promise<{ tree: TreeNode | null; base: string; chain: string[] }> {
   if ('recipe' in source) {
     const base = givenBase ?? cwd;
-    return { tree: treeOf(source.recipe, base, problems), base, chain: [] };
+    return { tree: buildTree(source.recipe, base, problems), base, chain: [] };
   }
   if ('text' in source) {
     const base = givenBase ?? cwd;

@@ -29,7 +29,7 @@ export function childPosition(
  */
 export function merge(under: TreeNode, over: TreeNode, position: SchemaPosition): TreeNode {
   if (under.kind !== 'map' || over.kind !== 'map') return over;
-  const [below, above] = [memberOf(under, position.schemas), memberOf(over, position.schemas)];
+  const [below, above] = [findMember(under, position.schemas), findMember(over, position.schemas)];
   if (below !== null && above !== null && below !== above) return over;
   const entries = new Map(under.entries);
   const union: MapNode = {
@@ -63,7 +63,7 @@ export function entriesBeside(
 }
 
 /** Returns the member of its union that a map is; null where it does not say, or there is no union. */
-function memberOf(node: MapNode, schemas: readonly JsonSchema[]): string | null {
+function findMember(node: MapNode, schemas: readonly JsonSchema[]): string | null {
   const keys = discriminators(schemas);
   for (const key of keys) {
     const text = textAt(node, key);

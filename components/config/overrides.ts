@@ -1,6 +1,6 @@
 /** Dotted overrides: `--training.learning_rate=1e-4`. */
 import { childPosition, entriesBeside, type SchemaPosition } from './merge.js';
-import { parseRecipe, treeOf } from './parse.js';
+import { buildTree, parseRecipe } from './parse.js';
 import { Problems } from './problems.js';
 import { child, dotted, type MapEntry, type Origin, type TreeNode } from './tree.js';
 
@@ -32,7 +32,7 @@ function parseOverride(
   const nowhere: Origin = { file: null, line: null, column: null, base, override: null };
   if (typeof override !== 'string') {
     const origin = { ...nowhere, override: `--${override.key}` };
-    return { path: override.key.split('.'), value: treeOf(override.value, base, problems), origin };
+    return { path: override.key.split('.'), value: buildTree(override.value, base, problems), origin };
   }
   const typed = override.replace(/^-+/, '');
   const equals = typed.indexOf('=');
@@ -50,9 +50,9 @@ function parseOverride(
   const quiet = new Problems();
   // `${env:X}` cannot stand unquoted inside YAML's flow syntax, but as a whole value it is plain text.
   const value = /^\$?\$\{[^{}]*\}/.test(text)
-    ? treeOf(text, base, quiet)
+    ? buildTree(text, base, quiet)
     : (parseRecipe({ text, file: null, base }, quiet) ??
-      (text.trim().match(/^(null|~)$/) ? treeOf(null, base, quiet) : null));
+      (text.trim().match(/^(null|~)$/) ? buildTree(null, base, quiet) : null));
   if (value === null) {
     const reason = quiet.found[0]?.message ?? 'malformed YAML';
     problems.add(path, `the value is read as YAML, and is not: ${reason}. Put it in quotes`, origin);

@@ -200,7 +200,7 @@ class TreeBuilder {
 }
 
 /** Returns a recipe that is already an object as a tree without locations. */
-export function treeOf(value: unknown, base: string | null, problems: Problems): TreeNode {
+export function buildTree(value: unknown, base: string | null, problems: Problems): TreeNode {
   const origin: Origin = { file: null, line: null, column: null, base, override: null };
   let nodes = 0;
   const build = (part: unknown, path: Path): TreeNode => {

@@ -18,9 +18,9 @@ export type {
 } from './scoring/task.js';
 export { registerTask, taskDefinition, taskDefinitions } from './tasks/registry.js';
 export {
-  directionOf,
   type EvaluationOptions,
   evaluationSchema,
+  findDirection,
   isValidationMetric,
   type RecipeTask,
   recipeTaskSchema,

@@ -149,7 +149,7 @@ export class KvCache {
     const tensors: Record<string, Tensor> = {};
     set.forEach((array, i) => {
       const name = `${prefix}.${i >> 1}.${i % 2 === 0 ? 'key' : 'value'}`;
-      tensors[name] = tensorOf(type, array.subarray(0, size), dims);
+      tensors[name] = createTensor(type, array.subarray(0, size), dims);
     });
     return tensors;
   }
@@ -173,6 +173,6 @@ export class KvCache {
 }
 
 /** A tensor over memory of ours, which ONNX Runtime reads and writes in place. */
-function tensorOf(type: CacheGeometry['type'], data: CacheArray, dims: readonly number[]): Tensor {
+function createTensor(type: CacheGeometry['type'], data: CacheArray, dims: readonly number[]): Tensor {
   return new Tensor(type, data as Float32Array, dims);
 }

@@ -131,7 +131,7 @@ export async function oncePerState(
   cache: string,
   check: () => Promise<void>,
 ): Promise<void> {
-  const states = [...new Set(files)].sort().map(async (file) => `${file} ${await stateOf(file)}`);
+  const states = [...new Set(files)].sort().map(async (file) => `${file} ${await readFileState(file)}`);
   const note = path.join(cache, 'checked', sha256((await Promise.all(states)).join('\n')));
   if ((await stat(note).catch(() => null)) !== null) return;
   await check();
@@ -139,14 +139,14 @@ export async function oncePerState(
   await writeFile(note, '');
 }
 
-async function stateOf(file: string): Promise<string> {
+async function readFileState(file: string): Promise<string> {
   const { size, mtimeNs, ino } = await stat(file, { bigint: true });
   return [size, mtimeNs, ino].join(' ');
 }
 
 /** sha256 of a file, computed once for each state of it (size, time of change, inode) and kept in the cache. */
 export async function rememberedDigest(file: string, cache: string): Promise<string> {
-  const state = await stateOf(file);
+  const state = await readFileState(file);
   const note = path.join(cache, 'digests', sha256(file));
   const [knownState, known] = (await readFile(note, 'utf8').catch(() => '')).split('\n');
   if (knownState === state && known !== undefined) return known;

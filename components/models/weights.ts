@@ -39,7 +39,7 @@ export async function locateWeights(folder: string, model: Model): Promise<Weigh
     }
     const problem = mismatch(tensor, shape);
     if (problem !== null) problems.push(`${name}: ${problem}`);
-    else weights.set(name, weightOf(tensor));
+    else weights.set(name, toWeight(tensor));
   }
   const expected = new Set(model.tensors.map(({ name }) => name));
   for (const name of located.keys()) {
@@ -63,7 +63,7 @@ function mismatch(tensor: LocatedTensor, shape: number[]): string | null {
   return null;
 }
 
-function weightOf({ file, byteOffset, byteLength, dtype, shape }: LocatedTensor): Weight {
+function toWeight({ file, byteOffset, byteLength, dtype, shape }: LocatedTensor): Weight {
   return { file, byteOffset, byteLength, dtype: dtypes[dtype]!, shape };
 }
 

@@ -174,16 +174,19 @@ async function writeAll(
     await verifyTensors(target, file, tensors);
   }
   if (weightFiles.length > 1) {
-    await write(`${options.weights!.stem}.safetensors.index.json`, bytesOf(weightIndexJson(weightFiles)));
+    await write(
+      `${options.weights!.stem}.safetensors.index.json`,
+      streamContent(weightIndexJson(weightFiles)),
+    );
   }
   for (const { name, content } of inOrder(options.files))
-    if (name !== last) await write(name, bytesOf(content));
+    if (name !== last) await write(name, streamContent(content));
   const marker = options.files.find(({ name }) => name === last);
   if (marker === undefined) {
     await target.write(manifestName, encodeManifest(manifest));
     return;
   }
-  const content = await collect(bytesOf(marker.content));
+  const content = await collect(streamContent(marker.content));
   manifest.files[marker.name] = { bytes: content.length, sha256: sha256(content) };
   await target.write(manifestName, encodeManifest(manifest));
   await target.write(marker.name, content);
@@ -219,7 +222,7 @@ async function* measured(
   }
 }
 
-async function* bytesOf(content: PublishedFile['content']): AsyncGenerator<Uint8Array> {
+async function* streamContent(content: PublishedFile['content']): AsyncGenerator<Uint8Array> {
   if (typeof content === 'string') yield Buffer.from(content);
   else if (content instanceof Uint8Array) yield content;
   else yield* content();

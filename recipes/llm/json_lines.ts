@@ -16,7 +16,7 @@ export async function* readJsonLines(
   file: string,
 ): AsyncGenerator<JsonLine> {
   let number = 0;
-  for await (const bytes of linesOf(chunks)) {
+  for await (const bytes of splitLines(chunks)) {
     number += 1;
     const location = `${file}:${number}`;
     const text = decode(bytes, location);
@@ -45,7 +45,7 @@ function decode(bytes: Uint8Array, location: string): string {
 }
 
 /** Bytes between newlines: decoded only when whole, so that a character may lie across two chunks. */
-async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   let parts: Uint8Array[] = [];
   for await (const chunk of chunks) {
     let start = 0;

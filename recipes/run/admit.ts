@@ -95,7 +95,7 @@ async function readInput(
 ): Promise<{ loaded: LoadedRecipe<unknown> } & Pick<Submission, 'fresh' | 'takeOver' | 'pool'>> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     throw invalid(
-      `the workflow's input must be a recipe as an object, or {"recipe": "<uri>"}, not ${typeOf(input)}`,
+      `the workflow's input must be a recipe as an object, or {"recipe": "<uri>"}, not ${describeValue(input)}`,
     );
   }
   const base = info.roots?.[0] ?? process.cwd();
@@ -149,5 +149,5 @@ async function previousRecipe(storage: Storage): Promise<unknown> {
 const invalid = (message: string) =>
   new InvalidRecipe([{ key: '', message, file: null, line: null, column: null }]);
 
-const typeOf = (value: unknown) =>
+const describeValue = (value: unknown) =>
   Array.isArray(value) ? 'a list' : canonicalJson(value ?? null).slice(0, 40);

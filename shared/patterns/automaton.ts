@@ -43,7 +43,7 @@ export function compile(source: string, key: string, kind: string, parse: () => 
   try {
     if (source.length > maxPattern)
       throw new SyntaxError(`it has ${source.length} characters, and at most ${maxPattern} are allowed`);
-    return matcherOf(parse());
+    return compileMatcher(parse());
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     const excerpt = source.length > 80 ? `${source.slice(0, 80)}…` : source;
@@ -61,7 +61,7 @@ type State =
  * Makes a pattern a matcher.
  * @throws SyntaxError where its repetitions multiply beyond all measure
  */
-function matcherOf(pattern: Pattern): Matcher {
+function compileMatcher(pattern: Pattern): Matcher {
   const states: State[] = [{ kind: 'accept' }];
   const first = addStates(states, pattern, 0);
   return (text) => runs(states, first, [...text]);

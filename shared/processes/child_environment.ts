@@ -66,7 +66,7 @@ export function childEnvironment(environment: NodeJS.ProcessEnv = process.env): 
 }
 
 /** Returns the variables that hold credentials of these kinds. */
-export function credentialsOf(
+export function selectCredentials(
   kinds: readonly Credentials[],
   environment: NodeJS.ProcessEnv = process.env,
 ): Record<string, string> {
@@ -75,7 +75,7 @@ export function credentialsOf(
 
 /** Returns the object store's keys where one of the locations is in an object store; otherwise nothing. */
 export function storageCredentials(locations: readonly string[]): Record<string, string> {
-  return credentialsOf(locations.some(isS3) ? ['s3'] : []);
+  return selectCredentials(locations.some(isS3) ? ['s3'] : []);
 }
 
 function select(

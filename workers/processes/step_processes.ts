@@ -6,7 +6,7 @@ import { memoryLimit } from '../../engine/index.js';
 import type { StepHooks } from '../../recipes/index.js';
 import { canonicalJson, digestOf } from '../../shared/digest.js';
 import type { TemperConfig } from '../../shared/installation.js';
-import { type Credentials, credentialsOf } from '../../shared/processes/child_environment.js';
+import { type Credentials, selectCredentials } from '../../shared/processes/child_environment.js';
 import { type Bounds, Conversation } from '../../shared/processes/forked_process.js';
 
 const program = new URL('./step.js', import.meta.url);
@@ -103,7 +103,7 @@ class StepProcess {
     const lift = process.bound(bounds);
     hooks.signal.addEventListener('abort', cancel);
     try {
-      process.grant(credentialsOf(credentialsFor(step, request)));
+      process.grant(selectCredentials(credentialsFor(step, request)));
       await this.#conversation.request({ type: 'compute', step, request }, (event) => {
         if (event.type === 'progress') hooks.progress(event.fraction, event.text);
         else result = event.result;

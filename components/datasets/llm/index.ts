@@ -24,10 +24,10 @@ export {
   fileKeys,
   lengthKeys,
   RowError,
-  recordOf,
   requireColumn,
-  textOf,
-  tokenizerOf,
+  requireRecord,
+  requireTokenizer,
+  toText,
 } from './types/definition.js';
 export { datasetDefinitions, registerDataset } from './types/registry.js';
 export {

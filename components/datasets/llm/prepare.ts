@@ -12,7 +12,7 @@ import { interleave } from './packs/mixture.js';
 import { PackWriter } from './packs/pack_file.js';
 import { Packer, packingWindow } from './packs/packing.js';
 import { type ChunkCounts, chunkFile, readChunk } from './tokenize/chunk_store.js';
-import { chunksOf, type PlannedSource, planSource } from './tokenize/plan_chunks.js';
+import { type PlannedSource, planChunks, planSource } from './tokenize/plan_chunks.js';
 import type { ChunkTask } from './tokenize/thread_messages.js';
 import { tokenizeAll } from './tokenize/tokenize_pool.js';
 import { datasetDefinition } from './types/registry.js';
@@ -181,7 +181,7 @@ async function tokenize(
   let done = 0;
   const sum = { documents: 0, tokens: 0 };
   for (const [number, source] of sources.entries()) {
-    for await (const chunk of chunksOf(source)) {
+    for await (const chunk of planChunks(source)) {
       const file = chunkFile(work, number, files[number]!.length);
       files[number]!.push(file);
       total += chunk.end - chunk.start;
@@ -251,7 +251,7 @@ interface SourceCounts extends ChunkCounts {
   documents: number;
 }
 
-async function countsOf(files: readonly string[]): Promise<SourceCounts> {
+async function sumCounts(files: readonly string[]): Promise<SourceCounts> {
   const sum: SourceCounts = { read: 0, truncated: 0, split: 0, dropped: 0, documents: 0 };
   for (const file of files) {
     const chunk = await readChunk(file);
@@ -275,7 +275,7 @@ async function pack(
   options: PrepareOptions,
   started: number,
 ): Promise<PackIndex> {
-  const counts = await Promise.all(chunks.map(countsOf));
+  const counts = await Promise.all(chunks.map(sumCounts));
   for (const [number, { read: rowsRead, documents }] of counts.entries()) {
     if (documents === 0) throw emptySource(sources[number]!, rowsRead);
   }

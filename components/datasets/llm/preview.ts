@@ -2,7 +2,7 @@
 import type { Document } from './documents/document.js';
 import { ignored } from './documents/document.js';
 import type { Tokenizer } from './documents/tokenizer.js';
-import { chunksOf, planSource } from './tokenize/plan_chunks.js';
+import { planChunks, planSource } from './tokenize/plan_chunks.js';
 import { tokenizeChunk } from './tokenize/tokenize.js';
 import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 
@@ -43,7 +43,7 @@ export async function previewDataset(options: PreviewOptions): Promise<Preview[]
 
 async function firstDocuments(dataset: SingleDataset, options: PreviewOptions): Promise<Document[]> {
   const documents: Document[] = [];
-  for await (const chunk of chunksOf(await planSource(dataset, 1))) {
+  for await (const chunk of planChunks(await planSource(dataset, 1))) {
     documents.push(...(await tokenizeChunk(chunk, dataset, options)).documents);
     if (documents.length >= options.count) break;
   }

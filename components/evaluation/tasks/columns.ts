@@ -6,7 +6,7 @@ import { rowError, type TaskRow } from '../scoring/task.js';
  * Returns the row as an object.
  * @throws DataError
  */
-export function recordOf(row: TaskRow, path: string | readonly string[]): Row {
+export function requireRecord(row: TaskRow, path: string | readonly string[]): Row {
   const record = asRecord(row.value);
   if (record === null) throw rowError(path, row, noRecord(row.value));
   return record;
@@ -16,7 +16,12 @@ export function recordOf(row: TaskRow, path: string | readonly string[]): Row {
  * Returns a column that must be there, by name or dotted path.
  * @throws DataError
  */
-export function columnOf(record: Row, name: string, row: TaskRow, path: string | readonly string[]): unknown {
+export function requireColumn(
+  record: Row,
+  name: string,
+  row: TaskRow,
+  path: string | readonly string[],
+): unknown {
   const value = columnAt(record, name);
   if (value === undefined) throw rowError(path, row, lacksColumns(record, [name]));
   return value;
@@ -29,7 +34,7 @@ export function textColumn(
   row: TaskRow,
   path: string | readonly string[],
 ): string {
-  const value = columnOf(record, name, row, path);
+  const value = requireColumn(record, name, row, path);
   if (typeof value === 'string') return value;
   throw rowError(path, row, `the column '${name}' is not text`);
 }
@@ -41,7 +46,7 @@ export function textsColumn(
   row: TaskRow,
   path: string | readonly string[],
 ): string[] {
-  const value = columnOf(record, name, row, path);
+  const value = requireColumn(record, name, row, path);
   if (Array.isArray(value) && value.length > 0 && value.every((entry) => typeof entry === 'string'))
     return value as string[];
   throw rowError(path, row, `the column '${name}' is not a list of texts`);

@@ -4,7 +4,7 @@ import { cleanHellaswag } from '../../../shared/hellaswag_text.js';
 import { capitalize } from '../../../shared/python_text.js';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../scoring/task.js';
 import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
-import { allRows, columnOf, recordOf, textColumn, textsColumn } from './columns.js';
+import { allRows, requireColumn, requireRecord, textColumn, textsColumn } from './columns.js';
 import { checkFewShot, fewShotOptions, fileOptions } from './options.js';
 
 const schema = z
@@ -15,10 +15,10 @@ const schema = z
 type Options = z.output<typeof schema>;
 type Question = Omit<ChoiceExample, 'fewShot'>;
 
-function exampleOf(row: TaskRow, path: string | readonly string[]): Question {
-  const record = recordOf(row, path);
+function parseExample(row: TaskRow, path: string | readonly string[]): Question {
+  const record = requireRecord(row, path);
   const text = (name: string) => textColumn(record, name, row, path);
-  const gold = Number(columnOf(record, 'label', row, path));
+  const gold = Number(requireColumn(record, 'label', row, path));
   const choices = textsColumn(record, 'endings', row, path).map(cleanHellaswag);
   if (!(gold in choices)) throw rowError(path, row, `'label' is ${gold}, which is not an index of 'endings'`);
   return {
@@ -31,7 +31,7 @@ function exampleOf(row: TaskRow, path: string | readonly string[]): Question {
 
 async function readExamples(path: string | string[], limit: number | null, read: RowReader) {
   const rows = await allRows(read({ path, limit, textUnit: 'line' }));
-  return rows.map((row) => exampleOf(row, path));
+  return rows.map((row) => parseExample(row, path));
 }
 
 export const hellaswag: TaskDefinition<Options, ChoiceExample> = {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { canonicalJson } from '../../../shared/digest.js';
 import { meansOfScores } from '../scoring/statistics.js';
 import { rowError, type TaskDefinition } from '../scoring/task.js';
-import { allRows, columnOf, recordOf, textColumn } from './columns.js';
+import { allRows, requireColumn, requireRecord, textColumn } from './columns.js';
 import { answerOptions, fileOptions, greedy } from './options.js';
 import { conversation, usesChat } from './prompts.js';
 
@@ -85,8 +85,8 @@ export const jsonFields: TaskDefinition<Options, Example> = {
   async examples({ path, limit, columns }, read) {
     const rows = await allRows(read({ path, limit, textUnit: 'line' }));
     return rows.map((row) => {
-      const record = recordOf(row, path);
-      const answer = columnOf(record, columns.answer, row, path);
+      const record = requireRecord(row, path);
+      const answer = requireColumn(record, columns.answer, row, path);
       const reference = typeof answer === 'string' ? parseObject(answer) : asObject(answer);
       if (reference === null) throw rowError(path, row, `'${columns.answer}' is not a JSON object`);
       return { id: row.location, question: textColumn(record, columns.question, row, path), reference };

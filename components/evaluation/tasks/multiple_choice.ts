@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../scoring/task.js';
 import { type ChoiceExample, choiceMetrics, fewShotContext, scoreChoices } from './choices.js';
-import { allRows, columnOf, recordOf, textColumn } from './columns.js';
+import { allRows, requireColumn, requireRecord, textColumn } from './columns.js';
 import { checkFewShot, fewShotOptions, fileOptions } from './options.js';
 
 const schema = z
@@ -41,12 +41,12 @@ const schema = z
 type Options = z.output<typeof schema>;
 type Question = Omit<ChoiceExample, 'fewShot'>;
 
-function exampleOf(row: TaskRow, path: string | readonly string[], options: Options): Question {
-  const record = recordOf(row, path);
+function parseExample(row: TaskRow, path: string | readonly string[], options: Options): Question {
+  const record = requireRecord(row, path);
   const { columns, prompt_template } = options;
-  const { choices, labels } = choicesOf(columnOf(record, columns.choices, row, path), row, path);
-  const answer = columnOf(record, columns.answer, row, path);
-  const gold = goldOf(answer, choices, labels);
+  const { choices, labels } = parseChoices(requireColumn(record, columns.choices, row, path), row, path);
+  const answer = requireColumn(record, columns.answer, row, path);
+  const gold = findGold(answer, choices, labels);
   if (gold < 0)
     throw rowError(
       path,
@@ -62,7 +62,7 @@ function exampleOf(row: TaskRow, path: string | readonly string[], options: Opti
   };
 }
 
-function choicesOf(value: unknown, row: TaskRow, path: string | readonly string[]) {
+function parseChoices(value: unknown, row: TaskRow, path: string | readonly string[]) {
   const { text, label } = Array.isArray(value)
     ? { text: value as unknown[], label: null }
     : (value as { text?: unknown; label?: unknown });
@@ -78,7 +78,7 @@ const isTexts = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((entry) => typeof entry === 'string');
 
 /** −1 where the answer is none of the choices. */
-function goldOf(answer: unknown, choices: readonly string[], labels: readonly string[] | null): number {
+function findGold(answer: unknown, choices: readonly string[], labels: readonly string[] | null): number {
   if (labels?.includes(String(answer))) return labels.indexOf(String(answer));
   if (typeof answer === 'number') return answer in choices ? answer : -1;
   if (typeof answer !== 'string') return -1;
@@ -96,7 +96,7 @@ async function readExamples(
   read: RowReader,
 ) {
   const rows = await allRows(read({ path, limit, textUnit: 'line' }));
-  return rows.map((row) => exampleOf(row, path, options));
+  return rows.map((row) => parseExample(row, path, options));
 }
 
 export const multipleChoice: TaskDefinition<Options, ChoiceExample> = {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { splitAtSpace } from '../../../shared/python_text.js';
 import { ratioEstimate } from '../scoring/statistics.js';
 import type { Estimate, ExampleResult, TaskDefinition } from '../scoring/task.js';
-import { columnOf, recordOf } from './columns.js';
+import { requireColumn, requireRecord } from './columns.js';
 import { fileOptions } from './options.js';
 
 const schema = z
@@ -46,7 +46,8 @@ export const perplexity: TaskDefinition<Options, Example> = {
     const examples: Example[] = [];
     for await (const row of read({ path, limit, textUnit: documents })) {
       const { value } = row;
-      const text = typeof value === 'string' ? value : columnOf(recordOf(row, path), column, row, path);
+      const text =
+        typeof value === 'string' ? value : requireColumn(requireRecord(row, path), column, row, path);
       const document = typeof text === 'string' ? text : JSON.stringify(text);
       if (document !== '') examples.push({ id: row.location, text: document });
     }

@@ -1,7 +1,7 @@
 /** Answers for people to read: no score, kept side by side for each step at which they were asked for. */
 import { z } from 'zod';
 import type { TaskDefinition } from '../scoring/task.js';
-import { allRows, recordOf, textColumn } from './columns.js';
+import { allRows, requireRecord, textColumn } from './columns.js';
 import { answerOptions, fileOptions } from './options.js';
 import { conversation, usesChat } from './prompts.js';
 
@@ -65,7 +65,7 @@ export const samples: TaskDefinition<Options, Example> = {
       id: row.location,
       index,
       prompt:
-        typeof row.value === 'string' ? row.value : textColumn(recordOf(row, path!), column, row, path!),
+        typeof row.value === 'string' ? row.value : textColumn(requireRecord(row, path!), column, row, path!),
     }));
   },
   async evaluate(examples, options, model) {

@@ -90,7 +90,7 @@ export const evaluationSchema = z
       if (problem !== null) issue(['metric'], problem);
     }
     for (const name of Object.keys(require)) {
-      if (directionOf(name, tasks) === null) issue(['require', name], unknownMetric(name, tasks));
+      if (findDirection(name, tasks) === null) issue(['require', name], unknownMetric(name, tasks));
     }
   });
 export type EvaluationOptions = z.output<typeof evaluationSchema>;
@@ -102,22 +102,22 @@ export const isValidationMetric = (metric: string): boolean =>
   metric === 'val_loss' || metric.startsWith('val_loss/');
 
 /** Returns the direction in which a metric is better, or null where there is none of that name. */
-export function directionOf(metric: string, tasks: readonly RecipeTask[]): Direction | null {
+export function findDirection(metric: string, tasks: readonly RecipeTask[]): Direction | null {
   if (isValidationMetric(metric) || metric === 'perplexity') return 'lower';
-  const owner = ownerOf(metric, tasks);
+  const owner = findOwner(metric, tasks);
   return owner === null ? null : taskDefinition(owner.task.task).direction(owner.own);
 }
 
 /** Why a run cannot watch this metric while it trains; null where it can. */
 export function watchedProblem(metric: string, tasks: readonly RecipeTask[]): string | null {
-  if (directionOf(metric, tasks) === null || metric === 'perplexity') return unknownMetric(metric, tasks);
-  const task = ownerOf(metric, tasks)?.task;
+  if (findDirection(metric, tasks) === null || metric === 'perplexity') return unknownMetric(metric, tasks);
+  const task = findOwner(metric, tasks)?.task;
   if (task === undefined || task.when === 'epoch') return null;
   return `'${metric}' is known only at the end: give the task '${taskName(task)}' when: epoch`;
 }
 
 /** The task that a metric `<name>/<own>` belongs to. */
-function ownerOf(metric: string, tasks: readonly RecipeTask[]): { task: RecipeTask; own: string } | null {
+function findOwner(metric: string, tasks: readonly RecipeTask[]): { task: RecipeTask; own: string } | null {
   const task = tasks.find((candidate) => metric.startsWith(`${taskName(candidate)}/`));
   return task === undefined ? null : { task, own: metric.slice(taskName(task).length + 1) };
 }

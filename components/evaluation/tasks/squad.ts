@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { split } from '../../../shared/python_text.js';
 import { meansOfScores } from '../scoring/statistics.js';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../scoring/task.js';
-import { allRows, columnOf, recordOf, textColumn } from './columns.js';
+import { allRows, requireColumn, requireRecord, textColumn } from './columns.js';
 import { answerOptions, fileOptions, greedy } from './options.js';
 import { conversation, usesChat } from './prompts.js';
 
@@ -54,8 +54,8 @@ export const exactMatch = (prediction: string, truth: string): number =>
 const words = (text: string): string[] => split(normalizeAnswer(text));
 
 /** Examples of a row: an article's many, or the hub's one. Questions without an answer are left out. */
-function examplesOf(row: TaskRow, path: string | readonly string[]): Example[] {
-  const record = recordOf(row, path);
+function parseExamples(row: TaskRow, path: string | readonly string[]): Example[] {
+  const record = requireRecord(row, path);
   const title = typeof record.title === 'string' ? record.title : '';
   if ('paragraphs' in record) {
     return list(record.paragraphs).flatMap(({ context, qas }) =>
@@ -68,7 +68,7 @@ function examplesOf(row: TaskRow, path: string | readonly string[]): Example[] {
       }),
     );
   }
-  const answers = (columnOf(record, 'answers', row, path) as { text?: unknown }).text;
+  const answers = (requireColumn(record, 'answers', row, path) as { text?: unknown }).text;
   if (!Array.isArray(answers)) throw rowError(path, row, "'answers' has no list 'text'");
   if (answers.length === 0) return [];
   const [context, question] = ['context', 'question'].map((name) => textColumn(record, name, row, path));
@@ -82,7 +82,7 @@ const list = (value: unknown): Record<string, unknown>[] =>
 async function readExamples({ path, limit }: Options, read: RowReader): Promise<Example[]> {
   // An article is one row and holds many questions, so the limit counts those.
   const rows = await allRows(read({ path, limit: null, textUnit: 'line' }));
-  const examples = rows.flatMap((row) => examplesOf(row, path));
+  const examples = rows.flatMap((row) => parseExamples(row, path));
   return limit === null ? examples : examples.slice(0, limit);
 }
 

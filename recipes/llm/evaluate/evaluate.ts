@@ -6,7 +6,7 @@ import {
   readHistory,
   writeHistory,
 } from '../../../components/checkpoint/index.js';
-import { directionOf, isValidationMetric } from '../../../components/evaluation/index.js';
+import { findDirection, isValidationMetric } from '../../../components/evaluation/index.js';
 import { shouldStop, updateBest } from '../../../components/training/index.js';
 import {
   type CheckpointEntry,
@@ -76,7 +76,7 @@ export async function evaluate(
     await settleMetrics(storage, await recordScores(storage, chosen, after), newest.trainer.step);
   }
   await logAllMetrics(opened);
-  const evaluation = await evaluationOf(storage, chosen);
+  const evaluation = await readEvaluation(storage, chosen);
   requireBounds(recipe, evaluation, storage);
   return evaluation;
 }
@@ -93,7 +93,7 @@ export async function evaluateEpoch(
 ): Promise<EpochEvaluation> {
   const opened = await openRun(run);
   const { recipe, storage } = opened;
-  const commit = await commitOf(storage, step);
+  const commit = await findCommit(storage, step);
   if (commit === null || (!finished && commit.trainer.cursor !== 0)) return { scores: {}, stop: null };
   const tasks = (await prepareTasks(recipe.evaluation.tasks)).filter(
     ({ options }) => options.when === 'epoch',
@@ -107,7 +107,7 @@ export async function evaluateEpoch(
 }
 
 /** The scores that a run's ranks and tasks reported for a commit, and of the model that training began with. */
-export async function evaluationOf(storage: Storage, chosen: CheckpointEntry): Promise<Evaluation> {
+export async function readEvaluation(storage: Storage, chosen: CheckpointEntry): Promise<Evaluation> {
   const { entries } = await readHistory(storage);
   const scoresOf = (commit: string | null) => entries.find((entry) => entry.commit === commit)?.scores ?? {};
   const scores = { before: scoresOf(null), after: scoresOf(chosen.id) };
@@ -123,7 +123,7 @@ export async function evaluationOf(storage: Storage, chosen: CheckpointEntry): P
 }
 
 /** The newest commit of a step. */
-async function commitOf(storage: Storage, step: number): Promise<CheckpointEntry | null> {
+async function findCommit(storage: Storage, step: number): Promise<CheckpointEntry | null> {
   for await (const { entry } of liveCheckpoints(storage)) if (entry?.trainer.step === step) return entry;
   return null;
 }
@@ -135,7 +135,7 @@ async function best(
   history: EvaluationHistory,
   newest: CheckpointEntry,
 ): Promise<CheckpointEntry> {
-  const sign = directionOf(metric, tasks) === 'higher' ? 1 : -1;
+  const sign = findDirection(metric, tasks) === 'higher' ? 1 : -1;
   const gain = (entry: CheckpointEntry): number => {
     const judged = history.entries.find(({ commit }) => commit === entry.id);
     const value = entry.trainer.validation[metric] ?? judged?.scores[metric]?.value;
@@ -178,7 +178,7 @@ function bestSoFar(
   history: EvaluationHistory,
   lastStep: number,
 ): TrainerState['best'] {
-  const direction = directionOf(metric, tasks) ?? 'higher';
+  const direction = findDirection(metric, tasks) ?? 'higher';
   let bestScore: TrainerState['best'] = null;
   for (const { step, commit, scores } of currentEntries(history, lastStep)) {
     const value = scores[metric]?.value;

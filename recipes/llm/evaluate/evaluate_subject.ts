@@ -10,7 +10,7 @@ import { DataError } from '../../../shared/errors.js';
 import type { StepHooks } from '../../run/progress.js';
 import type { OpenRun } from '../kind.js';
 import { stageBase, stageCommit } from '../model_folder/staged_model.js';
-import { type PreparedTask, scoresOf, type TaskScores } from './evaluate_tasks.js';
+import { aggregateScores, type PreparedTask, type TaskScores } from './evaluate_tasks.js';
 import type { JobRunner } from './evaluation_job.js';
 import { readResults, storedParts, taskFolder } from './evaluation_results.js';
 
@@ -42,7 +42,7 @@ export async function scoreSubject(
       throw new DataError(
         `the data of the task '${task.name}' changed while it was evaluated; start the run again`,
       );
-    scores.push(scoresOf(task, storedResults));
+    scores.push(aggregateScores(task, storedResults));
   }
   return scores;
 }

@@ -104,11 +104,11 @@ export async function evaluateTask(
     results.push(...partResults);
   }
   progress({ name, done: examples.length, of: examples.length });
-  return scoresOf(task, results);
+  return aggregateScores(task, results);
 }
 
 /** The metrics of a task's results. */
-export function scoresOf({ name, options }: PreparedTask, results: ExampleResult[]): TaskScores {
+export function aggregateScores({ name, options }: PreparedTask, results: ExampleResult[]): TaskScores {
   const definition = taskDefinition(options.task);
   const estimates = Object.entries(definition.aggregate(results));
   const metrics = Object.fromEntries(

@@ -114,7 +114,7 @@ export class FolderModel implements EvaluatedModel {
       .map((_, index) => index)
       .sort((a, b) => requests[b]!.ids.length - requests[a]!.ids.length);
     const results = new Array<Likelihood>(requests.length);
-    for (const buffer of buffersOf(order, requests)) {
+    for (const buffer of groupIntoBuffers(order, requests)) {
       const scores = await scorer.score(buffer.map((index) => requests[index]!.ids));
       for (const [position, index] of buffer.entries()) {
         const logprobs = scores[position]!.subarray(requests[index]!.from);
@@ -130,7 +130,7 @@ export class FolderModel implements EvaluatedModel {
   }
 }
 
-function* buffersOf(order: readonly number[], requests: readonly Request[]): Generator<number[]> {
+function* groupIntoBuffers(order: readonly number[], requests: readonly Request[]): Generator<number[]> {
   let buffer: number[] = [];
   let tokens = 0;
   for (const index of order) {

@@ -41,7 +41,7 @@ export async function generateFile(
   const summary: GenerateSummary = { prompts: 0, tokens: 0, seconds: 0 };
   async function* lines(): AsyncGenerator<Uint8Array> {
     for await (const window of windows(source.storage.readStream(source.key), input)) {
-      const prompts = window.map(({ value, location }) => promptOf(value, location, chat));
+      const prompts = window.map(({ value, location }) => parsePrompt(value, location, chat));
       requireRoom(generator, prompts, window);
       const onToken = (): void => {
         summary.tokens += 1;
@@ -50,7 +50,7 @@ export async function generateFile(
       const numbered = { ...answering, firstPrompt: summary.prompts };
       const answers = await generator.answer(prompts, numbered, { onToken, signal });
       summary.prompts += answers.length;
-      const texts = answers.map(({ text, finish }, i) => lineOf(window[i]!.value, text, finish));
+      const texts = answers.map(({ text, finish }, i) => formatLine(window[i]!.value, text, finish));
       yield Buffer.from(texts.join(''));
     }
   }
@@ -75,15 +75,15 @@ async function* windows(chunks: AsyncIterable<Uint8Array>, file: string): AsyncG
   if (window.length > 0) yield window;
 }
 
-function promptOf({ prompt, messages }: Record<string, unknown>, location: string, chat: boolean): Prompt {
-  if (Array.isArray(messages)) return messages.map((message) => messageOf(message, location));
+function parsePrompt({ prompt, messages }: Record<string, unknown>, location: string, chat: boolean): Prompt {
+  if (Array.isArray(messages)) return messages.map((message) => parseMessage(message, location));
   if (typeof prompt === 'string') return chat ? [{ role: 'user', content: prompt }] : prompt;
   throw new DataError(
     `${location}: a line needs "prompt" (a string) or "messages" (a list of {"role": …, "content": …})`,
   );
 }
 
-function messageOf(message: unknown, location: string): ChatMessage {
+function parseMessage(message: unknown, location: string): ChatMessage {
   const { role, content } = (message ?? {}) as Record<string, unknown>;
   if (typeof role === 'string' && typeof content === 'string') return { role, content };
   throw new DataError(
@@ -103,7 +103,7 @@ function requireRoom(generator: TextGenerator, prompts: readonly Prompt[], windo
 }
 
 /** The request is kept next to the answer; with a "prompt" the line is one that `temper score` reads. */
-function lineOf(value: Record<string, unknown>, completion: string, finish: string): string {
+function formatLine(value: Record<string, unknown>, completion: string, finish: string): string {
   return `${JSON.stringify({ ...value, completion, finish })}\n`;
 }
 

@@ -11,7 +11,7 @@ import { preparedPacks } from '../prepare/packs.js';
 import type { Recipe } from '../recipe.js';
 import { forecastMemory, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
-import { scheduleOf } from '../train/trainer.js';
+import { buildSchedule } from '../train/trainer.js';
 
 export interface RunForecast {
   model: { name: string; parameters: number; trained: number };
@@ -62,7 +62,7 @@ export async function planRun(
     work: training.work,
     plan: describePlan(training.plan),
     notices: modelNotices(recipe, resolved.model),
-    ...(await dataOf(recipe, () => preparedPacks(recipe, resolved, resolveRoots(null).cache))),
+    ...(await forecastData(recipe, () => preparedPacks(recipe, resolved, resolveRoots(null).cache))),
   };
   const plans = [training.plan, ...(compiled.validation === null ? [] : [compiled.validation.plan])];
   return { summary, text: () => plans.map(printPlan).join('\n') };
@@ -73,7 +73,7 @@ function describePlan({ name, digest, records, programs }: Plan): RunForecast['p
   return { name, digest, records: records.length, programs: Object.fromEntries(counts) };
 }
 
-async function dataOf(
+async function forecastData(
   recipe: Recipe,
   find: () => ReturnType<typeof preparedPacks>,
 ): Promise<Pick<RunForecast, 'steps' | 'data' | 'dataProblem'>> {
@@ -87,7 +87,7 @@ async function dataOf(
   }
   const { train } = packs;
   if (train == null) return { steps: null, data: null, dataProblem: null };
-  const schedule = scheduleOf(recipe, train.index.packs);
+  const schedule = buildSchedule(recipe, train.index.packs);
   const reports = Object.entries(packs).flatMap(([name, found]) =>
     found === null ? [] : [[name, found.index.report] as const],
   );

@@ -30,7 +30,7 @@ export function tensorReader(
     const dtype = dtypes[tensor.dtype];
     const constant = constants.get(tensor.source);
     if (constant !== undefined) {
-      yield fromFloat32(columnsOf(constant.data, constant.shape, tensor.columns), dtype);
+      yield fromFloat32(sliceColumns(constant.data, constant.shape, tensor.columns), dtype);
       return;
     }
     const source = byName.get(tensor.source);
@@ -42,7 +42,7 @@ export function tensorReader(
   };
 }
 
-function columnsOf(
+function sliceColumns(
   data: Float32Array,
   shape: readonly number[],
   columns: readonly [number, number] | null,

@@ -11,7 +11,7 @@ import { CheckpointError, UsageError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { openRooted } from '../../run/open_run.js';
 import { type StepHooks, stoppable } from '../../run/progress.js';
-import { evaluationOf } from '../evaluate/evaluate.js';
+import { readEvaluation } from '../evaluate/evaluate.js';
 import { type OpenRun, openRun } from '../kind.js';
 import { resolveRunModel } from '../model.js';
 import { type ModelForm, Publisher } from '../model_folder/publisher.js';
@@ -102,7 +102,7 @@ interface Parts {
 /** Writes the commit as a model folder, with its card. */
 async function writer({ run, entry, base }: Parts, hooks: StepHooks) {
   const publisher = await Publisher.open(run, base, entry.sequence);
-  const evaluation = await evaluationOf(run.storage, entry);
+  const evaluation = await readEvaluation(run.storage, entry);
   return (home: Storage, name: string, form: ModelForm): Promise<string> =>
     publisher.publish(home, name, form, modelCard(run, evaluation, form), (bytes) =>
       hooks.progress(null, `wrote ${Math.round(bytes / 1e6)} MB`),
@@ -121,7 +121,7 @@ async function stageParts(
   const final = staging.at('final');
   if (onnx === null) return { final, onnx: null };
   const trained = async () => (form === 'merged' ? write(staging, 'trained', trainedForm(run)) : folder);
-  const card = modelCard(run, await evaluationOf(run.storage, entry), 'onnx');
+  const card = modelCard(run, await readEvaluation(run.storage, entry), 'onnx');
   const publication = { run, commit: entry.id, precision: onnx, card, base, trained };
   return { final, onnx: await publishOnnx(staging, 'onnx', publication, hooks) };
 }

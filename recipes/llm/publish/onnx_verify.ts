@@ -43,7 +43,7 @@ export async function verifyOnnx(
   signal: AbortSignal,
 ): Promise<number> {
   const model = await openModel(modelFolder);
-  const probes = await probesOf(model, modelFolder);
+  const probes = await buildProbes(model, modelFolder);
   const engine = await engineLogprobs({ modelFolder, adapter, probes }, signal);
   const runtime = await runtimeLogprobs(onnx, model, probes);
   const bound = verifiedTo[precision];
@@ -65,7 +65,7 @@ export async function verifyOnnx(
 }
 
 /** A text, where there is a tokenizer; and ids from all over the vocabulary, its edges and the tokens of beginning and end. */
-async function probesOf(model: Model, folder: string): Promise<number[][]> {
+async function buildProbes(model: Model, folder: string): Promise<number[][]> {
   const { vocabSize, eosTokenIds } = model;
   const spread = Array.from({ length: 24 }, (_, i) => Math.floor(((i + 0.5) * vocabSize) / 24));
   const edges = [...spread, 0, vocabSize - 1, ...eosTokenIds, 1 % vocabSize, vocabSize - 1, 0];

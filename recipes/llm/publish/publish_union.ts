@@ -51,7 +51,7 @@ export async function publishUnion(
   union: Union,
   hooks: StepHooks,
 ): Promise<Published> {
-  const files = await filesOf(union);
+  const files = await listFiles(union);
   return location.kind === 'hub'
     ? toHub(location, union.title, files, hooks)
     : toStorage(location, files, hooks);
@@ -86,7 +86,7 @@ export async function checkLocation(location: PublishLocation, outputDir: string
 }
 
 /** final's files; of onnx's those that final lacks, and its config.json, which says where transformers.js finds weights. */
-async function filesOf({ final, onnx }: Union): Promise<UnionFile[]> {
+async function listFiles({ final, onnx }: Union): Promise<UnionFile[]> {
   const files = new Map<string, UnionFile>();
   const take = ({ files: listed }: PublicationManifest, from: Storage) => {
     for (const [name, { bytes, sha256: digest }] of Object.entries(listed)) {
@@ -106,7 +106,7 @@ async function requirePublication(folder: Storage): Promise<PublicationManifest>
 }
 
 /** The digest by which the same union is known again. */
-function sourceOf(files: readonly UnionFile[]): string {
+function digestFiles(files: readonly UnionFile[]): string {
   return digestOf(Object.fromEntries(files.map(({ name, sha256: digest }) => [name, digest])));
 }
 
@@ -119,7 +119,7 @@ async function toStorage(
   const { uri, written } = await publishModel({
     storage: parent,
     name,
-    source: sourceOf(files),
+    source: digestFiles(files),
     marker: files.some((file) => file.name === 'adapter_config.json') ? 'adapter_config.json' : 'config.json',
     files: files.map((file) => ({ name: file.name, content: () => file.from.readStream(file.name) })),
     weights: null,
@@ -140,7 +140,7 @@ async function toHub(
     sha256: digest,
     read: (start: number, end: number) => from.readStream(name, start, end),
   }));
-  const manifest = manifestOf(files);
+  const manifest = buildManifest(files);
   const { url, written } = await uploadToHub({
     id,
     branch,
@@ -162,9 +162,9 @@ async function toHub(
   return { uri: url, written };
 }
 
-function manifestOf(files: readonly UnionFile[]) {
+function buildManifest(files: readonly UnionFile[]) {
   const listed = files.map(({ name, bytes, sha256: digest }) => [name, { bytes, sha256: digest }]);
-  const manifest = { version: 1, source: sourceOf(files), files: Object.fromEntries(listed) };
+  const manifest = { version: 1, source: digestFiles(files), files: Object.fromEntries(listed) };
   const text = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
   return {
     path: manifestName,

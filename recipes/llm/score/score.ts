@@ -81,7 +81,7 @@ async function* scoreAll(
   requests: AsyncIterable<ScoreRequest>,
 ): AsyncGenerator<ScoredBuffer> {
   let running: Promise<ScoredBuffer> | null = null;
-  for await (const buffer of buffersOf(requests)) {
+  for await (const buffer of groupIntoBuffers(requests)) {
     const next = scoreBuffer(scorer, buffer);
     next.catch(() => undefined); // reported when it is awaited
     if (running !== null) yield await running;
@@ -92,13 +92,13 @@ async function* scoreAll(
 
 async function scoreBuffer(scorer: Scorer, buffer: readonly ScoreRequest[]): Promise<ScoredBuffer> {
   const scores = await scorer.score(buffer.map(({ ids }) => ids));
-  const text = buffer.map(({ from }, i) => lineOf(scores[i]!.subarray(from))).join('');
+  const text = buffer.map(({ from }, i) => formatLine(scores[i]!.subarray(from))).join('');
   const tokens = buffer.reduce((sum, { ids }) => sum + ids.length, 0);
   return { documents: buffer.length, tokens, text };
 }
 
 /** Requests in their order, as many as a standard buffer holds; a longer document is alone. */
-async function* buffersOf(requests: AsyncIterable<ScoreRequest>): AsyncGenerator<ScoreRequest[]> {
+async function* groupIntoBuffers(requests: AsyncIterable<ScoreRequest>): AsyncGenerator<ScoreRequest[]> {
   let buffer: ScoreRequest[] = [];
   let tokens = 0;
   for await (const request of requests) {
@@ -114,7 +114,7 @@ async function* buffersOf(requests: AsyncIterable<ScoreRequest>): AsyncGenerator
 }
 
 /** Nine digits tell every float32 from its neighbors. */
-function lineOf(logprobs: Float32Array): string {
+function formatLine(logprobs: Float32Array): string {
   if (!logprobs.every(Number.isFinite))
     throw new ModelError('the model returned a log-probability that is not finite: its weights are damaged');
   return `{"logprobs":[${Array.from(logprobs, (value) => Number(value.toPrecision(9))).join(',')}]}\n`;

@@ -27,10 +27,10 @@ export async function* readRequests(
   context: RequestContext,
 ): AsyncGenerator<ScoreRequest> {
   for await (const { location, value } of readJsonLines(chunks, context.file))
-    yield await requestOf(value, location, context);
+    yield await parseRequest(value, location, context);
 }
 
-async function requestOf(
+async function parseRequest(
   { input_ids, prompt, completion, text }: Record<string, unknown>,
   location: string,
   { vocabularySize, tokenizer }: RequestContext,

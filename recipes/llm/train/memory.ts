@@ -35,12 +35,12 @@ function workspaceBytes(compiled: PlannedRun): number {
 export function forecastMemory(compiled: PlannedRun): MemoryForecast {
   const { memory } = compiled.training;
   const arena = Math.max(memory.arena, compiled.validation?.memory.arena ?? 0);
-  const parts = { ...partsOf({ ...memory, arena }), workspace: workspaceBytes(compiled) };
+  const parts = { ...forecastParts({ ...memory, arena }), workspace: workspaceBytes(compiled) };
   return { ...parts, total: sum(parts) };
 }
 
 /** Bytes per rank of what the plan knows; the engine's scratch comes on top. */
-function partsOf(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'total'> {
+function forecastParts(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'total'> {
   return {
     weights: memory.frozen + memory.constants,
     trained: memory.trained,
@@ -58,7 +58,7 @@ export function doesNotFit({ total, ...parts }: MemoryForecast, limit: number): 
 
 /** The same where no choice of what to recompute left the arena within its budget. */
 export function arenaDoesNotFit(memory: MemoryReport, budget: number): string {
-  const parts = partsOf(memory);
+  const parts = forecastParts(memory);
   return (
     `with every layer recomputed the run needs ${formatGigabytes(sum(parts))} of memory, of which the arena (activations) may ` +
     `take ${formatGigabytes(budget)} on this host: ${largest(parts)}. ${remedy}`

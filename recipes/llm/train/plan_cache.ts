@@ -35,14 +35,14 @@ export async function compileRun(
 ): Promise<CompiledRun> {
   const request = compileRequest(recipe, model, weights, memoryLimit);
   const { positions, adapted, compileBaseValidation } = request;
-  return { ...(await plansOf(request)), positions, adapted, compileBaseValidation };
+  return { ...(await loadPlans(request)), positions, adapted, compileBaseValidation };
 }
 
-async function plansOf(request: CompileRequest): Promise<CompiledPlans> {
+async function loadPlans(request: CompileRequest): Promise<CompiledPlans> {
   const { cache } = resolveRoots(null);
   if (cache.includes('://')) return compilePlans(request);
   const folder = path.join(cache, 'plans');
-  const file = path.join(folder, `${await keyOf(request)}.json`);
+  const file = path.join(folder, `${await digestRequest(request)}.json`);
   const cachedPlans = await read(file);
   if (cachedPlans !== null) return cachedPlans;
   const plans = compilePlans(request);
@@ -51,7 +51,7 @@ async function plansOf(request: CompileRequest): Promise<CompiledPlans> {
   return plans;
 }
 
-async function keyOf({ graph, recipe, memoryLimit }: CompileRequest): Promise<string> {
+async function digestRequest({ graph, recipe, memoryLimit }: CompileRequest): Promise<string> {
   const { training, data, peft } = recipe;
   const { optimizer, precision, loss, activation_checkpointing } = training;
   const { op, attrs } = optimizerSpec(optimizer);

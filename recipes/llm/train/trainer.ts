@@ -53,7 +53,7 @@ export async function createTrainer(
   const began = performance.now();
   const run = await openRun(start.run);
   const train = await PackReader.open(start.data.train);
-  const schedule = scheduleOf(run.recipe, train.packs);
+  const schedule = buildSchedule(run.recipe, train.packs);
   const session = await openSession(run, start.model);
   const [checkpoints, loaded] = await RunCheckpoints.resume(run, start, session);
   const validation = new Map<string, PackReader>();
@@ -77,7 +77,7 @@ export async function createTrainer(
   });
 }
 
-export function scheduleOf(recipe: Recipe, packs: number): Schedule {
+export function buildSchedule(recipe: Recipe, packs: number): Schedule {
   return {
     packs,
     globalBatch: recipe.data.batch_size.global,

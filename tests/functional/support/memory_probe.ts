@@ -11,7 +11,7 @@ import { admit, prepareData, shardModel } from '../../../recipes/index.js';
 import { openRun } from '../../../recipes/llm/kind.js';
 import { stepBatches } from '../../../recipes/llm/train/batches.js';
 import { openSession } from '../../../recipes/llm/train/open_session.js';
-import { scheduleOf } from '../../../recipes/llm/train/trainer.js';
+import { buildSchedule } from '../../../recipes/llm/train/trainer.js';
 import { writeTinyModel } from '../../support/tiny_model.js';
 
 const [recipeFile] = process.argv.slice(2);
@@ -26,7 +26,7 @@ const data = await prepareData(run, hooks);
 const model = await shardModel(run, hooks);
 const opened = await openRun(run);
 const reader = await PackReader.open(data.train);
-const schedule = scheduleOf(opened.recipe, reader.packs);
+const schedule = buildSchedule(opened.recipe, reader.packs);
 const idle = await residentMemory();
 
 const session = await openSession(opened, model.folder);

@@ -1,4 +1,4 @@
-import { describeError, exitCodeOf } from '../../../cli/command/exit.js';
+import { describeError, exitCodeFor } from '../../../cli/command/exit.js';
 import { DataError, InvalidRecipe, ServiceUnavailable, UsageError } from '../../../shared/errors.js';
 
 test.each([
@@ -8,7 +8,7 @@ test.each([
   [new DataError('x'), 1],
   [new TypeError('x'), 1],
 ])('%p ends with %i', (error, code) => {
-  expect(exitCodeOf(error)).toBe(code);
+  expect(exitCodeFor(error)).toBe(code);
 });
 
 test('an error of ours is its message, a defect keeps its stack', () => {

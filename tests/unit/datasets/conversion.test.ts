@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { dataSchema, type SingleDataset } from '../../../components/datasets/llm/index.js';
 import { renderDocument } from '../../../components/datasets/llm/preview.js';
-import { chunksOf, planSource } from '../../../components/datasets/llm/tokenize/plan_chunks.js';
+import { planChunks, planSource } from '../../../components/datasets/llm/tokenize/plan_chunks.js';
 import { tokenizeChunk } from '../../../components/datasets/llm/tokenize/tokenize.js';
 import { encodeCompletion, encodeConversation } from '../../../components/datasets/llm/types/completion.js';
 import { cleanHellaswag } from '../../../shared/hellaswag_text.js';
@@ -30,7 +30,7 @@ async function documents(
   const tokenizer = byteTokenizer({ chatTemplate });
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
   const shown: string[] = [];
-  for await (const chunk of chunksOf(await planSource(dataset, 1))) {
+  for await (const chunk of planChunks(await planSource(dataset, 1))) {
     const context = { tokenizer, vocabularySize: tokenizer.vocabularySize, packedSequenceSize: size };
     const tokenized = await tokenizeChunk(chunk, dataset, context);
     shown.push(...tokenized.documents.map((document) => renderDocument(document, tokenizer, false)));
@@ -354,7 +354,7 @@ test('a tokenizer with more ids than the model has is refused', async () => {
   const file = await write('v.txt', 'é');
   const dataset = dataSchema.parse({ train: { dataset_type: 'text', path: file } }).train as SingleDataset;
   const context = { tokenizer: byteTokenizer(), vocabularySize: 256, packedSequenceSize: 8 };
-  for await (const chunk of chunksOf(await planSource(dataset, 1))) {
+  for await (const chunk of planChunks(await planSource(dataset, 1))) {
     await expect(tokenizeChunk(chunk, dataset, context)).rejects.toThrow('the tokenizer gives the id 256');
   }
 });

@@ -8,7 +8,7 @@ import { parquetMetadata } from 'hyparquet';
 import { dataSchema, type SingleDataset } from '../../../components/datasets/llm/index.js';
 import { renderDocument } from '../../../components/datasets/llm/preview.js';
 import { footerProblem } from '../../../components/datasets/llm/sources/parquet_footer.js';
-import { chunksOf, planSource } from '../../../components/datasets/llm/tokenize/plan_chunks.js';
+import { planChunks, planSource } from '../../../components/datasets/llm/tokenize/plan_chunks.js';
 import { tokenizeChunk } from '../../../components/datasets/llm/tokenize/tokenize.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { byteTokenizer } from './support/byte_tokenizer.js';
@@ -19,7 +19,7 @@ const tokenizer = byteTokenizer({ chatTemplate: false });
 async function documents(train: Record<string, unknown>): Promise<string[]> {
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
   const shown: string[] = [];
-  for await (const chunk of chunksOf(await planSource(dataset, 1))) {
+  for await (const chunk of planChunks(await planSource(dataset, 1))) {
     const tokenized = await tokenizeChunk(chunk, dataset, {
       tokenizer,
       vocabularySize: 259,

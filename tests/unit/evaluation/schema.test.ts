@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import {
-  directionOf,
   evaluationSchema,
+  findDirection,
   registerTask,
   taskDefinition,
 } from '../../../components/evaluation/index.js';
@@ -36,10 +36,10 @@ test('an empty section judges by the validation loss alone', () => {
 
 test('a metric is named after its task, or after the name that the recipe gives it', () => {
   const { tasks } = evaluationSchema.parse({ tasks: [squad, { ...squad, name: 'dev' }] });
-  expect(directionOf('squad/f1', tasks)).toBe('higher');
-  expect(directionOf('dev/exact_match', tasks)).toBe('higher');
-  expect(directionOf('val_loss/kitchen', tasks)).toBe('lower');
-  expect(directionOf('squad/acc', tasks)).toBeNull();
+  expect(findDirection('squad/f1', tasks)).toBe('higher');
+  expect(findDirection('dev/exact_match', tasks)).toBe('higher');
+  expect(findDirection('val_loss/kitchen', tasks)).toBe('lower');
+  expect(findDirection('squad/acc', tasks)).toBeNull();
 });
 
 test('two tasks of one name are refused', () => {

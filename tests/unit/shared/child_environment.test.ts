@@ -1,6 +1,6 @@
 import {
   childEnvironment,
-  credentialsOf,
+  selectCredentials,
   storageCredentials,
 } from '../../../shared/processes/child_environment.js';
 
@@ -32,8 +32,11 @@ test('children get what they need to work, and what recipes may read, and no sec
 });
 
 test('each kind of credentials is given by itself', () => {
-  expect(credentialsOf(['hub'], environment)).toEqual({ HF_TOKEN: 'hf_secret' });
-  expect(Object.keys(credentialsOf(['s3'], environment))).toEqual(['AWS_REGION', 'AWS_SECRET_ACCESS_KEY']);
+  expect(selectCredentials(['hub'], environment)).toEqual({ HF_TOKEN: 'hf_secret' });
+  expect(Object.keys(selectCredentials(['s3'], environment))).toEqual([
+    'AWS_REGION',
+    'AWS_SECRET_ACCESS_KEY',
+  ]);
 });
 
 test("the object store's keys go with its locations only", () => {

@@ -41,7 +41,7 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
       );
     }
     const local = await readablePath(pattern, 'path');
-    const info = await statOf(local);
+    const info = await statPath(local);
     if (info?.isFile()) {
       files.push({ path: local, bytes: info.size });
     } else if (info?.isDirectory()) {
@@ -52,7 +52,7 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
     } else if (info === null && isGlob(local)) {
       const base = globBase(local);
       const matches = compileGlob(local, 'path', { dot: false });
-      const exists = (await statOf(base)) !== null;
+      const exists = (await statPath(base)) !== null;
       const matchingFiles = exists ? await filesUnder(base, (_, fullPath) => matches(fullPath)) : [];
       if (matchingFiles.length === 0) throw new DataError(`${local}: no file matches this pattern`);
       files.push(...matchingFiles);
@@ -64,7 +64,7 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
 }
 
 /** Returns the state of a path; null where nothing exists. */
-async function statOf(file: string): Promise<Stats | null> {
+async function statPath(file: string): Promise<Stats | null> {
   try {
     return await stat(file);
   } catch (error) {
@@ -101,7 +101,7 @@ async function filesUnder(
 const knownExtensions = (): string => Object.keys(formatOfExtension).join(', ');
 
 /** The format by extension; a `.json` file that holds one object per line is JSONL. */
-export async function formatOf(file: string, declared: FileFormat | 'auto'): Promise<FileFormat> {
+export async function detectFormat(file: string, declared: FileFormat | 'auto'): Promise<FileFormat> {
   if (declared !== 'auto') return declared;
   const format = formatOfExtension[path.extname(file).toLowerCase()];
   if (format === undefined) {

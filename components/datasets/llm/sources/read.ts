@@ -1,7 +1,7 @@
 /** Rows of files as they stand, one after the other: for readers that make no documents of them. */
 import { DataError } from '../../../../shared/errors.js';
 import { maxTextBytes, type Row } from './chunk.js';
-import { formatOf, resolveFiles } from './files.js';
+import { detectFormat, resolveFiles } from './files.js';
 import { splitParquet } from './parquet.js';
 import { readRows } from './rows.js';
 import { splitFile, type TextUnit } from './split.js';
@@ -16,7 +16,7 @@ export async function* readFileRows(
 ): AsyncGenerator<Row> {
   let firstRow = 0;
   for (const { path: file } of await resolveFiles(path)) {
-    const format = await formatOf(file, 'auto');
+    const format = await detectFormat(file, 'auto');
     const chunks =
       format === 'parquet' ? splitParquet(file, firstRow) : splitFile(file, format, textUnit, firstRow);
     let pieces = '';

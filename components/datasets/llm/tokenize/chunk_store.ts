@@ -69,7 +69,7 @@ export async function readChunk(file: string): Promise<TokenizedChunk | null> {
   }
   const data =
     bytes.length % 4 === 0 && bytes.length >= (headerWords + 1) * 4
-      ? int32Of(bytes)
+      ? copyToInt32(bytes)
       : new Int32Array(headerWords);
   const [seenMagic, seenVersion, count, words, read, truncated, split, dropped] = data as unknown as number[];
   const end = headerWords + words!;
@@ -94,7 +94,7 @@ export async function readChunk(file: string): Promise<TokenizedChunk | null> {
   return { documents, read: read!, truncated: truncated!, split: split!, dropped: dropped! };
 }
 
-function int32Of(bytes: Buffer): Int32Array {
+function copyToInt32(bytes: Buffer): Int32Array {
   const copy = new Int32Array(bytes.length / 4);
   new Uint8Array(copy.buffer).set(bytes);
   return copy;

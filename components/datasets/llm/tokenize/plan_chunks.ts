@@ -1,7 +1,7 @@
 /** From a dataset's options to the files it reads and the chunks they are cut into. */
 import { digestFile } from '../../../../shared/digest.js';
 import type { Chunk } from '../sources/chunk.js';
-import { type DataFile, type FileFormat, formatOf, resolveFiles } from '../sources/files.js';
+import { type DataFile, detectFormat, type FileFormat, resolveFiles } from '../sources/files.js';
 import { splitParquet } from '../sources/parquet.js';
 import { splitFile } from '../sources/split.js';
 import type { FileOptions } from '../types/definition.js';
@@ -30,7 +30,7 @@ export async function planSource(
   if (datasetDefinition(dataset.dataset_type).generatedRows === null) {
     const options = dataset as unknown as FileOptions;
     for (const file of await resolveFiles(options.path)) {
-      const format = await formatOf(file.path, options.format ?? 'auto');
+      const format = await detectFormat(file.path, options.format ?? 'auto');
       files.push({ ...file, format, sha256: (await digestFile(file.path, signal)).sha256 });
     }
   }
@@ -41,7 +41,7 @@ export async function planSource(
 const generatedRows = 4096;
 
 /** The chunks that hold the dataset's selected rows, in order. */
-export async function* chunksOf({
+export async function* planChunks({
   dataset,
   files,
 }: Pick<PlannedSource, 'dataset' | 'files'>): AsyncGenerator<Chunk> {

@@ -4,7 +4,7 @@ import { columnAt, lacksColumns } from '../../../../shared/rows.js';
 import type { Document } from '../documents/document.js';
 import type { Message } from '../documents/tokenizer.js';
 import { encodeConversation } from './completion.js';
-import { type DatasetDefinition, fileKeys, RowError, recordOf, tokenizerOf } from './definition.js';
+import { type DatasetDefinition, fileKeys, RowError, requireRecord, requireTokenizer } from './definition.js';
 
 const schema = z
   .strictObject({
@@ -32,7 +32,7 @@ const schema = z
 type Options = z.output<typeof schema>;
 
 /** ShareGPT's names for roles. */
-const roleOf: Record<string, string> = {
+const roleNames: Record<string, string> = {
   human: 'user',
   gpt: 'assistant',
   chatgpt: 'assistant',
@@ -48,14 +48,14 @@ export const chat: DatasetDefinition<Options> = {
   generatedRows: null,
   textUnit: () => 'line',
   convert(row, options, context): Document[] {
-    const tokenizer = tokenizerOf(context);
+    const tokenizer = requireTokenizer(context);
     if (!tokenizer.hasChatTemplate)
       throw new RowError('chat data needs a chat template, and the model has none');
-    const record = recordOf(row);
+    const record = requireRecord(row);
     const tools = columnAt(record, options.tools_column);
     return [
       encodeConversation(
-        messagesOf(record, options.messages_column),
+        parseMessages(record, options.messages_column),
         new Set(options.train_on_roles),
         Array.isArray(tools) && tools.length > 0 ? tools : null,
         tokenizer,
@@ -64,7 +64,7 @@ export const chat: DatasetDefinition<Options> = {
   },
 };
 
-function messagesOf(record: Readonly<Record<string, unknown>>, column: string | null): Message[] {
+function parseMessages(record: Readonly<Record<string, unknown>>, column: string | null): Message[] {
   const names = column === null ? ['messages', 'conversations'] : [column];
   const list = names.map((name) => columnAt(record, name)).find((value) => value !== undefined);
   if (list === undefined) {
@@ -72,10 +72,10 @@ function messagesOf(record: Readonly<Record<string, unknown>>, column: string | 
   }
   if (!Array.isArray(list) || list.length === 0)
     throw new RowError('the conversation is not a list of messages, or is empty');
-  return list.map((entry: unknown, index) => messageOf(entry, index));
+  return list.map((entry: unknown, index) => parseMessage(entry, index));
 }
 
-function messageOf(entry: unknown, index: number): Message {
+function parseMessage(entry: unknown, index: number): Message {
   if (typeof entry !== 'object' || entry === null)
     throw new RowError(`message ${index + 1} is not an object`);
   const { from, value, ...rest } = entry as Record<string, unknown>;
@@ -84,5 +84,5 @@ function messageOf(entry: unknown, index: number): Message {
   if (typeof role !== 'string') throw new RowError(`message ${index + 1} has neither 'role' nor 'from'`);
   if (content === undefined && !('tool_calls' in rest))
     throw new RowError(`message ${index + 1} has neither 'content' nor 'value'`);
-  return { ...rest, role: roleOf[role] ?? role, content: content ?? '' };
+  return { ...rest, role: roleNames[role] ?? role, content: content ?? '' };
 }

@@ -4,7 +4,14 @@ import { columnAt, lacksColumns } from '../../../../shared/rows.js';
 import type { Document } from '../documents/document.js';
 import type { Message, Tokenizer } from '../documents/tokenizer.js';
 import { encodeCompletion, encodeConversation, type LossScope } from './completion.js';
-import { type DatasetDefinition, fileKeys, RowError, recordOf, textOf, tokenizerOf } from './definition.js';
+import {
+  type DatasetDefinition,
+  fileKeys,
+  RowError,
+  requireRecord,
+  requireTokenizer,
+  toText,
+} from './definition.js';
 
 const schema = z
   .strictObject({
@@ -76,8 +83,8 @@ export const columnMapped: DatasetDefinition<Options> = {
   generatedRows: null,
   textUnit: () => 'line',
   convert(row, options, context): Document[] {
-    const fields = fieldsOf(recordOf(row), options.columns);
-    return [encodeExchange(exchangeOf(fields, options), tokenizerOf(context))];
+    const fields = readFields(requireRecord(row), options.columns);
+    return [encodeExchange(buildExchange(fields, options), requireTokenizer(context))];
   },
 };
 
@@ -92,7 +99,7 @@ export interface Exchange {
   loss: LossScope;
 }
 
-function exchangeOf(fields: ReadonlyMap<string, string>, options: Options): Exchange {
+function buildExchange(fields: ReadonlyMap<string, string>, options: Options): Exchange {
   const fill = (template: string): string =>
     template.replace(placeholder, (match, name: string) => fields.get(name) ?? match);
   const fallback = fields.has('context') ? '{context}\n{question}' : '{question}';
@@ -110,7 +117,7 @@ function exchangeOf(fields: ReadonlyMap<string, string>, options: Options): Exch
  * Mapped columns as text.
  * @throws RowError naming every column the row lacks
  */
-function fieldsOf(
+function readFields(
   record: Readonly<Record<string, unknown>>,
   columns: Readonly<Record<string, string | undefined>>,
 ): Map<string, string> {
@@ -120,7 +127,7 @@ function fieldsOf(
     if (column === undefined) continue;
     const value = columnAt(record, column);
     if (value === undefined) absent.push(column);
-    else fields.set(name, textOf(value));
+    else fields.set(name, toText(value));
   }
   if (absent.length > 0) throw new RowError(lacksColumns(record, absent));
   return fields;
@@ -128,7 +135,7 @@ function fieldsOf(
 
 const assistant: ReadonlySet<string> = new Set(['assistant']);
 
-function messagesOf({ system, prompt, answer }: Exchange): Message[] {
+function buildMessages({ system, prompt, answer }: Exchange): Message[] {
   return [
     ...(system === null ? [] : [{ role: 'system', content: system }]),
     { role: 'user', content: prompt },
@@ -146,6 +153,6 @@ export function encodeExchange(exchange: Exchange, tokenizer: Tokenizer): Docume
   if (template === 'plain' || !tokenizer.hasChatTemplate) {
     return encodeCompletion(prompt, separator + answer, loss, tokenizer);
   }
-  const document = encodeConversation(messagesOf(exchange), assistant, null, tokenizer);
+  const document = encodeConversation(buildMessages(exchange), assistant, null, tokenizer);
   return loss === 'full' ? { ids: document.ids, labels: document.ids.slice() } : document;
 }

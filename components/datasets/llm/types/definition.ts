@@ -93,7 +93,7 @@ export interface DatasetDefinition<Options = unknown> {
 /** A row that cannot become a document; the caller adds file and row. */
 export class RowError extends DataError {}
 
-export function tokenizerOf(context: DatasetContext): Tokenizer {
+export function requireTokenizer(context: DatasetContext): Tokenizer {
   if (context.tokenizer === null)
     throw new DataError(
       'this dataset needs a tokenizer, and the model has none: put its tokenizer.json next to the weights',
@@ -105,7 +105,7 @@ export function tokenizerOf(context: DatasetContext): Tokenizer {
  * Returns the row as an object.
  * @throws RowError
  */
-export function recordOf({ value }: Row): Columns {
+export function requireRecord({ value }: Row): Columns {
   const record = asRecord(value);
   if (record === null) throw new RowError(noRecord(value));
   return record;
@@ -122,4 +122,4 @@ export function requireColumn(record: Columns, name: string): unknown {
 }
 
 /** A field as text: text as it stands, anything else as compact JSON. */
-export const textOf = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+export const toText = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));

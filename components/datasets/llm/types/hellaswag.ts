@@ -7,9 +7,9 @@ import {
   type DatasetDefinition,
   fileKeys,
   RowError,
-  recordOf,
   requireColumn,
-  tokenizerOf,
+  requireRecord,
+  requireTokenizer,
 } from './definition.js';
 
 const schema = z
@@ -30,12 +30,14 @@ export const hellaswag: DatasetDefinition<z.output<typeof schema>> = {
   generatedRows: null,
   textUnit: () => 'line',
   convert(row, { loss }, context): Document[] {
-    const record = recordOf(row);
+    const record = requireRecord(row);
     const [ctx, endings, right] = ['ctx', 'endings', 'label'].map((name) => requireColumn(record, name));
     const ending: unknown = Array.isArray(endings) ? endings[Number(right)] : undefined;
     if (typeof ctx !== 'string' || typeof ending !== 'string' || right === '') {
       throw new RowError(`'label' ${JSON.stringify(right)} is not an index of 'endings'`);
     }
-    return [encodeCompletion(cleanHellaswag(ctx), ` ${cleanHellaswag(ending)}`, loss, tokenizerOf(context))];
+    return [
+      encodeCompletion(cleanHellaswag(ctx), ` ${cleanHellaswag(ending)}`, loss, requireTokenizer(context)),
+    ];
   },
 };

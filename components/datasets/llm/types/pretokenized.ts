@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { columnAt } from '../../../../shared/rows.js';
 import type { Document } from '../documents/document.js';
-import { type DatasetDefinition, fileKeys, RowError, recordOf, requireColumn } from './definition.js';
+import { type DatasetDefinition, fileKeys, RowError, requireColumn, requireRecord } from './definition.js';
 
 const schema = z
   .strictObject({
@@ -20,7 +20,7 @@ export const pretokenized: DatasetDefinition<z.output<typeof schema>> = {
   generatedRows: null,
   textUnit: () => 'line',
   convert(row, _, { vocabularySize }): Document[] {
-    const record = recordOf(row);
+    const record = requireRecord(row);
     const ids = integers(requireColumn(record, 'input_ids'), 'input_ids');
     if (ids.length === 0) throw new RowError("'input_ids' is empty");
     checkVocabulary(ids, 'input_ids', vocabularySize);

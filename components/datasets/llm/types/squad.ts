@@ -7,9 +7,9 @@ import {
   type DatasetDefinition,
   fileKeys,
   RowError,
-  recordOf,
   requireColumn,
-  tokenizerOf,
+  requireRecord,
+  requireTokenizer,
 } from './definition.js';
 
 const schema = z
@@ -37,7 +37,7 @@ export const squad: DatasetDefinition<Options> = {
   generatedRows: null,
   textUnit: () => 'line',
   convert(row, options, context): Document[] {
-    const record = recordOf(row);
+    const record = requireRecord(row);
     if (!('paragraphs' in record)) {
       const [question, passage, answers] = ['question', 'context', 'answers'].map((name) =>
         requireColumn(record, name),
@@ -83,7 +83,7 @@ function exchange(
         separator: ' ',
         loss: options.loss,
       },
-      tokenizerOf(context),
+      requireTokenizer(context),
     ),
   ];
 }

@@ -5,10 +5,10 @@ import { endWith, label } from './completion.js';
 import {
   type DatasetDefinition,
   fileKeys,
-  recordOf,
   requireColumn,
-  textOf,
-  tokenizerOf,
+  requireRecord,
+  requireTokenizer,
+  toText,
 } from './definition.js';
 
 const schema = z
@@ -30,12 +30,12 @@ export const text: DatasetDefinition<z.output<typeof schema>> = {
   generatedRows: null,
   textUnit: ({ documents }) => documents,
   convert(row, { column }, context): Document[] {
-    const tokenizer = tokenizerOf(context);
+    const tokenizer = requireTokenizer(context);
     let content: unknown = row.value;
     if (typeof content !== 'string') {
-      content = requireColumn(recordOf(row), column);
+      content = requireColumn(requireRecord(row), column);
     }
-    const written = textOf(content);
+    const written = toText(content);
     if (written.trim() === '') return [];
     const document = label(tokenizer.encode(written, { addSpecial: row.begins, offsets: false }), 'all');
     return [row.ends ? endWith(document, tokenizer.eosId) : document];
