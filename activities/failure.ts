@@ -27,7 +27,7 @@ export function toActivityFailure(error: unknown, defect: Retry = 'never'): unkn
 /** The same for `trainEpoch`, where a defect deserves another gang: its process has native code in it. */
 export const toTrainingFailure = (error: unknown): unknown => toActivityFailure(error, 'process');
 
-/** A failure with the code and the message of an error. */
+/** Returns a failure with the code and the message of an error. */
 export function toFailure(error: unknown, retry: Retry): ApplicationFailure {
   const details: FailureDetails = { version: 1, retry };
   return ApplicationFailure.create({

@@ -4,14 +4,14 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Least and greatest. */
+/** Returns the least and greatest. */
 export function spread(values: readonly number[], digits: number): string {
   return `${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)}`;
 }
 
 /**
- * The 95 % bootstrap interval of the median (Efron 1979, percentile method): between which values the medians of 10,000
- * samples lie that are drawn from `values` with replacement. The draws are the same every time.
+ * Returns the 95 % bootstrap interval of the median (Efron 1979, percentile method): between which values the medians
+ * of 10,000 samples lie that are drawn from `values` with replacement. The draws are the same every time.
  */
 export function medianInterval(values: readonly number[]): [low: number, high: number] {
   let state = 1;

@@ -137,7 +137,7 @@ async function profile(options: StepOptions): Promise<void> {
   say('');
 }
 
-/** Tokens per second of the median of `seconds`. */
+/** Returns the tokens per second of the median of `seconds`. */
 function rate(seconds: readonly number[]): number {
   return (Number(flags.batch) * Number(flags.seq)) / median(seconds);
 }

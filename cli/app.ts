@@ -39,7 +39,7 @@ const ownCommands = {
 
 for (const [name, command] of Object.entries(ownCommands)) registerCommand(name, command);
 
-/** Names of the commands that take a recipe, and with it recipe keys as flags. */
+/** Returns the names of the commands that take a recipe, and with it recipe keys as flags. */
 export const recipeCommands = (): ReadonlySet<string> =>
   new Set(Object.entries(commands()).flatMap(([name, command]) => (takesRecipe(command) ? [name] : [])));
 

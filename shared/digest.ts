@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 
 /**
- * JSON with object keys in code-unit order and no white space: equal values give equal text. `undefined` properties are
- * left out; numbers that JSON cannot hold (NaN, infinities) are refused, because they would all become `null`.
+ * Returns JSON with object keys in code-unit order and no white space: equal values give equal text. `undefined`
+ * properties are left out; numbers that JSON cannot hold (NaN, infinities) are refused, because they would all become
+ * `null`.
  */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (key, entry: unknown) => {
@@ -21,17 +22,17 @@ export function canonicalJson(value: unknown): string {
   });
 }
 
-/** sha256 in lower-case hexadecimal, of text (as UTF-8) or bytes. */
+/** Returns the sha256 in lower-case hexadecimal, of text (as UTF-8) or bytes. */
 export function sha256(data: string | Uint8Array): string {
   return createHash('sha256').update(data).digest('hex');
 }
 
-/** sha256 of the canonical JSON of a value. */
+/** Returns the sha256 of the canonical JSON of a value. */
 export function digestOf(value: unknown): string {
   return sha256(canonicalJson(value));
 }
 
-/** sha256 and length of a file, read as a stream. */
+/** Returns the sha256 and length of a file, read as a stream. */
 export async function digestFile(
   file: string,
   signal?: AbortSignal,

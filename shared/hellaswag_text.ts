@@ -5,7 +5,10 @@ import { strip } from './python_text.js';
 export const cleanHellaswag = (text: string): string =>
   withoutBrackets(strip(text).replaceAll(' [title]', '. ')).replaceAll('  ', ' ');
 
-/** Python's `re.sub(r"\\[.*?\\]", "", text)`, whose `.` is all but a newline, without a second look at any bracket. */
+/**
+ * Returns Python's `re.sub(r"\\[.*?\\]", "", text)`, whose `.` is all but a newline, without a second look at any
+ * bracket.
+ */
 function withoutBrackets(text: string): string {
   const kept: string[] = [];
   let from = 0;

@@ -37,7 +37,7 @@ export class HubClient {
     this.#signal = options.signal ?? null;
   }
 
-  /** The commit that a branch, a tag or a commit prefix stands for. */
+  /** Returns the commit that a branch, a tag or a commit prefix stands for. */
   async commitOf(id: string, revision: string): Promise<string> {
     const response = await this.#request(`/api/models/${id}/revision/${encodeURIComponent(revision)}`, id);
     const { sha } = (await response.json()) as { sha?: unknown };
@@ -47,7 +47,7 @@ export class HubClient {
     return sha;
   }
 
-  /** Every file of a commit, through all pages. */
+  /** Returns every file of a commit, through all pages. */
   async files(id: string, commit: string): Promise<HubFile[]> {
     const files: HubFile[] = [];
     let next: string | null = `/api/models/${id}/tree/${commit}?recursive=true`;
@@ -62,7 +62,10 @@ export class HubClient {
     return files;
   }
 
-  /** The bytes of a file from `start` on; `from` says where they really begin, which is 0 where ranges are not served. */
+  /**
+   * Returns the bytes of a file from `start` on; `from` says where they really begin, which is 0 where ranges are not
+   * served.
+   */
   async content(
     id: string,
     commit: string,

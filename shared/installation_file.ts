@@ -42,7 +42,7 @@ export async function chooseFile(folder: string, environment: NodeJS.ProcessEnv)
   return { file: existsSync(ownFile) ? ownFile : null, passedOver };
 }
 
-/** The folder and those above it, up to the first that is a package's or the home folder. */
+/** Yields the folder and those above it, up to the first that is a package's or the home folder. */
 function* foldersUpFrom(folder: string, home: string): Generator<string> {
   for (let current = path.resolve(folder); ; current = path.dirname(current)) {
     yield current;

@@ -29,5 +29,5 @@ export function capitalize(text: string): string {
   return first.toUpperCase() + text.slice(first.length).toLowerCase();
 }
 
-/** `len(text)`: code points. */
+/** Returns `len(text)`: code points. */
 export const length = (text: string): number => [...text].length;

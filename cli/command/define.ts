@@ -22,7 +22,7 @@ interface Positional {
 }
 
 /**
- * A command without a recipe.
+ * Returns a command without a recipe.
  *
  * @param positional the one argument that it takes; left out for none
  */
@@ -37,7 +37,7 @@ export function command<Flags extends NoFlags, Arguments extends readonly string
   });
 }
 
-/** A command that works where the operator's configuration does not, and reports that. */
+/** Returns a command that works where the operator's configuration does not, and reports that. */
 export function diagnosticCommand<Flags extends NoFlags>(
   definition: Definition<Flags, []>,
 ): Command<Context> {
@@ -67,7 +67,7 @@ function build<Flags extends NoFlags, Arguments extends readonly string[]>(
 
 const commandsWithRecipe = new WeakSet<object>();
 
-/** A command whose argument is a recipe file: recipe keys are among its flags (`--training.num_epochs=1`). */
+/** Returns a command whose argument is a recipe file: recipe keys are among its flags (`--training.num_epochs=1`). */
 export function recipeCommand<Flags extends NoFlags>(
   definition: Definition<Flags, [recipe: string]>,
 ): Command<Context> {

@@ -11,7 +11,7 @@ export const exitCodes = {
   interrupted: 130,
 } as const;
 
-/** The exit code of a command that threw. */
+/** Returns the exit code of a command that threw. */
 export function exitCodeFor(error: unknown): number {
   if (error instanceof InvalidRecipe || error instanceof UsageError) return exitCodes.usage;
   if (error instanceof ServiceUnavailable) return exitCodes.unavailable;

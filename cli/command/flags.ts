@@ -7,20 +7,20 @@ export const jsonFlag = {
   default: false,
 } as const;
 
-/** A flag that takes text. */
+/** Returns a flag that takes text. */
 export const text = (brief: string) => ({ kind: 'parsed', parse: String, brief }) as const;
 
-/** A flag that takes text and may be left out. */
+/** Returns a flag that takes text and may be left out. */
 export const optionalText = (brief: string) => ({ ...text(brief), optional: true }) as const;
 
-/** A parser of numbers that satisfy a condition. @throws SyntaxError that says what is allowed */
+/** Returns a parser of numbers that satisfy a condition. @throws SyntaxError that says what is allowed */
 export const numberWhere = (holds: (value: number) => boolean, requirement: string) => (input: string) => {
   const value = numberParser(input);
   if (!holds(value)) throw new SyntaxError(`${input} is not ${requirement}`);
   return value;
 };
 
-/** A parser of whole numbers from `least` up. */
+/** Returns a parser of whole numbers from `least` up. */
 export const wholeNumber = (least: number) =>
   numberWhere(
     (value) => Number.isSafeInteger(value) && value >= least,

@@ -24,6 +24,6 @@ export function registerCommand(name: string, command: Command<Context>): void {
   registry.register({ name, command });
 }
 
-/** All commands, in the order of `temper --help`. */
+/** Returns all commands, in the order of `temper --help`. */
 export const commands = (): Record<string, Command<Context>> =>
   Object.fromEntries(registry.entries.map(({ name, command }) => [name, command]));

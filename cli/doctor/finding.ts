@@ -25,6 +25,6 @@ export const fail = (name: string, detail: string, remedy: string): Finding => (
   remedy,
 });
 
-/** The first line of an error's message. */
+/** Returns the first line of an error's message. */
 export const reason = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).split('\n')[0]!;

@@ -61,7 +61,7 @@ async function checkLocation(
     : warn(name, detail, `free some space, or set ${variable} to another location`);
 }
 
-/** The folder itself, or the nearest one above it that exists. */
+/** Returns the folder itself, or the nearest one above it that exists. */
 function existingAncestor(folder: string): string {
   let ancestor = folder;
   while (!existsSync(ancestor) && path.dirname(ancestor) !== ancestor) ancestor = path.dirname(ancestor);

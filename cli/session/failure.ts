@@ -6,7 +6,9 @@ import {
 } from '@temporalio/client';
 import { ServiceUnavailable, TemperError, UsageError } from '../../shared/errors.js';
 
-/** A failed workflow as one of our errors, so that it is printed and numbered like a failure of this process. */
+/**
+ * Returns a failed workflow as one of our errors, so that it is printed and numbered like a failure of this process.
+ */
 export function runFailure(error: unknown, id: string): unknown {
   if (!(error instanceof WorkflowFailedError)) return error;
   const { cause } = error;

@@ -61,7 +61,10 @@ export async function follow(
 /** ms for which a server may be away before the watching ends. */
 const patience = 600_000;
 
-/** The workflow's result or failure, through outages of the server. Throws ServiceUnavailable when one lasts too long. */
+/**
+ * Returns the workflow's result or failure, through outages of the server. Throws ServiceUnavailable when one lasts too
+ * long.
+ */
 async function awaitResult(handle: WorkflowHandle, signal: AbortSignal): Promise<unknown> {
   let failingSince: number | null = null;
   for (;;) {
@@ -147,7 +150,7 @@ const eventNames: Record<TimelineEntry['event'], string> = {
   published: 'published',
 };
 
-/** A timeline entry as a line: what happened, at which step, and what it cost. */
+/** Returns a timeline entry as a line: what happened, at which step, and what it cost. */
 export function describe(entry: TimelineEntry): string {
   const cost = [
     entry.detectedAfter === null ? '' : `detected after ${duration(entry.detectedAfter)}`,

@@ -139,7 +139,9 @@ interface OpenWorkflow {
   served: boolean;
 }
 
-/** The run's workflow where one is open. Throws UsageError when one that is to go on writes to another folder. */
+/**
+ * Returns the run's workflow where one is open. Throws UsageError when one that is to go on writes to another folder.
+ */
 async function openWorkflow(
   session: Session,
   { id, outputDir, submission: { fresh } }: Order,

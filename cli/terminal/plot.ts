@@ -1,5 +1,6 @@
 /**
- * A curve as text: one braille dot for each cell of a grid of 2×4 dots a character, with the range of y on the left.
+ * Returns a curve as text: one braille dot for each cell of a grid of 2×4 dots a character, with the range of y on the
+ * left.
  *
  * @param values y in order of x; those that are not finite are left out
  * @param width characters across, @param height characters down

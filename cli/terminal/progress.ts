@@ -15,7 +15,7 @@ const bar = (fraction: number, width: number): string => {
   return (full + part).padEnd(width, '·');
 };
 
-/** Step, loss, tokens/s and what remains, as one line without its bar. */
+/** Returns step, loss, tokens/s and what remains, as one line without its bar. */
 export function describeProgress(progress: Progress): string {
   const parts = [`step ${progress.step}/${progress.totalSteps}`];
   if (progress.loss !== null) parts.push(`loss ${progress.loss.toFixed(4)}`);

@@ -22,7 +22,7 @@ export function printResult(result: FinetuneResult, json: boolean): void {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** Standard error and number of examples of a task's score. */
+/** Returns the standard error and number of examples of a task's score. */
 function certainty({ evaluation }: FinetuneResult, name: string): string {
   const score = evaluation?.scores.after[name];
   if (score === undefined) return '';

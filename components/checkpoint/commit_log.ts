@@ -65,7 +65,7 @@ export async function takeGeneration(storage: Storage, request: GenerationReques
   });
 }
 
-/** The newest generation if it was taken for the same grant, null if it was taken for an earlier request. */
+/** Returns the newest generation if it was taken for the same grant, null if it was taken for an earlier request. */
 async function findGenerationOf(storage: Storage, claim: GenerationClaim): Promise<GenerationEntry | null> {
   const order = ({ incarnation, ordinal }: { incarnation: number; ordinal: number }) =>
     incarnation * 2 ** 32 + ordinal;
@@ -106,7 +106,7 @@ export async function takeClaim(storage: Storage, claimant: Claimant): Promise<C
   });
 }
 
-/** The newest claim; null where no workflow has claimed the run. */
+/** Returns the newest claim; null where no workflow has claimed the run. */
 export async function readClaim(storage: Storage): Promise<ClaimEntry | null> {
   for await (const { entry } of readLog(storage)) if (entry?.kind === 'claim') return entry;
   return null;
@@ -214,7 +214,7 @@ async function readTip(storage: Storage): Promise<Tip> {
   return { sequence, newest: null, damaged, nextGeneration: damaged.length + 1 };
 }
 
-/** The log from its newest entry to its oldest. A number without a file is a damaged entry. */
+/** Yields the log from its newest entry to its oldest. A number without a file is a damaged entry. */
 export async function* readLog(storage: Storage): AsyncGenerator<LoggedEntry> {
   for (let sequence = await highestSequence(storage); sequence >= 1; sequence -= 1) {
     yield await readEntry(storage, sequence);

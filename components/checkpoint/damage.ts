@@ -26,13 +26,15 @@ export class DamagedCheckpoint extends CheckpointError {
   }
 }
 
-/** One line, to be shown to a person. */
+/** Returns one line, to be shown to a person. */
 export function describeDamage({ sequence, file, tensor, block, problem }: Damage): string {
   const inFile = tensor === null ? file : `${file}: tensor '${tensor}'`;
   return `${block === null ? inFile : `${inFile}, block ${block}`}: ${problem} (commit ${sequence})`;
 }
 
-/** Files of a checkpoint that are missing or of another length: needs no reading. Empty when all is well. */
+/**
+ * Returns the files of a checkpoint that are missing or of another length: needs no reading. Empty when all is well.
+ */
 export async function findLengthDamage(storage: Storage, entry: CheckpointEntry): Promise<Damage[]> {
   const perFile = await Promise.all(
     entry.files.map(async ({ file: key, bytes }): Promise<Damage | null> => {
@@ -135,7 +137,7 @@ async function findFlipped(
   return damage;
 }
 
-/** The blocks of a file, in the order of their bytes. */
+/** Returns the blocks of a file, in the order of their bytes. */
 function listBlocks(entry: CheckpointEntry, sidecar: Sidecar): Block[] {
   return Object.entries(sidecar.tensors)
     .flatMap(([tensor, { start, end, blockRows, blocks }]) => {

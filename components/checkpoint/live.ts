@@ -8,8 +8,8 @@ export type LiveCheckpoint =
   | { sequence: number; file: string; entry: null; damage: string };
 
 /**
- * Checkpoints that may be loaded, newest first. The newest retirement says which older ones are left, so the walk ends
- * there and costs the same however long the log is.
+ * Yields the checkpoints that may be loaded, newest first. The newest retirement says which older ones are left, so the
+ * walk ends there and costs the same however long the log is.
  */
 export async function* liveCheckpoints(storage: Storage): AsyncGenerator<LiveCheckpoint> {
   for await (const logged of readLog(storage)) {
@@ -32,7 +32,10 @@ function asCheckpoint(logged: LoggedEntry): LiveCheckpoint | null {
   return { sequence, file, entry, damage: null };
 }
 
-/** The checkpoints that led to one, newest first: its own and those of its generation before it, then the one they resumed from. */
+/**
+ * Yields the checkpoints that led to one, newest first: its own and those of its generation before it, then the one
+ * they resumed from.
+ */
 export async function* walkLineage(
   storage: Storage,
   newest: CheckpointEntry,
@@ -43,7 +46,7 @@ export async function* walkLineage(
   }
 }
 
-/** The checkpoint before this one in the same generation. */
+/** Returns the checkpoint before this one in the same generation. */
 async function findEarlier(
   storage: Storage,
   { sequence, generation }: CheckpointEntry,
@@ -57,7 +60,7 @@ async function findEarlier(
   return null;
 }
 
-/** The checkpoint that its generation resumed from. */
+/** Returns the checkpoint that its generation resumed from. */
 async function findOrigin(
   storage: Storage,
   { resumedFrom }: CheckpointEntry,

@@ -88,14 +88,17 @@ export class Checkpoint {
   }
 
   /**
-   * The bytes of a tensor in order, a few MiB at a time.
+   * Yields the bytes of a tensor in order, a few MiB at a time.
    * @throws DamagedCheckpoint, at the latest after its last chunk
    */
   async *chunks(name: string): AsyncGenerator<Buffer> {
     for (const part of this.#partsOf(name)) yield* this.#readPart(name, part);
   }
 
-  /** Rows [from, to) of a tensor, by byte ranges from however many files hold them. Every block that is read is checked. */
+  /**
+   * Returns the rows [from, to) of a tensor, by byte ranges from however many files hold them. Every block that is read
+   * is checked.
+   */
   async readRows(name: string, from: number, to: number): Promise<Buffer> {
     const parts = this.#partsOf(name);
     const { rows } = countRows(this.tensors[name]!);
@@ -117,7 +120,10 @@ export class Checkpoint {
     return Buffer.concat(await Promise.all(pieces));
   }
 
-  /** The bytes of a part, whole blocks at a time; a block longer than a chunk comes in several, and is checked after its last. */
+  /**
+   * Yields the bytes of a part, whole blocks at a time; a block longer than a chunk comes in several, and is checked
+   * after its last.
+   */
   async *#readPart(name: string, part: Part): AsyncGenerator<Buffer> {
     const blockBytes = part.blockRows * this.#rowBytes(name);
     if (blockBytes > chunkBytes) {
@@ -153,7 +159,7 @@ export class Checkpoint {
     return bytes;
   }
 
-  /** Byte range of a block in its file. */
+  /** Returns the byte range of a block in its file. */
   #blockRange(name: string, { start, end, blockRows }: Part, block: number): [number, number] {
     const length = blockRows * this.#rowBytes(name);
     return [start + block * length, Math.min(end, start + (block + 1) * length)];
@@ -194,8 +200,8 @@ export interface SoundCheckpoint {
 }
 
 /**
- * The newest checkpoint whose every byte is as it was committed, and what is wrong with the newer ones. A resuming
- * generation calls this after it was taken, so that nobody deletes what it reads.
+ * Returns the newest checkpoint whose every byte is as it was committed, and what is wrong with the newer ones. A
+ * resuming generation calls this after it was taken, so that nobody deletes what it reads.
  */
 export async function newestSound(storage: Storage): Promise<SoundCheckpoint> {
   return walk(storage, async (entry) => {

@@ -45,7 +45,7 @@ export async function settleTaskMetrics(storage: Storage, lines: readonly TaskMe
   await storage.write(metricsKey, encodeLines([...others, ...lines].sort(byStep)));
 }
 
-/** The lines of the run's metrics.jsonl, in its order. */
+/** Returns the lines of the run's metrics.jsonl, in its order. */
 export async function readMetrics(storage: Storage): Promise<MetricsLine[]> {
   return parseLines(await readMerged(storage));
 }
@@ -139,7 +139,10 @@ export class MetricsJournal {
     return { segments: [...this.#pending] };
   }
 
-  /** A file that this generation has not written yet: a validation may add to a step that was committed before it. */
+  /**
+   * Returns a file that this generation has not written yet: a validation may add to a step that was committed before
+   * it.
+   */
   #segmentFile(firstStep: number): string {
     const name = String(firstStep).padStart(8, '0');
     const earlier = this.#files.get(name) ?? 0;
@@ -178,8 +181,8 @@ export class MetricsJournal {
 }
 
 /**
- * The lines up to the commit from which a generation resumes. Those of the merged file count where no segment has others; the
- * walk through the segments ends where the merged file begins as a commit says that it did.
+ * Returns the lines up to the commit from which a generation resumes. Those of the merged file count where no segment
+ * has others; the walk through the segments ends where the merged file begins as a commit says that it did.
  */
 async function committedLines(
   { storage, resumedFrom }: JournalOptions,
@@ -211,7 +214,7 @@ async function readSegment(
   return sha256(text) === expected ? parseLines(text) : [];
 }
 
-/** Lines that are whole: the last one of a process that was killed may not be. */
+/** Returns the lines that are whole: the last one of a process that was killed may not be. */
 function parseLines(bytes: Buffer): MetricsLine[] {
   return bytes
     .toString('utf8')

@@ -59,7 +59,7 @@ function rankFileKey({ generation, step, rank, worldSize }: RankPosition): strin
   return `${checkpointFolder(generation, step)}/rank-${number(rank)}-of-${number(worldSize)}.safetensors`;
 }
 
-/** Number of rows of a tensor, and bytes of one. */
+/** Returns the number of rows of a tensor, and bytes of one. */
 export function countRows({ dtype, shape }: { dtype: DType; shape: readonly number[] }): {
   rows: number;
   rowBytes: number;
@@ -69,7 +69,7 @@ export function countRows({ dtype, shape }: { dtype: DType; shape: readonly numb
   return { rows: shape[0] ?? 1, rowBytes };
 }
 
-/** The sidecar of a rank's file. */
+/** Returns the sidecar of a rank's file. */
 export function sidecarKey(file: string): string {
   return file.replace(/\.safetensors$/, '.json');
 }
@@ -142,7 +142,7 @@ interface FileTotals {
   parts: Record<string, TensorPart>;
 }
 
-/** The file's bytes; fills in the checksums as they go by. */
+/** Yields the file's bytes; fills in the checksums as they go by. */
 async function* pieces(layout: SafetensorsLayout<Described>, totals: FileTotals): AsyncGenerator<Uint8Array> {
   totals.crc32c = crc32c(layout.header);
   yield layout.header;

@@ -51,14 +51,14 @@ export async function retire(
   }
 }
 
-/** The objects of a checkpoint: its files, and their sidecars. */
+/** Returns the objects of a checkpoint: its files, and their sidecars. */
 function namedFiles({ files }: CheckpointEntry): string[] {
   return files.flatMap(({ file }) => [file, sidecarKey(file)]);
 }
 
 /**
- * The checkpoints that `newest` continues, newest first. A resume that went back past a damaged checkpoint has abandoned
- * it: an entry belongs to the lineage up to the number from which the next generation went on.
+ * Returns the checkpoints that `newest` continues, newest first. A resume that went back past a damaged checkpoint has
+ * abandoned it: an entry belongs to the lineage up to the number from which the next generation went on.
  */
 function traceLineage(live: readonly CheckpointEntry[], newest: CheckpointEntry): CheckpointEntry[] {
   const lineage = [newest];
@@ -77,7 +77,7 @@ function traceLineage(live: readonly CheckpointEntry[], newest: CheckpointEntry)
   return lineage;
 }
 
-/** The last `keepLast` steps, and the newest commit of each of the best ones. */
+/** Returns the last `keepLast` steps, and the newest commit of each of the best ones. */
 function selectKept(
   lineage: readonly CheckpointEntry[],
   best: readonly number[],

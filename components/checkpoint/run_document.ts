@@ -110,8 +110,8 @@ export async function updateRunDocument(
 }
 
 /**
- * Dotted keys at which two recipes differ, at or below `guarded`. A value that is missing on one side differs, unless it
- * is undefined or null on the other.
+ * Returns the dotted keys at which two recipes differ, at or below `guarded`. A value that is missing on one side
+ * differs, unless it is undefined or null on the other.
  */
 export function differingKeys(previous: unknown, next: unknown, guarded: readonly string[]): string[] {
   return guarded.flatMap((name) => {

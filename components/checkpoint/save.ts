@@ -171,7 +171,7 @@ async function commitFiles(
   }
 }
 
-/** The checkpoint `id` if it is in the log, searched down to the entry with which its generation began. */
+/** Returns the checkpoint `id` if it is in the log, searched down to the entry with which its generation began. */
 async function findCommitted(
   storage: Storage,
   generation: number,

@@ -26,7 +26,7 @@ export interface JsonSchema {
  */
 export const pathKeyword = 'x-temper-path';
 
-/** JSON Schema (draft 2020-12) of what a recipe's author may write, with descriptions and defaults. */
+/** Returns JSON Schema (draft 2020-12) of what a recipe's author may write, with descriptions and defaults. */
 export function recipeJsonSchema(schema: z.ZodType, title = 'Temper recipe'): JsonSchema {
   const generated = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
   if (generated.properties !== undefined) {
@@ -41,7 +41,10 @@ export function recipeJsonSchema(schema: z.ZodType, title = 'Temper recipe'): Js
   return { ...generated, title };
 }
 
-/** The schemas that may apply to `value`, with references and unions opened; alternatives that cannot fit are left out. */
+/**
+ * Returns the schemas that may apply to `value`, with references and unions opened; alternatives that cannot fit are
+ * left out.
+ */
 export function alternatives(schema: JsonSchema, value: unknown, root: JsonSchema): JsonSchema[] {
   if (schema.$ref !== undefined) {
     const name = schema.$ref.replace(/^#\/\$defs\//, '');
@@ -69,7 +72,9 @@ function mayFit(schema: JsonSchema, value: unknown): boolean {
   });
 }
 
-/** The schemas that may apply to `value`, which stands at `step` of a map or list that `schemas` may apply to. */
+/**
+ * Returns the schemas that may apply to `value`, which stands at `step` of a map or list that `schemas` may apply to.
+ */
 export function schemasAt(
   schemas: readonly JsonSchema[],
   step: string | number,
@@ -86,7 +91,7 @@ export function schemasAt(
   });
 }
 
-/** The keys a map at `path` may have. */
+/** Returns the keys a map at `path` may have. */
 export function knownKeys(root: JsonSchema, value: unknown, path: Path): string[] {
   let schemas = alternatives(root, value, root);
   let current = value;
@@ -100,7 +105,7 @@ export function knownKeys(root: JsonSchema, value: unknown, path: Path): string[
   return [...new Set(schemas.flatMap((schema) => Object.keys(schema.properties ?? {})))];
 }
 
-/** Every string of `value` that its schema marks as a path. */
+/** Yields every string of `value` that its schema marks as a path. */
 export function* pathsIn(
   root: JsonSchema,
   value: unknown,

@@ -48,7 +48,9 @@ export function merge(under: TreeNode, over: TreeNode, position: SchemaPosition)
   return { kind: 'map', entries, origin: over.origin };
 }
 
-/** The entries that a map keeps when an override sets `key`: of another member's, only what overrides have set. */
+/**
+ * Returns the entries that a map keeps when an override sets `key`: of another member's, only what overrides have set.
+ */
 export function entriesBeside(
   node: MapNode,
   key: string,
@@ -72,7 +74,7 @@ function findMember(node: MapNode, schemas: readonly JsonSchema[]): string | nul
   return keys.length > 0 && isNamedEntries(node, schemas) ? 'entries by name' : null;
 }
 
-/** Keys that have one fixed value in each of several alternatives, and not the same one in all. */
+/** Returns keys that have one fixed value in each of several alternatives, and not the same one in all. */
 function discriminators(schemas: readonly JsonSchema[]): string[] {
   const values = new Map<string, Set<unknown>>();
   for (const { properties } of schemas) {
@@ -91,7 +93,7 @@ function isNamedEntries(node: MapNode, schemas: readonly JsonSchema[]): boolean 
   return entries.length > 0 && entries.every(([key, { value }]) => value.kind === 'map' && !fixed.has(key));
 }
 
-/** The alternatives that a map's discriminators leave. */
+/** Returns the alternatives that a map's discriminators leave. */
 function ofKind(schemas: readonly JsonSchema[], node: TreeNode | undefined): readonly JsonSchema[] {
   if (node?.kind !== 'map') return schemas;
   const stated = discriminators(schemas).flatMap((key) => {
@@ -103,7 +105,7 @@ function ofKind(schemas: readonly JsonSchema[], node: TreeNode | undefined): rea
   );
 }
 
-/** The text at a key; null where there is none, or it has yet to be looked up (`${…}`). */
+/** Returns the text at a key; null where there is none, or it has yet to be looked up (`${…}`). */
 function textAt(node: MapNode, key: string): string | null {
   const value = node.entries.get(key)?.value;
   if (value?.kind !== 'scalar' || typeof value.value !== 'string' || value.value.includes('${')) return null;

@@ -61,7 +61,7 @@ function parseOverride(
   return { path, value: placed(value, origin), origin };
 }
 
-/** The same tree, written by an override. */
+/** Returns the same tree, written by an override. */
 function placed(node: TreeNode, origin: Origin): TreeNode {
   if (node.kind === 'scalar') return { ...node, origin };
   if (node.kind === 'list') return { ...node, origin, items: node.items.map((item) => placed(item, origin)) };

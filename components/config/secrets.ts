@@ -47,7 +47,7 @@ export function refuseSecrets(root: TreeNode, problems: Problems): void {
   }
 }
 
-/** A copy in which whatever looks like a secret reads `[redacted]`, for logs and errors. */
+/** Returns a copy in which whatever looks like a secret reads `[redacted]`, for logs and errors. */
 export function redact(value: unknown, key = ''): unknown {
   if (Array.isArray(value)) return value.map((item) => redact(item, key));
   if (typeof value === 'object' && value !== null) {
@@ -56,7 +56,7 @@ export function redact(value: unknown, key = ''): unknown {
   return secretForm(key, value) === null ? value : '[redacted]';
 }
 
-/** YAML of a recipe as it may be shown: placeholders as written, secrets redacted. */
+/** Returns YAML of a recipe as it may be shown: placeholders as written, secrets redacted. */
 export function printRecipe(document: unknown): string {
   return stringify(redact(document), { lineWidth: 110 });
 }

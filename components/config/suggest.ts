@@ -1,6 +1,6 @@
 /** "Did you mean": the known word nearest to a mistyped one. */
 
-/** Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbors. */
+/** Returns optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbors. */
 export function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -21,7 +21,9 @@ export function editDistance(a: string, b: string): number {
 
 const normal = (word: string): string => word.toLowerCase().replace(/[-_\s]/g, '');
 
-/** The nearest of `known`, when near enough to be meant; else one that contains the word or is contained in it. */
+/**
+ * Returns the nearest of `known`, when near enough to be meant; else one that contains the word or is contained in it.
+ */
 export function suggestion(word: string, candidates: readonly string[]): string | null {
   const target = normal(word);
   if (target === '') return null;

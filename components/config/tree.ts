@@ -113,7 +113,7 @@ export function mapScalars(
   return { ...node, entries };
 }
 
-/** The plain value. With `placeholders`, what came from the environment stands as its `${env:X}`. */
+/** Returns the plain value. With `placeholders`, what came from the environment stands as its `${env:X}`. */
 export function plain(node: TreeNode, placeholders: boolean): unknown {
   if (node.kind === 'scalar')
     return placeholders && node.placeholder !== null ? node.placeholder : node.value;

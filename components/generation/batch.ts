@@ -73,7 +73,7 @@ export class Batch {
       .reverse();
   }
 
-  /** One result per request, in their order; null when cancelled. */
+  /** Returns one result per request, in their order; null when cancelled. */
   async run(): Promise<Generated[] | null> {
     while (this.#waiting.length > 0 || this.#rows.length > 0) {
       while (this.#hasRoom()) {
@@ -86,7 +86,7 @@ export class Batch {
     return this.#results;
   }
 
-  /** Tokens that a request may get. */
+  /** Returns the tokens that a request may get. */
   #allowance(request: number): number {
     const { ids, maxNewTokens } = this.#requests[request]!;
     return Math.min(maxNewTokens, this.#limits.contextLength - ids.length);

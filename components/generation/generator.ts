@@ -71,7 +71,7 @@ export class Generator {
   }
 
   /**
-   * An answer for each request, in their order. Calls take turns.
+   * Returns an answer for each request, in their order. Calls take turns.
    * @throws DataError for a request that the model cannot take, and GeneratorLost when the process dies
    */
   generate(requests: readonly GenerationRequest[], hooks: GenerateHooks = {}): Promise<Generated[]> {
@@ -81,7 +81,8 @@ export class Generator {
   }
 
   /**
-   * log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens. Takes its turn among the calls of `generate`.
+   * Returns log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens. Takes its turn among the calls of
+   * `generate`.
    * @throws GeneratorLost when the process dies
    */
   logprobs(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
@@ -125,7 +126,7 @@ export class Generator {
     return result.data;
   }
 
-  /** The living process, or a new one. */
+  /** Returns the living process, or a new one. */
   #process(): Promise<Session> {
     if (this.#session === null) {
       const started = Session.start(this.#options.onnx, this.#options.threads, () => {

@@ -35,7 +35,7 @@ export class KvCache {
     this.#geometry = geometry;
   }
 
-  /** Bytes that a row of `tokens` tokens takes, both sets together. */
+  /** Returns the bytes that a row of `tokens` tokens takes, both sets together. */
   static rowBytes({ layers, kvHeads, headSize, type }: CacheGeometry, tokens: number): number {
     return 2 * 2 * layers * kvHeads * headSize * tokens * (type === 'float32' ? 4 : 2);
   }
@@ -44,12 +44,12 @@ export class KvCache {
     return this.tokens.length;
   }
 
-  /** `past_key_values.*` for a run. */
+  /** Returns `past_key_values.*` for a run. */
   feeds(): Record<string, Tensor> {
     return this.#tensors('past_key_values', this.#past, this.length);
   }
 
-  /** `present.*` for a run over `added` tokens more of every row. */
+  /** Returns `present.*` for a run over `added` tokens more of every row. */
   fetches(added: number): Record<string, Tensor> {
     this.#present = this.#withRoom(this.#present, this.rows, this.length + added);
     return this.#tensors('present', this.#present, this.length + added);
@@ -154,7 +154,7 @@ export class KvCache {
     return tensors;
   }
 
-  /** The set itself where its arrays are large enough, else a new one with room for some steps. */
+  /** Returns the set itself where its arrays are large enough, else a new one with room for some steps. */
   #withRoom(set: ArraySet, rows: number, length: number): ArraySet {
     const { layers, type } = this.#geometry;
     if (set.length > 0 && set[0]!.length >= rows * this.#rowSize(length)) return set;
@@ -172,7 +172,7 @@ export class KvCache {
   }
 }
 
-/** A tensor over memory of ours, which ONNX Runtime reads and writes in place. */
+/** Returns a tensor over memory of ours, which ONNX Runtime reads and writes in place. */
 function createTensor(type: CacheGeometry['type'], data: CacheArray, dims: readonly number[]): Tensor {
   return new Tensor(type, data as Float32Array, dims);
 }

@@ -2,7 +2,7 @@
 import type { OnnxDecoder } from './decoder.js';
 import { KvCache } from './kv_cache.js';
 
-/** log p(token i+1 | ≤ i): n − 1 numbers for n tokens. The first half is the prompt. */
+/** Returns log p(token i+1 | ≤ i): n − 1 numbers for n tokens. The first half is the prompt. */
 export async function documentLogprobs(
   decoder: OnnxDecoder,
   ids: readonly number[],

@@ -62,7 +62,7 @@ export class Sampler {
   }
 
   /**
-   * The token that follows.
+   * Returns the token that follows.
    *
    * @param logits [V]; changed where a repetition penalty applies
    * @param seen ids of prompt and answer
@@ -158,7 +158,7 @@ export function penalize(logits: Float32Array, seen: Iterable<number>, penalty: 
   }
 }
 
-/** Index of the largest logit, the first of equals. */
+/** Returns the index of the largest logit, the first of equals. */
 function best(logits: Float32Array): number {
   let index = -1;
   let top = -Infinity;
@@ -173,7 +173,7 @@ function best(logits: Float32Array): number {
   return index;
 }
 
-/** The k-th largest value, by a heap of the k largest so far whose root is the smallest of them. */
+/** Returns the k-th largest value, by a heap of the k largest so far whose root is the smallest of them. */
 function kthLargest(values: Float32Array, k: number, heap: Float32Array): number {
   for (let i = 0; i < k; i++) heap[i] = values[i]!;
   for (let i = (k >> 1) - 1; i >= 0; i--) sink(heap, i, k);

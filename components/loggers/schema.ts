@@ -8,7 +8,7 @@ export interface LoggerOptions {
   [option: string]: unknown;
 }
 
-/** Schema of the section, with every logger that is registered when it is first used. */
+/** Returns the schema of the section, with every logger that is registered when it is first used. */
 export function loggersSchema(): z.ZodType<LoggerOptions[]> {
   const [first, ...rest] = loggerDefinitions().map(({ schema }) => schema);
   const list = z.array(z.discriminatedUnion('name', [first!, ...rest])).superRefine((loggers, context) => {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type Loss, lossDefinitions } from './registry.js';
 
-/** Schema of `training.loss`, with every loss that is registered when it is first used. */
+/** Returns the schema of `training.loss`, with every loss that is registered when it is first used. */
 export function lossSchema(): z.ZodType<Loss> {
   const definitions = lossDefinitions();
   const needNothing = definitions.filter(({ name, schema }) => schema.safeParse({ name }).success);

@@ -15,7 +15,7 @@ export function registerModelFamily(family: ModelFamily): void {
 
 export const knownArchitectures = (): string[] => families.names.sort();
 
-/** The family of a GGUF file's `general.architecture`. */
+/** Returns the family of a GGUF file's `general.architecture`. */
 export function familyOfGguf(architecture: string, location: string): ModelFamily {
   for (const family of families.entries) {
     if (family.ggufArchitectures.includes(architecture)) return family;
@@ -27,7 +27,7 @@ export function familyOfGguf(architecture: string, location: string): ModelFamil
 }
 
 /**
- * The model that a parsed config.json describes.
+ * Returns the model that a parsed config.json describes.
  * @throws ModelError listing the known architectures
  */
 export function modelFromConfig(config: unknown, location: string): Model {

@@ -144,7 +144,9 @@ async function readFileState(file: string): Promise<string> {
   return [size, mtimeNs, ino].join(' ');
 }
 
-/** sha256 of a file, computed once for each state of it (size, time of change, inode) and kept in the cache. */
+/**
+ * Returns the sha256 of a file, computed once for each state of it (size, time of change, inode) and kept in the cache.
+ */
 export async function rememberedDigest(file: string, cache: string): Promise<string> {
   const state = await readFileState(file);
   const note = path.join(cache, 'digests', sha256(file));

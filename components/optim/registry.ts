@@ -19,7 +19,7 @@ export const optimizerDefinitions = (): OptimizerDefinition[] => registry.entrie
 registerOptimizer(adamw);
 registerOptimizer(sgd);
 
-/** Schema of `training.optimizer`, with every optimizer that is registered when it is first used. */
+/** Returns the schema of `training.optimizer`, with every optimizer that is registered when it is first used. */
 export function optimizerSchema(): z.ZodType<Optimizer> {
   const [first, ...rest] = optimizerDefinitions().map(({ schema }) => schema);
   return z.discriminatedUnion('name', [first!, ...rest]) as unknown as z.ZodType<Optimizer>;

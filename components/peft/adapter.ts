@@ -127,7 +127,7 @@ async function readConfig(file: string): Promise<z.infer<typeof configSchema>> {
   throw new ModelError(`${file}: this adapter cannot be used\n${lines.join('\n')}`);
 }
 
-/** A parameter's values as float32. */
+/** Returns a parameter's values as float32. */
 export async function readAdapterTensor(adapter: Adapter, name: string): Promise<Float32Array> {
   const entry = adapter.tensors.get(name);
   if (entry === undefined) throw new ModelError(`${adapter.folder}: the adapter has no tensor ${name}`);
@@ -171,7 +171,7 @@ export function checkInitFrom(adapter: Adapter, options: PeftOptions, modules: r
     );
 }
 
-/** The key of a parameter in adapter_model.safetensors. */
+/** Returns the key of a parameter in adapter_model.safetensors. */
 export function adapterTensorKey(parameter: string): string {
   return `${prefix}${parameter}`;
 }
@@ -185,7 +185,7 @@ export interface AdapterConfigInput {
   baseModel: string;
 }
 
-/** adapter_config.json, with the keys that peft and vLLM read. */
+/** Returns adapter_config.json, with the keys that peft and vLLM read. */
 export function adapterConfig({
   options,
   modules,

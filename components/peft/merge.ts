@@ -20,7 +20,7 @@ export interface MergeInput {
 /** Bytes of W held at a time. */
 const blockBytes = 1 << 22;
 
-/** The merged tensor's bytes, block by block. Sums in float64 in ascending order, then rounds once. */
+/** Yields the merged tensor's bytes, block by block. Sums in float64 in ascending order, then rounds once. */
 export async function* mergedWeight({
   weight,
   a,

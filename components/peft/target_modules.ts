@@ -6,9 +6,9 @@ import { compileRegex } from '../../shared/patterns/regex.js';
 const key = 'peft.target_modules';
 
 /**
- * The modules of `modules` (paths such as `model.layers.0.self_attn.q_proj`) that `targets` name, in their order. As in
- * peft, a name matches the end of a path at a dot, `/…/` is a regular expression for the whole path and `all-linear`
- * takes all of them; globs match like names.
+ * Returns the modules of `modules` (paths such as `model.layers.0.self_attn.q_proj`) that `targets` name, in their
+ * order. As in peft, a name matches the end of a path at a dot, `/…/` is a regular expression for the whole path and
+ * `all-linear` takes all of them; globs match like names.
  * @throws ModelError naming each target that matches nothing, UsageError for patterns that are not understood
  */
 export function matchTargetModules(
@@ -43,7 +43,7 @@ function suffixes(module: string): string[] {
   return parts.map((_, i) => parts.slice(i).join('.'));
 }
 
-/** Module paths with their layer number left out, each kind once. */
+/** Returns the module paths with their layer number left out, each kind once. */
 function describe(modules: readonly string[]): string {
   return [...new Set(modules.map((module) => module.replace(/\.\d+\./, '.N.')))].join(', ');
 }

@@ -265,7 +265,7 @@ async function verifyTensors(
   }
 }
 
-/** The publication that stands there, when it is whole and of the same source. */
+/** Returns the publication that stands there, when it is whole and of the same source. */
 async function findPublication(
   final: Storage,
   { source, marker }: Pick<PublishOptions, 'source' | 'marker'>,

@@ -14,7 +14,7 @@ export interface PreTokenizer {
   [key: string]: unknown;
 }
 
-/** A pre-tokenizer that gives the same pieces by regular expressions that the library translates. */
+/** Returns a pre-tokenizer that gives the same pieces by regular expressions that the library translates. */
 export function compatiblePreTokenizer(config: PreTokenizer): PreTokenizer {
   switch (config.type) {
     case 'Sequence':

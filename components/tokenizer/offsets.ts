@@ -23,7 +23,7 @@ export interface OffsetScheme {
 }
 
 /**
- * One [start, end) per token of `tokens`, which must be all tokens of `text` in order.
+ * Returns one [start, end) per token of `tokens`, which must be all tokens of `text` in order.
  * @throws ModelError when they do not fit
  */
 export function alignTokens(text: string, tokens: readonly string[], scheme: OffsetScheme): Offset[] {
@@ -126,7 +126,7 @@ function matches(text: string, surface: string, position: number): boolean {
   );
 }
 
-/** The bytes of the <0xNN> tokens from `from` on. */
+/** Returns the bytes of the <0xNN> tokens from `from` on. */
 function byteRun(tokens: readonly string[], from: number): number[] {
   const bytes: number[] = [];
   for (let i = from; i < tokens.length; i++) {
@@ -137,7 +137,7 @@ function byteRun(tokens: readonly string[], from: number): number[] {
   return bytes;
 }
 
-/** One offset per byte of `body`. */
+/** Returns one offset per byte of `body`. */
 function byteOffsets(body: string, position: number): Offset[] {
   const { starts, ends, length } = characterOfByte(body);
   return Array.from({ length }, (_, byte) => [position + starts[byte]!, position + ends[byte]!] as const);

@@ -82,7 +82,7 @@ export class ModelTokenizer {
     return new ModelTokenizer(await readFiles(folder), folder);
   }
 
-  /** Tokens of a text. Unpaired surrogates become U+FFFD. */
+  /** Returns the tokens of a text. Unpaired surrogates become U+FFFD. */
   encode(text: string, options: EncodeOptions): Encoding {
     const wellFormed = text.replace(/\p{Surrogate}/gu, '\ufffd');
     const encoded = this.#encodeBare(wellFormed, false);
@@ -101,7 +101,8 @@ export class ModelTokenizer {
   }
 
   /**
-   * Text of tokens. Ids without a text have none, as in the Rust tokenizer: models whose embeddings are padded may give them.
+   * Returns the text of tokens. Ids without a text have none, as in the Rust tokenizer: models whose embeddings are
+   * padded may give them.
    */
   decode(ids: readonly number[], { skipSpecial = false }: { skipSpecial?: boolean } = {}): string {
     const knownIds = ids.filter((id) => this.#library.id_to_token(id) !== undefined);
@@ -161,7 +162,7 @@ export function loadTokenizer(folder: string): Promise<ModelTokenizer> {
 }
 
 /**
- * The digest of a folder's tokenizer, without the time that building it takes.
+ * Returns the digest of a folder's tokenizer, without the time that building it takes.
  * @throws ModelError as loading does
  */
 export async function tokenizerDigest(folder: string): Promise<string> {

@@ -13,7 +13,10 @@ export interface Observation {
   minDelta: number;
 }
 
-/** The best value so far after one more, and how many in a row were no improvement. Another metric begins afresh. */
+/**
+ * Returns the best value so far after one more, and how many in a row were no improvement. Another metric begins
+ * afresh.
+ */
 export function updateBest(
   best: Best,
   { metric, value, step, direction, minDelta }: Observation,

@@ -3,7 +3,7 @@ import type { Model } from '../../components/models/index.js';
 import { matchTargetModules, type PeftOptions } from '../../components/peft/index.js';
 import type { LinearModule, LoraOptions } from '../../graph/index.js';
 
-/** The linear modules that the recipe's `peft.target_modules` name. @throws ModelError when one names none */
+/** Returns the linear modules that the recipe's `peft.target_modules` name. @throws ModelError when one names none */
 export function adaptedModules(peft: PeftOptions, { linearModules }: Model): LinearModule[] {
   const matched = new Set(
     matchTargetModules(

@@ -8,7 +8,7 @@ export interface JsonLine {
 }
 
 /**
- * The objects of a file, blank lines left out.
+ * Yields the objects of a file, blank lines left out.
  * @throws DataError naming file and line
  */
 export async function* readJsonLines(

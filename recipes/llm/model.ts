@@ -4,7 +4,7 @@ import type { Recipe } from './recipe.js';
 
 const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
 
-/** The recipe's model as a local, verified folder; downloads or converts it when the cache has none. */
+/** Returns the recipe's model as a local, verified folder; downloads or converts it when the cache has none. */
 export function resolveRunModel(recipe: Recipe, hooks: StepHooks): Promise<ResolvedModel> {
   return resolveModel(recipe.model.name, {
     revision: recipe.model.revision,

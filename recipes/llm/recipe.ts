@@ -114,7 +114,7 @@ export type Recipe = z.output<typeof recipeSchema>;
 /** The top-level keys that a recipe's author may write. */
 export const recipeKeys: readonly string[] = ['extends', ...Object.keys(sections.shape)];
 
-/** The validation loss that a run watches while it trains. */
+/** Returns the validation loss that a run watches while it trains. */
 export function watchedLoss({ training, evaluation }: Pick<Recipe, 'training' | 'evaluation'>): string {
   const candidates = [training.early_stopping?.metric, evaluation.load_best ? evaluation.metric : undefined];
   return candidates.find((metric) => metric !== undefined && isValidationMetric(metric)) ?? 'val_loss';

@@ -17,7 +17,7 @@ export interface OpenRun<Recipe> {
   cache: string;
 }
 
-/** Storage within the roots of this process. */
+/** Returns storage within the roots of this process. */
 export function openRooted(uri: string): Promise<Storage> {
   return openStorage(uri, { roots: resolveRoots(null).roots });
 }

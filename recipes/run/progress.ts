@@ -5,7 +5,10 @@ export interface StepHooks {
   signal: AbortSignal;
 }
 
-/** The same hooks, but for progress that throws the signal's reason once it is aborted: long work ends where it reports its progress. */
+/**
+ * Returns the same hooks, but for progress that throws the signal's reason once it is aborted: long work ends where it
+ * reports its progress.
+ */
 export function stoppable({ progress, signal }: StepHooks): StepHooks {
   return {
     signal,

@@ -272,7 +272,7 @@ function offerAsVictim(): void {
 const isShell = (message: unknown, kind: string): boolean =>
   typeof message === 'object' && message !== null && (message as { shell?: unknown }).shell === kind;
 
-/** Bytes of memory that a process and its children have for themselves; null where that cannot be known. */
+/** Returns the bytes of memory that a process and its children have for themselves; null where that cannot be known. */
 function privateMemory(pid: number | undefined): number | null {
   try {
     const kilobytes = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];

@@ -39,7 +39,7 @@ function bitsToBfloat16(bits: number): number {
   return notANumber ? (bits >>> 16) | 0x40 : (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
-/** The value of an IEEE 754 binary16. */
+/** Returns the value of an IEEE 754 binary16. */
 export function halfToNumber(half: number): number {
   const sign = half & 0x8000 ? -1 : 1;
   const exponent = (half >> 10) & 0x1f;
@@ -49,7 +49,7 @@ export function halfToNumber(half: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** The nearest IEEE 754 binary16, ties to even. */
+/** Returns the nearest IEEE 754 binary16, ties to even. */
 export function numberToHalf(value: number): number {
   scratchFloat[0] = value;
   return bitsToHalf(scratchBits[0]!);

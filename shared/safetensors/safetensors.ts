@@ -51,7 +51,7 @@ export interface SafetensorsHeader {
   fileBytes: number;
 }
 
-/** Bytes of one element. */
+/** Returns the bytes of one element. */
 export function safetensorsDTypeBytes(dtype: SafetensorsDType): number {
   return bits[dtype] / 8;
 }
@@ -223,7 +223,7 @@ function isCount(value: unknown): boolean {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
-/** The first key that an object of valid JSON text holds twice, which JSON.parse would drop silently. */
+/** Returns the first key that an object of valid JSON text holds twice, which JSON.parse would drop silently. */
 function duplicateKey(text: string): string | null {
   const open: (Set<string> | null)[] = [];
   const token = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g;
@@ -305,7 +305,7 @@ export function layoutSafetensors<T extends SafetensorsDescription>(
 }
 
 /**
- * A whole file as a stream; holds one chunk at a time.
+ * Yields a whole file as a stream; holds one chunk at a time.
  * @throws ModelError when a source gives too few or too many bytes
  */
 export async function* streamSafetensors(

@@ -109,7 +109,7 @@ export function splitWeights<T extends SafetensorsDescription>(
   }));
 }
 
-/** The text of the index for such files. */
+/** Returns the text of the index for such files. */
 export function weightIndexJson(files: readonly WeightFile[]): string {
   const weightMap: Record<string, string> = {};
   let total = 0;

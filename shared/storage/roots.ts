@@ -12,8 +12,9 @@ export interface StorageRoots {
 }
 
 /**
- * The roots of a worker. `TEMPER_ROOTS` (separated by `:`, plain paths or URIs) goes before `configured`; where neither
- * is given, nothing is refused. `TEMPER_CACHE` names the cache, `~/.cache/temper` otherwise; it is always allowed.
+ * Returns the roots of a worker. `TEMPER_ROOTS` (separated by `:`, plain paths or URIs) goes before `configured`; where
+ * neither is given, nothing is refused. `TEMPER_CACHE` names the cache, `~/.cache/temper` otherwise; it is always
+ * allowed.
  */
 export function resolveRoots(
   configured: readonly string[] | null,
@@ -35,7 +36,7 @@ export function isS3(uri: string): boolean {
 }
 
 /**
- * The one spelling of a location: an absolute path for a folder (what transformers and peft take), or
+ * Returns the one spelling of a location: an absolute path for a folder (what transformers and peft take), or
  * `s3://bucket/prefix`; never a trailing slash. Relative paths start at `base`, which may itself be on S3.
  */
 export function canonicalUri(uri: string, base: string = process.cwd()): string {
@@ -77,7 +78,7 @@ export function isWithin(uri: string, roots: readonly string[] | null): boolean 
   return roots.some((root) => uri === root || uri.startsWith(root.endsWith('/') ? root : `${root}/`));
 }
 
-/** The error for a location outside the roots. */
+/** Returns the error for a location outside the roots. */
 export function outsideRoots(uri: string, roots: readonly string[]): StorageError {
   return new StorageError(
     `${uri}: is outside the storage roots of this worker (${roots.join(', ')}); move it there, or add its folder to TEMPER_ROOTS or to the roots in temporal.config.ts`,

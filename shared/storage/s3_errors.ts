@@ -51,7 +51,7 @@ const networkCodes = [
   'EPIPE',
 ];
 
-/** The code of a network error, which the client may have wrapped. */
+/** Returns the code of a network error, which the client may have wrapped. */
 function networkCode(serviceFault: ServiceFault): string | undefined {
   return networkCodes.find((code) => serviceFault.code === code || serviceFault.message.includes(code));
 }
@@ -86,7 +86,7 @@ const withoutReason =
   'access denied: wrong credentials (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE), ' +
   'or credentials without a permission (s3:GetObject, PutObject, DeleteObject, ListBucket)';
 
-/** A TemperError that names the location and the remedy; ServiceUnavailable where trying later may help. */
+/** Returns a TemperError that names the location and the remedy; ServiceUnavailable where trying later may help. */
 export function explainS3(location: string, what: string, error: unknown): unknown {
   const serviceFault = fault(error);
   if (serviceFault === null || error instanceof TemperError) return error;

@@ -218,7 +218,7 @@ export class Slots implements RankHost {
     await Promise.all(this.leases.map((lease) => lease.preempt()));
   }
 
-  /** The lease of exactly this generation. */
+  /** Returns the lease of exactly this generation. */
   #findLease(grant: Grant): Lease | null {
     const lease = this.#leases.get(grant.run);
     return lease?.grant?.generation === grant.generation ? lease : null;

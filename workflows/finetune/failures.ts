@@ -87,7 +87,7 @@ export function classifyLoss(error: unknown): GangLoss {
 }
 
 /**
- * The failure to end the workflow with: the innermost typed one, so that its type and whole message are what
+ * Returns the failure to end the workflow with: the innermost typed one, so that its type and whole message are what
  * `temporal workflow show` prints first. Cancellations stay cancellations.
  */
 export function asWorkflowFailure(error: unknown): unknown {
@@ -115,7 +115,7 @@ export function asWorkflowFailure(error: unknown): unknown {
     : ApplicationFailure.nonRetryable(String(error), 'WorkflowDefect');
 }
 
-/** One line for run.json. */
+/** Returns one line for run.json. */
 export function failureMessage(error: unknown): string {
   if (isCancellation(error)) return 'cancelled';
   return error instanceof Error ? error.message : String(error);

@@ -218,12 +218,12 @@ function stepsBetween(from: number, done: number | null): number | null {
   return done === null ? null : Math.max(0, done - from);
 }
 
-/** The workflow's own clock, which replays. */
+/** Returns the workflow's own clock, which replays. */
 export function now(): string {
   return new Date().toISOString();
 }
 
-/** Seconds between two ISO times. */
+/** Returns seconds between two ISO times. */
 export function seconds(from: string, to: string): number {
   return Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000);
 }

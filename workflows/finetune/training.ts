@@ -338,7 +338,7 @@ async function pause(milliseconds: number): Promise<void> {
   if (milliseconds > 0) await sleep(milliseconds);
 }
 
-/** The failure of an activity with a diagnosis in its message. */
+/** Returns the failure of an activity with a diagnosis in its message. */
 function diagnosed(error: unknown, diagnosis: string): unknown {
   if (diagnosis === '' || !(error instanceof Error) || !(error.cause instanceof ApplicationFailure))
     return error;

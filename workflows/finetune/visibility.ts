@@ -37,7 +37,7 @@ export class Visibility {
   }
 }
 
-/** Markdown for the Temporal UI. */
+/** Returns Markdown for the Temporal UI. */
 function details(state: RunState): string {
   const lines = [`**${state.phase.replaceAll('_', ' ')}**`];
   const { admission, progress, grant, outcome } = state;

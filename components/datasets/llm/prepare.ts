@@ -90,7 +90,7 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedPack
   }
 }
 
-/** A disk without room as what a user can act on; any other error as it is. */
+/** Returns a disk without room as what a user can act on; any other error as it is. */
 function explainFullDisk(error: unknown, cache: string, work: string): unknown {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   const full: Record<string, string> = {
@@ -136,7 +136,7 @@ async function planSources({
   return sources;
 }
 
-/** Everything that decides the packs' bytes: options and content, but neither paths nor threads. */
+/** Returns everything that decides the packs' bytes: options and content, but neither paths nor threads. */
 function packsDigest(sources: readonly PlannedSource[], options: PrepareOptions): string {
   const usesTokenizer = sources.some(({ dataset }) => datasetDefinition(dataset.dataset_type).needsTokenizer);
   return digestOf({

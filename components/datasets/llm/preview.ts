@@ -26,7 +26,10 @@ export interface PreviewOptions {
   color: boolean;
 }
 
-/** The first documents of each dataset, after cutting to packed_sequence_size and dropping, exactly as they are trained on. */
+/**
+ * Returns the first documents of each dataset, after cutting to packed_sequence_size and dropping, exactly as they are
+ * trained on.
+ */
 export async function previewDataset(options: PreviewOptions): Promise<Preview[]> {
   const { dataset } = options;
   const singles = isMixture(dataset) ? dataset.datasets.map((part) => part.dataset) : [dataset];
@@ -54,7 +57,7 @@ const dim = '\u001b[2m';
 const green = '\u001b[32m';
 const reset = '\u001b[0m';
 
-/** A document's text, run by run: trained on in green (or ⟦brackets⟧), the rest dimmed (or plain). */
+/** Returns a document's text, run by run: trained on in green (or ⟦brackets⟧), the rest dimmed (or plain). */
 export function renderDocument(
   { ids, labels }: Document,
   tokenizer: Tokenizer | null,

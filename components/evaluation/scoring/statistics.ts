@@ -1,7 +1,7 @@
 /** Means over examples and their standard errors, as lm-evaluation-harness has them. */
 import type { Estimate, ExampleResult } from './task.js';
 
-/** The mean, and the sample's standard deviation (n − 1) ÷ √n. */
+/** Returns the mean, and the sample's standard deviation (n − 1) ÷ √n. */
 export function meanEstimate(values: readonly number[]): Estimate {
   const n = values.length;
   const value = values.reduce((sum, each) => sum + each, 0) / n;
@@ -10,7 +10,7 @@ export function meanEstimate(values: readonly number[]): Estimate {
   return { value, stderr: Math.sqrt(squares / (n - 1) / n), n };
 }
 
-/** The mean of every score over the examples that have it. */
+/** Returns the mean of every score over the examples that have it. */
 export function meansOfScores(results: readonly ExampleResult[]): Record<string, Estimate> {
   const values = new Map<string, number[]>();
   for (const { scores } of results) {
@@ -24,7 +24,7 @@ export function meansOfScores(results: readonly ExampleResult[]): Record<string,
 }
 
 /**
- * Σ numerator ÷ Σ denominator with the standard error of a ratio estimator over independent documents (Cochran,
+ * Returns Σ numerator ÷ Σ denominator with the standard error of a ratio estimator over independent documents (Cochran,
  * Sampling Techniques, 6.4): √(n/(n−1) Σ (yᵢ − r xᵢ)²) ÷ Σ xᵢ.
  */
 export function ratioEstimate(pairs: readonly { numerator: number; denominator: number }[]): Estimate {

@@ -108,7 +108,7 @@ export interface TaskDefinition<Options = TaskOptions, Example = unknown> {
   aggregate(results: readonly ExampleResult[]): Record<string, Estimate>;
 }
 
-/** A row that cannot be an example; says where. */
+/** Returns a row that cannot be an example; says where. */
 export function rowError(path: string | readonly string[], row: TaskRow, message: string): DataError {
   return new DataError(`${typeof path === 'string' ? path : path.join(', ')}: ${row.location}: ${message}`);
 }

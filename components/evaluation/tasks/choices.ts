@@ -19,7 +19,7 @@ const targetDelimiter = ' ';
 /** Stands between solved examples (`fewshot_delimiter`). */
 const fewShotDelimiter = '\n\n';
 
-/** Solved examples as the text that goes before a question. */
+/** Returns solved examples as the text that goes before a question. */
 export const fewShotContext = (examples: readonly Omit<ChoiceExample, 'fewShot'>[]): string =>
   examples
     .map(({ context, choices, gold }) => context + targetDelimiter + choices[gold]! + fewShotDelimiter)

@@ -27,7 +27,7 @@ export function requireColumn(
   return value;
 }
 
-/** A column that must be text. */
+/** Returns a column that must be text. */
 export function textColumn(
   record: Row,
   name: string,
@@ -39,7 +39,7 @@ export function textColumn(
   throw rowError(path, row, `the column '${name}' is not text`);
 }
 
-/** A column that must be a list of texts, one at least. */
+/** Returns a column that must be a list of texts, one at least. */
 export function textsColumn(
   record: Row,
   name: string,
@@ -52,7 +52,7 @@ export function textsColumn(
   throw rowError(path, row, `the column '${name}' is not a list of texts`);
 }
 
-/** The rows of a request, all of them. */
+/** Returns the rows of a request, all of them. */
 export async function allRows(rows: AsyncIterable<TaskRow>): Promise<TaskRow[]> {
   const collected: TaskRow[] = [];
   for await (const row of rows) collected.push(row);

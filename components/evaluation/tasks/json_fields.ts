@@ -52,7 +52,7 @@ function parseObject(text: string): Fields | null {
   }
 }
 
-/** Scores of one answer. The whole of it must be the object: words around it make it no JSON. */
+/** Returns the scores of one answer. The whole of it must be the object: words around it make it no JSON. */
 export function scoreAnswer(answer: string, reference: Fields): Record<string, number> {
   const fields = parseObject(answer);
   const right = Object.entries(reference).map(

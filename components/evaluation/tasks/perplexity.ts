@@ -27,7 +27,7 @@ interface Example {
 
 const metrics = ['token_perplexity', 'word_perplexity', 'byte_perplexity', 'bits_per_byte'];
 
-/** exp(−Σ log p ÷ Σ unit); its standard error by the delta method. */
+/** Returns exp(−Σ log p ÷ Σ unit); its standard error by the delta method. */
 function perplexityPer(unit: string, results: readonly ExampleResult[]): Estimate {
   const { value, stderr, n } = ratioEstimate(
     results.map(({ scores }) => ({ numerator: -scores.logprob!, denominator: scores[unit]! })),

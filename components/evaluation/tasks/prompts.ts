@@ -14,7 +14,7 @@ export function usesChat(template: Template, model: Pick<EvaluatedModel, 'hasCha
   return template !== 'plain' && model.hasChatTemplate;
 }
 
-/** The question as a user's message, behind the system's where there is one. */
+/** Returns the question as a user's message, behind the system's where there is one. */
 export function conversation(system: string | null, question: string): ChatMessage[] {
   const opening = system === null ? [] : [{ role: 'system', content: system }];
   return [...opening, { role: 'user', content: question }];

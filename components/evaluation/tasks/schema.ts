@@ -25,7 +25,7 @@ const named = {
     .describe('before and after training, or after each epoch as well'),
 };
 
-/** Schema of one task, of any registered kind. */
+/** Returns the schema of one task, of any registered kind. */
 export function recipeTaskSchema(): z.ZodType<RecipeTask> {
   const kinds = taskDefinitions().map(({ schema }) =>
     schema.safeExtend(named).describe(schema.description ?? ''),
@@ -116,7 +116,7 @@ export function watchedProblem(metric: string, tasks: readonly RecipeTask[]): st
   return `'${metric}' is known only at the end: give the task '${taskName(task)}' when: epoch`;
 }
 
-/** The task that a metric `<name>/<own>` belongs to. */
+/** Returns the task that a metric `<name>/<own>` belongs to. */
 function findOwner(metric: string, tasks: readonly RecipeTask[]): { task: RecipeTask; own: string } | null {
   const task = tasks.find((candidate) => metric.startsWith(`${taskName(candidate)}/`));
   return task === undefined ? null : { task, own: metric.slice(taskName(task).length + 1) };

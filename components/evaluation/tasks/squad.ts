@@ -32,7 +32,7 @@ export function normalizeAnswer(text: string): string {
   return split(plain.replace(articles, ' ')).join(' ');
 }
 
-/** Harmonic mean of precision and recall over the words that both have, 0 to 1. */
+/** Returns the harmonic mean of precision and recall over the words that both have, 0 to 1. */
 export function f1(prediction: string, truth: string): number {
   const [predicted, true_] = [words(prediction), words(truth)];
   const left = new Map<string, number>();
@@ -53,7 +53,7 @@ export const exactMatch = (prediction: string, truth: string): number =>
 
 const words = (text: string): string[] => split(normalizeAnswer(text));
 
-/** Examples of a row: an article's many, or the hub's one. Questions without an answer are left out. */
+/** Returns the examples of a row: an article's many, or the hub's one. Questions without an answer are left out. */
 function parseExamples(row: TaskRow, path: string | readonly string[]): Example[] {
   const record = requireRecord(row, path);
   const title = typeof record.title === 'string' ? record.title : '';

@@ -117,7 +117,7 @@ async function llama3FromFactors(gguf: GgufFile, rope_theta: number, headDim: nu
   return rope;
 }
 
-/** The shortest decimal that gives the same float32. */
+/** Returns the shortest decimal that gives the same float32. */
 function shortest(value: number): number {
   for (let digits = 1; digits <= 9; digits++) {
     const candidate = Number(value.toPrecision(digits));

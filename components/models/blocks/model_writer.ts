@@ -42,12 +42,12 @@ export class ModelWriter {
     this.#graph = new GraphBuilder(options.name, { ...options.axes, S: options.axes.T + 1 });
   }
 
-  /** The graph that was written. */
+  /** Returns the graph that was written. */
   build(): Graph {
     return this.#graph.build();
   }
 
-  /** Token embeddings [T, D] of `model.embed_tokens`. */
+  /** Returns the token embeddings [T, D] of `model.embed_tokens`. */
   embed(): Value {
     this.#embedVD = this.#param('embed_tokens.weight', 'V D');
     return this.#graph.embedding('embed', this.#embedVD, this.#graph.input('ids', 'i32', 'T'));
@@ -63,24 +63,24 @@ export class ModelWriter {
     this.#module = outer;
   }
 
-  /** x + y. */
+  /** Returns x + y. */
   add(name: string, x: Value, y: Value): Value {
     return this.#graph.add(name, x, y);
   }
 
-  /** RMSNorm (Zhang and Sennrich 2019) with the weight `<module>.weight`. */
+  /** Returns RMSNorm (Zhang and Sennrich 2019) with the weight `<module>.weight`. */
   rmsnorm(module: string, xTD: Value, eps: number): Value {
     return this.#graph.rmsnorm(module, xTD, this.#param(`${module}.weight`, 'D'), eps);
   }
 
-  /** x · weightᵀ [+ bias]; `axes` are those of the weight, outputs first, e.g. `HK D`. */
+  /** Returns x · weightᵀ [+ bias]; `axes` are those of the weight, outputs first, e.g. `HK D`. */
   linear(module: string, x: Value, axes: string, bias: boolean): Value {
     const weight = this.#param(`${module}.weight`, axes);
     const outputs = axes.split(' ')[0]!;
     return this.#graph.linear(module, x, weight, bias ? this.#param(`${module}.bias`, outputs) : null);
   }
 
-  /** The cosines and sines of a rotary embedding, shared by every layer that asks for the same. */
+  /** Returns the cosines and sines of a rotary embedding, shared by every layer that asks for the same. */
   rope(rope: Rope): RopeTable {
     const { K: headDim, P: positions } = this.#options.axes;
     this.constants.set('rope', {
@@ -90,7 +90,10 @@ export class ModelWriter {
     return { tablePK: this.#graph.constant('rope', 'f32', 'P K') };
   }
 
-  /** Causal grouped-query attention within each document: projections q, k, v, rotation of q and k, projection o. */
+  /**
+   * Returns causal grouped-query attention within each document: projections q, k, v, rotation of q and k, projection
+   * o.
+   */
   attention(
     module: string,
     xTD: Value,
@@ -107,7 +110,7 @@ export class ModelWriter {
     return this.linear(`${module}.o_proj`, mixed, 'D HK', bias);
   }
 
-  /** The gated feed-forward of Llama (Shazeer 2020): down(silu(gate(x)) ⊙ up(x)). */
+  /** Returns the gated feed-forward of Llama (Shazeer 2020): down(silu(gate(x)) ⊙ up(x)). */
   swiglu(module: string, xTD: Value, { bias }: { bias: boolean }): Value {
     const gate = this.linear(`${module}.gate_proj`, xTD, 'F D', bias);
     const up = this.linear(`${module}.up_proj`, xTD, 'F D', bias);

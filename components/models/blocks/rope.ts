@@ -51,7 +51,7 @@ type Extended<T extends Rope['rope_type']> = Extract<Rope, { rope_type: T }>;
 const f32 = Math.fround;
 
 /**
- * Angle per position of each of the K/2 pairs, in float32, and the factor on cosines and sines
+ * Returns the angle per position of each of the K/2 pairs, in float32, and the factor on cosines and sines
  * (1 except for YaRN, Peng et al. 2023, eq. 22).
  */
 export function ropeFrequencies(
@@ -126,7 +126,7 @@ function yarnAttentionFactor({ factor, mscale, mscale_all_dim: mscaleAll }: Exte
   return mscale && mscaleAll ? scale(mscale) / scale(mscaleAll) : scale(1);
 }
 
-/** The table of the `rope` op, [positions, K]: row p holds K/2 cosines, then K/2 sines. */
+/** Returns the table of the `rope` op, [positions, K]: row p holds K/2 cosines, then K/2 sines. */
 export function ropeTable(rope: Rope, headDim: number, positions: number): Float32Array {
   const { frequencies, attentionFactor } = ropeFrequencies(rope, headDim);
   const half = headDim / 2;

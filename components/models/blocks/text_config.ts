@@ -54,7 +54,7 @@ export type TextConfig<Schema extends TextConfigSchema = typeof textConfig> = z.
   rope: Rope;
 };
 
-/** The heads of every layer. */
+/** Returns the heads of every layer. */
 export const heads = (config: TextConfig): AttentionGeometry => ({
   heads: config.num_attention_heads,
   kvHeads: config.num_key_value_heads,
@@ -98,7 +98,7 @@ export function readTextConfig<Schema extends TextConfigSchema>(
   return config;
 }
 
-/** `rope_parameters` of transformers 5, or the same gathered from `rope_theta` and `rope_scaling` before it. */
+/** Returns `rope_parameters` of transformers 5, or the same gathered from `rope_theta` and `rope_scaling` before it. */
 function ropeParameters(json: Record<string, unknown>): unknown {
   const rope = json.rope_parameters ?? json.rope_scaling ?? {};
   if (typeof rope !== 'object' || Array.isArray(rope)) return { rope_type: rope };

@@ -102,7 +102,7 @@ function axisSizes(config: TextConfig, { tokens, positions }: { tokens: number; 
   };
 }
 
-/** The heads of each attention of a graph, in order. */
+/** Returns the heads of each attention of a graph, in order. */
 function attentionLayers(graph: Graph): AttentionGeometry[] {
   return graph.nodes
     .filter(({ op }) => op === 'attention')

@@ -238,7 +238,7 @@ function checkOverlap(tensors: Map<string, GgufTensor>, file: string): void {
 }
 
 /**
- * A metadata value of the wanted type, or undefined when absent.
+ * Returns a metadata value of the wanted type, or undefined when absent.
  * @throws ModelError when it is of another type
  */
 export function ggufMeta(gguf: GgufFile, key: string, type: 'number'): number | undefined;
@@ -254,14 +254,14 @@ export function ggufMeta(
   throw new ModelError(`${gguf.file}: metadata ${key} should be a ${type}`);
 }
 
-/** A metadata number that must be there. */
+/** Returns a metadata number that must be there. */
 export function requireGgufNumber(gguf: GgufFile, key: string): number {
   const value = ggufMeta(gguf, key, 'number');
   if (value === undefined) throw new ModelError(`${gguf.file}: metadata ${key} is missing`);
   return value;
 }
 
-/** An array of strings or of numbers, or undefined when absent. */
+/** Returns an array of strings or of numbers, or undefined when absent. */
 export function ggufArray(gguf: GgufFile, key: string, type: 'string'): string[] | undefined;
 export function ggufArray(gguf: GgufFile, key: string, type: 'number'): number[] | undefined;
 export function ggufArray(

@@ -22,7 +22,7 @@ export class HeaderReader {
     this.#file = file;
   }
 
-  /** The next `length` bytes; valid until the next call. `what` names them in errors. */
+  /** Returns the next `length` bytes; valid until the next call. `what` names them in errors. */
   bytes(length: number, what: string): Buffer {
     const end = this.position + length;
     if (end > this.#fileBytes) {
@@ -46,7 +46,9 @@ export class HeaderReader {
     return Number(value);
   }
 
-  /** A number of things that take at least `leastBytes` each, and so cannot be more than the file has room for. */
+  /**
+   * Returns a number of things that take at least `leastBytes` each, and so cannot be more than the file has room for.
+   */
   count(what: string, leastBytes: number): number {
     const count = this.u64(what);
     if (count * leastBytes > this.#fileBytes - this.position) {

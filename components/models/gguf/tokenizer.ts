@@ -164,7 +164,7 @@ function byteLevelBpe(gguf: GgufFile, tokens: string[], pre: string): object {
   };
 }
 
-/** Llama 2's sentencepiece vocabulary as BPE with byte fallback, as transformers' LlamaTokenizer has it. */
+/** Returns Llama 2's sentencepiece vocabulary as BPE with byte fallback, as transformers' LlamaTokenizer has it. */
 function sentencePiece(gguf: GgufFile, tokens: string[], special: Record<string, string>): object {
   const scores = ggufArray(gguf, 'tokenizer.ggml.scores', 'number');
   const listed = ggufArray(gguf, 'tokenizer.ggml.merges', 'string');
@@ -221,7 +221,7 @@ function splitMerge(merge: string, gguf: GgufFile): [string, string] {
 /** sentencepiece's default is 16, and its longest runs of spaces have 64. */
 const maxTokenLetters = 1024;
 
-/** Every way to make a token of two others, best score first: transformers' `generate_merges`. */
+/** Returns every way to make a token of two others, best score first: transformers' `generate_merges`. */
 function mergesFromScores(tokens: string[], scores: number[], gguf: GgufFile): [string, string][] {
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const merges: { pair: [string, string]; score: number; lengths: [number, number] }[] = [];

@@ -35,8 +35,8 @@ const wantedNames = new Set([
 ]);
 
 /**
- * The folder of a model at a revision. A commit that lies in the cache needs no network; a branch does, unless the hub
- * cannot be reached (or HF_HUB_OFFLINE is set) and the branch was resolved before.
+ * Returns the folder of a model at a revision. A commit that lies in the cache needs no network; a branch does, unless
+ * the hub cannot be reached (or HF_HUB_OFFLINE is set) and the branch was resolved before.
  */
 export async function downloadModel(id: string, options: DownloadOptions): Promise<DownloadedModel> {
   const { revision = 'main', onNotice } = options;
@@ -117,7 +117,7 @@ async function fetchAll(
   await publishFolder(partial, folder);
 }
 
-/** Config, tokenizer and safetensors weights; throws where the repository has none of the latter. */
+/** Returns config, tokenizer and safetensors weights; throws where the repository has none of the latter. */
 function selectFiles(files: HubFile[], id: string): HubFile[] {
   const indexed = files.some(({ path: name }) => name === 'model.safetensors.index.json');
   const isWeight = (name: string) =>

@@ -52,7 +52,7 @@ export async function uploadModel(options: UploadOptions): Promise<Uploaded> {
 }
 
 /**
- * The token to write with.
+ * Returns the token to write with.
  * @throws StorageError where there is none; whether it may write there, the hub alone knows
  */
 export function uploadToken(options: Pick<UploadOptions, 'id' | 'token' | 'endpoint'>): string {
@@ -128,7 +128,7 @@ class Upload {
     }
   }
 
-  /** The branch's commit; null where there is no such repository or branch. */
+  /** Returns the branch's commit; null where there is no such repository or branch. */
   async #head(): Promise<string | null> {
     const { id, branch } = this.#options;
     const { accessToken, hubUrl } = this.#access;
@@ -153,7 +153,10 @@ class Upload {
     throw new StorageError(`${id}: exists, but HF_TOKEN may not read its branch '${branch}'`);
   }
 
-  /** Files of an earlier publication that this one lacks. Throws for a repository that holds no publication but files. */
+  /**
+   * Returns the files of an earlier publication that this one lacks. Throws for a repository that holds no publication
+   * but files.
+   */
   async #stale(head: string, published: readonly HubFile[]): Promise<string[]> {
     const { id, files, manifest } = this.#options;
     const held = published.map(({ path }) => path);

@@ -106,7 +106,7 @@ export async function evaluateEpoch(
   return { scores: Object.fromEntries(values), stop: stopReason(recipe, history, step) };
 }
 
-/** The scores that a run's ranks and tasks reported for a commit, and of the model that training began with. */
+/** Returns the scores that a run's ranks and tasks reported for a commit, and of the model that training began with. */
 export async function readEvaluation(storage: Storage, chosen: CheckpointEntry): Promise<Evaluation> {
   const { entries } = await readHistory(storage);
   const scoresOf = (commit: string | null) => entries.find((entry) => entry.commit === commit)?.scores ?? {};
@@ -122,13 +122,13 @@ export async function readEvaluation(storage: Storage, chosen: CheckpointEntry):
   };
 }
 
-/** The newest commit of a step. */
+/** Returns the newest commit of a step. */
 async function findCommit(storage: Storage, step: number): Promise<CheckpointEntry | null> {
   for await (const { entry } of liveCheckpoints(storage)) if (entry?.trainer.step === step) return entry;
   return null;
 }
 
-/** The sound commit with the best value of the watched metric; of equals the newest. */
+/** Returns the sound commit with the best value of the watched metric; of equals the newest. */
 async function best(
   storage: Storage,
   { evaluation: { metric, tasks } }: Recipe,
@@ -205,7 +205,7 @@ function requireBounds(recipe: Recipe, { after, step }: Evaluation, storage: Sto
   );
 }
 
-/** The validation that was made before the first step. */
+/** Returns the validation that was made before the first step. */
 async function scoresBefore(storage: Storage): Promise<Record<string, number>> {
   if ((await storage.size(metricsKey)) === null) return {};
   const lines = (await storage.read(metricsKey)).toString('utf8').split('\n');

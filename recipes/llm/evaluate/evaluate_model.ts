@@ -56,7 +56,7 @@ export async function readTasks({ file, inline }: TaskSource): Promise<RecipeTas
   return tasks;
 }
 
-/** `facts=json_fields:path=a.jsonl,columns.answer=facts` as an object. */
+/** Returns `facts=json_fields:path=a.jsonl,columns.answer=facts` as an object. */
 function parseTask(text: string): Record<string, unknown> {
   const [, name, task, rest] = /^(?:([^=:,]+)=)?([^=:,]+)(?::(.*))?$/s.exec(text) ?? [];
   if (task === undefined)

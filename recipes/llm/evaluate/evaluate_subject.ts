@@ -22,7 +22,7 @@ export interface Subject {
   commit: CheckpointEntry | null;
 }
 
-/** The scores of every task, in their order. Only what no earlier attempt has stored is computed. */
+/** Returns the scores of every task, in their order. Only what no earlier attempt has stored is computed. */
 export async function scoreSubject(
   subject: Subject,
   runner: JobRunner,

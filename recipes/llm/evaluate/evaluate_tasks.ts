@@ -107,7 +107,7 @@ export async function evaluateTask(
   return aggregateScores(task, results);
 }
 
-/** The metrics of a task's results. */
+/** Returns the metrics of a task's results. */
 export function aggregateScores({ name, options }: PreparedTask, results: ExampleResult[]): TaskScores {
   const definition = taskDefinition(options.task);
   const estimates = Object.entries(definition.aggregate(results));

@@ -94,7 +94,7 @@ export class FolderModel implements EvaluatedModel {
   readonly #encode = (text: string): number[] =>
     this.#tokenizer.encode(text, { addSpecial: false, offsets: false }).ids;
 
-  /** The token for an empty context: the model's beginning token, else its end token. */
+  /** Returns the token for an empty context: the model's beginning token, else its end token. */
   #prefixId(): number {
     const id = this.#tokenizer.bosId ?? this.#tokenizer.eosId;
     if (id === null)

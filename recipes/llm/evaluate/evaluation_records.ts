@@ -18,7 +18,7 @@ import type { TaskScores } from './evaluate_tasks.js';
 
 export type HistoryEntry = EvaluationHistory['entries'][number];
 
-/** Scores of all tasks by metric, `facts/valid_json` and so on. */
+/** Returns the scores of all tasks by metric, `facts/valid_json` and so on. */
 export const scoresByMetric = (tasks: readonly TaskScores[]): Record<string, Score> =>
   Object.fromEntries(
     tasks.flatMap(({ name, metrics }) =>
@@ -50,7 +50,7 @@ export async function recordScores(
   return history;
 }
 
-/** The entries that belong to the run as it is now, by step: of several for one step, the last. */
+/** Returns the entries that belong to the run as it is now, by step: of several for one step, the last. */
 export function currentEntries(history: EvaluationHistory, lastStep: number): HistoryEntry[] {
   const byStep = new Map(history.entries.map((entry) => [entry.step, entry]));
   return [...byStep.values()].filter(({ step }) => step <= lastStep).sort((a, b) => a.step - b.step);

@@ -4,7 +4,7 @@ import { resultPartSchema } from '../../../contracts/index.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { countParts, type PartStore, type PreparedTask } from './evaluate_tasks.js';
 
-/** The folder of a task's results: the digest of its examples and options is part of the name. */
+/** Returns the folder of a task's results: the digest of its examples and options is part of the name. */
 export const taskFolder = (results: string, { name, digest }: PreparedTask): string =>
   `${results}/${name}-${digest.slice(0, 12)}`;
 

@@ -111,7 +111,9 @@ export class TextGenerator {
     return this.#tokenizer.hasChatTemplate;
   }
 
-  /** Tokens of a prompt as the model gets it. A text gets what its tokenizer adds to texts, for many a BOS. */
+  /**
+   * Returns the tokens of a prompt as the model gets it. A text gets what its tokenizer adds to texts, for many a BOS.
+   */
   encode(prompt: Prompt): number[] {
     if (typeof prompt === 'string')
       return this.#tokenizer.encode(prompt, { addSpecial: true, offsets: false }).ids;
@@ -119,7 +121,7 @@ export class TextGenerator {
     return this.#tokenizer.encode(text, { addSpecial: false, offsets: false }).ids;
   }
 
-  /** The text of an answer to each prompt, in their order. */
+  /** Returns the text of an answer to each prompt, in their order. */
   async generate(
     prompts: readonly Prompt[],
     options: AnswerOptions,
@@ -129,7 +131,7 @@ export class TextGenerator {
   }
 
   /**
-   * An answer to each prompt, in their order.
+   * Returns an answer to each prompt, in their order.
    * @throws DataError for a prompt that does not fit the model's context, GeneratorLost when the process that computes
    * dies; calling again starts another one
    */

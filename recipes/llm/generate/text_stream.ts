@@ -55,7 +55,7 @@ export class TextStream {
     return { text, stopped };
   }
 
-  /** Length of the longest end of the text that a stop string begins with. */
+  /** Returns the length of the longest end of the text that a stop string begins with. */
   #possibleStop(): number {
     let longest = 0;
     for (const stop of this.#stop) {

@@ -16,8 +16,8 @@ function dtypeOf(weight: Weight): SafetensorsDType {
 }
 
 /**
- * The trained parameters of a commit. With `weights`, each in the dtype of its file, rounded once to nearest; without,
- * as the float32 masters they are.
+ * Returns the trained parameters of a commit. With `weights`, each in the dtype of its file, rounded once to nearest;
+ * without, as the float32 masters they are.
  */
 export function trainedSources(checkpoint: Checkpoint, weights?: Weights): SafetensorsSource[] {
   return Object.entries(checkpoint.tensors)
@@ -29,7 +29,7 @@ export function trainedSources(checkpoint: Checkpoint, weights?: Weights): Safet
     });
 }
 
-/** A commit's float32 tensor as `dtype`, a few MiB at a time. */
+/** Yields a commit's float32 tensor as `dtype`, a few MiB at a time. */
 async function* committedChunks(
   checkpoint: Checkpoint,
   name: string,
@@ -40,7 +40,7 @@ async function* committedChunks(
   }
 }
 
-/** Every weight of the base model, those of adapted modules with s·B·A added; dtypes stay as they are. */
+/** Returns every weight of the base model, those of adapted modules with s·B·A added; dtypes stay as they are. */
 export async function mergedSources(
   checkpoint: Checkpoint,
   weights: Weights,
@@ -78,7 +78,7 @@ async function* mergedChunks(
   });
 }
 
-/** A weight's bytes as they lie in its file. */
+/** Yields a weight's bytes as they lie in its file. */
 export async function* fileChunks({ file, byteOffset, byteLength }: Weight): AsyncGenerator<Uint8Array> {
   const handle = await open(file);
   try {

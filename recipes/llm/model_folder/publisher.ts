@@ -111,7 +111,10 @@ export class Publisher {
     return { name: 'adapter_config.json', content: `${JSON.stringify(config, null, 2)}\n` };
   }
 
-  /** The base model that peft loads: the hub's id as the recipe has it, otherwise the folder that the weights lie in. */
+  /**
+   * Returns the base model that peft loads: the hub's id as the recipe has it, otherwise the folder that the weights
+   * lie in.
+   */
   #baseModel(): string {
     const { name } = this.#run.recipe.model;
     return name.endsWith('.gguf') || existsSync(name) ? this.#folder : name;

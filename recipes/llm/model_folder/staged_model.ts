@@ -58,7 +58,7 @@ export async function stageCommit(
   };
 }
 
-/** The folder with another config.json: links to everything else. */
+/** Returns the folder with another config.json: links to everything else. */
 async function overriddenFolder(
   home: string,
   folder: string,

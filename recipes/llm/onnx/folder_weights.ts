@@ -7,7 +7,10 @@ import { fileChunks } from '../model_folder/full_weights.js';
 
 const dtypes = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 
-/** Every weight in the dtype of its file; those that the adapter changes in float32, so that nothing is lost here. */
+/**
+ * Returns every weight in the dtype of its file; those that the adapter changes in float32, so that nothing is lost
+ * here.
+ */
 export function folderSources(weights: Weights, adapter: Adapter | null): SafetensorsSource[] {
   const adapted = new Map(adapter?.modules.map(({ module }) => [`${module}.weight`, module]));
   return [...weights].map(([name, weight]) => {

@@ -29,7 +29,7 @@ export interface CachedModel {
 }
 
 /**
- * `model.onnx` of a model, exported when the cache has none.
+ * Returns `model.onnx` of a model, exported when the cache has none.
  * @throws ModelError where model or adapter do not fit
  */
 export async function cachedOnnx(model: CachedModel, hooks: Pick<StepHooks, 'progress'>): Promise<string> {
@@ -49,7 +49,7 @@ export async function cachedOnnx(model: CachedModel, hooks: Pick<StepHooks, 'pro
   return file;
 }
 
-/** Digest of all that the exported graph follows from. */
+/** Returns the digest of all that the exported graph follows from. */
 async function identify({ modelFolder, adapter, precision }: CachedModel): Promise<string> {
   const cache = defaultCache();
   const weights = await locateWeights(modelFolder, await openModel(modelFolder));

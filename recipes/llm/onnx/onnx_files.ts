@@ -57,7 +57,7 @@ export const onnxContext = (model: Model): number => Math.min(model.maxPositions
 
 export const onnxStem = (precision: OnnxPrecision): string => (precision === 'fp32' ? 'model' : 'model_fp16');
 
-/** The files of a model, weights first: with its last file in place a model is complete. */
+/** Returns the files of a model, weights first: with its last file in place a model is complete. */
 export function onnxFiles(options: OnnxExport): OnnxFile[] {
   const { model, tensors, precision } = options;
   const positions = onnxContext(model);
@@ -117,7 +117,7 @@ async function* externalData(
   }
 }
 
-/** A tensor's bytes, as many as its shape says. */
+/** Yields a tensor's bytes, as many as its shape says. */
 async function* exactly(tensor: OnnxTensor, read: TensorReader): AsyncGenerator<Uint8Array> {
   const expected = tensorBytes(tensor);
   let bytes = 0;

@@ -76,8 +76,8 @@ const companions = [
 ];
 
 /**
- * config.json as transformers.js wants it: it has to be told of files of weights. What it is told of other models of the
- * same folder stays.
+ * Returns config.json as transformers.js wants it: it has to be told of files of weights. What it is told of other
+ * models of the same folder stays.
  */
 export function onnxConfigJson(config: Record<string, unknown>, files: readonly OnnxFile[]): string {
   const names = new Set(files.map(({ name }) => name));
@@ -92,7 +92,10 @@ export function onnxConfigJson(config: Record<string, unknown>, files: readonly 
   return `${JSON.stringify(isConfigured ? { ...config, 'transformers.js_config': options } : config, null, 2)}\n`;
 }
 
-/** The text of genai_config.json, with which onnxruntime-genai opens the folder; `generation` as GenaiOptions has it. */
+/**
+ * Returns the text of genai_config.json, with which onnxruntime-genai opens the folder; `generation` as GenaiOptions
+ * has it.
+ */
 export function genaiConfigJson(
   model: Model,
   precision: OnnxPrecision,
@@ -146,7 +149,7 @@ async function readJson(folder: string, name: string): Promise<Record<string, un
   }
 }
 
-/** The transformers.js options of an earlier export into the same folder. */
+/** Returns the transformers.js options of an earlier export into the same folder. */
 async function otherModels(target: string): Promise<Record<string, unknown>> {
   const existing = (await readJson(target, 'config.json'))['transformers.js_config'];
   return existing === undefined ? {} : { 'transformers.js_config': existing };

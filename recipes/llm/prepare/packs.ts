@@ -45,7 +45,10 @@ export async function prepareAllPacks(
   return { train: train.folder, validation, report };
 }
 
-/** The packs of a recipe that are in the cache already, by the name of their dataset; null for those that are not. */
+/**
+ * Returns the packs of a recipe that are in the cache already, by the name of their dataset; null for those that are
+ * not.
+ */
 export async function preparedPacks(
   recipe: Recipe,
   resolved: ResolvedModel,
@@ -59,7 +62,7 @@ export async function preparedPacks(
   return Object.fromEntries(await Promise.all(prepared));
 }
 
-/** The inputs that decide the packs of every dataset of a recipe, and the folders of the packs. */
+/** Returns the inputs that decide the packs of every dataset of a recipe, and the folders of the packs. */
 function packOptions(
   recipe: Recipe,
   { model, folder }: ResolvedModel,

@@ -68,7 +68,7 @@ export async function consolidate(
   return { model: final, published, metrics: prefixed(evaluation) };
 }
 
-/** The form that a run trains, and so the content of `final/`. */
+/** Returns the form that a run trains, and so the content of `final/`. */
 export const trainedForm = ({ recipe }: OpenRun): ModelForm => (recipe.peft === null ? 'full' : 'adapter');
 
 /** `<output_dir>/onnx`, from final/ where it lies in a folder, else from a copy in the cache. */
@@ -101,7 +101,7 @@ async function consolidateOnnx(
   }
 }
 
-/** A local folder of this step's own, in the cache. What killed ones have left goes after a day. */
+/** Returns a local folder of this step's own, in the cache. What killed ones have left goes after a day. */
 export async function openStaging({ cache }: OpenRun): Promise<Storage> {
   const home = path.join(cache, 'staged');
   await mkdir(home, { recursive: true });

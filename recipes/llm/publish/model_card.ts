@@ -22,7 +22,7 @@ const libraries: Record<CardForm, string> = {
 
 const isHubId = (name: string) => /^[\w.-]+\/[\w.-]+$/.test(name) && !name.endsWith('.gguf');
 
-/** README.md of a published model: what it is, how it scored, and the recipe that makes it again. */
+/** Returns README.md of a published model: what it is, how it scored, and the recipe that makes it again. */
 export function modelCard(
   { recipe, document, run }: OpenRun,
   evaluation: Evaluation,
@@ -61,7 +61,7 @@ export function modelCard(
   ].join('\n');
 }
 
-/** A value with its standard error, where that is known. */
+/** Returns a value with its standard error, where that is known. */
 function cell(value: number | undefined, score: Score | undefined): string {
   if (value === undefined) return '–';
   const stderr = score?.stderr ?? null;

@@ -64,7 +64,10 @@ export async function verifyOnnx(
   return largest;
 }
 
-/** A text, where there is a tokenizer; and ids from all over the vocabulary, its edges and the tokens of beginning and end. */
+/**
+ * Returns a text, where there is a tokenizer; and ids from all over the vocabulary, its edges and the tokens of
+ * beginning and end.
+ */
 async function buildProbes(model: Model, folder: string): Promise<number[][]> {
   const { vocabSize, eosTokenIds } = model;
   const spread = Array.from({ length: 24 }, (_, i) => Math.floor(((i + 0.5) * vocabSize) / 24));

@@ -50,7 +50,7 @@ export async function publishOnnx(
   return folder;
 }
 
-/** `model.onnx` in the cache, equal to what the engine computes. */
+/** Returns `model.onnx` in the cache, equal to what the engine computes. */
 async function verifiedExport(
   { run, precision, base, trained }: OnnxPublication,
   hooks: StepHooks,
@@ -78,7 +78,7 @@ async function exportAndVerify(
   return onnx;
 }
 
-/** Every file of the folder that an export made. */
+/** Returns every file of the folder that an export made. */
 async function exportedFiles(onnx: string): Promise<PublishedFile[]> {
   const folder = await openStorage(path.dirname(path.dirname(onnx)), { roots: null });
   const files: PublishedFile[] = [];

@@ -57,7 +57,7 @@ export async function publishUnion(
     : toStorage(location, files, hooks);
 }
 
-/** The parent storage of a location and the name in it, when what stands there may be replaced. */
+/** Returns the parent storage of a location and the name in it, when what stands there may be replaced. */
 export async function openLocation({
   uri,
   parent,
@@ -85,7 +85,10 @@ export async function checkLocation(location: PublishLocation, outputDir: string
   await openLocation(location);
 }
 
-/** final's files; of onnx's those that final lacks, and its config.json, which says where transformers.js finds weights. */
+/**
+ * Returns final's files; of onnx's those that final lacks, and its config.json, which says where transformers.js finds
+ * weights.
+ */
 async function listFiles({ final, onnx }: Union): Promise<UnionFile[]> {
   const files = new Map<string, UnionFile>();
   const take = ({ files: listed }: PublicationManifest, from: Storage) => {
@@ -105,7 +108,7 @@ async function requirePublication(folder: Storage): Promise<PublicationManifest>
   return manifest;
 }
 
-/** The digest by which the same union is known again. */
+/** Returns the digest by which the same union is known again. */
 function digestFiles(files: readonly UnionFile[]): string {
   return digestOf(Object.fromEntries(files.map(({ name, sha256: digest }) => [name, digest])));
 }

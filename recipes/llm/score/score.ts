@@ -97,7 +97,7 @@ async function scoreBuffer(scorer: Scorer, buffer: readonly ScoreRequest[]): Pro
   return { documents: buffer.length, tokens, text };
 }
 
-/** Requests in their order, as many as a standard buffer holds; a longer document is alone. */
+/** Yields the requests in their order, as many as a standard buffer holds; a longer document is alone. */
 async function* groupIntoBuffers(requests: AsyncIterable<ScoreRequest>): AsyncGenerator<ScoreRequest[]> {
   let buffer: ScoreRequest[] = [];
   let tokens = 0;

@@ -25,7 +25,7 @@ export interface ScorerOptions {
 /** Tokens that one buffer holds unless a document is longer: enough to keep all cores busy. */
 export const standardBuffer = 2048;
 
-/** Smallest of the sizes 64, 80, 96, 112, 128, 160 … that holds `tokens`: few plans, and little padding. */
+/** Returns the smallest of the sizes 64, 80, 96, 112, 128, 160 … that holds `tokens`: few plans, and little padding. */
 export function bufferSize(tokens: number): number {
   if (tokens <= 64) return 64;
   const step = 2 ** Math.floor(Math.log2(tokens - 1)) / 4;
@@ -79,7 +79,7 @@ export class Scorer {
   }
 
   /**
-   * log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens, all documents in one buffer.
+   * Returns log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens, all documents in one buffer.
    * @throws ModelError for ids that are not in the vocabulary
    */
   score(documents: readonly (readonly number[])[]): Promise<Float32Array[]> {
@@ -158,7 +158,10 @@ function requireVocabulary(documents: readonly (readonly number[])[], size: numb
 /** Returns the tokens of a document that are scored: a single token predicts nothing, and takes none. */
 const packedLength = (ids: readonly number[]) => (ids.length < 2 ? 0 : ids.length);
 
-/** The plan's inputs: documents one behind the other, then padding, which is a segment of its own and has no targets. */
+/**
+ * Returns the plan's inputs: documents one behind the other, then padding, which is a segment of its own and has no
+ * targets.
+ */
 function packDocuments(documents: readonly (readonly number[])[], size: number) {
   const inputs = {
     ids: new Int32Array(size),

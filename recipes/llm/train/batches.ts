@@ -14,7 +14,7 @@ export interface StepBatches {
   tokens: number;
 }
 
-/** The micro-batches of an optimizer step: the next packs of the epoch's order. */
+/** Returns the micro-batches of an optimizer step: the next packs of the epoch's order. */
 export async function stepBatches(
   reader: PackReader,
   schedule: Schedule,
@@ -30,7 +30,7 @@ export async function stepBatches(
   };
 }
 
-/** Every pack of a validation set, in order of number. */
+/** Yields every pack of a validation set, in order of number. */
 export async function* allBatches(reader: PackReader, micro: number): AsyncGenerator<MicroBatch> {
   for (let first = 0; first < reader.packs; first += micro) {
     const count = Math.min(micro, reader.packs - first);

@@ -14,7 +14,7 @@ interface PlannedRun {
   validation: Planned | null;
 }
 
-/** Bytes that the engine's scratch will take, asked of the engine without allocating the plan's tensors. */
+/** Returns the bytes that the engine's scratch will take, asked of the engine without allocating the plan's tensors. */
 function workspaceBytes(compiled: PlannedRun): number {
   const context = createContext();
   try {
@@ -31,7 +31,7 @@ function workspaceBytes(compiled: PlannedRun): number {
   }
 }
 
-/** Bytes per rank, exact but for the snapshot, which exists only while a checkpoint is written. */
+/** Returns the bytes per rank, exact but for the snapshot, which exists only while a checkpoint is written. */
 export function forecastMemory(compiled: PlannedRun): MemoryForecast {
   const { memory } = compiled.training;
   const arena = Math.max(memory.arena, compiled.validation?.memory.arena ?? 0);
@@ -39,7 +39,7 @@ export function forecastMemory(compiled: PlannedRun): MemoryForecast {
   return { ...parts, total: sum(parts) };
 }
 
-/** Bytes per rank of what the plan knows; the engine's scratch comes on top. */
+/** Returns the bytes per rank of what the plan knows; the engine's scratch comes on top. */
 function forecastParts(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'total'> {
   return {
     weights: memory.frozen + memory.constants,
@@ -81,7 +81,10 @@ const sum = (parts: Readonly<Record<string, number>>) =>
 /** Of what the tensors leave, the share that is kept for the engine's scratch: its size follows from the plan only. */
 const scratchShare = 0.1;
 
-/** Bytes left for activations beside the context's tensors (`held`, by role) and a checkpoint's copy of them. */
+/**
+ * Returns the bytes left for activations beside the context's tensors (`held`, by role) and a checkpoint's copy of
+ * them.
+ */
 export function arenaBudget(held: Readonly<Record<TensorRole, number>>, limit: number): number {
   const tensors = Object.values(held).reduce((total, bytes) => total + bytes, 0);
   const snapshot = held.trained + held.optimizer;

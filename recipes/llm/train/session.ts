@@ -98,7 +98,7 @@ export class Session {
     await this.#training.run('update', inputs);
   }
 
-  /** Σ −log p over the batch's supervised tokens. */
+  /** Returns Σ −log p over the batch's supervised tokens. */
   validationLoss(batch: MicroBatch): Promise<number> {
     return this.#lossBy(this.#validation!, batch);
   }

@@ -9,7 +9,9 @@ export interface Document {
   labels: Int32Array;
 }
 
-/** Tokens that some earlier token of the document predicts, and that are supervised: what the loss counts. */
+/**
+ * Returns the tokens that some earlier token of the document predicts, and that are supervised: what the loss counts.
+ */
 export function countTargets(document: Document): number {
   let count = 0;
   for (let index = 1; index < document.labels.length; index += 1) {

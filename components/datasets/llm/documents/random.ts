@@ -8,7 +8,7 @@ export function mix32(value: number): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-/** A uint32 that depends on every word. Integers up to 2^53 count with both their halves. */
+/** Returns a uint32 that depends on every word. Integers up to 2^53 count with both their halves. */
 export function hashWords(...words: readonly number[]): number {
   let h = 0x9e3779b9;
   for (const word of words) {

@@ -7,9 +7,9 @@ export interface WeightedSource {
 }
 
 /**
- * Source numbers in an order that keeps every prefix as near to the weights as whole documents allow: each time the source
- * that is furthest behind its share comes next, and the first of equals. Ends when one source has no more
- * (`first_exhausted`), or when every source was used up once, those that end sooner starting again.
+ * Yields the source numbers in an order that keeps every prefix as near to the weights as whole documents allow: each
+ * time the source that is furthest behind its share comes next, and the first of equals. Ends when one source has no
+ * more (`first_exhausted`), or when every source was used up once, those that end sooner starting again.
  */
 export function* interleave(
   sources: readonly WeightedSource[],

@@ -28,7 +28,7 @@ export class EpochOrder {
     this.#keys = Array.from({ length: rounds }, (_, round) => hashWords(seed, epoch, round));
   }
 
-  /** The pack number at a position of the epoch. */
+  /** Returns the pack number at a position of the epoch. */
   at(position: number): number {
     if (!Number.isInteger(position) || position < 0 || position >= this.length) {
       throw new RangeError(`position ${position} is outside an epoch of ${this.length} packs`);
@@ -39,7 +39,7 @@ export class EpochOrder {
     return value;
   }
 
-  /** The pack numbers at positions [from, to). */
+  /** Returns the pack numbers at positions [from, to). */
   slice(from: number, to: number): number[] {
     return Array.from({ length: to - from }, (_, index) => this.at(from + index));
   }

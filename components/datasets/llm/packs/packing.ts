@@ -50,7 +50,7 @@ export class Packer {
     return this.#open.length > this.window ? this.#close(this.#open.shift()!) : null;
   }
 
-  /** The packs still open, oldest first. */
+  /** Returns the packs still open, oldest first. */
   finish(): Pack[] {
     const rest = this.#open.map((pack) => this.#close(pack));
     this.#open = [];

@@ -74,7 +74,7 @@ async function statPath(file: string): Promise<Stats | null> {
   }
 }
 
-/** The error for a file or folder that is there and cannot be read; keeps what the system says. */
+/** Returns the error for a file or folder that is there and cannot be read; keeps what the system says. */
 function unreadable(file: string, cause: unknown): DataError {
   return new DataError(
     `${file}: cannot be read: ${(cause as Error).message}; let the worker's user read it`,
@@ -100,7 +100,7 @@ async function filesUnder(
 
 const knownExtensions = (): string => Object.keys(formatOfExtension).join(', ');
 
-/** The format by extension; a `.json` file that holds one object per line is JSONL. */
+/** Returns the format by extension; a `.json` file that holds one object per line is JSONL. */
 export async function detectFormat(file: string, declared: FileFormat | 'auto'): Promise<FileFormat> {
   if (declared !== 'auto') return declared;
   const format = formatOfExtension[path.extname(file).toLowerCase()];

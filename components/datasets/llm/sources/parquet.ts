@@ -52,7 +52,7 @@ const failure = (location: string, error: unknown): DataError =>
     { cause: error },
   );
 
-/** The codecs, none of which sets aside more for a page than one may have: its length stands in the file. */
+/** Returns the codecs, none of which sets aside more for a page than one may have: its length stands in the file. */
 async function boundedCompressors(): Promise<Compressors> {
   const { compressors } = await import('hyparquet-compressors');
   return Object.fromEntries(
@@ -94,7 +94,7 @@ export async function* splitParquet(file: string, firstRow: number): AsyncGenera
   }
 }
 
-/** Rows [start, end) of the file, 64-bit integers as numbers. */
+/** Returns the rows [start, end) of the file, 64-bit integers as numbers. */
 export async function readParquetRows(chunk: Chunk): Promise<Row[]> {
   const file = chunk.file!;
   const { parquetReadObjects } = await import('hyparquet');

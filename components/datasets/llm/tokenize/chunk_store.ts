@@ -58,7 +58,10 @@ export async function writeChunk(file: string, { documents, ...counts }: Tokeniz
   await writeUnsynced(file, bytes);
 }
 
-/** A finished chunk, or null when there is none or what is there is damaged (after a power failure, say): make it again. */
+/**
+ * Returns a finished chunk, or null when there is none or what is there is damaged (after a power failure, say): make
+ * it again.
+ */
 export async function readChunk(file: string): Promise<TokenizedChunk | null> {
   let bytes: Buffer;
   try {

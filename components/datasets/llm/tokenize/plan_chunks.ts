@@ -40,7 +40,7 @@ export async function planSource(
 /** Rows of a chunk of generated data. */
 const generatedRows = 4096;
 
-/** The chunks that hold the dataset's selected rows, in order. */
+/** Yields the chunks that hold the dataset's selected rows, in order. */
 export async function* planChunks({
   dataset,
   files,

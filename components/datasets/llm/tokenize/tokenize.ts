@@ -12,7 +12,7 @@ import type { ChunkCounts, TokenizedChunk } from './chunk_store.js';
 /** Rows that a problem names; the others are counted. */
 const shownRows = 5;
 
-/** First and last (exclusive) row that `rows` and `limit` select. */
+/** Returns the first and last (exclusive) row that `rows` and `limit` select. */
 export function rowRange({ rows, limit }: Pick<RowSelection, 'rows' | 'limit'>): [from: number, to: number] {
   const from = rows?.[0] ?? 0;
   const to = rows?.[1] ?? Number.POSITIVE_INFINITY;

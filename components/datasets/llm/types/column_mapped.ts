@@ -114,7 +114,7 @@ function buildExchange(fields: ReadonlyMap<string, string>, options: Options): E
 }
 
 /**
- * Mapped columns as text.
+ * Returns mapped columns as text.
  * @throws RowError naming every column the row lacks
  */
 function readFields(
@@ -143,7 +143,7 @@ function buildMessages({ system, prompt, answer }: Exchange): Message[] {
   ];
 }
 
-/** The document of one exchange. */
+/** Returns the document of one exchange. */
 export function encodeExchange(exchange: Exchange, tokenizer: Tokenizer): Document {
   if (exchange.answer === '') throw new RowError('the answer is empty');
   const { template, prompt, separator, answer, loss } = exchange;

@@ -20,7 +20,7 @@ export type Dataset = SingleDataset | MixtureDataset;
 
 export const isMixture = (dataset: Dataset): dataset is MixtureDataset => dataset.dataset_type === 'mixture';
 
-/** Schema of one dataset, of any registered type or a mixture of them. */
+/** Returns the schema of one dataset, of any registered type or a mixture of them. */
 export function datasetSchema(): z.ZodType<Dataset> {
   const singles = datasetDefinitions().map((definition) => definition.schema) as unknown as [
     z.ZodObject,
@@ -72,7 +72,7 @@ export const dataSchema = z.strictObject({
 
 export type DataOptions = z.output<typeof dataSchema>;
 
-/** Validation sets by name; one without a name is called `validation`. */
+/** Returns the validation sets by name; one without a name is called `validation`. */
 export function validationSets(data: Pick<DataOptions, 'validation'>): Record<string, Dataset> {
   const { validation } = data;
   if (validation === null) return {};
