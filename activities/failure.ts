@@ -7,6 +7,7 @@ import {
 } from '@temporalio/common';
 import type { FailureDetails } from '../contracts/index.js';
 import { type Retry, retryAfter, TemperError } from '../shared/errors.js';
+import { errorMessage } from '../shared/format.js';
 
 /**
  * Turns any error into what an activity should throw. Whether another try follows, and when, is for the workflow to decide,
@@ -31,7 +32,7 @@ export const toTrainingFailure = (error: unknown): unknown => toActivityFailure(
 export function toFailure(error: unknown, retry: Retry): ApplicationFailure {
   const details: FailureDetails = { version: 1, retry };
   return ApplicationFailure.create({
-    message: error instanceof Error ? error.message : String(error),
+    message: errorMessage(error),
     type: failureType(error),
     nonRetryable: retry === 'never',
     details: [details],

@@ -1,4 +1,5 @@
 /** What the activities and the ranks call: the steps of a run. */
+export type { ChatMessage, Prompt } from '../shared/text.js';
 export {
   type AdmitInfo,
   admit,
@@ -22,9 +23,7 @@ export { type JobRunner, runEvaluationJob } from './llm/evaluate/evaluation_job.
 export {
   type Answer,
   type AnswerOptions,
-  type ChatMessage,
   openTextGenerator,
-  type Prompt,
   TextGenerator,
 } from './llm/generate/generate.js';
 export { generateFile } from './llm/generate/generate_file.js';

@@ -2,6 +2,7 @@
  * The errors Temper throws. Each says what was wrong, where (file, line, key, tensor) and what to do; only `cli/`
  * prints them and chooses an exit code. `code` is stable and crosses process borders as a Temporal failure type.
  */
+import { formatCount } from './format.js';
 
 /**
  * What helps after an error: nothing, as it would happen again in just the same way; another try when the disk may have
@@ -48,8 +49,10 @@ export class InvalidRecipe extends TemperError {
         problem.file === null ? '' : `${problem.file}:${problem.line ?? 1}:${problem.column ?? 1}: `;
       return `${location}${problem.key === '' ? '' : `${problem.key}: `}${problem.message}`;
     });
-    const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
-    super('InvalidRecipe', `the recipe has ${count}\n${lines.map((line) => `  ${line}`).join('\n')}`);
+    super(
+      'InvalidRecipe',
+      `the recipe has ${formatCount(problems.length, 'problem')}\n${lines.map((line) => `  ${line}`).join('\n')}`,
+    );
     this.problems = problems;
   }
 }

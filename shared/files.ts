@@ -6,6 +6,11 @@ import { ownProcessTag, taggedProcessState } from './process_identity.js';
 
 export type FileContent = Uint8Array | string | AsyncIterable<Uint8Array>;
 
+/** Returns whether there is a file or folder that can be inspected. */
+export async function exists(file: string): Promise<boolean> {
+  return (await stat(file).catch(() => null)) !== null;
+}
+
 /**
  * Writes a file that survives a power failure: under a name of its own, synced, renamed, and the folder synced. Leaves
  * nothing behind when it fails. The folder must exist.

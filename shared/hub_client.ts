@@ -1,5 +1,6 @@
 /** The Hugging Face hub's HTTP interface, as much as a download needs: resolve a revision, list files, read ranges. */
 import { ModelError, ServiceUnavailable } from './errors.js';
+import { errorMessage } from './format.js';
 
 export interface HubFile {
   path: string;
@@ -140,5 +141,5 @@ function refusal(status: number, id: string, url: string): ModelError {
 
 function describeCause(cause: unknown): string {
   const inner = (cause as { cause?: unknown }).cause;
-  return inner instanceof Error ? inner.message : cause instanceof Error ? cause.message : String(cause);
+  return errorMessage(inner instanceof Error ? inner : cause);
 }

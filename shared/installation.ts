@@ -5,6 +5,7 @@ import type { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
 import { defaultTaskQueue } from '../contracts/names.js';
 import { UsageError } from './errors.js';
+import { errorMessage } from './format.js';
 import { type ChosenFile, chooseFile } from './installation_file.js';
 
 /** Loaded when it is called: children know the configuration, and none of them connects. */
@@ -131,6 +132,6 @@ async function load(): Promise<Installation> {
     await config.register();
     return { config, file, passedOver };
   } catch (cause) {
-    throw new UsageError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new UsageError(`${file}: ${errorMessage(cause)}`, { cause });
   }
 }

@@ -1,5 +1,5 @@
 import type { RunForecast } from '../../recipes/index.js';
-import { formatGigabytes } from '../../shared/units.js';
+import { formatGigabytes } from '../../shared/format.js';
 import { recipeCommand } from '../command/define.js';
 import { jsonFlag } from '../command/flags.js';
 import { ProgressDisplay, stepHooks } from '../terminal/index.js';

@@ -1,6 +1,8 @@
 /** The operator's configuration: which file it is, and what was seen and not loaded. */
+
+import { firstLine } from '../../shared/format.js';
 import { loadInstallation } from '../../shared/installation.js';
-import { type Finding, fail, ok, reason, warn } from './finding.js';
+import { type Finding, fail, ok, warn } from './finding.js';
 
 export async function checkConfiguration(): Promise<{
   configuration: Finding;
@@ -21,7 +23,7 @@ export async function checkConfiguration(): Promise<{
     return { configuration, storageRoots: config.storageRoots };
   } catch (error) {
     return {
-      configuration: fail(name, reason(error), 'correct the file, or set TEMPER_CONFIG to another one'),
+      configuration: fail(name, firstLine(error), 'correct the file, or set TEMPER_CONFIG to another one'),
       storageRoots: null,
     };
   }

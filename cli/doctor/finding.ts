@@ -24,7 +24,3 @@ export const fail = (name: string, detail: string, remedy: string): Finding => (
   detail,
   remedy,
 });
-
-/** Returns the first line of an error's message. */
-export const reason = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).split('\n')[0]!;

@@ -5,8 +5,8 @@ import { totalmem } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { defaultThreads, engineCapabilities, memoryLimit } from '../../engine/index.js';
-import { formatGigabytes } from '../../shared/units.js';
-import { type Finding, fail, ok, reason, warn } from './finding.js';
+import { firstLine, formatCount, formatGigabytes } from '../../shared/format.js';
+import { type Finding, fail, ok, warn } from './finding.js';
 
 /** ms that a program may take to answer. */
 const patience = 5_000;
@@ -26,7 +26,7 @@ export function checkEngine(): Finding[] {
     const { version, isas, cpu } = engineCapabilities();
     const threads = defaultThreads();
     const best = isas[0]!;
-    const kernels = `${cpu}; kernels ${isas.join(', ')}; ${threads} thread${threads === 1 ? '' : 's'}`;
+    const kernels = `${cpu}; kernels ${isas.join(', ')}; ${formatCount(threads, 'thread')}`;
     const engine = ok('engine', version);
     if (best !== 'portable' || process.arch !== 'x64') return [engine, ok('cpu', kernels)];
     return [
@@ -37,7 +37,7 @@ export function checkEngine(): Finding[] {
     return [
       fail(
         'engine',
-        reason(error),
+        firstLine(error),
         'run `npm run setup`; correct or unset TEMPER_THREADS if the message names it',
       ),
     ];

@@ -4,13 +4,14 @@ import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
+import { firstLine } from '../../shared/format.js';
 import {
   isS3,
   openStorage,
   requireExclusiveCreation,
   type StorageRoots,
 } from '../../shared/storage/index.js';
-import { type Finding, fail, ok, reason, warn } from './finding.js';
+import { type Finding, fail, ok, warn } from './finding.js';
 
 /** Bytes below which the first model would fill the disk. */
 const leastSpace = 5e9;
@@ -49,7 +50,11 @@ async function checkLocation(
     if (back !== key) throw new Error('what was read back is not what was written');
     if (holdsRuns) await requireExclusiveCreation(storage);
   } catch (error) {
-    return fail(name, `${uri}: ${reason(error)}`, `make it writable, or set ${variable} to another location`);
+    return fail(
+      name,
+      `${uri}: ${firstLine(error)}`,
+      `make it writable, or set ${variable} to another location`,
+    );
   }
   if (isS3(uri)) return ok(name, `${uri}: is writable`);
   const { bavail, bsize } = await statfs(probed);

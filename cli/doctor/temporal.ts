@@ -1,9 +1,10 @@
 /** The Temporal CLI, and the server that commands would use. */
 import path from 'node:path';
 import { Connection, type ConnectionOptions } from '@temporalio/client';
+import { firstLine } from '../../shared/format.js';
 import { loadInstallation, type TemperConfig } from '../../shared/installation.js';
 import { findTemporalCli, speaksTls, tlsRemedy } from '../../workers/index.js';
-import { type Finding, fail, ok, reason, warn } from './finding.js';
+import { type Finding, fail, ok, warn } from './finding.js';
 import { output } from './machine.js';
 
 /** ms that a server may take to answer. */
@@ -19,7 +20,11 @@ export async function checkTemporal(cache: string): Promise<Finding[]> {
     namespace = config.namespace ?? options.namespace ?? 'default';
   } catch (error) {
     return [
-      fail(name, reason(error), 'correct TEMPORAL_* in the environment, the profile, or temporal.config.ts'),
+      fail(
+        name,
+        firstLine(error),
+        'correct TEMPORAL_* in the environment, the profile, or temporal.config.ts',
+      ),
     ];
   }
   const { address } = options.connectionOptions;
@@ -39,7 +44,7 @@ async function checkCli(needed: boolean): Promise<Finding> {
     return (needed ? fail : warn)(name, `${cli} cannot be run`, 'reinstall it: npm run setup');
   } catch (error) {
     return needed
-      ? fail(name, reason(error), 'npm run setup, or set TEMPORAL_ADDRESS to a running server')
+      ? fail(name, firstLine(error), 'npm run setup, or set TEMPORAL_ADDRESS to a running server')
       : ok(name, 'not installed; not needed when a server is configured');
   }
 }
@@ -62,10 +67,10 @@ async function checkServer(
     }
   } catch (error) {
     if (!options.tls && (await speaksTls(address)))
-      return fail(name, `${address}, namespace '${namespace}': ${reason(error)}`, tlsRemedy);
+      return fail(name, `${address}, namespace '${namespace}': ${firstLine(error)}`, tlsRemedy);
     return fail(
       name,
-      `${address}, namespace '${namespace}': ${reason(error)}`,
+      `${address}, namespace '${namespace}': ${firstLine(error)}`,
       'start it, correct TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE, or unset them to embed a server',
     );
   }

@@ -1,5 +1,6 @@
 /** Reads the files of recipes and their templates, and keeps what recipes name within a worker's roots. */
 import { StorageError } from '../../shared/errors.js';
+import { errorMessage } from '../../shared/format.js';
 import { readRegularFile } from '../../shared/regular_file.js';
 import { readablePath } from '../../shared/storage/index.js';
 import { outsideRoots } from '../../shared/storage/roots.js';
@@ -21,7 +22,7 @@ export function readFailure(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'ENOENT') return 'there is no such file';
   if (code === 'EACCES') return 'reading it is not permitted';
-  return error instanceof Error ? error.message : String(error);
+  return errorMessage(error);
 }
 
 /** Adds a problem for every path of a recipe that leads out of the roots. `value` has its paths absolute. */

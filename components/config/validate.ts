@@ -1,5 +1,6 @@
 /** A schema's verdict on a recipe, as problems with locations and suggestions. */
 import type { z } from 'zod';
+import { formatCount, truncate } from '../../shared/format.js';
 import { type JsonSchema, knownKeys } from './json_schema.js';
 import type { Problems } from './problems.js';
 import { didYouMean, suggestion } from './suggest.js';
@@ -155,7 +156,7 @@ function choice(values: readonly unknown[], value: unknown): string {
   const choices = values.map(String);
   if (typeof value !== 'string') return `expected one of ${choices.join(', ')}`;
   const hint = didYouMean(value, choices);
-  const excerpt = value.length > 80 ? `${value.slice(0, 80)}…` : value;
+  const excerpt = truncate(value, 80);
   return `'${excerpt}' is not known here${hint.startsWith('; did') ? `${hint} The choices are ${choices.join(', ')}` : `; the choices are ${choices.join(', ')}`}`;
 }
 
@@ -167,7 +168,7 @@ function bounds(issue: Extract<Issue, { code: 'too_small' | 'too_big' }>): strin
   if (issue.origin === 'string') {
     return inclusive && Number(limit) === 1 ? 'may not be empty' : `must have ${word} ${limit} characters`;
   }
-  if (issue.origin === 'array') return `must have ${word} ${limit} ${Number(limit) === 1 ? 'item' : 'items'}`;
+  if (issue.origin === 'array') return `must have ${word} ${formatCount(Number(limit), 'item')}`;
   return `must be ${word} ${limit}`;
 }
 

@@ -1,15 +1,14 @@
 /** Evaluation: tasks by name, their scores, and text from a model. */
 export { rstrip } from '../../shared/python_text.js';
+export type { ChatMessage, Prompt } from '../../shared/text.js';
 export { meanEstimate, meansOfScores, ratioEstimate } from './scoring/statistics.js';
 export type {
   AnswerOptions,
-  ChatMessage,
   Direction,
   Estimate,
   EvaluatedModel,
   ExampleResult,
   Likelihood,
-  Prompt,
   RowReader,
   RowRequest,
   TaskDefinition,

@@ -3,6 +3,7 @@
  * tokens side by side. Positions are UTF-16 code units; a token that is a part of a character has the whole character.
  */
 import { ModelError } from '../../shared/errors.js';
+import { truncate } from '../../shared/format.js';
 
 export type Offset = readonly [start: number, end: number];
 
@@ -182,7 +183,7 @@ function normalizeByClusters(
 }
 
 function misfit(text: string, token: string | null): ModelError {
-  const excerpt = JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+  const excerpt = JSON.stringify(truncate(text, 60));
   const what = token === null ? 'end before the text does' : `do not fit at ${JSON.stringify(token)}`;
   return new ModelError(`token positions cannot be determined: the tokens of ${excerpt} ${what}`);
 }

@@ -4,23 +4,17 @@ import path from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { ModelError, TemperError } from '../../shared/errors.js';
 import { readModelJson, readModelText } from '../../shared/model_files.js';
+import type { EncodeOptions, Tokenizer } from '../../shared/text.js';
 import { ChatTemplate, type ChatTemplateOptions } from './chat_template.js';
 import { checkTokenIds } from './check_ids.js';
 import { checkPatterns } from './check_patterns.js';
 import { compatiblePreTokenizer, correctByteFallback, type PreTokenizer } from './compatible.js';
 import { type AddedTokenRule, alignTokens, type Offset, type OffsetScheme } from './offsets.js';
 
-export interface Encoding {
+export interface ModelEncoding {
   ids: number[];
   /** Per token the characters [start, end) it came from, in UTF-16 units; added special tokens have start = end. */
   offsets: Offset[];
-}
-
-export interface EncodeOptions {
-  /** Add what the post-processor adds around a text, for many models a BOS. */
-  addSpecial: boolean;
-  /** False leaves `offsets` empty and is a little faster. */
-  offsets?: boolean;
 }
 
 /** tokenizer.json and tokenizer_config.json, parsed; `chatTemplate` where it lies in a file of its own. */
@@ -30,7 +24,7 @@ export interface TokenizerFiles {
   chatTemplate: string | null;
 }
 
-export class ModelTokenizer {
+export class ModelTokenizer implements Tokenizer {
   readonly vocabularySize: number;
   readonly bosId: number | null;
   readonly eosId: number | null;
@@ -83,7 +77,7 @@ export class ModelTokenizer {
   }
 
   /** Returns the tokens of a text. Unpaired surrogates become U+FFFD. */
-  encode(text: string, options: EncodeOptions): Encoding {
+  encode(text: string, options: EncodeOptions): ModelEncoding {
     const wellFormed = text.replace(/\p{Surrogate}/gu, '\ufffd');
     const encoded = this.#encodeBare(wellFormed, false);
     const ids: number[] = encoded.ids;

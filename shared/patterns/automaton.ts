@@ -4,6 +4,7 @@
  */
 
 import { UsageError } from '../errors.js';
+import { truncate } from '../format.js';
 
 export type Pattern =
   /** One character, of which `test` is true. */
@@ -46,8 +47,7 @@ export function compile(source: string, key: string, kind: string, parse: () => 
     return compileMatcher(parse());
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
-    const excerpt = source.length > 80 ? `${source.slice(0, 80)}…` : source;
-    throw new UsageError(`${key}: ${excerpt} is not ${kind}: ${cause.message}`, { cause });
+    throw new UsageError(`${key}: ${truncate(source, 80)} is not ${kind}: ${cause.message}`, { cause });
   }
 }
 

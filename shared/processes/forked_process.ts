@@ -2,8 +2,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { formatGigabytes } from '../format.js';
 import { loadInstallation } from '../installation.js';
-import { formatGigabytes } from '../units.js';
 import { childEnvironment } from './child_environment.js';
 import { encodeFailure, errorFrom, type Failure, failureSchema } from './failures.js';
 import { endWithParent } from './parent_death.js';

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { ModelError } from '../errors.js';
 import { writeAtomically } from '../files.js';
+import { errorMessage } from '../format.js';
 import type { Storage } from '../storage/storage.js';
 
 /** Bits per element of the dtypes that the format names and that end on a byte. */
@@ -62,7 +63,7 @@ export function safetensorsDTypeBytes(dtype: SafetensorsDType): number {
  */
 export async function readSafetensorsHeader(file: string): Promise<SafetensorsHeader> {
   const handle = await open(file).catch((cause: unknown) => {
-    throw new ModelError(`${file}: cannot be opened: ${reason(cause)}`, { cause });
+    throw new ModelError(`${file}: cannot be opened: ${errorMessage(cause)}`, { cause });
   });
   try {
     const stat = await handle.stat();
@@ -123,7 +124,7 @@ export function parseSafetensorsHeader(
   try {
     header = JSON.parse(text) as Record<string, unknown>;
   } catch (cause) {
-    throw new ModelError(`${location}: its header is not valid JSON: ${reason(cause)}`, { cause });
+    throw new ModelError(`${location}: its header is not valid JSON: ${errorMessage(cause)}`, { cause });
   }
   const duplicate = duplicateKey(text);
   if (duplicate !== null)
@@ -357,8 +358,4 @@ export async function writeSafetensors(
 /** By UTF-16 code unit, whatever the locale. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
-}
-
-function reason(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -1,7 +1,8 @@
 /** Models cut into several safetensors files: `model.safetensors.index.json` and its weight map, as transformers writes it. */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ModelError } from '../errors.js';
+import { exists } from '../files.js';
 import {
   readSafetensorsHeader,
   type SafetensorsDescription,
@@ -125,8 +126,4 @@ export function weightIndexJson(files: readonly WeightFile[]): string {
 
 function byteLength(tensor: SafetensorsDescription): number {
   return tensor.shape.reduce((product, size) => product * size, 1) * safetensorsDTypeBytes(tensor.dtype);
-}
-
-async function exists(file: string): Promise<boolean> {
-  return (await stat(file).catch(() => null)) !== null;
 }

@@ -2,6 +2,7 @@
 import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import { ServiceUnavailable } from '../../shared/errors.js';
+import { firstLine } from '../../shared/format.js';
 import type { TemperConfig } from '../../shared/installation.js';
 import { speaksTls, tlsRemedy } from './tls_probe.js';
 
@@ -42,13 +43,9 @@ export async function connect(config: TemperConfig, address: string | null): Pro
         ? tlsRemedy
         : "start one with 'temporal server start-dev', or set TEMPORAL_ADDRESS";
       throw new ServiceUnavailable(
-        `no Temporal server answers at ${target} (namespace '${namespace}'): ${reason(cause)}; ${remedy}`,
+        `no Temporal server answers at ${target} (namespace '${namespace}'): ${firstLine(cause)}; ${remedy}`,
         { cause },
       );
     }
   }
-}
-
-function reason(cause: unknown): string {
-  return cause instanceof Error ? cause.message.split('\n')[0]! : String(cause);
 }

@@ -7,7 +7,7 @@ import { digestOf } from '../../../shared/digest.js';
 import { DataError, StorageError } from '../../../shared/errors.js';
 import { publishFolder, removeAbandoned, writeAtomically } from '../../../shared/files.js';
 import type { Document } from './documents/document.js';
-import type { TokenizerSource } from './documents/tokenizer.js';
+import type { TokenizerSource } from './documents/tokenizer_source.js';
 import { interleave } from './packs/mixture.js';
 import { PackWriter } from './packs/pack_file.js';
 import { Packer, packingWindow } from './packs/packing.js';

@@ -1,7 +1,8 @@
 /** Sample rows as the model will see them: template applied, and what is trained on marked. */
+
+import type { Tokenizer } from '../../../shared/text.js';
 import type { Document } from './documents/document.js';
 import { ignored } from './documents/document.js';
-import type { Tokenizer } from './documents/tokenizer.js';
 import { planChunks, planSource } from './tokenize/plan_chunks.js';
 import { tokenizeChunk } from './tokenize/tokenize.js';
 import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';

@@ -1,14 +1,7 @@
 /** The interface of a task, and all that it can use: rows to read, and a model that scores and answers. */
 import type { z } from 'zod';
 import { DataError } from '../../../shared/errors.js';
-
-export interface ChatMessage {
-  role: string;
-  content: string;
-}
-
-/** A text as it stands, or a conversation for the model's own chat template. */
-export type Prompt = string | readonly ChatMessage[];
+import type { Prompt } from '../../../shared/text.js';
 
 export interface Likelihood {
   /** Σ log p of the scored tokens, natural logarithm. */

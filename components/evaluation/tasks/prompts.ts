@@ -1,6 +1,7 @@
 /** From a question to the prompt that a model is given. */
 import { UsageError } from '../../../shared/errors.js';
-import type { ChatMessage, EvaluatedModel } from '../scoring/task.js';
+import type { ChatMessage } from '../../../shared/text.js';
+import type { EvaluatedModel } from '../scoring/task.js';
 
 export type Template = 'auto' | 'chat' | 'plain';
 

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { ModelError, ServiceUnavailable } from '../../../shared/errors.js';
-import { publishFolder, removeAbandoned, writeAtomically } from '../../../shared/files.js';
+import { exists, publishFolder, removeAbandoned, writeAtomically } from '../../../shared/files.js';
 import { staleAfter, withLock } from '../../../shared/folder_lock.js';
 import { HubClient, type HubFile, type HubOptions } from '../../../shared/hub_client.js';
 
@@ -216,8 +216,4 @@ async function checksum(file: string, { checksum: { algorithm } }: HubFile): Pro
 
 function offline(): boolean {
   return /^(1|true|yes|on)$/i.test(process.env.HF_HUB_OFFLINE ?? '');
-}
-
-async function exists(file: string): Promise<boolean> {
-  return (await stat(file).catch(() => null)) !== null;
 }

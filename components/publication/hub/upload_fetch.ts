@@ -1,5 +1,6 @@
 /** fetch as uploads use it: what may pass is tried again, but never a commit, whose answer may have been lost on the way back. */
 import { ServiceUnavailable } from '../../../shared/errors.js';
+import { errorMessage } from '../../../shared/format.js';
 import { UploadBlob } from './upload_blob.js';
 
 /** A commit of which nobody knows whether it happened. */
@@ -64,7 +65,7 @@ const isAborted = (error: unknown) => (error as { name?: string }).name === 'Abo
 function reasonOf(error: unknown): string {
   const { cause } = error as { cause?: unknown };
   if (cause instanceof Error) return cause.message || (cause as NodeJS.ErrnoException).code || cause.name;
-  return error instanceof Error ? error.message : String(error);
+  return errorMessage(error);
 }
 
 /** Addresses to upload to carry a signature, which belongs in no log. */

@@ -4,8 +4,8 @@ import { loadRecipe } from '../../../components/config/index.js';
 import { type RecipeTask, recipeTaskSchema, taskName } from '../../../components/evaluation/index.js';
 import { resolveModel } from '../../../components/models/index.js';
 import { UsageError } from '../../../shared/errors.js';
-import { canonicalUri, openStorage, resolveRoots } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../run/progress.js';
+import { openFile } from '../open_file.js';
 import { evaluateTask, type PreparedTask, prepareTask, type TaskScores } from './evaluate_tasks.js';
 import { FolderModel } from './evaluated_model.js';
 
@@ -126,10 +126,8 @@ export async function evaluateModel(options: EvaluateModelOptions, hooks: StepHo
 }
 
 async function writeDetails(output: string, scores: readonly TaskScores[]): Promise<void> {
-  const location = canonicalUri(output);
-  const cut = location.lastIndexOf('/');
-  const storage = await openStorage(location.slice(0, cut) || '/', resolveRoots(null));
-  await storage.write(location.slice(cut + 1), detailLines(scores));
+  const { storage, key } = await openFile(output);
+  await storage.write(key, detailLines(scores));
 }
 
 async function* detailLines(scores: readonly TaskScores[]): AsyncGenerator<Uint8Array> {

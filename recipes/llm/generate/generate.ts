@@ -11,18 +11,11 @@ import { type Model, openModel, resolveModel } from '../../../components/models/
 import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { defaultThreads } from '../../../engine/index.js';
 import { DataError, ModelError } from '../../../shared/errors.js';
+import type { Prompt } from '../../../shared/text.js';
 import type { StepHooks } from '../../run/progress.js';
 import { type CachedModel, cachedOnnx } from '../onnx/onnx_cache.js';
 import { onnxContext } from '../onnx/onnx_files.js';
 import { TextStream } from './text_stream.js';
-
-export interface ChatMessage {
-  role: string;
-  content: string;
-}
-
-/** A text to go on with, or a conversation to answer in the model's own chat template. */
-export type Prompt = string | readonly ChatMessage[];
 
 export interface TextGeneratorOptions extends CachedModel {
   /** Default: the engine's. */

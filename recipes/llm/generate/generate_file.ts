@@ -1,9 +1,10 @@
 /** `temper generate`: JSON lines of prompts in, JSON lines of answers out, in the same order. */
 import { DataError, UsageError } from '../../../shared/errors.js';
-import { canonicalUri, openStorage, resolveRoots, type Storage } from '../../../shared/storage/index.js';
+import type { ChatMessage, Prompt } from '../../../shared/text.js';
 import type { StepHooks } from '../../run/progress.js';
 import { readJsonLines } from '../json_lines.js';
-import type { AnswerOptions, ChatMessage, Prompt, TextGenerator } from './generate.js';
+import { openFile } from '../open_file.js';
+import type { AnswerOptions, TextGenerator } from './generate.js';
 
 export interface GenerateFileOptions extends AnswerOptions {
   /** Files, on disk or s3://. */
@@ -105,11 +106,4 @@ function requireRoom(generator: TextGenerator, prompts: readonly Prompt[], windo
 /** The request is kept next to the answer; with a "prompt" the line is one that `temper score` reads. */
 function formatLine(value: Record<string, unknown>, completion: string, finish: string): string {
   return `${JSON.stringify({ ...value, completion, finish })}\n`;
-}
-
-async function openFile(uri: string): Promise<{ storage: Storage; key: string }> {
-  const location = canonicalUri(uri);
-  const cut = location.lastIndexOf('/');
-  const storage = await openStorage(location.slice(0, cut) || '/', resolveRoots(null));
-  return { storage, key: location.slice(cut + 1) };
 }

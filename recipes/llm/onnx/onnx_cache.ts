@@ -1,5 +1,5 @@
 /** Exported models in the cache: one export for each (weights, adapter, precision), and few of them at a time. */
-import { access, mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import {
   defaultCache,
@@ -9,7 +9,7 @@ import {
 } from '../../../components/models/index.js';
 import { digestOf } from '../../../shared/digest.js';
 import { ModelError, StorageError, TemperError } from '../../../shared/errors.js';
-import { partialName, publishFolder, removeAbandoned } from '../../../shared/files.js';
+import { exists, partialName, publishFolder, removeAbandoned } from '../../../shared/files.js';
 import type { StepHooks } from '../../run/progress.js';
 import { type OnnxPrecision, onnxStem } from './onnx_files.js';
 import { exportModelFolder } from './onnx_folder.js';
@@ -105,11 +105,4 @@ async function dropOld(home: string, newest: string): Promise<void> {
   for (const { folder, used } of entries.slice(keptEntries - 1)) {
     if (Date.now() - used > openingTime) await rm(folder, { recursive: true, force: true });
   }
-}
-
-async function exists(file: string): Promise<boolean> {
-  return access(file).then(
-    () => true,
-    () => false,
-  );
 }

@@ -2,8 +2,8 @@
 import { resolveModel } from '../../../components/models/index.js';
 import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { ModelError, UsageError } from '../../../shared/errors.js';
-import { canonicalUri, openStorage, resolveRoots, type Storage } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../run/progress.js';
+import { openFile } from '../open_file.js';
 import { readRequests, type ScoreRequest } from './score_lines.js';
 import { Scorer, standardBuffer } from './scorer.js';
 
@@ -118,11 +118,4 @@ function formatLine(logprobs: Float32Array): string {
   if (!logprobs.every(Number.isFinite))
     throw new ModelError('the model returned a log-probability that is not finite: its weights are damaged');
   return `{"logprobs":[${Array.from(logprobs, (value) => Number(value.toPrecision(9))).join(',')}]}\n`;
-}
-
-async function openFile(uri: string): Promise<{ storage: Storage; key: string }> {
-  const location = canonicalUri(uri);
-  const cut = location.lastIndexOf('/');
-  const storage = await openStorage(location.slice(0, cut) || '/', resolveRoots(null));
-  return { storage, key: location.slice(cut + 1) };
 }

@@ -2,7 +2,7 @@
 import type { MemoryForecast } from '../../../contracts/index.js';
 import { createContext } from '../../../engine/index.js';
 import type { Compiled, MemoryReport, TensorRole } from '../../../graph/index.js';
-import { formatGigabytes } from '../../../shared/units.js';
+import { formatGigabytes } from '../../../shared/format.js';
 
 /** Share of the machine that a rank may fill; the rest is the system's, Node's and the page cache's. */
 export const usableShare = 0.9;

@@ -2,6 +2,7 @@
 import { open } from 'node:fs/promises';
 import type { Compressors, FileMetaData } from 'hyparquet';
 import { DataError } from '../../../../shared/errors.js';
+import { errorMessage } from '../../../../shared/format.js';
 import type { Chunk, Row } from './chunk.js';
 import { footerProblem } from './parquet_footer.js';
 
@@ -47,10 +48,9 @@ async function openParquet(file: string): Promise<OpenParquet> {
 }
 
 const failure = (location: string, error: unknown): DataError =>
-  new DataError(
-    `${location}: cannot be read as Parquet: ${error instanceof Error ? error.message : String(error)}; write the file again`,
-    { cause: error },
-  );
+  new DataError(`${location}: cannot be read as Parquet: ${errorMessage(error)}; write the file again`, {
+    cause: error,
+  });
 
 /** Returns the codecs, none of which sets aside more for a page than one may have: its length stands in the file. */
 async function boundedCompressors(): Promise<Compressors> {

@@ -2,6 +2,7 @@
 import { open } from 'node:fs/promises';
 import { parse as parseCsv } from 'csv-parse/sync';
 import { DataError } from '../../../../shared/errors.js';
+import { formatCount } from '../../../../shared/format.js';
 import type { Chunk, Row } from './chunk.js';
 import { readParquetRows } from './parquet.js';
 import type { TextUnit } from './split.js';
@@ -126,7 +127,7 @@ function csvRows(
   return records.flatMap((record, offset) => {
     if (record.length === 1 && record[0] === '') return [];
     if (record.length !== names.length) {
-      const counts = `${record.length} ${record.length === 1 ? 'field' : 'fields'} where the header names ${names.length}`;
+      const counts = `${formatCount(record.length, 'field')} where the header names ${names.length}`;
       throw new DataError(`${chunk.file}: row ${chunk.firstRowOfFile + offset + 1}: ${counts}`);
     }
     return [row(offset, Object.fromEntries(names.map((name, column) => [name, record[column]])))];

@@ -1,6 +1,6 @@
 /** Messages between the parent and a tokenizing thread. */
 import type { Failure } from '../../../../shared/processes/failures.js';
-import type { TokenizerSource } from '../documents/tokenizer.js';
+import type { TokenizerSource } from '../documents/tokenizer_source.js';
 import type { Chunk } from '../sources/chunk.js';
 import type { SingleDataset } from '../types/schema.js';
 

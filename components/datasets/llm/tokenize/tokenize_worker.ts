@@ -2,7 +2,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadInstallation } from '../../../../shared/installation.js';
 import { encodeFailure } from '../../../../shared/processes/failures.js';
-import { buildTokenizer, type Tokenizer } from '../documents/tokenizer.js';
+import type { Tokenizer } from '../../../../shared/text.js';
+import { buildTokenizer } from '../documents/tokenizer_source.js';
 import { writeChunk } from './chunk_store.js';
 import type { ChunkTask, TaskReply, TaskResult, ThreadSettings } from './thread_messages.js';
 import { tokenizeChunk } from './tokenize.js';

@@ -1,8 +1,8 @@
 /** Conversations: OpenAI's `messages`, or ShareGPT's `conversations`, through the model's own chat template. */
 import { z } from 'zod';
 import { columnAt, lacksColumns } from '../../../../shared/rows.js';
+import type { Message } from '../../../../shared/text.js';
 import type { Document } from '../documents/document.js';
-import type { Message } from '../documents/tokenizer.js';
 import { encodeConversation } from './completion.js';
 import { type DatasetDefinition, fileKeys, RowError, requireRecord, requireTokenizer } from './definition.js';
 

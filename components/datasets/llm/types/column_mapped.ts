@@ -1,8 +1,8 @@
 /** Question and answer from columns of JSON, JSONL, CSV or Parquet. */
 import { z } from 'zod';
 import { columnAt, lacksColumns } from '../../../../shared/rows.js';
+import type { Message, Tokenizer } from '../../../../shared/text.js';
 import type { Document } from '../documents/document.js';
-import type { Message, Tokenizer } from '../documents/tokenizer.js';
 import { encodeCompletion, encodeConversation, type LossScope } from './completion.js';
 import {
   type DatasetDefinition,

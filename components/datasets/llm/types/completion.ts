@@ -1,6 +1,7 @@
 /** A prompt and its completion as one document. */
+
+import type { Encoding, Message, Tokenizer } from '../../../../shared/text.js';
 import { type Document, ignored } from '../documents/document.js';
-import type { Encoding, Message, Tokenizer } from '../documents/tokenizer.js';
 import { RowError } from './definition.js';
 
 /** Tokens that the loss covers. */
