@@ -6,7 +6,7 @@ import { runBriefly, type StepRunner } from './step.js';
 export interface AdmitOptions {
   /** Storage roots of this worker; null where its user's permissions are the only bound. */
   roots: readonly string[] | null;
-  /** Whether the namespace has Temper's search attributes. */
+  /** True when the namespace has Temper's search attributes. */
   searchAttributes: boolean;
   server: { address: string; namespaceId: string };
 }

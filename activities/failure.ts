@@ -25,7 +25,7 @@ export function toActivityFailure(error: unknown, defect: Retry = 'never'): unkn
   return toFailure(error, retryAfter(error, defect));
 }
 
-/** The same for `trainEpoch`, where a defect deserves another gang: its process has native code in it. */
+/** Does the same for `trainEpoch`, where a defect deserves another gang: its process has native code in it. */
 export const toTrainingFailure = (error: unknown): unknown => toActivityFailure(error, 'process');
 
 /** Returns a failure with the code and the message of an error. */

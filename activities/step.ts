@@ -50,7 +50,7 @@ export async function runStep<T>(step: (hooks: StepHooks) => Promise<T>): Promis
   }
 }
 
-/** The same for a short activity: no heartbeats. */
+/** Does the same for a short activity: no heartbeats. */
 export async function runBriefly<T>(step: (hooks: StepHooks) => Promise<T>): Promise<T> {
   const { cancellationSignal } = Context.current();
   try {

@@ -20,7 +20,7 @@ export interface GenerateResult {
   /** Seconds until the first token of every prompt is there, and until the last. */
   first: number;
   total: number;
-  /** Of the first answer. */
+  /** Tokens of the first answer. */
   ids: number[];
 }
 

@@ -16,15 +16,15 @@ export interface StepOptions {
   model: string;
   mode: 'lora' | 'full';
   precision: 'bf16' | 'fp32';
-  /** Of LoRA on every linear module of the decoder. */
+  /** Rank of LoRA on every linear module of the decoder. */
   rank: number;
   /** Documents of one micro-batch, all of one length. */
   tokens: number[][];
   learningRate: number;
   threads: number;
-  /** Of the peer: torch.compile. */
+  /** For the peer: torch.compile. */
   compile: boolean;
-  /** Of ours: seconds of each op, which costs a little time itself. */
+  /** For ours: measure the seconds of each op, which costs a little time itself. */
   profile: boolean;
 }
 

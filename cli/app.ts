@@ -19,7 +19,7 @@ import { validate } from './commands/validate.js';
 import { watch } from './commands/watch.js';
 import { worker } from './commands/worker.js';
 
-/** In the order of `temper --help`. */
+/** The program's own commands, in the order of `temper --help`. */
 const ownCommands = {
   run,
   start,

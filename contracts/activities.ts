@@ -28,7 +28,7 @@ import { timestampSchema, version } from './version.js';
 /** The result of `admit`. */
 export const admissionSchema = z.strictObject({
   admitted: admittedSchema,
-  /** Whether the namespace has Temper's search attributes. */
+  /** True when the namespace has Temper's search attributes. */
   searchAttributes: z.boolean(),
   /** Run id of the workflow under which `run.json` names it as the folder's owner. */
   claim: z.string(),
@@ -62,7 +62,7 @@ export const trainRequestSchema = z.strictObject({
 export type TrainRequest = z.infer<typeof trainRequestSchema>;
 
 /**
- * How `trainEpoch` ends when it ends well. `detached`: the gang trains on by itself, and the next `trainEpoch` of the same
+ * The outcome of a `trainEpoch` that ends well. `detached`: the gang trains on by itself, and the next `trainEpoch` of the same
  * grant takes it up again; so a workflow may continue as new in the middle of an epoch.
  */
 export const trainOutcomeSchema = z.discriminatedUnion('kind', [
@@ -85,13 +85,13 @@ export const evaluateEpochRequestSchema = z.strictObject({
   model: verifiedModelSchema,
   /** Optimizer steps done when the epoch ended. */
   step: z.int().min(1),
-  /** Whether training ended with it: the model is evaluated even where that was in the middle of an epoch. */
+  /** True when training ended with it: the model is evaluated even in the middle of an epoch. */
   finished: z.boolean(),
 });
 export type EvaluateEpochRequest = z.infer<typeof evaluateEpochRequestSchema>;
 
 export const epochEvaluationSchema = z.strictObject({
-  /** By metric. */
+  /** Scores by metric. */
   scores: z.record(z.string(), z.number()),
   /** Why training should end here; null where it should not. */
   stop: z.string().nullable(),
@@ -110,7 +110,7 @@ export type ConsolidateRequest = z.infer<typeof consolidateRequestSchema>;
 export const consolidatedSchema = z.strictObject({
   /** URI of the Hugging Face folder. */
   model: z.string(),
-  /** Where `export.publish_to` put it, or null. */
+  /** The location to which `export.publish_to` published it, or null. */
   published: z.string().nullable(),
   metrics: z.record(z.string(), z.number()),
 });
@@ -118,7 +118,7 @@ export const consolidatedSchema = z.strictObject({
 export const recordTimelineRequestSchema = z.strictObject({
   version: version(1),
   run: runReferenceSchema,
-  /** When the run's workflow began: tells its entries from those of an earlier workflow of the run. */
+  /** Start time of the run's workflow: distinguishes its entries from those of an earlier workflow of the run. */
   startedAt: timestampSchema,
   /** Entries with consecutive numbers. */
   entries: timelineSchema.min(1),
@@ -140,7 +140,7 @@ export type FinishRequest = z.infer<typeof finishRequestSchema>;
 /** Details of a failure whose type is the code of an error. */
 export const failureDetailsSchema = z.strictObject({
   version: version(1),
-  /** What helps after it; see `Retry` in shared/errors.ts. */
+  /** The retry that can help after it; see `Retry` in shared/errors.ts. */
   retry: z.enum(['never', 'storage', 'service', 'process']),
 });
 export type FailureDetails = z.infer<typeof failureDetailsSchema>;
@@ -150,7 +150,7 @@ export const lossDetailsSchema = z.strictObject({
   version: version(1),
   /** Seconds from the last sign of life to the notice, on one clock; null where no clock saw both. */
   silentFor: z.number().nullable(),
-  /** How the process ended, e.g. `killed by SIGSEGV`; null where that is not known. */
+  /** The end of the process, e.g. `killed by SIGSEGV`; null when it is not known. */
   ended: z.string().nullable(),
   /** The last progress it reported. */
   progress: progressSchema.nullable(),
@@ -164,7 +164,7 @@ export const crashDetailsSchema = z.strictObject({
   step: z.string(),
   /** sha256 of the step's request: equal inputs that crash twice are poison. */
   input: z.string(),
-  /** How the process ended, e.g. `killed by SIGTRAP` or `used more than 4.0 GB of memory`. */
+  /** The end of the process, e.g. `killed by SIGTRAP` or `used more than 4.0 GB of memory`. */
   ended: z.string(),
   /** Host name, so that a second crash is known to be on another host or on the same one. */
   host: z.string(),
@@ -183,7 +183,7 @@ export const hostLostSchema = z.strictObject({
 export type HostLost = z.infer<typeof hostLostSchema>;
 
 export const releasedSchema = z.strictObject({
-  /** Whether the ranks' processes are gone. Otherwise their slots stay quarantined until they are. */
+  /** True when the ranks' processes are gone. Otherwise their slots stay quarantined until they are. */
   torn: z.boolean(),
 });
 export type Released = z.infer<typeof releasedSchema>;

@@ -15,7 +15,7 @@ export const executionSignatureSchema = z.strictObject({
 export type ExecutionSignature = z.infer<typeof executionSignatureSchema>;
 
 /**
- * What a tensor of a checkpoint is for: `trained` parameters are published, `optimizer` state and running `statistic`s are
+ * The role of a tensor in a checkpoint: `trained` parameters are published, `optimizer` state and running `statistic`s are
  * needed only to continue training. Set where the snapshot is made; no code reads it out of a name.
  */
 export const tensorRoleSchema = z.enum(['trained', 'optimizer', 'statistic']);
@@ -24,7 +24,7 @@ const crc32cSchema = z.int().min(0).max(0xffffffff);
 
 export const committedTensorSchema = z.strictObject({
   dtype: z.enum(['f32', 'bf16', 'f16']),
-  /** Of the whole tensor, whatever ranks hold of it. */
+  /** Shape of the whole tensor, whatever ranks hold of it. */
   shape: z.array(z.int().min(0)),
   role: tensorRoleSchema,
 });
@@ -68,11 +68,11 @@ export type CommittedFile = z.infer<typeof committedFileSchema>;
 /** A file by its path relative to the run, and what must be in it. */
 const storedFileSchema = z.strictObject({ file: z.string(), sha256: sha256Schema });
 
-/** Where the lines of metrics.jsonl up to a checkpoint are. */
+/** The location of the lines of metrics.jsonl up to a checkpoint. */
 export const committedMetricsSchema = z.strictObject({
   /** Lines since the commit before, in files that nobody writes again. */
   segments: z.array(storedFileSchema),
-  /** How metrics.jsonl began when this generation last put it together: so many bytes, with this sha256. */
+  /** Length and sha256 of the beginning of metrics.jsonl when this generation last put it together. */
   merged: z.strictObject({ bytes: z.int().min(0), sha256: sha256Schema }),
 });
 export type CommittedMetrics = z.infer<typeof committedMetricsSchema>;
@@ -101,16 +101,16 @@ const entry = {
   version: version(2),
   /** Tells two writers apart that would otherwise write the same bytes. */
   id: z.uuid(),
-  /** From 1, without gaps. */
+  /** Counted from 1, without gaps. */
   sequence: z.int().min(1),
-  /** For a claim: the newest generation before it, 0 where there is none. */
+  /** For a claim: the newest generation before it, 0 when there is none. */
   generation: z.int().min(0),
   at: timestampSchema,
 };
 
-/** Which request of which workflow a generation was taken for. */
+/** The workflow, and its request, for which a generation was taken. */
 export const generationClaimSchema = z.strictObject({
-  /** Of the claim entry under which it was taken. */
+  /** Number of the claim entry under which it was taken. */
   incarnation: z.int().min(1),
   /** Number of the workflow's request for a gang, from 1. */
   ordinal: z.int().min(1),
@@ -135,7 +135,7 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     ...entry,
     kind: z.literal('generation'),
-    /** Who took it: `<pool>.<host>.<incarnation>`. */
+    /** The host that took it: `<pool>.<host>.<incarnation>`. */
     holder: z.string(),
     worldSize: z.int().min(1),
     claim: generationClaimSchema.nullable(),
@@ -148,20 +148,20 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
     planDigest: sha256Schema,
     /** The commit from which this generation resumed; null when it began at step 0. */
     resumedFrom: z.int().min(1).nullable(),
-    /** Of the ranks, each different one once. */
+    /** Execution signatures of the ranks, each different one once. */
     signatures: z.array(executionSignatureSchema).min(1),
-    /** In which order values of several ranks are added up, e.g. `tree-1`. */
+    /** The order in which values of several ranks are summed, e.g. `tree-1`. */
     reduction: z.string(),
     trainer: trainerStateSchema,
     tensors: z.record(z.string(), committedTensorSchema),
     files: z.array(committedFileSchema),
-    /** Null in what was version 1. */
+    /** Null in entries of version 1. */
     metrics: committedMetricsSchema.nullable(),
   }),
   z.strictObject({
     ...entry,
     kind: z.literal('retirement'),
-    /** Of all checkpoints before this entry, only these may still be loaded. The others' files are deleted after it is in the log. */
+    /** The only checkpoints before this entry that may still be loaded. The others' files are deleted after it is in the log. */
     keep: z.array(z.int().min(1)),
   }),
 ]);

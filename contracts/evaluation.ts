@@ -14,7 +14,7 @@ export const evaluationHistorySchema = z.strictObject({
       /** Id of the commit; null for the model that training began with. */
       commit: z.string().nullable(),
       at: timestampSchema,
-      /** By metric, such as `facts/valid_json`. */
+      /** Scores by metric, such as `facts/valid_json`. */
       scores: z.record(z.string(), scoreSchema),
     }),
   ),

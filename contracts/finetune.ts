@@ -11,7 +11,7 @@ export const submissionSchema = z.strictObject({
   version: version(1),
   /** The recipe as parsed, references and environment placeholders unresolved. */
   recipe: z.record(z.string(), z.unknown()),
-  /** Where paths in the recipe start. Null: the worker's first root. */
+  /** The folder in which paths in the recipe start; null: the worker's first root. */
   base: uriSchema.nullable(),
   /** Pool that serves the run in place of the recipe's; null: the recipe's. */
   pool: z.string().min(1).nullable(),
@@ -42,7 +42,7 @@ export const admittedSchema = z.strictObject({
   epochs: z.int().min(1),
   /** Pool whose hosts may serve the run. */
   pool: z.string(),
-  /** Whether tasks are evaluated after each epoch. */
+  /** True when tasks are evaluated after each epoch. */
   evaluatesEpochs: z.boolean(),
   /** Whole result of an already completed run: nothing is left to do. */
   completed: z.unknown().nullable(),

@@ -46,13 +46,13 @@ export const controlMessageSchema = z.strictObject({
 });
 export type ControlMessage = z.infer<typeof controlMessageSchema>;
 
-/** How a generation came up, for the timeline. */
+/** The start of a generation, for the timeline. */
 export const resumedSchema = z.strictObject({
   fromStep: z.int(),
   stepsLost: z.int().nullable(),
   exactness: z.enum(['bitwise', 'rounding', 'fresh']),
   loadSeconds: z.number(),
-  /** Null until the first step is done. */
+  /** Null until the first step is complete. */
   firstStepSeconds: z.number().nullable(),
   /** Newer checkpoints that were passed over, naming file and tensor. */
   damage: z.array(z.string()),
@@ -79,7 +79,7 @@ export const progressSchema = z.strictObject({
 });
 export type Progress = z.infer<typeof progressSchema>;
 
-/** How a training activity ended, when it ended well. */
+/** The outcome of a training activity that ended well. */
 export const epochOutcomeSchema = z.strictObject({
   kind: z.enum(['epoch', 'finished', 'preempted', 'stopped']),
   /** `finished`: max_steps, last epoch or early stopping. */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 /** One line of `metrics.jsonl` for each optimizer step. */
 export const stepMetricsSchema = z.strictObject({
-  /** From 1. */
+  /** Counted from 1. */
   step: z.int().min(1),
   /** Epochs done, as a fraction. */
   epoch: z.number(),

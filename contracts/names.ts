@@ -5,10 +5,10 @@ export const workflowType = 'finetune';
 /** Workflows and light activities. */
 export const defaultTaskQueue = 'temper';
 
-/** Where a host with a free slot offers it: the `acquire` activity. */
+/** Returns the queue on which hosts with a free slot offer it: of the `acquire` activity. */
 export const poolQueue = (pool: string): string => `temper.pool.${pool}`;
 
-/** Where hosts take the steps that need no slot: data, model, evaluation, consolidation. */
+/** Returns the queue of the steps that need no slot: data, model, evaluation, consolidation. */
 export const stepsQueue = (pool: string): string => `temper.steps.${pool}`;
 
 /**
@@ -58,7 +58,7 @@ export const failureTypes = {
   noFreeSlot: 'NoFreeSlot',
   /** The request asked this host to leave the run to another one, and another one is there. */
   hostAvoided: 'HostAvoided',
-  /** What the SDK makes of an activity that a worker's shutdown ended. */
+  /** The SDK's failure type of an activity that a worker's shutdown ended. */
   workerShutdown: 'WorkerShutdown',
   /** A process that computes a step for its host worker was killed or ran out of its bounds. Details: CrashDetails. */
   processCrashed: 'ProcessCrashed',

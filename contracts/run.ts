@@ -23,7 +23,7 @@ export type RunDocument = z.infer<typeof runDocumentSchema>;
 export const storedRecipeSchema = z.strictObject({
   version: version(1),
   digest: sha256Schema,
-  /** Where relative paths in it start. */
+  /** The folder in which its relative paths start. */
   base: uriSchema,
   recipe: z.record(z.string(), z.unknown()),
 });

@@ -3,7 +3,7 @@
  * from here. No imports: workflows may use it.
  */
 
-/** Who the run is, which recipe digest, which state. */
+/** The run's name, recipe digest and state. */
 export const runDocumentKey = 'run.json';
 
 /** The recipe as it was admitted. */
@@ -14,7 +14,7 @@ export const commitsPrefix = 'commits/';
 export const commitKey = (sequence: number): string =>
   `${commitsPrefix}${String(sequence).padStart(8, '0')}.json`;
 
-/** What one generation wrote: checkpoints, and metrics in segments that the commits name. */
+/** Returns the prefix of what one generation wrote: checkpoints, and metrics in segments that the commits name. */
 export const generationPrefix = (generation: number): string => `g${generation}/`;
 export const checkpointFolder = (generation: number, step: number): string =>
   `${generationPrefix(generation)}step-${String(step).padStart(8, '0')}`;

@@ -95,7 +95,7 @@ export const runStateSchema = z.strictObject({
   comingUp: z
     .strictObject({ granted: z.int(), resumed: z.int().nullable(), damageRecorded: z.boolean() })
     .nullable(),
-  /** When the gang that the run waits for was asked for. */
+  /** Time of the request for the gang that the run waits for. */
   askedAt: timestampSchema.nullable(),
 });
 export type RunState = z.infer<typeof runStateSchema>;

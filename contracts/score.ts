@@ -7,7 +7,7 @@ export const scoreSchema = z.strictObject({
   stderr: z.number().nullable(),
   /** Examples that it is over. */
   n: z.int().min(1),
-  /** Which way it is better. */
+  /** The direction in which it is better. */
   direction: z.enum(['higher', 'lower']).nullable(),
 });
 export type Score = z.infer<typeof scoreSchema>;

@@ -4,7 +4,7 @@ import { timestampSchema } from './version.js';
 
 /** One thing that happened to a run. Seconds are null where the event has no such phase. */
 export const timelineEntrySchema = z.strictObject({
-  /** From 1, without gaps. */
+  /** Counted from 1, without gaps. */
   number: z.int().min(1),
   at: timestampSchema,
   event: z.enum([
@@ -40,7 +40,7 @@ export type TimelineEntry = z.infer<typeof timelineEntrySchema>;
 
 export const timelineSchema = z.array(timelineEntrySchema).max(timelineWindow);
 
-/** How often a run was interrupted, by what. */
+/** Counts of a run's interruptions by cause. */
 export const interruptionCountsSchema = z.strictObject({
   preempted: z.int().min(0),
   rank_lost: z.int().min(0),

@@ -1,4 +1,4 @@
-/** What the activities and the ranks call: the steps of a run. */
+/** The steps of a run, which activities and ranks call. */
 export type { ChatMessage, Prompt } from '../shared/text.js';
 export {
   type AdmitInfo,

@@ -5,7 +5,7 @@
 import { formatCount } from './format.js';
 
 /**
- * What helps after an error: nothing, as it would happen again in just the same way; another try when the disk may have
+ * The retry that can help after an error: none, as it would happen again in just the same way; another try when the disk may have
  * room again, or the service answers; a new process, since the old one's state is not to be trusted.
  */
 export type Retry = 'never' | 'storage' | 'service' | 'process';
@@ -34,7 +34,7 @@ export interface RecipeProblem {
   key: string;
   message: string;
   file: string | null;
-  /** From 1. */
+  /** Counted from 1. */
   line: number | null;
   column: number | null;
 }
@@ -118,7 +118,7 @@ export class MissingPackage extends TemperError {
   }
 }
 
-/** By code, because an error that crossed a process has nothing else left of its class. */
+/** Error classes by code: an error that crossed a process has nothing else left of its class. */
 const retries = new Map<string, Retry>(
   [
     InvalidRecipe,

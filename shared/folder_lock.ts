@@ -114,7 +114,7 @@ function describeHolder(holder: string): string {
   return `process ${tag!.split('-')[1]} on ${host.join('.')}`;
 }
 
-/** Null for a lock that nobody holds: it is absent, or its holder's entry is being removed. */
+/** Finds the holder of a lock; null when nobody holds it: it is absent, or its holder's entry is being removed. */
 async function findHolder(lock: string): Promise<Holder | null> {
   try {
     const [name] = await readdir(lock);

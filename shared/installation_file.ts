@@ -1,4 +1,4 @@
-/** Which file is the configuration: found without loading it, or anything that it needs. */
+/** Finds the configuration file without loading it, or anything that it needs. */
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -15,7 +15,7 @@ export interface ChosenFile {
 
 /** The configuration that was built with the program. */
 export const ownFile = fileURLToPath(new URL('../temporal.config.js', import.meta.url));
-/** What that was built from, which finds the program only in its built form. */
+/** The source it was built from, which finds the program only in its built form. */
 const ownSource = path.resolve(path.dirname(ownFile), '../temporal.config.ts');
 
 /**
@@ -60,7 +60,7 @@ function configNames(): string[] {
   return ['temporal.config.js', 'temporal.config.mjs', ...(stripsTypes ? ['temporal.config.ts'] : [])];
 }
 
-/** Why a file must not be executed as this user: somebody else could have put the code there. Null where it may. */
+/** Returns why a file must not be executed as this user (somebody else could have put the code there); null when it may. */
 async function reasonToDistrust(file: string): Promise<string | null> {
   const { uid, mode } = await stat(file);
   if (uid !== 0 && uid !== process.getuid?.()) return 'it belongs to another user';

@@ -95,7 +95,7 @@ function readBootId(): string | null {
   return run('sysctl', ['-n', 'kern.boottime']);
 }
 
-/** Null also where /proc is that of another namespace, as after `unshare --pid` alone: its numbers are not ours. */
+/** Reads the PID namespace; null also when /proc is another namespace's, as after `unshare --pid` alone: its numbers are not ours. */
 function readPidNamespace(): string | null {
   if (process.platform !== 'linux') return 'none';
   try {

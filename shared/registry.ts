@@ -1,7 +1,7 @@
 import { UsageError } from './errors.js';
 
 /**
- * What a recipe may name, of one kind: dataset types, tasks, optimizers, model families, … Entries are found by their
+ * A registry of what a recipe may name, of one kind: dataset types, tasks, optimizers, model families, … Entries are found by their
  * names; the program's own are there from the start, and an operator's configuration registers more.
  *
  * @example

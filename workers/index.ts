@@ -27,11 +27,11 @@ export interface RunWorkerOptions {
   devices: string;
   /** Null: the configuration's. */
   pool: string | null;
-  /** Of workflows; null: the configuration's. */
+  /** Task queue of workflows; null: the configuration's. */
   taskQueue: string | null;
   /** Null: what the configuration names. */
   address: string | null;
-  /** For notices about workers that were replaced. */
+  /** Receives notices about workers that were replaced. */
   log: (text: string) => void;
 }
 

@@ -1,4 +1,4 @@
-/** How a command is declared: its flags, its help and its code in one place, its heavy imports made only when it runs. */
+/** Declares commands: flags, help and code together, and heavy imports made only when a command runs. */
 import { buildCommand, type Command, type FlagParametersForType } from '@stricli/core';
 import type { Context } from './context.js';
 
@@ -7,7 +7,7 @@ interface Help {
   fullDescription?: string;
 }
 
-/** What a command declares. @typeParam Flags its flags as they reach `run`; an optional one may be absent */
+/** The declaration of a command. @typeParam Flags its flags as they reach `run`; an optional one may be absent */
 interface Definition<Flags, Arguments extends readonly string[]> {
   docs: Help;
   flags: FlagParametersForType<Flags, Context>;
@@ -32,7 +32,7 @@ export function command<Flags extends NoFlags, Arguments extends readonly string
 ): Command<Context> {
   return build(definition, positional ?? null, async () => {
     const { loadInstallation } = await import('../../shared/installation.js');
-    // So that every command knows the names that workers know.
+    // Every command then knows the names that workers know.
     await loadInstallation();
   });
 }

@@ -18,7 +18,7 @@ export function exitCodeFor(error: unknown): number {
   return exitCodes.failed;
 }
 
-/** What to print about an error: its message alone when it is one of ours, all there is when it is a defect. */
+/** Returns what to print about an error: only its message when it is one of ours, its stack when it is a defect. */
 export function describeError(error: unknown): string {
   if (error instanceof TemperError) return error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

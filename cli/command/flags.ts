@@ -61,7 +61,7 @@ export const runFlags = {
   id: optionalText("workflow id (default: the recipe's name)"),
 } as const;
 
-/** How an answer is generated. */
+/** Flags that decide how an answer is generated. */
 export interface GenerationFlags extends ModelFlags {
   precision: 'fp32' | 'fp16';
   maxNewTokens: number;

@@ -1,4 +1,4 @@
-/** What `generate` and `chat` make of their common flags. */
+/** Options of `generate` and `chat` from their common flags. */
 import { UsageError } from '../../shared/errors.js';
 import type { GenerationFlags } from './flags.js';
 

@@ -1,4 +1,4 @@
-/** What a command of an operator's own is made of: `@temper-train/temper/commands`. */
+/** What an operator builds commands from: `@temper-train/temper/commands`. */
 export type { Context } from './context.js';
 export { command, recipeCommand } from './define.js';
 export { jsonFlag, numberWhere, optionalText, text, wholeNumber } from './flags.js';

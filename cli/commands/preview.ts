@@ -39,7 +39,7 @@ function describeSet({ name, rows, report }: SetPreview): string {
   return [...samples, summary].join('\n\n');
 }
 
-/** What preparing a dataset came to, in a line. */
+/** Returns the result of preparing a dataset as one line. */
 export function describeReport(name: string, report: DataReport): string {
   const parts = [
     `${report.documents} documents`,

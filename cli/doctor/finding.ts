@@ -1,11 +1,11 @@
-/** One thing that doctor looked at. */
+/** The result of one of doctor's checks. */
 export interface Finding {
-  /** What was looked at, e.g. `temporal server`. */
+  /** The thing that was examined, e.g. `temporal server`. */
   name: string;
   /** `fail`: something that runs need is missing. `warn`: something is worse than it could be. */
   status: 'ok' | 'warn' | 'fail';
   detail: string;
-  /** What to do about it; null where there is nothing to do. */
+  /** The remedy; null when nothing needs to be done. */
   remedy: string | null;
 }
 

@@ -57,7 +57,7 @@ export function checkMemory(limit: number = memoryLimit(), total: number = total
   );
 }
 
-/** GPUs are reported, and said not to be used. */
+/** Reports GPUs, and that they are not used. */
 export async function checkGpus(): Promise<Finding> {
   const listed = await output('nvidia-smi', ['--query-gpu=name', '--format=csv,noheader']);
   const names = (listed ?? '').split('\n').filter((name) => name.trim() !== '');
@@ -69,7 +69,7 @@ export async function checkGpus(): Promise<Finding> {
   );
 }
 
-/** What the comparisons with PyTorch, transformers and peft need, and nothing else. */
+/** Checks the interpreter that the comparisons with PyTorch, transformers and peft need; nothing else needs it. */
 export async function checkPython(cache: string): Promise<Finding> {
   const version = await output('python3', ['--version']);
   const peers = existsSync(path.join(cache, 'peers')) ? 'peers installed' : 'no peers';

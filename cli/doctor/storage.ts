@@ -1,4 +1,4 @@
-/** Whether the cache and the storage roots can be written, and how much fits; which credentials are there. */
+/** Checks that the cache and the storage roots can be written and have space, and which credentials are present. */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';

@@ -17,7 +17,7 @@ import { ServiceUnavailable } from '../../shared/errors.js';
 import type { ProgressDisplay } from '../terminal/progress.js';
 import { duration } from '../terminal/progress.js';
 
-/** ms between looks. */
+/** ms between polls. */
 const pollInterval = 400;
 
 const stepNames: Record<string, string> = {
@@ -53,12 +53,12 @@ export async function follow(
       display.clear();
       return null;
     }
-    // A server that is away for a while does not end the watching: the run goes on without us.
+    // An outage of the server does not end the watching: the run continues without us.
     await watcher.poll().catch(() => undefined);
   }
 }
 
-/** ms for which a server may be away before the watching ends. */
+/** ms of an outage of the server after which the watching ends. */
 const patience = 600_000;
 
 /**

@@ -1,11 +1,11 @@
-/** The worker that `temper run` starts in its own process where nobody else serves the run. */
+/** The worker that `temper run` starts in its own process when nobody else serves the run. */
 import { ownPool, ownQueue } from '../../contracts/index.js';
 import { runWorker, type WorkerHandle } from '../../workers/index.js';
 import type { ProgressDisplay } from '../terminal/index.js';
 import { isServed } from './pollers.js';
 import type { Session } from './server.js';
 
-/** ms between looks whether the process that serves the run is still there. */
+/** ms between checks whether the process that serves the run is still there. */
 const retryInterval = 3000;
 
 /** A worker in this process for a run's own queue, as soon as no other process serves that. */
@@ -27,7 +27,7 @@ export class InPlaceWorker {
     return this.#worker !== null;
   }
 
-  /** Serves where nobody does; otherwise looks again from time to time. */
+  /** Serves the run if nobody does; otherwise checks again from time to time. */
   async serveUnlessServed(): Promise<void> {
     if (await isServed(this.#session, ownQueue(this.#runId))) this.#retryLater();
     else await this.#serve();

@@ -1,4 +1,4 @@
-/** What commands need to speak to Temporal; imported by a command only when it runs. */
+/** Access to Temporal for commands, which import it only when they run. */
 export { runFailure } from './failure.js';
 export { follow } from './follow.js';
 export { InPlaceWorker } from './in_place_worker.js';

@@ -1,4 +1,4 @@
-/** Which Temporal server a command speaks to: the one that environment or profile names, otherwise an embedded one. */
+/** The Temporal server of a command: the one that environment or profile names, otherwise an embedded one. */
 import path from 'node:path';
 import { loadInstallation, type TemperConfig } from '../../shared/installation.js';
 import { resolveRoots } from '../../shared/storage/index.js';
@@ -6,7 +6,7 @@ import { type Connected, connect, installRuntime, useDevServer } from '../../wor
 
 export interface Session extends Connected {
   config: TemperConfig;
-  /** Whether the server is this user's embedded one. */
+  /** True when the server is this user's embedded one. */
   embedded: boolean;
   /** Address of the embedded server's web UI. */
   ui: string | null;

@@ -1,4 +1,4 @@
-/** From a recipe file to a started workflow. */
+/** Turns a recipe file into a started workflow. */
 import path from 'node:path';
 import { defaultPayloadConverter, type WorkflowHandle, WorkflowNotFoundError } from '@temporalio/client';
 import { readRunDocument } from '../../components/checkpoint/index.js';
@@ -22,7 +22,7 @@ import type { Session } from './server.js';
 export interface Order {
   id: string;
   submission: Submission;
-  /** Null where only the worker's environment knows it. */
+  /** The run's folder; null when only the worker's environment determines it. */
   outputDir: string | null;
 }
 
@@ -66,7 +66,7 @@ export async function refuseCompleted({ id, outputDir, submission }: Order): Pro
 
 export interface SubmittedRun {
   handle: WorkflowHandle;
-  /** Whether an open workflow goes on with a recipe that is not this one. */
+  /** True when an open workflow continues with a recipe other than this one. */
   otherRecipe: boolean;
 }
 
@@ -83,12 +83,13 @@ export async function submit(session: Session, order: Order): Promise<WorkflowHa
 }
 
 /**
- * Has the run go on wherever somebody serves it: where it is, on the workers' queue, or else on a queue of its own. A
- * workflow that nobody serves is parked: with the same recipe it goes on, otherwise a new one takes over its folder, which
- * judges the changes. Throws UsageError when an open one writes to another folder.
+ * Starts or continues the run where somebody serves it: on the queue it is on, on the workers' queue, or else on a queue
+ * of its own. A workflow that nobody serves is parked: with the same recipe it continues, otherwise a new one takes over
+ * its folder, which judges the changes.
  *
- * @param serve called where that is the run's own queue: before the workflow begins, which then finds a worker
- * waiting and need not be looked up in the queue's backlog; but after a parked one was replaced, which must not wake
+ * @param serve called when that is the run's own queue: before the workflow begins, so that it finds a worker waiting
+ * and skips the queue's backlog; but after a parked one was replaced, which must not wake
+ * @throws UsageError when an open workflow writes to another folder
  */
 export async function submitOrServe(
   session: Session,
@@ -135,7 +136,7 @@ interface OpenWorkflow {
   handle: WorkflowHandle;
   runId: string;
   taskQueue: string;
-  /** Whether a worker serves it; false where the run is to start over, which does not ask. */
+  /** True when a worker serves it; not determined, and false, when the run starts over. */
   served: boolean;
 }
 
@@ -169,7 +170,7 @@ async function openWorkflow(
   return { handle, runId, taskQueue, served };
 }
 
-/** Whether a workflow was started with the same recipe from the same folder. */
+/** Returns whether a workflow was started with the same recipe from the same folder. */
 async function hasRecipe(
   { client, namespace }: Session,
   { handle, runId }: OpenWorkflow,

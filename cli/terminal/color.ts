@@ -1,4 +1,4 @@
-/** Whether a stream shows colours: a terminal, unless NO_COLOR (no-color.org) or TERM=dumb asks for none; FORCE_COLOR insists. */
+/** Returns whether a stream shows colors: a terminal does, unless NO_COLOR (no-color.org) or TERM=dumb is set; FORCE_COLOR insists. */
 export function usesColor(
   stream: { isTTY?: boolean },
   environment: NodeJS.ProcessEnv = process.env,

@@ -1,4 +1,4 @@
-/** What people see of a command. */
+/** What a command shows on the terminal. */
 export { usesColor } from './color.js';
 export { duration, ProgressDisplay } from './progress.js';
 export { printResult } from './result.js';

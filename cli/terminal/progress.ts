@@ -1,6 +1,6 @@
 import type { Progress } from '../../contracts/index.js';
 
-/** `1 h 02 min`, `3 min 20 s`, `12 s`. */
+/** Returns a duration as `1 h 02 min`, `3 min 20 s` or `12 s`. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
@@ -27,7 +27,7 @@ export function describeProgress(progress: Progress): string {
   return parts.join('  ');
 }
 
-/** Where a run's progress is shown: a bar that stays on its line on a terminal, plain lines elsewhere. */
+/** Shows a run's progress: as a bar that stays on its line on a terminal, as plain lines elsewhere. */
 export class ProgressDisplay {
   readonly #stream: NodeJS.WriteStream;
   readonly #live: boolean;
@@ -60,14 +60,14 @@ export class ProgressDisplay {
     this.#stream.write(`${text}\n`);
   }
 
-  /** What is being done where there are no steps to count. */
+  /** Shows what is being done when there are no steps to count. */
   status(text: string): void {
     if (this.#live) {
       this.#stream.write(`\r\x1b[2K${text}`.slice(0, this.#columns() + 5));
       this.#shown = true;
       return;
     }
-    // Counts are told now and then; what is being done, and waited for, is told as soon as it is something else.
+    // Counts are shown now and then; another activity, or another wait, is shown at once.
     const doing = text.replace(/\d+/g, '#');
     if (doing === this.#doing && Date.now() - this.#lastAt < this.#interval) return;
     this.#doing = doing;
@@ -75,13 +75,13 @@ export class ProgressDisplay {
     this.#stream.write(`${text}\n`);
   }
 
-  /** A line of its own above the bar. */
+  /** Prints a line of its own above the bar. */
   note(text: string): void {
     this.clear();
     this.#stream.write(`${text}\n`);
   }
 
-  /** Takes the bar away. */
+  /** Removes the bar. */
   clear(): void {
     if (this.#shown) this.#stream.write('\r\x1b[2K');
     this.#shown = false;

@@ -1,7 +1,7 @@
 import type { FinetuneResult } from '../../contracts/index.js';
 import { duration } from './progress.js';
 
-/** The end of a run: one JSON object, or a few lines for a person. */
+/** Prints the result of a run: as one JSON object, or as a few lines for a person. */
 export function printResult(result: FinetuneResult, json: boolean): void {
   if (json) {
     process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -1,7 +1,7 @@
 import type { StepHooks } from '../../recipes/index.js';
 import type { ProgressDisplay } from './progress.js';
 
-/** A step's progress on the terminal, where the step runs in this process. Never cancelled: Ctrl-C ends the process. */
+/** Returns hooks that show a step's progress on the terminal. Never cancelled: Ctrl-C ends the process. */
 export function stepHooks(display: ProgressDisplay): StepHooks {
   return {
     progress: (fraction, text) =>

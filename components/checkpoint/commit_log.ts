@@ -234,7 +234,7 @@ async function highestSequence(storage: Storage): Promise<number> {
   return highest;
 }
 
-/** Null where the number seen is gone, or a gap follows it: the log was damaged, and only a listing shows its end. */
+/** Finds the log's end from a number seen before; null when that entry is gone, or a gap follows it: then only a listing shows the end. */
 async function probe(storage: Storage, seen: number): Promise<number | null> {
   const exists = async (sequence: number) => (await storage.size(commitKey(sequence))) !== null;
   if (!(await exists(seen))) return null;
@@ -277,7 +277,7 @@ export async function readCheckpointEntry(storage: Storage, sequence: number): P
   return entry;
 }
 
-/** Null when another writer has the number. */
+/** Creates an entry; null when another writer has the number. */
 async function create<E extends CommitEntry>(
   storage: Storage,
   sequence: number,

@@ -51,7 +51,7 @@ export async function findLengthDamage(storage: Storage, entry: CheckpointEntry)
 }
 
 /**
- * The sidecars of a checkpoint's files.
+ * Reads the sidecars of a checkpoint's files.
  * @throws DamagedCheckpoint when one is missing or was changed
  */
 export async function readSidecars(

@@ -27,7 +27,7 @@ type Part = TensorPart & { file: string };
 /** A checkpoint that is present and of the right lengths; its bytes are checked while they are read. */
 export class Checkpoint {
   readonly #storage: Storage;
-  /** By tensor, in the order of their rows. */
+  /** Parts by tensor, in the order of their rows. */
   readonly #parts: ReadonlyMap<string, readonly Part[]>;
 
   private constructor(
@@ -193,7 +193,7 @@ export function openCheckpoint(storage: Storage, entry: CheckpointEntry): Promis
 }
 
 export interface SoundCheckpoint {
-  /** Null when the run has no sound checkpoint. */
+  /** The checkpoint; null when the run has no sound one. */
   entry: CheckpointEntry | null;
   /** Damage found on the way to it, newest first. */
   damage: Damage[];

@@ -73,7 +73,7 @@ export class MetricsJournal {
   readonly reachedBefore: number | null;
   /** Lines since the last cut. */
   #lines: MetricsLine[] = [];
-  /** What was committed before this generation, until it is taken. */
+  /** The lines that were committed before this generation, until they are merged. */
   #resumed: readonly MetricsLine[];
   /** Segments that no commit names yet. */
   #pending: Segment[] = [];
@@ -204,7 +204,7 @@ async function committedLines(
   return [...new Map(lines.map((line) => [lineKey(line), line])).values()];
 }
 
-/** Nothing where the segment is missing or was changed: metrics are not worth stopping a run for. */
+/** Reads a segment; nothing when it is missing or was changed: metrics are not worth stopping a run for. */
 async function readSegment(
   storage: Storage,
   { file, sha256: expected }: CommittedMetrics['segments'][number],

@@ -27,7 +27,7 @@ export interface RankTensor {
   name: string;
   dtype: DType;
   role: CommittedTensor['role'];
-  /** Of the whole tensor; `[]` is a scalar, of one row. */
+  /** Shape of the whole tensor; `[]` is a scalar, of one row. */
   shape: readonly number[];
   /** Rows of the first axis that `data` holds, half-open. */
   rows: readonly [number, number];

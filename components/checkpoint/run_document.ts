@@ -14,7 +14,7 @@ import { probePrefix, type Storage } from '../../shared/storage/index.js';
 import { appendRetirement, readLog, takeGeneration } from './commit_log.js';
 
 /**
- * Null where there is none.
+ * Reads a run's document; null when there is none.
  * @throws CheckpointError when it cannot be understood
  */
 export async function readRunDocument(storage: Storage): Promise<RunDocument | null> {
@@ -145,7 +145,7 @@ function refuseChanges(storage: Storage, { runId, recipes, guarded }: RunClaim):
   );
 }
 
-/** Nothing of ours is in a folder without run.json: what is there is somebody's, and a run would overwrite it. */
+/** Refuses a folder without run.json that holds files: they are not a run's, and a run would overwrite them. */
 async function refuseForeignFiles(storage: Storage): Promise<void> {
   for await (const file of storage.list('')) {
     if (file.key === runDocumentKey) return; // created by another claim a moment ago

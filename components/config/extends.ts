@@ -29,7 +29,7 @@ class TemplateLoader {
   readonly #roots: Roots;
   readonly #problems: Problems;
   readonly #position: SchemaPosition;
-  /** By file, with their own templates under them; null for those that cannot be read. */
+  /** Templates by file, with their own templates applied; null for those that cannot be read. */
   readonly #loaded = new Map<string, TreeNode | null>();
   #named = 0;
 

@@ -158,7 +158,7 @@ async function compose(
   return { tree: composed, base, schema, jsonSchema };
 }
 
-/** The kind stands in the recipe itself: a template of another kind would have other keys. */
+/** Chooses the schema by the `kind` of the recipe itself: a template of another kind would have other keys. */
 function chooseSchema(choice: SchemaChoice, tree: TreeNode, problems: Problems): z.ZodType {
   if (typeof choice !== 'function') return choice;
   const node = nodeAt(tree, ['kind']);

@@ -85,7 +85,7 @@ function discriminators(schemas: readonly JsonSchema[]): string[] {
   return [...values].filter(([, found]) => found.size > 1).map(([key]) => key);
 }
 
-/** Whether a map holds other maps under names of its author's, where the schema has that beside members with fixed keys. */
+/** Returns whether a map holds other maps under its author's names, when the schema allows that next to fixed keys. */
 function isNamedEntries(node: MapNode, schemas: readonly JsonSchema[]): boolean {
   if (!schemas.some(({ additionalProperties }) => typeof additionalProperties === 'object')) return false;
   const fixed = new Set(schemas.flatMap(({ properties }) => Object.keys(properties ?? {})));

@@ -4,7 +4,7 @@ import { buildTree, parseRecipe } from './parse.js';
 import { Problems } from './problems.js';
 import { child, dotted, type MapEntry, type Origin, type TreeNode } from './tree.js';
 
-/** As typed (`a.b=v`, with or without leading dashes), or as key and value. */
+/** An override as typed (`a.b=v`, with or without leading dashes), or as key and value. */
 export type Override = string | { key: string; value: unknown };
 
 /** Applies overrides in order. Relative paths among their values start from `base`, the shell's folder. */

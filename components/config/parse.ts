@@ -128,7 +128,7 @@ function explain(error: YAMLError): string {
 
 class TreeBuilder {
   #nodes = 0;
-  /** By name, the latest before the node reached: what an alias stands for. */
+  /** The nodes that aliases stand for, by name: of several, the latest before the node reached. */
   readonly #anchors = new Map<string, Node>();
   #aliasDepth = 0;
   readonly #at: (offset: number | undefined) => Origin;

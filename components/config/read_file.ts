@@ -9,7 +9,7 @@ import { maxRecipeBytes } from './parse.js';
 import type { Problems } from './problems.js';
 import { nodeAt, type TreeNode } from './tree.js';
 
-/** Null where the permissions of the process's user are the only bound. */
+/** The folders that may be read; null when the permissions of the process's user are the only bound. */
 export type Roots = readonly string[] | null;
 
 /** Returns a recipe's bytes: a regular file within the roots, no longer than a recipe may be. */

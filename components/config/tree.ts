@@ -3,7 +3,7 @@
 /** The location where something was written. A recipe given as an object, and an override, have no file. */
 export interface Origin {
   file: string | null;
-  /** From 1. */
+  /** Counted from 1. */
   line: number | null;
   column: number | null;
   /** Folder (or URI) that relative paths written here start from. */

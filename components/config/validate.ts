@@ -63,7 +63,7 @@ function hideValues(text: string, issue: Issue, root: TreeNode): string {
   return hidden;
 }
 
-/** Of a union's members, the one the author most likely meant: it failed deepest, and then at the fewest keys. */
+/** Returns the member of a union that the author most likely meant: the one that failed deepest, then at the fewest keys. */
 function closestBranch(branches: readonly Issue[][]): readonly Issue[] {
   const depth = (issues: readonly Issue[]): number =>
     Math.min(...issues.map(({ code, path }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)));
@@ -181,7 +181,7 @@ function describeValue(node: TreeNode | undefined): string {
   return String(node.value);
 }
 
-/** YAML's usual surprises. */
+/** Explains YAML's usual surprises. */
 function typeHint(expected: string, value: unknown): string {
   if (typeof value !== 'string') return '';
   if (expected === 'boolean' && /^(yes|on|no|off)$/i.test(value)) {

@@ -37,7 +37,7 @@ export class Batch {
   readonly #eos: ReadonlySet<number>;
   #cache: KvCache;
   #prompt: KvCache;
-  /** In the order of the cache's rows. */
+  /** The requests being answered, in the order of the cache's rows. */
   readonly #rows: Row[] = [];
   readonly #results: Generated[];
   /** Longest prompt first: rows of like length are neighbors, and later ones fit into the space of earlier ones. */
@@ -53,7 +53,7 @@ export class Batch {
     requests: readonly GenerationRequest[],
     limits: BatchLimits,
     hooks: BatchHooks,
-    /** Of what was answered last, where prompts go on from each other; null for none. */
+    /** The cache of the last answer when prompts continue each other; null for none. */
     memory: PromptMemory | null,
   ) {
     this.#decoder = decoder;
@@ -124,7 +124,7 @@ export class Batch {
     await this.#settle([row]);
   }
 
-  /** One token more for every row. */
+  /** Generates one token more for every row. */
   async #step(): Promise<void> {
     const { vocabularySize } = this.#decoder;
     const logits = await this.#decoder.forward(

@@ -12,7 +12,7 @@ export interface CacheGeometry {
   kvHeads: number;
   /** K */
   headSize: number;
-  /** Of the arrays in the ONNX file. */
+  /** Element type of the arrays in the ONNX file. */
   type: 'float32' | 'float16';
 }
 
@@ -86,7 +86,7 @@ export class KvCache {
     this.#copyRow(source.#past, 0, source.length, this.#past, this.rows - 1, this.length, tokens);
   }
 
-  /** Takes a row away; the last one moves to its place. */
+  /** Removes a row; the last one moves to its index. */
   remove(row: number): void {
     const last = this.rows - 1;
     const size = this.#rowSize(this.length);

@@ -29,7 +29,7 @@ export async function documentLogprobs(
   return logprobs;
 }
 
-/** Summed in float64, so that what remains of an error is the model's. */
+/** Normalizes logits in float64, so that any error that remains is the model's. */
 function logSoftmax(logits: Float32Array, id: number): number {
   let top = Number.NEGATIVE_INFINITY;
   for (const logit of logits) if (logit > top) top = logit;

@@ -45,7 +45,7 @@ export type Command = z.infer<typeof commandSchema>;
 export const eventSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready'), vocabularySize: z.int() }),
   z.strictObject({ type: z.literal('tokens'), tokens: z.array(newTokenSchema) }),
-  /** Null after a cancellation. */
+  /** The results; null after a cancellation. */
   z.strictObject({ type: z.literal('results'), results: z.array(resultSchema).nullable() }),
   /** log p(token i+1 | ≤ i) of each document. */
   z.strictObject({ type: z.literal('scores'), logprobs: z.array(z.instanceof(Float64Array)) }),

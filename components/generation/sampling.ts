@@ -48,9 +48,9 @@ const exponentials = Float64Array.from({ length: negligible * resolution + 2 }, 
 /** Draws tokens; holds the working space for a vocabulary. */
 export class Sampler {
   readonly #candidates: Candidates;
-  /** For each candidate its step in the table. */
+  /** The table's step of each candidate. */
   readonly #stepOf: Uint16Array;
-  /** For each step of the table the sum of the weights there. */
+  /** The sum of the weights at each step of the table. */
   readonly #masses = new Float64Array(exponentials.length);
   readonly #heap: Float32Array;
 
@@ -212,7 +212,7 @@ function draw({ count, ids, weights, total }: Candidates, u: number): number {
   return ids[count - 1]!;
 }
 
-/** In [0, 1), with 53 bits. */
+/** Returns a uniform number in [0, 1), with 53 bits. */
 function uniform({ seed, stream }: SamplingOptions, position: number): number {
   const key = [seed % 2 ** 32, Math.floor(seed / 2 ** 32)] as const;
   const [high, low] = philox([position, stream, 0, 0], key);

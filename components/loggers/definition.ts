@@ -1,4 +1,4 @@
-/** What a logger is: where a run's metrics go beside `metrics.jsonl`. */
+/** The contract of a logger, which receives a run's metrics in addition to `metrics.jsonl`. */
 import type { z } from 'zod';
 import type { StepMetrics, TaskMetrics, ValidationMetrics } from '../../contracts/index.js';
 import type { Storage } from '../../shared/storage/index.js';
@@ -13,7 +13,7 @@ export interface LoggedRun {
   readonly recipe: Readonly<Record<string, unknown>>;
   /** The run's folder, on a disk or in an object store. */
   readonly storage: Storage;
-  /** Whether this logger has logged nothing of the run yet; false where it continues. */
+  /** True when this logger has logged nothing of the run yet; false when it continues. */
   readonly isNew: boolean;
 }
 

@@ -11,7 +11,7 @@ import type { LoggedRun, Logger } from './definition.js';
 import { loggerDefinition } from './registry.js';
 import type { LoggerOptions } from './schema.js';
 
-/** What a logger has taken: steps and validations up to one, and the models whose tasks it knows, by step. */
+/** What a logger has received: steps and validations up to one, and the models whose tasks it knows, by step. */
 const positionSchema = z.strictObject({
   version: z.literal(1),
   step: z.int(),
@@ -54,7 +54,7 @@ class FedLogger {
   /** Up to where it was given metrics, and up to where that is noted. */
   #given: Position = nothing;
   #noted: Position = nothing;
-  /** What it could not take yet. */
+  /** Lines that it could not receive yet. */
   #waiting: MetricsLine[] = [];
   /** The delivery under way: one at a time. */
   #work: Promise<void> = Promise.resolve();

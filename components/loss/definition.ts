@@ -1,4 +1,4 @@
-/** What a loss is. */
+/** The contract of a loss. */
 import type { z } from 'zod';
 import type { LossRule } from '../../graph/index.js';
 

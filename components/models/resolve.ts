@@ -1,4 +1,4 @@
-/** From what a recipe calls a model to a local folder that has been checked. */
+/** Resolves a recipe's model to a local folder that has been checked. */
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';

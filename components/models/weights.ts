@@ -8,7 +8,7 @@ import type { Model } from './blocks/family.js';
 export interface Weight {
   /** Absolute path of a safetensors file. */
   file: string;
-  /** From the start of the file. */
+  /** Offset from the start of the file. */
   byteOffset: number;
   byteLength: number;
   dtype: DType;

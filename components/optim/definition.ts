@@ -1,4 +1,4 @@
-/** What an optimizer is. */
+/** The contract of an optimizer. */
 import { z } from 'zod';
 import type { Attrs } from '../../graph/index.js';
 
@@ -10,7 +10,7 @@ export interface Optimizer {
 }
 
 /**
- * What an optimizer adds to a recipe and to a step.
+ * An optimizer: its part of a recipe, and of a step.
  *
  * @typeParam Options `training.optimizer` with this name, validated
  */

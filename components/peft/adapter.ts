@@ -59,7 +59,7 @@ export interface Adapter {
   baseModel: string | null;
   /** Adapted modules, in the order of the model. */
   modules: LinearModule[];
-  /** By parameter name, e.g. `model.layers.0.self_attn.q_proj.lora_A.weight`. */
+  /** Tensors by parameter name, e.g. `model.layers.0.self_attn.q_proj.lora_A.weight`. */
   tensors: Map<string, SafetensorsEntry & { file: string }>;
 }
 

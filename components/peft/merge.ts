@@ -13,7 +13,7 @@ export interface MergeInput {
   b: Float32Array;
   rank: number;
   scale: number;
-  /** Of the result. */
+  /** Dtype of the result. */
   dtype: SafetensorsDType;
 }
 

@@ -17,7 +17,7 @@ export function encodeManifest(manifest: PublicationManifest): Buffer {
   return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
 }
 
-/** Null for what is no manifest. */
+/** Parses a manifest; null when the text is not one. */
 export function parseManifest(text: Uint8Array): PublicationManifest | null {
   try {
     return manifestSchema.safeParse(JSON.parse(Buffer.from(text).toString('utf8'))).data ?? null;

@@ -32,7 +32,7 @@ import {
 
 /** A file that is no weights: its bytes, or a stream that can be made once. */
 export interface PublishedFile {
-  /** In the folder, or in a folder of it: `onnx/model.onnx`. */
+  /** Path within the folder, e.g. `onnx/model.onnx`. */
   name: string;
   content: Uint8Array | string | (() => AsyncIterable<Uint8Array>);
 }
@@ -149,7 +149,7 @@ async function publishObjects(
   await writeAll(final, options, manifest, options.marker);
 }
 
-/** Weights, files, what loaders look for, and the manifest, each read back; `last` is written after everything else. */
+/** Writes weights, files, what loaders look for, and the manifest, each read back; `last` comes after everything else. */
 async function writeAll(
   target: Storage,
   options: PublishOptions,
@@ -192,7 +192,7 @@ async function writeAll(
   await target.write(marker.name, content);
 }
 
-/** What loaders look for comes after all that they then load. */
+/** Orders files so that what loaders look for comes after what they then load. */
 function inOrder(files: readonly PublishedFile[]): PublishedFile[] {
   const isEntry = ({ name }: PublishedFile) => entryPoints.includes(name);
   return [...files.filter((file) => !isEntry(file)), ...files.filter(isEntry)];

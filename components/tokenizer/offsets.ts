@@ -1,5 +1,5 @@
 /**
- * Where in its text each token came from. The tokenizer library gives tokens without their offsets; this walks text and
+ * Finds where in its text each token came from. The tokenizer library gives tokens without their offsets; this walks text and
  * tokens side by side. Positions are UTF-16 code units; a token that is a part of a character has the whole character.
  */
 import { ModelError } from '../../shared/errors.js';
@@ -19,7 +19,7 @@ export interface OffsetScheme {
   /** A space may have been put before a piece of text that has none. */
   prefixSpace: boolean;
   added: ReadonlyMap<string, AddedTokenRule>;
-  /** Null where the tokenizer leaves the text as it is. */
+  /** Null when the tokenizer leaves the text unchanged. */
   normalize: ((text: string) => string) | null;
 }
 
@@ -68,7 +68,7 @@ function walkBytes(text: string, tokens: readonly string[], scheme: OffsetScheme
   return offsets;
 }
 
-/** For each UTF-8 byte of `text`, where its character starts and ends; one entry more for the end. */
+/** Returns where the character of each UTF-8 byte of `text` starts and ends; one entry more for the end. */
 function characterOfByte(text: string): { starts: Int32Array; ends: Int32Array; length: number } {
   const length = Buffer.byteLength(text);
   const starts = new Int32Array(length + 1);
@@ -119,7 +119,7 @@ function walkCharacters(text: string, tokens: readonly string[], scheme: OffsetS
   return offsets;
 }
 
-/** A ▁ in the text itself was read as a space too. */
+/** Returns whether the surface matches there; a ▁ in the text itself was read as a space too. */
 function matches(text: string, surface: string, position: number): boolean {
   return (
     text.startsWith(surface, position) ||

@@ -44,7 +44,7 @@ function decode(bytes: Uint8Array, location: string): string {
   }
 }
 
-/** Bytes between newlines: decoded only when whole, so that a character may lie across two chunks. */
+/** Yields the bytes between newlines, which are decoded only when whole: a character may span two chunks. */
 async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   let parts: Uint8Array[] = [];
   for await (const chunk of chunks) {

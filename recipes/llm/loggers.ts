@@ -1,5 +1,5 @@
 /**
- * Where a run's metrics go beside metrics.jsonl. The rank gives its loggers what each commit names, and the evaluation that
+ * Sends a run's metrics to loggers in addition to metrics.jsonl. The rank gives its loggers what each commit names, and the evaluation that
  * ends a run gives them the rest: of the two, one runs at a time.
  */
 import { readMetrics } from '../../components/checkpoint/index.js';

@@ -120,7 +120,7 @@ export function watchedLoss({ training, evaluation }: Pick<Recipe, 'training' | 
   return candidates.find((metric) => metric !== undefined && isValidationMetric(metric)) ?? 'val_loss';
 }
 
-/** Why no validation gives this loss; null where one does, and for metrics that are no losses. */
+/** Returns why no validation gives this loss; null when one does, and for metrics that are not losses. */
 function lossProblem(metric: string, data: Pick<DataOptions, 'validation'>): string | null {
   if (!isValidationMetric(metric) && metric !== 'perplexity') return null;
   const sets = Object.keys(validationSets(data));

@@ -26,7 +26,7 @@ export interface AdmitInfo {
   workflowId: string;
   runId: string;
   namespace: string;
-  /** Where the workflow runs; null outside of Temporal, where nobody claims a run. */
+  /** The workflow's server and namespace; null outside of Temporal, where nobody claims a run. */
   server: { address: string; namespaceId: string } | null;
   /** Storage roots of this worker; null where its user's permissions are the only bound. */
   roots: readonly string[] | null;

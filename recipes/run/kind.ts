@@ -7,11 +7,11 @@ export interface RunSummary {
   name: string;
   /** Null: `runs/<name>` next to the recipe. */
   outputDir: string | null;
-  /** As people know it: a Hugging Face id, or a path. */
+  /** The name a person uses: a Hugging Face id, or a path. */
   model: string;
   epochs: number;
   pool: string;
-  /** Whether tasks are evaluated after each epoch. */
+  /** True when tasks are evaluated after each epoch. */
   evaluatesEpochs: boolean;
 }
 

@@ -7,7 +7,7 @@ export const failureSchema = z.strictObject({
   /** `code` of a TemperError; the class's name of any other error. */
   code: z.string(),
   message: z.string(),
-  /** Null for a TemperError, whose message has what a reader needs. */
+  /** The stack; null for a TemperError, whose message has what a reader needs. */
   stack: z.string().nullable(),
   /** The operating system's code, e.g. `ENOSPC`; null where the error is not the system's. */
   errno: z.string().nullable(),

@@ -6,7 +6,7 @@ const scratch = new ArrayBuffer(4);
 const scratchFloat = new Float32Array(scratch);
 const scratchBits = new Uint32Array(scratch);
 
-/** Little-endian values of a file as float32, exactly. F32, BF16 and F16. */
+/** Converts a file's little-endian values (F32, BF16 or F16) to float32, exactly. */
 export function toFloat32(bytes: Uint8Array, dtype: SafetensorsDType): Float32Array {
   // Aligned, which a view into a file's or a pool's bytes need not be; `slice` of a Buffer would be a view again.
   const copy = new Uint8Array(bytes).buffer;
@@ -21,7 +21,7 @@ export function toFloat32(bytes: Uint8Array, dtype: SafetensorsDType): Float32Ar
   throw new ModelError(`${dtype} values cannot be read as float32`);
 }
 
-/** float32 values as a file's bytes, rounded to nearest even. F32, BF16 and F16. */
+/** Converts float32 values to a file's bytes (F32, BF16 or F16), rounded to nearest even. */
 export function fromFloat32(values: Float32Array, dtype: SafetensorsDType): Uint8Array {
   if (dtype === 'F32') return new Uint8Array(values.slice().buffer);
   const half = new Uint16Array(values.length);

@@ -38,13 +38,13 @@ const maxRank = 32;
 export interface SafetensorsEntry {
   dtype: SafetensorsDType;
   shape: number[];
-  /** From the start of the file. */
+  /** Offset from the start of the file. */
   byteOffset: number;
   byteLength: number;
 }
 
 export interface SafetensorsHeader {
-  /** In the order of their data. */
+  /** Entries in the order of their data. */
   tensors: Map<string, SafetensorsEntry>;
   metadata: Record<string, string>;
   /** Byte offset of the tensors' data. */
@@ -261,7 +261,7 @@ export interface SafetensorsDescription {
 export interface SafetensorsLayout<T extends SafetensorsDescription = SafetensorsDescription> {
   /** Length prefix, JSON, padding. */
   header: Buffer;
-  /** In the order of their data: larger elements first, then by name, so that each is aligned to its element. */
+  /** Tensors in the order of their data: larger elements first, then by name, so that each is aligned to its element. */
   tensors: { tensor: T; byteOffset: number; byteLength: number }[];
   fileBytes: number;
 }
@@ -355,7 +355,7 @@ export async function writeSafetensors(
   return { bytes, sha256: hash.digest('hex') };
 }
 
-/** By UTF-16 code unit, whatever the locale. */
+/** Compares by UTF-16 code unit, whatever the locale. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -5,7 +5,7 @@ import type { Storage } from './storage.js';
 
 export const probePrefix = '.temper-probe-';
 
-/** By location: one probe for a process is enough. */
+/** Results by location: one probe per process is enough. */
 const probes = new Map<string, Promise<void>>();
 
 /**

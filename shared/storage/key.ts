@@ -6,7 +6,7 @@ export function checkKey(root: string, key: string): void {
   if (wrong !== null) throw new StorageError(`${root}: the key ${JSON.stringify(key)} ${wrong}`);
 }
 
-/** As `checkKey`, for a prefix: empty, or a key that may end in `/`. */
+/** Checks a prefix like `checkKey`: it is empty, or a key that may end in `/`. */
 export function checkPrefix(root: string, prefix: string): void {
   if (prefix !== '') checkKey(root, prefix.endsWith('/') ? prefix.slice(0, -1) : prefix);
 }

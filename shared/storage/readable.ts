@@ -32,7 +32,7 @@ export async function readablePath(
   throw outsideRoots(key === null ? target : `${key}: ${target}`, roots);
 }
 
-/** The same for a folder whose files are all read: none of them may be a link that leads out of the roots. */
+/** Does the same for a folder whose files are all read: none of them may be a link that leads out of the roots. */
 export async function readableFolder(
   location: string,
   key: string,

@@ -143,7 +143,7 @@ class S3Storage implements Storage {
     }
   }
 
-  /** A retried request may meet the object that its lost first attempt made. Distinct writers write distinct bytes. */
+  /** Returns whether a retried request met the object of its own first attempt. Distinct writers write distinct bytes. */
   async #wroteItself(key: string, data: Uint8Array): Promise<boolean> {
     return (await this.size(key)) === data.length && (await this.read(key)).equals(data);
   }

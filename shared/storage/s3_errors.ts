@@ -15,27 +15,27 @@ function fault(error: unknown): ServiceFault | null {
 
 const status = (error: unknown): number | undefined => fault(error)?.$metadata?.httpStatusCode;
 
-/** No such object. A missing bucket is another matter, which HEAD alone cannot tell. */
+/** Returns whether there is no such object. A missing bucket is another matter, which HEAD alone does not show. */
 export function isAbsent(error: unknown): boolean {
   return status(error) === 404 && fault(error)?.name !== 'NoSuchBucket';
 }
 
-/** A conditional write found its key taken. */
+/** Returns whether a conditional write found its key taken. */
 export function isTaken(error: unknown): boolean {
   return status(error) === 412;
 }
 
-/** The client sent the request more than once, so that an earlier answer may have been lost. */
+/** Returns whether the client sent the request more than once, so that an earlier answer may have been lost. */
 export function wasRetried(error: unknown): boolean {
   return (fault(error)?.$metadata?.attempts ?? 1) > 1;
 }
 
-/** The server does not know the request, or the credentials do not allow it. */
+/** Returns whether the server does not know the request, or the credentials do not allow it. */
 export function isRefused(error: unknown): boolean {
   return [401, 403, 405, 501].includes(status(error) ?? 0);
 }
 
-/** Two conditional writes of one key met. */
+/** Returns whether two conditional writes of one key met. */
 export function isConflict(error: unknown): boolean {
   return status(error) === 409;
 }
@@ -56,7 +56,7 @@ function networkCode(serviceFault: ServiceFault): string | undefined {
   return networkCodes.find((code) => serviceFault.code === code || serviceFault.message.includes(code));
 }
 
-/** The connection broke while an object was read. */
+/** Returns whether the connection broke while an object was read. */
 export function isInterrupted(error: unknown): boolean {
   const serviceFault = fault(error);
   return (

@@ -12,7 +12,7 @@ export interface StoredObject {
 
 /** An object that is being written, or was when the writing process was killed. */
 export interface UnfinishedWrite {
-  /** Of the object that it would have become. */
+  /** Key of the object that it would have become. */
   key: string;
   startedAt: Date;
   /** Gives the write up: if its process is still alive, it fails there. */

@@ -12,7 +12,7 @@ import { until } from '../support/until.js';
 let deployment: Deployment;
 let undisturbed: Evaluation;
 const rows = 960;
-/** Of 32 examples each. */
+/** Parts of 32 examples each. */
 const partsOfModel = rows / 32;
 
 beforeAll(async () => {

@@ -17,7 +17,7 @@ const parentCode = `
   console.log(fork(process.argv[1], [], options).pid);
   setInterval(() => {}, 1000);`;
 
-/** Whether the program has begun to serve: it handles SIGUSR2, number 12. */
+/** Returns whether the program has begun to serve: it handles SIGUSR2, number 12. */
 function isServing(pid: number): boolean {
   const [, caught] = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))!;
   return (BigInt(`0x${caught}`) & (1n << 11n)) !== 0n;

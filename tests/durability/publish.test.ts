@@ -68,7 +68,7 @@ async function look(folders: readonly string[], done: () => boolean): Promise<vo
 
 interface Moment {
   run: string;
-  /** Where something unfinished is seen then, and what it is called. */
+  /** The folder in which something unfinished is seen then, and its name. */
   at(run: string): string;
   pattern: RegExp;
 }

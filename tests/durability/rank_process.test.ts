@@ -1,4 +1,4 @@
-/** What a host worker learns of its rank, with a real rank process. */
+/** Tests what a host worker learns of its rank, with a real rank process. */
 import { noRequests, type RankStart } from '../../contracts/index.js';
 import { RankProcess } from '../../workers/host/rank_process.js';
 

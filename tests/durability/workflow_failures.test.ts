@@ -1,4 +1,4 @@
-/** What the workflow survives and what ends it, on a real server, with activities that fail by a script. */
+/** Tests what the workflow survives and what ends it, on a real server, with activities that fail by a script. */
 import { ApplicationFailure, WorkflowFailedError } from '@temporalio/client';
 import type { CrashDetails, FailureDetails, FinetuneResult, LossDetails } from '../../contracts/index.js';
 import { failureTypes, signalNames } from '../../contracts/names.js';

@@ -61,7 +61,7 @@ async function finished(child: ChildProcess): Promise<void> {
   expect(await once(child, 'exit')).toEqual([0, null]);
 }
 
-/** What a loader finds: nothing, or everything. Anything in between fails. */
+/** Returns what a loader finds: nothing, or everything. Anything in between fails. */
 async function look(published: Storage): Promise<'nothing' | 'everything'> {
   const entries = ['config.json', 'genai_config.json'];
   const found = await Promise.all(entries.map((name) => published.size(name)));

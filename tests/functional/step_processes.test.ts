@@ -1,4 +1,4 @@
-/** What a worker learns of the processes that compute its steps, with real ones. */
+/** Tests what a worker learns of the processes that compute its steps, with real ones. */
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { digestOf } from '../../shared/digest.js';

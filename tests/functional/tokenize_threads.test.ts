@@ -1,4 +1,4 @@
-/** What the threads that tokenize do about a row without end, and about a full disk. */
+/** Tests how the threads that tokenize handle a row without end, and a full disk. */
 import { execFileSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';

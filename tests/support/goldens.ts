@@ -12,7 +12,7 @@ export function readGolden<T>(...parts: string[]): T {
   return JSON.parse(readFileSync(golden(...parts), 'utf8')) as T;
 }
 
-/** What transformers makes of a document, in float64 and in two lower precisions: log p(token i+1 | ≤ i). */
+/** transformers' log p(token i+1 | ≤ i) of a document, in float64 and in two lower precisions. */
 export interface GoldenDocument {
   input_ids: number[];
   float64: number[];

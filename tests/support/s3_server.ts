@@ -7,7 +7,7 @@ import path from 'node:path';
 const version = 'v1.8.0';
 
 export interface S3Server {
-  /** What a process needs to reach it: the standard AWS variables. */
+  /** The standard AWS variables with which a process reaches it. */
   env: Record<string, string>;
   /** Buckets are folders of this one. */
   folder: string;

@@ -30,7 +30,7 @@ import { workflowBundle } from '../../workers/control/workflow_bundle.js';
 export const digest = 'a'.repeat(64);
 export const hostQueue = 'test.host.1';
 
-/** What `trainEpoch` does, call by call; the last one is repeated. */
+/** The behavior of `trainEpoch`, call by call; the last one is repeated. */
 export type TrainScript = ((
   request: TrainRequest,
   context: Context,
@@ -90,12 +90,12 @@ export class ScriptedGang {
   /** Everything that was asked since `follow`, in order. */
   calls: string[] = [];
   requests: TrainRequest[] = [];
-  /** What `evaluateEpoch` answers, call by call. */
+  /** The answers of `evaluateEpoch`, call by call. */
   evaluations: EpochEvaluation[] = [];
   acquires: AcquireRequest[] = [];
   /** Every entry that `recordTimeline` was given. */
   recorded: TimelineEntry[] = [];
-  /** What an activity throws, call by call; then it does what it does. */
+  /** The errors that an activity throws, call by call, before it works. */
   failures: Record<string, unknown[]> = {};
   /** Awaited by `acquire` before it answers. */
   slot: Promise<void> = Promise.resolve();

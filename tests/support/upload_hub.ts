@@ -17,7 +17,7 @@ export interface HubCommit {
 }
 
 interface Repository {
-  /** By branch, oldest first. */
+  /** Commits by branch, oldest first. */
   branches: Map<string, HubCommit[]>;
 }
 
@@ -80,7 +80,7 @@ export class UploadHub {
     return this.repositories.get(id)?.branches.get(branch) ?? [];
   }
 
-  /** What anybody sees at the branch. */
+  /** The files that anybody sees at the branch. */
   files(id: string, branch = 'main'): Record<string, Buffer> {
     return this.commits(id, branch).at(-1)?.files ?? {};
   }

@@ -27,7 +27,7 @@ const serverFileSchema = z.strictObject({
 type ServerFile = z.infer<typeof serverFileSchema>;
 type Ports = Pick<ServerFile, 'port' | 'uiPort'>;
 
-/** Receives notices for whoever started the process. */
+/** Receives notices for the user who started the process. */
 type Log = (text: string) => void;
 
 export interface DevServer {
@@ -200,7 +200,7 @@ async function hasUsers(folder: string): Promise<boolean> {
   return false;
 }
 
-/** A user that cannot be judged from here counts for as long as it shows itself. */
+/** Returns whether a user still runs; one that cannot be judged from here counts while it keeps refreshing its file. */
 async function isInUse(file: string): Promise<boolean> {
   const user = processIdentitySchema.safeParse(await readJson(file));
   if (!user.success) return false;

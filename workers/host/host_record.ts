@@ -76,7 +76,7 @@ export class HostRecordWriter {
     return this.#writing;
   }
 
-  /** After an orderly end nothing is left to report. */
+  /** Removes the record: after an orderly end nothing is left to report. */
   async close(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#writing.catch(() => undefined);
@@ -132,7 +132,7 @@ export async function reapRecords(
   }
 }
 
-/** Null for a record that was removed meanwhile, or is of another version. */
+/** Reads a record; null when it was removed meanwhile, or is of another version. */
 async function readRecord(file: string): Promise<HostRecord | null> {
   try {
     return hostRecordSchema.parse(JSON.parse(await readFile(file, 'utf8')));

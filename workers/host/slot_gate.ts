@@ -36,7 +36,7 @@ export class SlotGate implements CustomSlotSupplier<ActivitySlotInfo> {
     this.changed();
   }
 
-  /** To be called when slots were freed. */
+  /** Lets waiting polls continue after slots were freed. */
   changed(): void {
     for (const wake of this.#waiting.splice(0)) wake();
   }

@@ -62,7 +62,7 @@ export class Slots implements RankHost {
     return [...this.#leases.values()];
   }
 
-  /** For the host's record. */
+  /** The slots in use, for the host's record. */
   get held(): HostRecord['leases'] {
     return this.leases.map(({ run, grant, step }) => ({
       workflowId: run.id,
@@ -179,7 +179,7 @@ export class Slots implements RankHost {
     });
   }
 
-  /** Slots of the CPU share its cores evenly. */
+  /** Returns the variables of a slot's rank: slots of the CPU share its cores evenly. */
   #environment(): Record<string, string> {
     const { length } = this.#options.devices;
     if (length === 1) return {};

@@ -117,7 +117,7 @@ class StepProcess {
     }
   }
 
-  /** Whether it is about as small as a new one, so that the next step has its memory to itself. */
+  /** True when it is about as small as a new process, so that the next step has its memory to itself. */
   get isSmall(): boolean {
     return (this.#conversation.process.memory ?? Number.POSITIVE_INFINITY) < smallProcess;
   }

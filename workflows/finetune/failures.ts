@@ -19,7 +19,7 @@ export type StepFailure =
 export interface GangLoss {
   /** `silent`: no heartbeat for a while, though the host may live; `fatal`: no new gang would do better. */
   kind: 'silent' | 'host_lost' | 'rank_lost' | 'error' | 'fatal';
-  /** What an error calls for. */
+  /** The reaction that an error calls for. */
   cause: Cause;
   detail: string;
   progress: Progress | null;
@@ -27,7 +27,7 @@ export interface GangLoss {
   step: number | null;
   /** Seconds from the last sign of life to the notice, where one clock saw both. */
   silentFor: number | null;
-  /** How a lost rank's process ended, where that is known. */
+  /** The end of a lost rank's process, e.g. `killed by SIGKILL`, when it is known. */
   ended: string | null;
 }
 

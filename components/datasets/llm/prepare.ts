@@ -22,18 +22,18 @@ import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 const formatVersion = 2;
 
 export interface PrepareProgress {
-  /** From 0 to 1. */
+  /** The share that is done, from 0 to 1. */
   fraction: number;
   documents: number;
   tokens: number;
-  /** For people. */
+  /** A description for people. */
   text: string;
 }
 
 export interface PrepareOptions {
   dataset: Dataset;
   packedSequenceSize: number;
-  /** Null where no dataset needs one. */
+  /** Null when no dataset needs one. */
   tokenizer: TokenizerSource | null;
   /** Folder that was searched for one; named in the error when there is none. */
   tokenizerFolder?: string;

@@ -78,7 +78,7 @@ export function renderDocument(
   return text;
 }
 
-/** Data may hold control characters, which would act on the terminal. */
+/** Escapes control characters, which would act on the terminal. */
 function printable(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => {
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;

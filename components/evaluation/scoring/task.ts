@@ -16,7 +16,7 @@ export interface AnswerOptions {
   /** 0 is greedy. */
   temperature: number;
   topP: number;
-  /** Of the draws, which depend on it and on a prompt's number alone. */
+  /** Random seed; draws depend only on it and on a prompt's number. */
   seed: number;
   /** Number of the first prompt. */
   firstPrompt: number;
@@ -33,7 +33,7 @@ export interface EvaluatedModel {
   generate(prompts: readonly Prompt[], options: AnswerOptions): Promise<string[]>;
 }
 
-/** A row of a file: `place` is `line 7` or `row 7`, for errors. */
+/** A row of a file; `location` is `line 7` or `row 7`, for errors. */
 export interface TaskRow {
   location: string;
   value: unknown;
@@ -41,7 +41,7 @@ export interface TaskRow {
 
 export interface RowRequest {
   path: string | readonly string[];
-  /** At most this many rows; null for all. */
+  /** The most rows to read; null for all. */
   limit: number | null;
   /** Unit of a text file that is one row. */
   textUnit: 'file' | 'paragraph' | 'line';
@@ -56,7 +56,7 @@ export type RowReader = (request: RowRequest) => AsyncIterable<TaskRow>;
 /** A model's result for one example. Everything is JSON. */
 export interface ExampleResult {
   id: string;
-  /** By metric: 0 or 1, or any number. */
+  /** Scores by metric: 0 or 1, or any number. */
   scores: Record<string, number>;
   /** Details for a human reader: the prompt, the answer, log-probabilities. */
   details: Record<string, unknown>;

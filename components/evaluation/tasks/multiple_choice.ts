@@ -77,7 +77,7 @@ function parseChoices(value: unknown, row: TaskRow, path: string | readonly stri
 const isTexts = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((entry) => typeof entry === 'string');
 
-/** −1 where the answer is none of the choices. */
+/** Returns the index of the right choice; −1 when the answer is not one of them. */
 function findGold(answer: unknown, choices: readonly string[], labels: readonly string[] | null): number {
   if (labels?.includes(String(answer))) return labels.indexOf(String(answer));
   if (typeof answer === 'number') return answer in choices ? answer : -1;

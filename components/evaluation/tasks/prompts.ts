@@ -1,4 +1,4 @@
-/** From a question to the prompt that a model is given. */
+/** Builds the prompt of a question. */
 import { UsageError } from '../../../shared/errors.js';
 import type { ChatMessage } from '../../../shared/text.js';
 import type { EvaluatedModel } from '../scoring/task.js';
@@ -6,7 +6,7 @@ import type { EvaluatedModel } from '../scoring/task.js';
 export type Template = 'auto' | 'chat' | 'plain';
 
 /**
- * Whether the model's chat template is used.
+ * Returns whether the model's chat template is used.
  * @throws UsageError where it is asked for and the model has none
  */
 export function usesChat(template: Template, model: Pick<EvaluatedModel, 'hasChatTemplate'>): boolean {

@@ -43,7 +43,7 @@ type Options = z.output<typeof schema>;
 
 interface Example {
   id: string;
-  /** From 0: what its draws depend on. */
+  /** Number of the prompt from 0, on which its draws depend. */
   index: number;
   prompt: string;
 }

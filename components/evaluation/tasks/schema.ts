@@ -108,7 +108,7 @@ export function findDirection(metric: string, tasks: readonly RecipeTask[]): Dir
   return owner === null ? null : taskDefinition(owner.task.task).direction(owner.own);
 }
 
-/** Why a run cannot watch this metric while it trains; null where it can. */
+/** Returns why a run cannot watch this metric while it trains; null when it can. */
 export function watchedProblem(metric: string, tasks: readonly RecipeTask[]): string | null {
   if (findDirection(metric, tasks) === null || metric === 'perplexity') return unknownMetric(metric, tasks);
   const task = findOwner(metric, tasks)?.task;

@@ -29,7 +29,7 @@ export interface RopeTable {
 }
 
 export class ModelWriter {
-  /** By the name of the graph's constant. */
+  /** Values by the name of the graph's constant. */
   readonly constants = new Map<string, ModelConstant>();
   readonly #graph: GraphBuilder;
   readonly #options: WriterOptions;

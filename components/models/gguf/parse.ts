@@ -16,7 +16,7 @@ export interface GgufTensor {
   /** ggml type number. */
   type: number;
   elements: number;
-  /** From the start of the file. */
+  /** Offset from the start of the file. */
   byteOffset: number;
   byteLength: number;
 }

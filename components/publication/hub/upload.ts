@@ -232,7 +232,7 @@ async function differingFiles(
   return differing;
 }
 
-/** By the digest that the hub lists: sha256 for large files, git's sha1 for others. */
+/** Returns whether a file has the digest that the hub lists: sha256 for large files, git's sha1 for others. */
 async function isSame(file: UploadFile, listed: HubFile | undefined): Promise<boolean> {
   if (listed === undefined || listed.bytes !== file.bytes) return false;
   const { algorithm, value } = listed.checksum;

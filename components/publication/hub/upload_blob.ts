@@ -2,7 +2,7 @@
 import { ReadableStream } from 'node:stream/web';
 
 export interface UploadFile {
-  /** In the repository. */
+  /** Path in the repository. */
   path: string;
   bytes: number;
   sha256: string;

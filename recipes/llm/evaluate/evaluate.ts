@@ -128,7 +128,7 @@ async function findCommit(storage: Storage, step: number): Promise<CheckpointEnt
   return null;
 }
 
-/** Returns the sound commit with the best value of the watched metric; of equals the newest. */
+/** Returns the sound commit with the best value of the watched metric, the newest if several tie. */
 async function best(
   storage: Storage,
   { evaluation: { metric, tasks } }: Recipe,
@@ -158,7 +158,7 @@ function stepsToKeep({ evaluation }: Recipe, history: EvaluationHistory, step: n
   return bestStep === null ? [] : [bestStep.step];
 }
 
-/** Why early stopping by a task's metric ends training here; null where it does not. */
+/** Returns why early stopping by a task's metric ends training here; null when it does not. */
 function stopReason(
   { training, evaluation }: Recipe,
   history: EvaluationHistory,

@@ -47,7 +47,7 @@ export async function scoreSubject(
   return scores;
 }
 
-/** Named after the step for people, and after what decides the results. */
+/** Returns the folder of a model's results, named after the step for people and after what decides the results. */
 function resultsFolder({ run: { recipe }, model, commit }: Subject): string {
   const { precision } = recipe.evaluation;
   const key =

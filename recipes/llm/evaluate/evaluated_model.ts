@@ -17,7 +17,7 @@ export interface EvaluatedModelOptions {
   folder: string;
   /** PEFT adapter folder, or null. */
   adapter: string | null;
-  /** Of the engine's products and activations. */
+  /** Precision of the engine's matrix products and activations. */
   precision: 'fp32' | 'bf16';
   hooks: StepHooks;
   /** Tokens scored and answers given since it was opened. */
@@ -107,7 +107,7 @@ export class FolderModel implements EvaluatedModel {
     return this.#scorer;
   }
 
-  /** Longest first, as many as a standard buffer holds at a time; answers are in the order of the requests. */
+  /** Scores the longest first, as many as a standard buffer holds at a time; results are in the order of the requests. */
   async #score(requests: readonly Request[]): Promise<Likelihood[]> {
     const scorer = await this.#engine();
     const order = requests

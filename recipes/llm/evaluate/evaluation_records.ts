@@ -81,11 +81,11 @@ interface SampleLine {
   id: string;
   prompt?: unknown;
   reference?: unknown;
-  /** By step. */
+  /** Answers by step. */
   answers: Record<string, unknown>;
 }
 
-/** `samples/<task>.jsonl`: a line for each example, with its answers side by side. Tasks without answers have none. */
+/** Writes `samples/<task>.jsonl`: a line for each example, with the answers of each step. Tasks without answers have none. */
 async function recordAnswers(
   storage: Storage,
   task: string,

@@ -39,7 +39,7 @@ export function continuationTokens(
   return { ids: kept, from: Math.max(0, kept.length - scored - 1) };
 }
 
-/** A text in windows that predict each token once, each with as much context before it as there is room for. */
+/** Splits a text into windows that predict each token once, each with as much context before it as fits. */
 export function rollingWindows(tokens: readonly number[], prefix: number, maxPositions: number): Request[] {
   if (tokens.length === 0) return [];
   const first = Math.min(maxPositions, tokens.length);

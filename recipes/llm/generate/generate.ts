@@ -22,7 +22,7 @@ export interface TextGeneratorOptions extends CachedModel {
   threads?: number;
   /** Prompts that are answered together. */
   batchSize?: number;
-  /** For conversations: a prompt goes on from what was computed for the one before it. */
+  /** For conversations: a prompt continues from what was computed for the one before it. */
   reusePrompts?: boolean;
 }
 
@@ -37,7 +37,7 @@ export interface AnswerOptions {
   /** 1 or left out: all tokens. */
   topP?: number;
   repetitionPenalty?: number;
-  /** Of the draws, which depend on it and on a prompt's number alone, not on how prompts are batched. */
+  /** Random seed; draws depend only on it and on a prompt's number, not on how prompts are batched. */
   seed?: number;
   /** Number of the first prompt, where a long list is answered in parts. */
   firstPrompt?: number;
@@ -54,7 +54,7 @@ export interface AnswerHooks {
 export interface Answer {
   text: string;
   finish: Generated['finish'];
-  /** Of the answer. */
+  /** Tokens of the answer. */
   tokens: number;
 }
 
@@ -180,7 +180,7 @@ export async function openTextGenerator(
   return TextGenerator.open({ ...options, modelFolder: folder }, { progress });
 }
 
-/** As transformers takes them: generation_config.json's, else config.json's; and failing both the tokenizer's. */
+/** Returns the end tokens as transformers finds them: in generation_config.json, else config.json, else the tokenizer. */
 async function eosTokenIds(folder: string, model: Model, tokenizer: ModelTokenizer): Promise<number[]> {
   const file = path.join(folder, 'generation_config.json');
   const text = await readFile(file, 'utf8').catch(() => '{}');

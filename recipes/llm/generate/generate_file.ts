@@ -16,7 +16,7 @@ export interface GenerateFileOptions extends AnswerOptions {
 
 export interface GenerateSummary {
   prompts: number;
-  /** Of the answers. */
+  /** Options of the answers. */
   tokens: number;
   seconds: number;
 }
@@ -103,7 +103,7 @@ function requireRoom(generator: TextGenerator, prompts: readonly Prompt[], windo
   });
 }
 
-/** The request is kept next to the answer; with a "prompt" the line is one that `temper score` reads. */
+/** Formats an answer next to its request; with a "prompt" the line is one that `temper score` reads. */
 function formatLine(value: Record<string, unknown>, completion: string, finish: string): string {
   return `${JSON.stringify({ ...value, completion, finish })}\n`;
 }

@@ -12,7 +12,7 @@ export interface SetPreview {
   /** `train`, `validation` or the name of a validation set. */
   name: string;
   rows: Preview[];
-  /** Null where the set has yet to be prepared. */
+  /** Null when the set has not been prepared yet. */
   report: DataReport | null;
 }
 

@@ -20,7 +20,7 @@ export interface StagedModel {
 /** ms after which a staged model is nobody's: its process was killed, and nobody came back for it. */
 const abandonedTime = 24 * 3_600_000;
 
-/** The start of training: the base model, and the adapter that it continued, if any. */
+/** Stages the start of training: the base model, and the adapter that it continued, if any. */
 export async function stageBase({ recipe, cache }: OpenRun, folder: string): Promise<StagedModel> {
   const adapter = recipe.peft?.init_from ?? null;
   const overrides = recipe.model.config_overrides;
@@ -29,7 +29,7 @@ export async function stageBase({ recipe, cache }: OpenRun, folder: string): Pro
   return { model: view, adapter, dispose: () => rm(view, { recursive: true, force: true }) };
 }
 
-/** A commit, written by its id: whoever was killed while it was evaluated finds it there again. */
+/** Stages a commit under its id, so that an evaluation that was killed finds it again. */
 export async function stageCommit(
   run: OpenRun,
   folder: string,

@@ -71,7 +71,7 @@ async function identify({ modelFolder, adapter, precision }: CachedModel): Promi
   return digestOf({ exporterVersion, precision, digests, adapterDigests }).slice(0, 32);
 }
 
-/** Whoever is first of several processes publishes; the others' copies go. */
+/** Exports a model. The first of several processes publishes its copy; the others' are removed. */
 async function exportInto(
   folder: string,
   { modelFolder, adapter, precision }: CachedModel,

@@ -25,7 +25,7 @@ export interface OnnxExport {
   model: Model;
   /** Every weight of the model, in whatever dtype. */
   tensors: readonly SafetensorsSource[];
-  /** Of weights, activations and cache; logits are float32 in both. */
+  /** Precision of weights, activations and cache; logits are float32 in both. */
   precision: OnnxPrecision;
   /** An adapter whose A and B are to be inputs of the model, by parameter name; null (as left out) for none. */
   adapterInputs?: LoraOptions | null;

@@ -138,7 +138,7 @@ export async function exportModelFolder(
   return writeOnnx({ ...options, folder: target, ...(progress === undefined ? {} : { progress }) });
 }
 
-/** {} where there is no such file. */
+/** Reads a file of JSON; {} when there is none. */
 async function readJson(folder: string, name: string): Promise<Record<string, unknown>> {
   const file = path.join(folder, name);
   if (!existsSync(file)) return {};

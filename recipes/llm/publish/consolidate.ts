@@ -71,7 +71,7 @@ export async function consolidate(
 /** Returns the form that a run trains, and so the content of `final/`. */
 export const trainedForm = ({ recipe }: OpenRun): ModelForm => (recipe.peft === null ? 'full' : 'adapter');
 
-/** `<output_dir>/onnx`, from final/ where it lies in a folder, else from a copy in the cache. */
+/** Publishes `<output_dir>/onnx`, from final/ when that is in a folder, else from a copy in the cache. */
 async function consolidateOnnx(
   run: OpenRun,
   publisher: Publisher,

@@ -109,7 +109,7 @@ async function writer({ run, entry, base }: Parts, hooks: StepHooks) {
     );
 }
 
-/** The publication, as a run itself would write it. */
+/** Stages the publication as a run itself would write it. */
 async function stageParts(
   staging: Storage,
   parts: Parts,
@@ -145,7 +145,7 @@ async function atStep(storage: Storage, step: number): Promise<CheckpointEntry> 
   );
 }
 
-/** Publishing reads large tensors in pieces, which have no checksums of their own. */
+/** Checks every byte of a commit: publishing reads large tensors in pieces, which have no checksums of their own. */
 async function soundOrThrow(storage: Storage, entry: CheckpointEntry): Promise<CheckpointEntry> {
   const damage = await findDamage(storage, entry);
   if (damage.length > 0) throw new DamagedCheckpoint(damage);

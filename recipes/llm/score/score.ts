@@ -113,7 +113,7 @@ async function* groupIntoBuffers(requests: AsyncIterable<ScoreRequest>): AsyncGe
   if (buffer.length > 0) yield buffer;
 }
 
-/** Nine digits tell every float32 from its neighbors. */
+/** Formats log-probabilities with nine digits, which distinguish every float32 from its neighbors. */
 function formatLine(logprobs: Float32Array): string {
   if (!logprobs.every(Number.isFinite))
     throw new ModelError('the model returned a log-probability that is not finite: its weights are damaged');

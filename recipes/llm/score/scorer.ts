@@ -16,7 +16,7 @@ import { loadWeights } from '../load_weights.js';
 export interface ScorerOptions {
   /** PEFT adapter folder; it is computed beside the weights, never merged into them. Null for none. */
   adapter: string | null;
-  /** Of products and activations; reductions are float32 in both. */
+  /** Precision of matrix products and activations; reductions are float32 in both. */
   precision: 'fp32' | 'bf16';
   /** Default: the engine's. */
   threads?: number;

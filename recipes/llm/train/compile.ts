@@ -1,4 +1,4 @@
-/** From a recipe and a model to the plans of its run, before anything is allocated. */
+/** Compiles a recipe and a model to the plans of its run, before anything is allocated. */
 import { lossRule } from '../../../components/loss/index.js';
 import { type Model, type Weights, weightDTypes } from '../../../components/models/index.js';
 import { optimizerSpec } from '../../../components/optim/index.js';
@@ -19,7 +19,7 @@ import { arenaBudget, arenaDoesNotFit } from './memory.js';
 /** The compiled plans of a run, as far as they can be kept in a file. */
 export interface CompiledPlans {
   training: Omit<CompiledTraining, 'graph'>;
-  /** Null when the recipe has no validation data. */
+  /** The validation plan; null when the recipe has no validation data. */
   validation: Omit<Compiled, 'graph'> | null;
 }
 

@@ -51,12 +51,12 @@ function forecastParts(memory: MemoryReport): Omit<MemoryForecast, 'workspace' |
   };
 }
 
-/** Why a run is refused: what it needs in all, what there is, and the largest parts. */
+/** Returns why a run is refused: the memory it needs, the memory available, and the largest parts. */
 export function doesNotFit({ total, ...parts }: MemoryForecast, limit: number): string {
   return `the run needs ${formatGigabytes(total)} of memory, and ${formatGigabytes(limit)} is available on this host: ${largest(parts)}. ${remedy}`;
 }
 
-/** The same where no choice of what to recompute left the arena within its budget. */
+/** Does the same for an arena that no choice of recomputed layers brought within its budget. */
 export function arenaDoesNotFit(memory: MemoryReport, budget: number): string {
   const parts = forecastParts(memory);
   return (
@@ -78,7 +78,7 @@ const largest = (parts: Readonly<Record<string, number>>) =>
 const sum = (parts: Readonly<Record<string, number>>) =>
   Object.values(parts).reduce((total, bytes) => total + bytes, 0);
 
-/** Of what the tensors leave, the share that is kept for the engine's scratch: its size follows from the plan only. */
+/** The share of the remaining memory that is kept for the engine's scratch, whose size follows only from the plan. */
 const scratchShare = 0.1;
 
 /**

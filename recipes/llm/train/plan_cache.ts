@@ -24,7 +24,7 @@ import {
 const maxCachedPlans = 64;
 
 /**
- * From a recipe and a model to the plans of its run.
+ * Returns the plans of a run, from the cache when they are in it.
  * @throws OutOfMemoryError where no arena fits the budget
  */
 export async function compileRun(
@@ -72,7 +72,7 @@ async function digestRequest({ graph, recipe, memoryLimit }: CompileRequest): Pr
   });
 }
 
-/** Null for what is not there or not whole. The first line is the digest of the second. */
+/** Reads cached plans; null when they are absent or damaged. The first line is the digest of the second. */
 async function read(file: string): Promise<CompiledPlans | null> {
   const text = await readFile(file, 'utf8').catch(() => '');
   const end = text.indexOf('\n');

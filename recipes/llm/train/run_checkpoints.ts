@@ -33,7 +33,7 @@ export class RunCheckpoints {
   readonly #run: OpenRun;
   readonly #session: Session;
   readonly #loggers: LoggerFeed;
-  /** What the loggers are being given. */
+  /** The delivery to the loggers that is under way. */
   #delivery: Promise<void> = Promise.resolve();
 
   private constructor(

@@ -35,7 +35,7 @@ export interface SessionOptions {
 }
 
 export class Session {
-  /** What a checkpoint holds, by name, and what each is: trained parameters and their moments. */
+  /** The tensors of a checkpoint by name, with their roles: trained parameters and their moments. */
   readonly stateTensors: ReadonlyMap<string, CommittedTensor['role']>;
   readonly #training: EnginePlan;
   readonly #validation: EnginePlan | null;
@@ -82,7 +82,7 @@ export class Session {
     }
   }
 
-  /** Forward and backward of a whole step; nothing is changed yet. `weight` is 1 ÷ supervised tokens of the step. */
+  /** Runs forward and backward of a whole step; nothing is changed yet. `weight` is 1 ÷ supervised tokens of the step. */
   async gradients(batches: readonly MicroBatch[], weight: number, step: number): Promise<StepResult> {
     const runs = batches.map((batch, index) =>
       this.#training.run('micro', this.#inputs(this.#training, batch, weight, step), { first: index === 0 }),

@@ -1,5 +1,5 @@
 /**
- * What one rank does between `start` and `exit`: loads the newest commit, trains epoch by epoch, validates, saves, and
+ * The work of one rank between `start` and `exit`: loads the newest commit, trains epoch by epoch, validates, saves, and
  * obeys. It lives in the rank's process; the host worker speaks to it.
  */
 import { type MicroBatch, PackReader } from '../../../components/datasets/llm/index.js';
@@ -248,7 +248,7 @@ class RankTrainer implements Trainer {
     this.#recordValidation(step, losses);
   }
 
-  /** Scores the base model: what training began with. */
+  /** Scores the base model, with which training began. */
   async #validateBase(): Promise<void> {
     const losses = await this.#parts.session.withBaseModel((loss) => this.#validationLosses(loss));
     this.#recordValidation(0, losses);

@@ -18,7 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** What `trainEpoch` throws when its rank is fenced in a folder that workflow `owner` has claimed. */
+/** Returns what `trainEpoch` throws when its rank is fenced in a folder that workflow `owner` has claimed. */
 async function fenced(owner: string, claim: string): Promise<ApplicationFailure> {
   await claimRun(await openStorage(folder, { roots: null }), {
     runId: 'r',

@@ -8,7 +8,7 @@ import { Followed, filesOfPage, type Ran, root } from './support/pages.js';
 const parent = temporaryFolder();
 const patience = 120_000;
 
-/** What a process printed; its errors where it failed. */
+/** Returns what a process printed, or its errors when it failed. */
 function printed({ code, stdout, stderr }: Ran): string {
   if (code !== 0) throw new Error(`exit code ${code}: ${stderr}${stdout}`);
   return stdout;

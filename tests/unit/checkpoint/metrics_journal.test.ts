@@ -36,7 +36,7 @@ function validation(number: number, generation: number): MetricsLine {
   return { step: number, val_loss: 2, timestamp: 0, generation };
 }
 
-/** What one generation does: its lines, and after which steps it commits. Returns its commits by step. */
+/** Writes one generation's lines, committing after these steps, and returns its commits by step. */
 async function train(
   storage: Storage,
   resumedFrom: CheckpointEntry | null,

@@ -3,7 +3,7 @@ import { PromptMemory } from '../../../components/generation/prompt_memory.js';
 
 const geometry = { layers: 1, kvHeads: 2, headSize: 3, type: 'float32' } as const;
 
-/** What a run does: copies the past and appends the new tokens; a value tells row, head, token and position. */
+/** Does what a run does: copies the past and appends the new tokens; a value tells row, head, token and position. */
 function run(cache: KvCache, values: readonly (readonly number[])[]): void {
   const added = values[0]!.length;
   const past = cache.feeds();

@@ -15,7 +15,7 @@ interface ProcessorCase {
   options: { temperature: number; top_k?: number; top_p?: number; repetition_penalty?: number };
   seen: number[];
   logits: number[];
-  /** What transformers' processors leave, and with which probabilities. */
+  /** The tokens that transformers' processors leave, and their probabilities. */
   ids: number[];
   probabilities: number[];
 }

@@ -25,7 +25,7 @@ function step(number: number, loss = 1): StepMetrics {
 const validation = (number: number) => ({ step: number, val_loss: 2, timestamp: 0, generation: 1 });
 const tasks = (number: number) => ({ step: number, 'facts/acc': 0.5, timestamp: 0 });
 
-/** What the logger `memory` was given, and what it does. */
+/** The calls of the logger `memory`, and its behavior. */
 const seen: string[] = [];
 let flush = async () => {};
 registerLogger({

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { readRecipe } from '../../../recipes/admission.js';
 
 const examples = path.resolve('examples');
-/** What `npm run quickstart` writes. */
+/** The recipe that `npm run quickstart` writes. */
 const generated = ['train.jsonl', 'held_out.jsonl'].map((name) =>
   path.join(examples, 'data', 'countries', name),
 );

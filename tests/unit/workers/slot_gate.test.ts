@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { SlotGate } from '../../../workers/host/slot_gate.js';
 
-/** Whether a promise has settled by now. */
+/** Returns whether a promise has settled by now. */
 async function settled(promise: Promise<unknown>): Promise<boolean> {
   return await Promise.race([promise.then(() => true), pause(5, false)]);
 }

@@ -2,7 +2,7 @@ import type { FileFormat } from './files.js';
 
 /** A run of rows that one worker thread reads, tokenizes and stores at a time. */
 export interface Chunk {
-  /** Null for generated data. */
+  /** The file; null for generated data. */
   file: string | null;
   format: FileFormat | 'generated';
   /** Bytes [start, end) of the file; rows for Parquet and generated data. */
@@ -20,7 +20,7 @@ export interface Chunk {
 }
 
 export interface Row {
-  /** In the dataset's files taken together, from 0: what `rows` and `holdout` select by. */
+  /** Number of the row in the dataset's files taken together, from 0: `rows` and `holdout` select by it. */
   index: number;
   /** Location for errors: `line 7`, `row 7`. */
   location: string;

@@ -1,4 +1,4 @@
-/** From a recipe's `path` to files, and from a file to its format. */
+/** Finds the files of a recipe's `path`, and the format of a file. */
 import type { Stats } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';

@@ -10,7 +10,7 @@ import type { FileFormat } from './files.js';
 /** Reports the end (exclusive, in file offsets) of every row in a block of bytes that starts at `offset`. */
 interface RowScanner {
   scan(block: Buffer, offset: number, rowEnds: (start: number, end: number) => void): void;
-  /** At the end of the file, of `size` bytes: the last row, when no border ended it. */
+  /** Ends the file of `size` bytes: emits the last row when no border ended it. */
   finish(size: number, rowEnds: (start: number, end: number) => void): void;
 }
 
@@ -229,7 +229,7 @@ export async function* splitFile(
   yield* ready;
 }
 
-/** A text file that is one document: in pieces that end with a line, each tokenized by itself. */
+/** Splits a text file that is one document into pieces that end with a line, each tokenized by itself. */
 async function* splitWholeText(file: string, firstRow: number): AsyncGenerator<Chunk> {
   const handle = await open(file, 'r');
   try {

@@ -1,4 +1,4 @@
-/** From a dataset's options to the files it reads and the chunks they are cut into. */
+/** Finds the files of a dataset's options, and the chunks they are cut into. */
 import { digestFile } from '../../../../shared/digest.js';
 import type { Chunk } from '../sources/chunk.js';
 import { type DataFile, detectFormat, type FileFormat, resolveFiles } from '../sources/files.js';

@@ -76,7 +76,7 @@ export async function tokenizeChunk(
   return { documents, ...counts };
 }
 
-/** A tokenizer of another model would have the engine read past its embedding. */
+/** Refuses ids outside the vocabulary: a tokenizer of another model would have the engine read past its embedding. */
 function checkVocabulary({ ids }: Document, size: number | null): void {
   if (size === null) return;
   const foreign = ids.find((id) => id >= size);
