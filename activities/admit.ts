@@ -4,7 +4,7 @@ import { type Admission, admissionSchema, type ControlActivities } from '../cont
 import { runBriefly, type StepRunner } from './step.js';
 
 export interface AdmitOptions {
-  /** Storage roots of this worker; null where its user's permissions are the only bound. */
+  /** Storage roots of this worker; null when its user's permissions are the only bound. */
   roots: readonly string[] | null;
   /** True when the namespace has Temper's search attributes. */
   searchAttributes: boolean;

@@ -35,7 +35,7 @@ export interface StepResult {
   norm: number;
   /** Largest resident set so far. */
   peakBytes: number;
-  /** Seconds of each op since the first step; null where it was not asked for. */
+  /** Seconds of each op since the first step; null when it was not asked for. */
   profile: { op: string; runs: number; seconds: number }[] | null;
 }
 

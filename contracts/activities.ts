@@ -93,7 +93,7 @@ export type EvaluateEpochRequest = z.infer<typeof evaluateEpochRequestSchema>;
 export const epochEvaluationSchema = z.strictObject({
   /** Scores by metric. */
   scores: z.record(z.string(), z.number()),
-  /** Why training should end here; null where it should not. */
+  /** Why training should end here; null when it should not. */
   stop: z.string().nullable(),
 });
 export type EpochEvaluation = z.infer<typeof epochEvaluationSchema>;
@@ -148,7 +148,7 @@ export type FailureDetails = z.infer<typeof failureDetailsSchema>;
 /** Details of RankLost and HostLost failures. */
 export const lossDetailsSchema = z.strictObject({
   version: version(1),
-  /** Seconds from the last sign of life to the notice, on one clock; null where no clock saw both. */
+  /** Seconds from the last sign of life to the notice, on one clock; null when no clock saw both. */
   silentFor: z.number().nullable(),
   /** The end of the process, e.g. `killed by SIGSEGV`; null when it is not known. */
   ended: z.string().nullable(),
@@ -175,7 +175,7 @@ export type CrashDetails = z.infer<typeof crashDetailsSchema>;
 export const hostLostSchema = z.strictObject({
   version: version(1),
   queue: z.string(),
-  /** Seconds from the last sign of life to the notice, on one clock; null where no clock saw both. */
+  /** Seconds from the last sign of life to the notice, on one clock; null when no clock saw both. */
   silentFor: z.number().nullable(),
   step: z.int().nullable(),
   detail: z.string(),

@@ -116,7 +116,7 @@ export const finetuneResultSchema = z.strictObject({
   state: z.enum(['completed', 'stopped']),
   /** The Hugging Face folder. */
   model: uriSchema,
-  /** Folder, prefix or page of the hub's repository where `export.publish_to` put it; null where it names none. */
+  /** Folder, prefix or page of the hub's repository where `export.publish_to` put it; null when it names none. */
   published: z.string().nullable().default(null),
   outputDir: uriSchema,
   recipeDigest: sha256Schema,

@@ -3,7 +3,7 @@ import { z } from 'zod';
 /** A metric over examples. */
 export const scoreSchema = z.strictObject({
   value: z.number(),
-  /** Standard error; null where it is unknown. */
+  /** Standard error; null when it is unknown. */
   stderr: z.number().nullable(),
   /** Examples that it is over. */
   n: z.int().min(1),

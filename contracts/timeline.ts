@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { timelineWindow } from './names.js';
 import { timestampSchema } from './version.js';
 
-/** One thing that happened to a run. Seconds are null where the event has no such phase. */
+/** One thing that happened to a run. Seconds are null when the event has no such phase. */
 export const timelineEntrySchema = z.strictObject({
   /** Counted from 1, without gaps. */
   number: z.int().min(1),

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { UsageError } from './errors.js';
 
 export interface ChosenFile {
-  /** The configuration's file; null where there is none and everything has its default. */
+  /** The configuration's file; null when there is none and everything has its default. */
   file: string | null;
   /** Files that were seen and not loaded, each with the reason. */
   passedOver: readonly string[];

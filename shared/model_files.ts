@@ -6,7 +6,7 @@ import { readRegularFile } from './regular_file.js';
 const maxBytes = 256 << 20;
 
 /**
- * Reads a text of a model folder; null where there is no such file.
+ * Reads a text of a model folder; null when there is no such file.
  *
  * @throws ModelError that names the file and keeps what the system says
  */
@@ -20,7 +20,7 @@ export async function readModelText(file: string): Promise<string | null> {
 }
 
 /**
- * Reads a JSON object of a model folder; null where there is no such file.
+ * Reads a JSON object of a model folder; null when there is no such file.
  *
  * @throws ModelError that names the file
  */

@@ -11,13 +11,13 @@ import { z } from 'zod';
 export const processIdentitySchema = z.strictObject({
   /** For people; equal names prove nothing. */
   host: z.string(),
-  /** Changes with every boot of the machine; null where the system does not tell. */
+  /** Changes with every boot of the machine; null when the system does not tell. */
   boot: z.string().nullable(),
-  /** The namespace in which `pid` counts (a container has its own); null where it cannot be told. */
+  /** The namespace in which `pid` counts (a container has its own); null when it cannot be told. */
   pidNamespace: z.string().nullable(),
   /** User id. */
   user: z.int(),
-  /** /etc/machine-id; null where there is none. */
+  /** /etc/machine-id; null when there is none. */
   machine: z.string().nullable(),
   pid: z.int().min(1),
   /** Opaque, and constant over the life of the process. */

@@ -2,7 +2,7 @@
 
 export type Row = Readonly<Record<string, unknown>>;
 
-/** Returns the row as an object with columns; null where it is none. */
+/** Returns the row as an object with columns; null when it is none. */
 export function asRecord(value: unknown): Row | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Row) : null;
 }

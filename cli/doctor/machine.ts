@@ -77,7 +77,7 @@ export async function checkPython(cache: string): Promise<Finding> {
   return ok('python', `${version.trim().replace('Python ', '')}, ${peers} (only for test:interop and bench)`);
 }
 
-/** Returns the standard output of a program; null where there is no such program, or it fails or hangs. */
+/** Returns the standard output of a program; null when there is no such program, or it fails or hangs. */
 export async function output(program: string, parameters: readonly string[]): Promise<string | null> {
   try {
     const { stdout } = await promisify(execFile)(program, [...parameters], { timeout: patience });

@@ -106,7 +106,7 @@ export async function takeClaim(storage: Storage, claimant: Claimant): Promise<C
   });
 }
 
-/** Returns the newest claim; null where no workflow has claimed the run. */
+/** Returns the newest claim; null when no workflow has claimed the run. */
 export async function readClaim(storage: Storage): Promise<ClaimEntry | null> {
   for await (const { entry } of readLog(storage)) if (entry?.kind === 'claim') return entry;
   return null;

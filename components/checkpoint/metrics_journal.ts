@@ -69,7 +69,7 @@ export interface JournalCut {
 export class MetricsJournal {
   readonly #options: JournalOptions;
   readonly #merged: MergedFile;
-  /** Newest step that the generation before wrote; null where that is not known. */
+  /** Newest step that the generation before wrote; null when that is not known. */
   readonly reachedBefore: number | null;
   /** Lines since the last cut. */
   #lines: MetricsLine[] = [];

@@ -13,7 +13,7 @@ export function listedVariables(env: Environment = process.env): string[] {
   return (env.TEMPER_RECIPE_ENV ?? '').split(',').flatMap((name) => name.trim() || []);
 }
 
-/** Returns why a recipe may not read a variable; null where it may. */
+/** Returns why a recipe may not read a variable; null when it may. */
 export function variableProblem(name: string, listed: readonly string[]): string | null {
   if (listed.includes(name) || name === exampleVariable) return null;
   const matching = listed.some(

@@ -41,7 +41,7 @@ export interface ComposeOptions {
   roots?: Roots;
 }
 
-/** A schema, or what gives the one for the recipe's key `kind`; null where the recipe does not have the key. */
+/** A schema, or what gives the one for the recipe's key `kind`; null when the recipe does not have the key. */
 export type SchemaChoice<S extends z.ZodType = z.ZodType> = S | ((kind: string | null) => S);
 
 export interface LoadOptions<S extends z.ZodType> extends ComposeOptions {
@@ -69,7 +69,7 @@ export interface LoadedRecipe<T> extends ComposedRecipe {
   digest: string;
 }
 
-/** The environment, null where it is not judged, and what of it may be read. */
+/** The environment, null when it is not judged, and what of it may be read. */
 interface Variables {
   env: Environment | null;
   listed: readonly string[];

@@ -64,7 +64,7 @@ export function entriesBeside(
   return new Map([...node.entries].filter(([, entry]) => entry.origin.override !== null));
 }
 
-/** Returns the member of its union that a map is; null where it does not say, or there is no union. */
+/** Returns the member of its union that a map is; null when it does not say, or there is no union. */
 function findMember(node: MapNode, schemas: readonly JsonSchema[]): string | null {
   const keys = discriminators(schemas);
   for (const key of keys) {
@@ -105,7 +105,7 @@ function ofKind(schemas: readonly JsonSchema[], node: TreeNode | undefined): rea
   );
 }
 
-/** Returns the text at a key; null where there is none, or it has yet to be looked up (`${…}`). */
+/** Returns the text at a key; null when there is none, or it has yet to be looked up (`${…}`). */
 function textAt(node: MapNode, key: string): string | null {
   const value = node.entries.get(key)?.value;
   if (value?.kind !== 'scalar' || typeof value.value !== 'string' || value.value.includes('${')) return null;

@@ -28,7 +28,7 @@ const maxSteps = 10_000;
 /**
  * Replaces references within the recipe; those to the environment stay as they are written.
  *
- * @param run id of the run; null where nobody has given it another than the recipe's name
+ * @param run id of the run; null when nobody has given it another than the recipe's name
  */
 export function resolveReferences(root: TreeNode, run: string | null, problems: Problems): TreeNode {
   return new ReferenceResolver(root, run, problems).resolve(root, []);

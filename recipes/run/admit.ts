@@ -28,7 +28,7 @@ export interface AdmitInfo {
   namespace: string;
   /** The workflow's server and namespace; null outside of Temporal, where nobody claims a run. */
   server: { address: string; namespaceId: string } | null;
-  /** Storage roots of this worker; null where its user's permissions are the only bound. */
+  /** Storage roots of this worker; null when its user's permissions are the only bound. */
   roots: readonly string[] | null;
 }
 
@@ -135,7 +135,7 @@ async function readText(storage: Storage, key: string): Promise<string> {
   }
 }
 
-/** Returns the recipe that the folder's run was last admitted with; null where there is none. */
+/** Returns the recipe that the folder's run was last admitted with; null when there is none. */
 async function previousRecipe(storage: Storage): Promise<unknown> {
   if ((await storage.size(recipeKey)) === null) return null;
   const storedRecipe = storedRecipeSchema.safeParse(

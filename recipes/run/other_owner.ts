@@ -3,7 +3,7 @@ import type { RunDocument, RunReference } from '../../contracts/index.js';
 import { openRooted } from './open_run.js';
 
 /**
- * Returns the workflow that has claimed the run's folder since this one did; null where there is none.
+ * Returns the workflow that has claimed the run's folder since this one did; null when there is none.
  *
  * @param claim run id of the workflow under which the run claimed its folder
  */

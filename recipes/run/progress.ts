@@ -1,6 +1,6 @@
 /** A long step's link to its caller: progress one way, cancellation the other. */
 export interface StepHooks {
-  /** `fraction` from 0 to 1, or null where the end is not known; `text` for people. */
+  /** `fraction` from 0 to 1, or null when the end is not known; `text` for people. */
   progress(fraction: number | null, text: string): void;
   signal: AbortSignal;
 }

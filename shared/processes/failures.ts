@@ -9,7 +9,7 @@ export const failureSchema = z.strictObject({
   message: z.string(),
   /** The stack; null for a TemperError, whose message has what a reader needs. */
   stack: z.string().nullable(),
-  /** The operating system's code, e.g. `ENOSPC`; null where the error is not the system's. */
+  /** The operating system's code, e.g. `ENOSPC`; null when the error is not the system's. */
   errno: z.string().nullable(),
   /** Problems of an InvalidRecipe; null for every other error. */
   problems: z

@@ -84,7 +84,7 @@ export class ForkedProcess<Command extends object> {
     return this.#child.pid;
   }
 
-  /** Bytes of memory of the process and its children, mapped files left out; null where that cannot be known. */
+  /** Bytes of memory of the process and its children, mapped files left out; null when that cannot be known. */
   get memory(): number | null {
     return privateMemory(this.pid);
   }
@@ -272,7 +272,7 @@ function offerAsVictim(): void {
 const isShell = (message: unknown, kind: string): boolean =>
   typeof message === 'object' && message !== null && (message as { shell?: unknown }).shell === kind;
 
-/** Returns the bytes of memory that a process and its children have for themselves; null where that cannot be known. */
+/** Returns the bytes of memory that a process and its children have for themselves; null when that cannot be known. */
 function privateMemory(pid: number | undefined): number | null {
   try {
     const kilobytes = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];

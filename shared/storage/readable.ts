@@ -13,8 +13,8 @@ const examples = fileURLToPath(new URL('../../../examples', import.meta.url));
  * what is opened. Where no roots bound the process, the path as it is. The file need not exist.
  *
  * @param location a path or a file URI
- * @param key what names the location, for the error; null where the caller says it
- * @param roots null where the permissions of the process's user are the only bound
+ * @param key what names the location, for the error; null when the caller says it
+ * @param roots null when the permissions of the process's user are the only bound
  * @throws StorageError outside the roots, naming key, path and roots
  */
 export async function readablePath(

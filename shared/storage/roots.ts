@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { StorageError } from '../errors.js';
 
 export interface StorageRoots {
-  /** Canonical URIs, the cache included; null where everything is allowed that the process's user may touch. */
+  /** Canonical URIs, the cache included; null when everything is allowed that the process's user may touch. */
   roots: readonly string[] | null;
   /** Canonical URI of the cache. */
   cache: string;

@@ -99,7 +99,7 @@ export class UploadHub {
     return send(response, answer[0], answer[1]);
   }
 
-  /** Status and body; null where it has answered. */
+  /** Status and body; null when it has answered. */
   async #api(
     request: IncomingMessage,
     url: URL,

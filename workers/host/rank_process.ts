@@ -182,7 +182,7 @@ export class RankProcess {
   }
 }
 
-/** Returns the CPU time a process has used, its threads' included; null where that cannot be known. */
+/** Returns the CPU time a process has used, its threads' included; null when that cannot be known. */
 function cpuSeconds(pid: number | undefined): number | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -29,7 +29,7 @@ export const newBudget = (): Budget => ({
   refusals: 0,
 });
 
-/** Counts an error and returns the pause before the next try in ms, or null where the budget is spent. */
+/** Counts an error and returns the pause before the next try in ms, or null when the budget is spent. */
 export function spend(budget: Budget, cause: Cause): number | null {
   budget[cause] += 1;
   return budget[cause] > limits[cause] ? null : pauseAfter(budget[cause]);
@@ -66,7 +66,7 @@ export function noteCrash(budget: Budget, crash: CrashDetails): void {
   );
 }
 
-/** Says what ranks that ended in the same way at the same step have in common; empty where no two did. */
+/** Says what ranks that ended in the same way at the same step have in common; empty when no two did. */
 export function diagnoseRankCrashes({ rankCrashes }: Budget): string {
   const last = rankCrashes.at(-1);
   if (last === undefined || last.step === null) return '';

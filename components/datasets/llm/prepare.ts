@@ -106,7 +106,7 @@ function explainFullDisk(error: unknown, cache: string, work: string): unknown {
 }
 
 /**
- * Returns what `prepareData` has made of these options; null where it has not run yet.
+ * Returns what `prepareData` has made of these options; null when it has not run yet.
  * @throws DataError for files that are not there
  */
 export async function findPrepared(options: PrepareOptions): Promise<PreparedPacks | null> {

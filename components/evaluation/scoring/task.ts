@@ -65,7 +65,7 @@ export interface ExampleResult {
 /** A metric over examples. */
 export interface Estimate {
   value: number;
-  /** Standard error; null where a single example leaves it unknown. */
+  /** Standard error; null when a single example leaves it unknown. */
   stderr: number | null;
   /** Examples that it is over. */
   n: number;
@@ -91,7 +91,7 @@ export interface TaskDefinition<Options = TaskOptions, Example = unknown> {
   readonly needs: 'likelihood' | 'generation';
   /** Examples that are evaluated and stored together: what a kill costs at most. */
   readonly partSize: number;
-  /** Direction in which a metric is better; null where the task has no such metric. */
+  /** Direction in which a metric is better; null when the task has no such metric. */
   direction(metric: string): Direction | null;
   /** The metrics, in words, for errors and help. */
   readonly metrics: string;

@@ -101,7 +101,7 @@ export const taskName = (task: Pick<RecipeTask, 'task' | 'name'>): string => tas
 export const isValidationMetric = (metric: string): boolean =>
   metric === 'val_loss' || metric.startsWith('val_loss/');
 
-/** Returns the direction in which a metric is better, or null where there is none of that name. */
+/** Returns the direction in which a metric is better, or null when there is none of that name. */
 export function findDirection(metric: string, tasks: readonly RecipeTask[]): Direction | null {
   if (isValidationMetric(metric) || metric === 'perplexity') return 'lower';
   const owner = findOwner(metric, tasks);

@@ -10,7 +10,7 @@ export interface ExpectedTensor {
 export interface GgufTensorRule {
   /** Hugging Face name; null drops the tensor. */
   name: string | null;
-  /** Number of heads whose rows llama.cpp interleaved for its rotary embedding; null where rows are as they were. */
+  /** Number of heads whose rows llama.cpp interleaved for its rotary embedding; null when rows are as they were. */
   permutedHeads: number | null;
 }
 
@@ -58,7 +58,7 @@ export interface Model {
   forward(options: ForwardOptions): Graph;
   /** Returns the values of the graph's constants, by the name its writer declared. */
   constants(positions: number): Map<string, { shape: number[]; data: Float32Array }>;
-  /** Returns what becomes of a tensor of a GGUF file; null where the family has no such tensor. */
+  /** Returns what becomes of a tensor of a GGUF file; null when the family has no such tensor. */
   ggufTensor(name: string): GgufTensorRule | null;
 }
 

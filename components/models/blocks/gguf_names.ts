@@ -23,11 +23,11 @@ const modules: Readonly<Record<string, string>> = {
 };
 
 /**
- * Returns what becomes of a GGUF tensor; null where the model has none of that name.
+ * Returns what becomes of a GGUF tensor; null when the model has none of that name.
  *
  * @param names the model's tensors
  * @param interleaved heads of the layers where llama.cpp stores q and k for rotary embedding of neighboring rows (2j,
- * 2j + 1), though transformers pairs j with j + K/2: their rows must be put back, head by head. Null where it does not.
+ * 2j + 1), though transformers pairs j with j + K/2: their rows must be put back, head by head. Null when it does not.
  */
 export function ggufTensorRule(
   gguf: string,

@@ -128,7 +128,7 @@ class Upload {
     }
   }
 
-  /** Returns the branch's commit; null where there is no such repository or branch. */
+  /** Returns the branch's commit; null when there is no such repository or branch. */
   async #head(): Promise<string | null> {
     const { id, branch } = this.#options;
     const { accessToken, hubUrl } = this.#access;

@@ -26,7 +26,7 @@ export interface RunForecast {
   /** Floating-point operations and bytes of a micro-batch, and of a step's norm and update (`optimizer`). */
   work: WorkReport;
   plan: { name: string; digest: string; records: number; programs: Record<string, number> };
-  /** Steps, and what the data are; null where they have yet to be prepared, or cannot be (`dataProblem` says why). */
+  /** Steps, and what the data are; null when they have yet to be prepared, or cannot be (`dataProblem` says why). */
   steps: { perEpoch: number; total: number } | null;
   data: Record<string, DataReport> | null;
   dataProblem: string | null;

@@ -25,7 +25,7 @@ export interface CompiledPlans {
 
 export interface CompiledRun extends CompiledPlans {
   /**
-   * Validates the model without its adapter. Null where that is not what training begins with: in full fine-tuning, and
+   * Validates the model without its adapter. Null when that is not what training begins with: in full fine-tuning, and
    * from an adapter that was trained before.
    */
   compileBaseValidation: (() => Compiled) | null;

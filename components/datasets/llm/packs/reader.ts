@@ -166,7 +166,7 @@ export class PackReader {
 
 const recordBytes = (size: number): number => recordWords(size) * 4;
 
-/** Returns the first id or label outside [0, limit); null where all lie within. Each step's packs pass through here. */
+/** Returns the first id or label outside [0, limit); null when all lie within. Each step's packs pass through here. */
 function foreignId({ ids, labels }: Pack, limit: number): number | null {
   for (let token = 0; token < ids.length; token += 1) {
     const id = ids[token]!;
@@ -177,7 +177,7 @@ function foreignId({ ids, labels }: Pack, limit: number): number | null {
   return null;
 }
 
-/** Returns what of an index contradicts itself; null where nothing does. */
+/** Returns what of an index contradicts itself; null when nothing does. */
 function indexProblem({ packs, packedSequenceSize, shards, supervised, tokens }: PackIndex): string | null {
   let next = 0;
   for (const { file, firstPack, packs: count, bytes } of shards) {

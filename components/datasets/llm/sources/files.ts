@@ -63,7 +63,7 @@ export async function resolveFiles(paths: string | readonly string[]): Promise<D
   return files;
 }
 
-/** Returns the state of a path; null where nothing exists. */
+/** Returns the state of a path; null when nothing exists. */
 async function statPath(file: string): Promise<Stats | null> {
   try {
     return await stat(file);

@@ -7,7 +7,7 @@ const maxGroupRows = 1 << 26;
 /** Values of one column of a row group: its rows, or for lists the elements of all of them. */
 const maxGroupValues = 1 << 28;
 
-/** Returns what is wrong with a footer of a file of `bytes` bytes, naming the row group; null where nothing is. */
+/** Returns what is wrong with a footer of a file of `bytes` bytes, naming the row group; null when nothing is. */
 export function footerProblem(metadata: FileMetaData, bytes: number): string | null {
   const leaves = leafPaths(metadata.schema);
   if (leaves === null) return 'its schema is damaged';
@@ -44,7 +44,7 @@ function groupProblem(
   return null;
 }
 
-/** Returns the dotted paths of the schema's columns, in order; null where its tree does not come out even. */
+/** Returns the dotted paths of the schema's columns, in order; null when its tree does not come out even. */
 function leafPaths(schema: readonly SchemaElement[]): string[] | null {
   const leaves: string[] = [];
   let next = 1;
