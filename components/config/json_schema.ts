@@ -32,7 +32,7 @@ export function recipeJsonSchema(schema: z.ZodType, title = 'Temper recipe'): Js
   if (generated.properties !== undefined) {
     generated.properties = {
       extends: {
-        description: 'Recipe file, or files, whose keys this recipe takes where it says nothing else',
+        description: 'recipe file, or list of files, whose keys apply where this recipe does not set them',
         anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }],
       },
       ...generated.properties,

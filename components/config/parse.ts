@@ -142,7 +142,9 @@ class TreeBuilder {
   build(node: Node | null | undefined, path: Path, fallback?: Origin): TreeNode {
     this.#nodes += 1;
     if (this.#nodes > maxNodes)
-      throw new RangeError(`the recipe has more than ${maxNodes} values; are its aliases meant?`);
+      throw new RangeError(
+        `the recipe has more than ${maxNodes} values; do its aliases (*name) repeat large parts?`,
+      );
     if (path.length > maxDepth) throw new RangeError(tooDeep);
     const origin = node?.range ? this.#at(node.range[0]) : (fallback ?? this.#at(undefined));
     if (isAlias(node)) {

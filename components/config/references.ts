@@ -58,7 +58,11 @@ class ReferenceResolver {
     this.#steps += 1;
     if (this.#steps > maxSteps) {
       if (this.#steps === maxSteps + 1)
-        this.#problems.add(path, 'references multiply each other without end', node.origin);
+        this.#problems.add(
+          path,
+          'its references expand to far more values than a recipe may have; remove references to references',
+          node.origin,
+        );
       return node;
     }
     const reference = new RegExp(`^${pattern.source}$`).exec(node.value);

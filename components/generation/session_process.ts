@@ -38,7 +38,7 @@ async function obey(command: Command): Promise<void> {
 }
 
 function opened(): OnnxDecoder {
-  if (decoder === null) throw new TypeError("a command came before 'open' was done");
+  if (decoder === null) throw new TypeError("a command arrived before 'open' was complete");
   return decoder;
 }
 

@@ -1,4 +1,4 @@
-/** `metrics.csv` in the run's folder, for spreadsheets: a row for each step, with its validation and tasks beside it. */
+/** `metrics.csv` in the run's folder, for spreadsheets: a row for each step, with its validation and tasks in the same row. */
 import { z } from 'zod';
 import type { Logger, LoggerDefinition } from './definition.js';
 
@@ -6,7 +6,7 @@ const file = 'metrics.csv';
 
 const schema = z
   .strictObject({ name: z.literal('csv') })
-  .describe('metrics.csv in output_dir: a row for each step, with its validation and tasks beside it');
+  .describe('metrics.csv in output_dir: a row for each step, with its validation and tasks in the same row');
 
 type Row = Record<string, string>;
 

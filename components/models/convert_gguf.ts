@@ -220,7 +220,10 @@ async function unpermute(
 async function readFully(handle: Handle, buffer: Buffer, position: number, location: string): Promise<void> {
   for (let done = 0; done < buffer.length; ) {
     const { bytesRead } = await handle.read(buffer, done, buffer.length - done, position + done);
-    if (bytesRead === 0) throw new ModelError(`${location}: became shorter while it was read`);
+    if (bytesRead === 0)
+      throw new ModelError(
+        `${location}: became shorter while it was read; start again once nothing writes to it`,
+      );
     done += bytesRead;
   }
 }

@@ -135,7 +135,10 @@ export async function readAdapterTensor(adapter: Adapter, name: string): Promise
   try {
     const bytes = Buffer.alloc(entry.byteLength);
     const { bytesRead } = await handle.read(bytes, 0, bytes.length, entry.byteOffset);
-    if (bytesRead !== bytes.length) throw new ModelError(`${entry.file}: became shorter while it was read`);
+    if (bytesRead !== bytes.length)
+      throw new ModelError(
+        `${entry.file}: became shorter while it was read; start again once nothing writes to it`,
+      );
     return toFloat32(bytes, entry.dtype);
   } finally {
     await handle.close();

@@ -45,7 +45,9 @@ export async function* mergedWeight({
       const bytes = Buffer.alloc(rows * rowBytes);
       const { bytesRead } = await handle.read(bytes, 0, bytes.length, weight.byteOffset + first * rowBytes);
       if (bytesRead !== bytes.length)
-        throw new ModelError(`${weight.file}: became shorter while it was read`);
+        throw new ModelError(
+          `${weight.file}: became shorter while it was read; start again once nothing writes to it`,
+        );
       const block = toFloat32(bytes, weight.dtype);
       for (let row = 0; row < rows; row++) {
         addLowRank(

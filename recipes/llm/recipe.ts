@@ -76,7 +76,9 @@ const sections = z.strictObject({
   evaluation: evaluationSchema.prefault({}),
   export: exportSchema.prefault({}),
   get loggers(): z.ZodDefault<z.ZodType<LoggerOptions[]>> {
-    return loggersSchema().default([]).describe('where metrics go beside metrics.jsonl');
+    return loggersSchema()
+      .default([])
+      .describe('loggers that receive the metrics in addition to metrics.jsonl');
   },
   pool: z
     .string()

@@ -358,7 +358,7 @@ const remedies: Record<string, string> = {
   EPERM: 'not permitted: the file system may lack hard links, or the file is protected',
   EROFS: 'the file system is read-only: put the run elsewhere (output_dir)',
   ENAMETOOLONG: 'the name is too long for the file system',
-  ELOOP: 'its symbolic links go round in a circle',
+  ELOOP: 'its symbolic links form a loop',
   EMFILE: 'too many open files: raise the limit (ulimit -n)',
   ENOTSUP: 'the file system lacks hard links, which the commit log needs: put the run on another one',
   EIO: 'the device reports an input/output error: check the disk',

@@ -16,7 +16,8 @@ function keyProblem(key: string): string | null {
   if (key.includes('\0')) return 'holds a NUL';
   if (key.startsWith('/')) return 'is absolute; keys are relative to the storage';
   const segments = key.split('/');
-  if (segments.includes('..') || segments.includes('.')) return 'climbs; keys may not hold `.` or `..`';
+  if (segments.includes('..') || segments.includes('.'))
+    return 'leads out of its folder; keys may not contain `.` or `..`';
   if (segments.includes('')) return 'has an empty part';
   return null;
 }

@@ -65,7 +65,7 @@ function canonicalS3(uri: string): string {
   if (!bucket) throw new StorageError(`${uri}: names no bucket; write s3://bucket/prefix`);
   const prefix: string[] = [];
   for (const part of parts) {
-    if (part === '..' && prefix.length === 0) throw new StorageError(`${uri}: climbs out of the bucket`);
+    if (part === '..' && prefix.length === 0) throw new StorageError(`${uri}: leads out of the bucket`);
     if (part === '..') prefix.pop();
     else if (part !== '' && part !== '.') prefix.push(part);
   }

@@ -254,7 +254,7 @@ test('below a required minimum nothing is published, and the message says how to
   const error = (await evaluation().catch((thrown: unknown) => thrown)) as Error & { code: string };
   expect(error.code).toBe('RequirementNotMet');
   expect(error.message).toMatch(
-    /colors\/acc is 0\.875, wanted at least 1\.5\. .*temper export .*required --step \d+ --output FOLDER/,
+    /colors\/acc is 0\.875 and must be at least 1\.5\. .*temper export .*required --step \d+ --output FOLDER/,
   );
   const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
   expect((await readHistory(storage)).entries.some(({ step }) => step === 0)).toBe(true);

@@ -59,7 +59,8 @@ export class HeaderReader {
 
   string(what: string): string {
     const length = this.count(`the length of ${what}`, 1);
-    if (length > maxString) throw new ModelError(`${this.#file}: ${what}: a string of ${length} bytes`);
+    if (length > maxString)
+      throw new ModelError(`${this.#file}: ${what}: a string of ${length} bytes is longer than ${maxString}`);
     try {
       return decoder.decode(this.bytes(length, what));
     } catch (cause) {
@@ -73,7 +74,10 @@ export class HeaderReader {
     const buffer = Buffer.alloc(byteCount);
     for (let done = 0; done < byteCount; ) {
       const bytesRead = readSync(this.#descriptor, buffer, done, byteCount - done, this.position + done);
-      if (bytesRead === 0) throw new ModelError(`${this.#file}: became shorter while ${what} was read`);
+      if (bytesRead === 0)
+        throw new ModelError(
+          `${this.#file}: became shorter while ${what} was read; start again once nothing writes to it`,
+        );
       done += bytesRead;
     }
     this.#window = buffer;

@@ -99,7 +99,7 @@ class Upload {
       if (differing.length === 0 && stale.length === 0) return { url, commit: head, written };
       if (attempt > attempts)
         throw new ServiceUnavailable(
-          `${id}: nothing could be committed to the branch '${branch}' in ${attempts} attempts: ${this.#lastFailure}; what was uploaded stays: publish again`,
+          `${id}: nothing could be committed to the branch '${branch}' in ${attempts} attempts: ${this.#lastFailure}; what was uploaded is kept: publish again`,
         );
       const outcome = await this.#commit(head, differing, stale);
       written ||= outcome !== 'moved';

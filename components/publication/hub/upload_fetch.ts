@@ -46,7 +46,7 @@ export class HubFetch {
       if (isCommit) throw new UnansweredCommit(`${url}: ${failure}`);
       if (attempt === attempts)
         throw new ServiceUnavailable(
-          `${withoutQuery(url)}: ${failure}, after ${attempts} attempts; what was uploaded stays: publish again`,
+          `${withoutQuery(url)}: ${failure}, after ${attempts} attempts; what was uploaded is kept: publish again`,
         );
       await this.pause(attempt, wait);
     }

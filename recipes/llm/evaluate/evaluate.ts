@@ -196,7 +196,7 @@ function requireBounds(recipe: Recipe, { after, step }: Evaluation, storage: Sto
       max === undefined ? '' : `at most ${max}`,
     ].filter((part) => part !== '');
     if (value !== undefined && value >= (min ?? value) && value <= (max ?? value)) return [];
-    return [`${metric} is ${value ?? 'unknown'}, wanted ${bounds.join(' and ')}`];
+    return [`${metric} is ${value ?? 'unknown'} and must be ${bounds.join(' and ')}`];
   });
   if (failures.length === 0) return;
   throw new RequirementNotMet(

@@ -84,9 +84,10 @@ async function exportInto(
   } catch (error) {
     if (error instanceof TemperError || (error as NodeJS.ErrnoException).code === undefined) throw error;
     const { message } = error as Error;
-    throw new StorageError(`${folder}: the exported model cannot be kept there: ${message}`, {
-      cause: error,
-    });
+    throw new StorageError(
+      `${folder}: the exported model cannot be stored there: ${message}; free some space, or set TEMPER_CACHE to another folder`,
+      { cause: error },
+    );
   } finally {
     await rm(partial, { recursive: true, force: true });
   }

@@ -128,7 +128,8 @@ async function stageParts(
 
 async function newest(storage: Storage): Promise<CheckpointEntry> {
   const { entry } = await newestSound(storage);
-  if (entry === null) throw new CheckpointError(`${storage.uri}: the run has no sound checkpoint yet`);
+  if (entry === null)
+    throw new CheckpointError(`${storage.uri}: the run has no sound checkpoint yet; wait for its next save`);
   return entry;
 }
 

@@ -125,6 +125,6 @@ describe('a damaged file', () => {
     const bytes = await whole();
     const metadata = parquetMetadata(new Uint8Array(bytes).buffer);
     expect(footerProblem(metadata, bytes.length)).toBeNull();
-    expect(footerProblem(metadata, 300)).toMatch(/column .*: it lies at bytes \d+ to \d+ of 300/);
+    expect(footerProblem(metadata, 300)).toMatch(/column .*: its data is at bytes \d+ to \d+ of 300/);
   });
 });

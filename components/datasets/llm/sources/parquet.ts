@@ -59,7 +59,8 @@ async function boundedCompressors(): Promise<Compressors> {
     Object.entries(compressors as Compressors).map(([codec, decompress]) => [
       codec,
       (input: Uint8Array, length: number) => {
-        if (!(length >= 0 && length <= maxPageBytes)) throw new Error(`a page of ${length} bytes`);
+        if (!(length >= 0 && length <= maxPageBytes))
+          throw new Error(`a page has ${length} bytes, and at most ${maxPageBytes} are possible`);
         return decompress!(input, length);
       },
     ]),

@@ -38,8 +38,8 @@ function groupProblem(
     const start = Number(dictionary_page_offset || data_page_offset);
     const end = start + Number(total_compressed_size);
     if (!(start >= 4 && end >= start && end <= bytes))
-      return `${column}: it lies at bytes ${start} to ${end} of ${bytes}; is the file cut short?`;
-    if (rows > 0 && end === start) return `${column}: ${rows} rows in no bytes`;
+      return `${column}: its data is at bytes ${start} to ${end} of ${bytes}; is the file cut short?`;
+    if (rows > 0 && end === start) return `${column}: ${rows} rows in 0 bytes`;
   }
   return null;
 }

@@ -41,7 +41,7 @@ export async function readRows(chunk: Chunk, unit: TextUnit): Promise<Row[]> {
       });
     case 'json':
       return (
-        parseJson(`[${text}]`, `${chunk.file}: rows ${chunk.firstRowOfFile + 1} and on`) as unknown[]
+        parseJson(`[${text}]`, `${chunk.file}: from row ${chunk.firstRowOfFile + 1} on`) as unknown[]
       ).map((value, offset) => row(offset, value));
     case 'csv':
     case 'tsv':
@@ -67,7 +67,10 @@ async function readBytes(file: string, start: number, end: number): Promise<Buff
   try {
     const buffer = Buffer.alloc(end - start);
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, start);
-    if (bytesRead < buffer.length) throw new DataError(`${file}: the file became shorter while it was read`);
+    if (bytesRead < buffer.length)
+      throw new DataError(
+        `${file}: the file became shorter while it was read; start again once nothing writes to it`,
+      );
     return buffer;
   } finally {
     await handle.close();
@@ -90,7 +93,7 @@ function decode(bytes: Buffer, chunk: Chunk): string {
         const word =
           chunk.format === 'jsonl'
             ? `line ${chunk.firstRowOfFile + line + 1}`
-            : `byte ${chunk.start + start} and on`;
+            : `from byte ${chunk.start + start} on`;
         throw new DataError(`${chunk.file}: ${word}: not valid UTF-8; save the file as UTF-8`);
       }
       start = end;
@@ -121,7 +124,7 @@ function csvRows(
     records = parseCsv(text, { ...options, skip_empty_lines: false }) as string[][];
   } catch (error) {
     throw new DataError(
-      `${chunk.file}: rows ${chunk.firstRowOfFile + 1} and on: malformed CSV: ${(error as Error).message}`,
+      `${chunk.file}: from row ${chunk.firstRowOfFile + 1} on: malformed CSV: ${(error as Error).message}`,
     );
   }
   return records.flatMap((record, offset) => {
