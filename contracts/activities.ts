@@ -62,8 +62,8 @@ export const trainRequestSchema = z.strictObject({
 export type TrainRequest = z.infer<typeof trainRequestSchema>;
 
 /**
- * The outcome of a `trainEpoch` that ends well. `detached`: the gang trains on by itself, and the next `trainEpoch` of the same
- * grant takes it up again; so a workflow may continue as new in the middle of an epoch.
+ * The outcome of a `trainEpoch` that ends well. `detached`: the gang trains on by itself, and the next `trainEpoch` of
+ * the same grant takes it up again; so a workflow may continue as new in the middle of an epoch.
  */
 export const trainOutcomeSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('detached') }),

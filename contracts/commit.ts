@@ -15,8 +15,8 @@ export const executionSignatureSchema = z.strictObject({
 export type ExecutionSignature = z.infer<typeof executionSignatureSchema>;
 
 /**
- * The role of a tensor in a checkpoint: `trained` parameters are published, `optimizer` state and running `statistic`s are
- * needed only to continue training. Set where the snapshot is made; no code reads it out of a name.
+ * The role of a tensor in a checkpoint: `trained` parameters are published, `optimizer` state and running `statistic`s
+ * are needed only to continue training. Set where the snapshot is made; no code reads it out of a name.
  */
 export const tensorRoleSchema = z.enum(['trained', 'optimizer', 'statistic']);
 
@@ -39,7 +39,7 @@ export const tensorPartSchema = z.strictObject({
   rows: z.tuple([z.int().min(0), z.int().min(0)]),
   /** Rows of one block; the last block may have fewer. */
   blockRows: z.int().min(1),
-  /** CRC-32C of each block, unsigned: whoever reads rows checks the blocks that hold them. */
+  /** CRC-32C of each block, unsigned: a reader of rows checks the blocks that hold them. */
   blocks: z.array(crc32cSchema),
 });
 export type TensorPart = z.infer<typeof tensorPartSchema>;
@@ -161,7 +161,10 @@ export const commitEntrySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     ...entry,
     kind: z.literal('retirement'),
-    /** The only checkpoints before this entry that may still be loaded. The others' files are deleted after it is in the log. */
+    /**
+     * The only checkpoints before this entry that may still be loaded. The others' files are deleted after it is in the
+     * log.
+     */
     keep: z.array(z.int().min(1)),
   }),
 ]);

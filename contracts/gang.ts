@@ -23,7 +23,7 @@ export type Grant = z.infer<typeof grantSchema>;
 
 /**
  * The requests for a run, as a level and not as events: each change has the next number, and all of it travels in
- * every train request and every control message. Whoever receives several applies the highest number, so none can be
+ * every train request and every control message. A receiver of several applies the highest number, so none can be
  * lost, repeated or overtaken.
  */
 export const runRequestsSchema = z.strictObject({

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** Each document carries the version of its format; a reader refuses what it does not know. */
+/** Returns the schema of a format's version, which each document carries; a reader refuses any other. */
 export const version = <const N extends number>(n: N) => z.literal(n);
 
 /** sha256 in lower-case hexadecimal. */

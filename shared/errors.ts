@@ -5,8 +5,8 @@
 import { formatCount } from './format.js';
 
 /**
- * The retry that can help after an error: none, as it would happen again in just the same way; another try when the disk may have
- * room again, or the service answers; a new process, since the old one's state is not to be trusted.
+ * The retry that can help after an error: none, as it would happen again in just the same way; another try when the
+ * disk may have room again, or the service answers; a new process, since the old one's state is not to be trusted.
  */
 export type Retry = 'never' | 'storage' | 'service' | 'process';
 
@@ -39,7 +39,7 @@ export interface RecipeProblem {
   column: number | null;
 }
 
-/** A recipe that cannot be run as it stands. Lists every problem at once. */
+/** A recipe that cannot be run as it is. Lists every problem at once. */
 export class InvalidRecipe extends TemperError {
   readonly problems: readonly RecipeProblem[];
 
@@ -72,7 +72,7 @@ export class CheckpointError extends NamedError {}
 /** This process was overtaken: a newer generation holds the run, and nothing more may be committed. */
 export class FencedError extends NamedError {}
 
-/** Storage that refused, ran full or lies outside the allowed roots. */
+/** Storage that refused, ran full or is outside the allowed roots. */
 export class StorageError extends NamedError {
   static override readonly retry = 'storage';
 }

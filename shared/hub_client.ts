@@ -12,7 +12,7 @@ export interface HubFile {
 export interface HubOptions {
   /** Default: HF_ENDPOINT, else https://huggingface.co. */
   endpoint?: string;
-  /** Default: HF_TOKEN. Sent to the endpoint alone. */
+  /** Default: HF_TOKEN. Sent only to the endpoint. */
   token?: string;
   /** Milliseconds before the first retry; doubles with each. */
   retryDelayMs?: number;
@@ -38,7 +38,7 @@ export class HubClient {
     this.#signal = options.signal ?? null;
   }
 
-  /** Returns the commit that a branch, a tag or a commit prefix stands for. */
+  /** Returns the commit that a branch, a tag or a commit prefix names. */
   async commitOf(id: string, revision: string): Promise<string> {
     const response = await this.#request(`/api/models/${id}/revision/${encodeURIComponent(revision)}`, id);
     const { sha } = (await response.json()) as { sha?: unknown };

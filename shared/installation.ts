@@ -8,7 +8,9 @@ import { UsageError } from './errors.js';
 import { errorMessage } from './format.js';
 import { type ChosenFile, chooseFile } from './installation_file.js';
 
-/** Loaded when it is called: children know the configuration, and none of them connects. */
+/**
+ * Loads Temporal's client only when it is called: child processes load the configuration, and none of them connects.
+ */
 const connectionOfEnvironment: typeof loadClientConnectConfig = (options) => {
   const { loadClientConnectConfig: load } = createRequire(import.meta.url)('@temporalio/envconfig') as {
     loadClientConnectConfig: typeof loadClientConnectConfig;

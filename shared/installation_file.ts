@@ -60,7 +60,9 @@ function configNames(): string[] {
   return ['temporal.config.js', 'temporal.config.mjs', ...(stripsTypes ? ['temporal.config.ts'] : [])];
 }
 
-/** Returns why a file must not be executed as this user (somebody else could have put the code there); null when it may. */
+/**
+ * Returns why a file must not be executed as this user (somebody else could have put the code there); null when it may.
+ */
 async function reasonToDistrust(file: string): Promise<string | null> {
   const { uid, mode } = await stat(file);
   if (uid !== 0 && uid !== process.getuid?.()) return 'it belongs to another user';

@@ -13,7 +13,7 @@ export const processIdentitySchema = z.strictObject({
   host: z.string(),
   /** Changes with every boot of the machine; null when the system does not tell. */
   boot: z.string().nullable(),
-  /** The namespace in which `pid` counts (a container has its own); null when it cannot be told. */
+  /** The namespace in which `pid` counts (a container has its own); null when it cannot be determined. */
   pidNamespace: z.string().nullable(),
   /** User id. */
   user: z.int(),
@@ -95,7 +95,10 @@ function readBootId(): string | null {
   return run('sysctl', ['-n', 'kern.boottime']);
 }
 
-/** Reads the PID namespace; null also when /proc is another namespace's, as after `unshare --pid` alone: its numbers are not ours. */
+/**
+ * Reads the PID namespace; null also when /proc is another namespace's, as after `unshare --pid` alone: its numbers are
+ * not ours.
+ */
 function readPidNamespace(): string | null {
   if (process.platform !== 'linux') return 'none';
   try {

@@ -1,8 +1,8 @@
 import { UsageError } from './errors.js';
 
 /**
- * A registry of what a recipe may name, of one kind: dataset types, tasks, optimizers, model families, … Entries are found by their
- * names; the program's own are there from the start, and an operator's configuration registers more.
+ * A registry of what a recipe may name, of one kind: dataset types, tasks, optimizers, model families, … Entries are
+ * found by their names; the program's own are there from the start, and an operator's configuration registers more.
  *
  * @example
  * const tasks = new Registry<TaskDefinition>('task', ({ type }) => type, [hellaswag, squad]);

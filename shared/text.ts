@@ -18,7 +18,10 @@ export type Prompt = string | readonly ChatMessage[];
 
 export interface Encoding {
   ids: ArrayLike<number>;
-  /** Per token the characters [start, end) of the text it came from (UTF-16); special tokens that were added have start = end. */
+  /**
+   * Per token the characters [start, end) of the text it came from (UTF-16); special tokens that were added have start
+   * = end.
+   */
   offsets: readonly (readonly [start: number, end: number])[];
 }
 

@@ -73,7 +73,7 @@ async function awaitResult(handle: WorkflowHandle, signal: AbortSignal): Promise
       return await handle.result();
     } catch (error) {
       if (!isGrpcServiceError(error) && !(error instanceof ServiceError)) throw error;
-      // A long poll that the server let expire is no outage.
+      // A long poll that the server let expire is not an outage.
       failingSince = Date.now() - asked > 30_000 ? Date.now() : (failingSince ?? asked);
       if (Date.now() - failingSince > patience)
         throw new ServiceUnavailable(

@@ -1,6 +1,6 @@
 import { type Connected, workerState } from '../../workers/index.js';
 
-/** Workers poll anew at least this often, in ms. */
+/** Workers poll again at least this often, in ms. */
 const pollInterval = 65_000;
 /** temporal.api.enums.v1.TaskQueueType */
 const workflowTasks = 1;

@@ -83,9 +83,9 @@ export async function submit(session: Session, order: Order): Promise<WorkflowHa
 }
 
 /**
- * Starts or continues the run where somebody serves it: on the queue it is on, on the workers' queue, or else on a queue
- * of its own. A workflow that nobody serves is parked: with the same recipe it continues, otherwise a new one takes over
- * its folder, which judges the changes.
+ * Starts or continues the run where somebody serves it: on the queue it is on, on the workers' queue, or else on a
+ * queue of its own. A workflow that nobody serves is parked: with the same recipe it continues, otherwise a new one
+ * takes over its folder, which judges the changes.
  *
  * @param serve called when that is the run's own queue: before the workflow begins, so that it finds a worker waiting
  * and skips the queue's backlog; but after a parked one was replaced, which must not wake
@@ -141,7 +141,8 @@ interface OpenWorkflow {
 }
 
 /**
- * Returns the run's workflow where one is open. Throws UsageError when one that is to go on writes to another folder.
+ * Returns the run's workflow where one is open. Throws UsageError when one that is to continue writes to another
+ * folder.
  */
 async function openWorkflow(
   session: Session,

@@ -1,4 +1,7 @@
-/** Returns whether a stream shows colors: a terminal does, unless NO_COLOR (no-color.org) or TERM=dumb is set; FORCE_COLOR insists. */
+/**
+ * Returns whether a stream shows colors: a terminal does, unless NO_COLOR (no-color.org) or TERM=dumb is set;
+ * FORCE_COLOR insists.
+ */
 export function usesColor(
   stream: { isTTY?: boolean },
   environment: NodeJS.ProcessEnv = process.env,

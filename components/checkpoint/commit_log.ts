@@ -5,11 +5,11 @@
  * An entry is a claim (a workflow begins to drive the run), a generation (a gang begins to train), a checkpoint or a
  * retirement (which checkpoints may still be loaded).
  *
- * Fencing. An append reads the newest entry, and creates the next number. Of two processes that try, one wins; the other
- * reads again. Nobody appends after an entry of another generation than their own, so whoever takes a generation has
- * fenced all older ones with that very entry; and a claim fences whatever generation was taken before it. A number that
- * cannot be read may have taken a generation too: it is never used again, nobody appends after it with an older generation,
- * and the next generation skips the one it may have taken.
+ * Fencing. An append reads the newest entry, and creates the next number. Of two processes that try, one wins; the
+ * other reads again. Nobody appends after an entry of another generation than their own, so a host that takes a
+ * generation has fenced all older ones with that very entry; and a claim fences whatever generation was taken before
+ * it. A number that cannot be read may have taken a generation too: it is never used again, nobody appends after it
+ * with an older generation, and the next generation skips the one it may have taken.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -234,7 +234,10 @@ async function highestSequence(storage: Storage): Promise<number> {
   return highest;
 }
 
-/** Finds the log's end from a number seen before; null when that entry is gone, or a gap follows it: then only a listing shows the end. */
+/**
+ * Finds the log's end from a number seen before; null when that entry is gone, or a gap follows it: then only a listing
+ * shows the end.
+ */
 async function probe(storage: Storage, seen: number): Promise<number | null> {
   const exists = async (sequence: number) => (await storage.size(commitKey(sequence))) !== null;
   if (!(await exists(seen))) return null;

@@ -1,4 +1,4 @@
-/** `<run>/evaluation/history.json`: what tasks said of a run's models, and which commits they want kept. */
+/** `<run>/evaluation/history.json`: the scores of a run's models, and the steps whose commits retention keeps. */
 import {
   type EvaluationHistory,
   evaluationHistoryKey,

@@ -37,7 +37,7 @@ const describeText = (text: Buffer): CommittedMetrics['merged'] => ({
 });
 
 /**
- * On a folder, lines are appended as they come. A file written anew is another file under the same name: a fenced process
+ * On a folder, lines are appended as they come. A rewritten file is another file under the same name: a fenced process
  * that still appends reaches only the one that it opened.
  */
 class AppendedFile implements MergedFile {
@@ -103,11 +103,11 @@ class AppendedFile implements MergedFile {
   }
 }
 
-/** Below this many bytes, an object is written anew with every commit. */
+/** Below this many bytes, an object is rewritten with every commit. */
 const smallObject = 256 << 10;
 
 /**
- * An object store has no append. The object is written anew with a commit once a quarter has been added to it, so that all
+ * An object store has no append. The object is rewritten with a commit once a quarter has been added to it, so that all
  * writes together are a few times its final size, however many commits there are.
  */
 class MergedObject implements MergedFile {

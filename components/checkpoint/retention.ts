@@ -1,7 +1,7 @@
 /**
- * Decides which checkpoints are kept. The decision is an entry of the log (so a fenced process cannot take it), and files are
- * deleted after it is in the log: whoever takes a newer generation and then reads the log sees what is left, and nobody
- * deletes that until the newer generation itself has committed.
+ * Decides which checkpoints are kept. The decision is an entry of the log (so a fenced process cannot take it), and
+ * files are deleted after it is in the log: a host that takes a newer generation and then reads the log sees what is
+ * left, and nobody deletes that until the newer generation itself has committed.
  */
 import type { CheckpointEntry } from '../../contracts/index.js';
 import type { Storage } from '../../shared/storage/index.js';
@@ -58,7 +58,7 @@ function namedFiles({ files }: CheckpointEntry): string[] {
 
 /**
  * Returns the checkpoints that `newest` continues, newest first. A resume that went back past a damaged checkpoint has
- * abandoned it: an entry belongs to the lineage up to the number from which the next generation went on.
+ * abandoned it: an entry belongs to the lineage up to the number from which the next generation continued.
  */
 function traceLineage(live: readonly CheckpointEntry[], newest: CheckpointEntry): CheckpointEntry[] {
   const lineage = [newest];

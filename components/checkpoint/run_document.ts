@@ -56,7 +56,7 @@ export interface ClaimedRun {
 }
 
 /**
- * Claims a run's folder. Two claims at once are harmless: whoever takes the newer generation trains.
+ * Claims a run's folder. Two claims at once are harmless: the host that takes the newer generation trains.
  *
  * @throws CheckpointError when the folder is another run's, when it has no run.json but other files, and when a resume
  * would change a guarded key
@@ -173,7 +173,7 @@ async function startOver(storage: Storage, runId: string): Promise<void> {
   await deleteMatching(storage, 'loggers/', /^loggers\/[^/]+\.json$/);
 }
 
-/** Deletes what evaluations wrote. Whatever else lies in the two folders is the user's own. */
+/** Deletes what evaluations wrote. Anything else in the two folders belongs to the user. */
 async function deleteEvaluations(storage: Storage): Promise<void> {
   await deleteMatching(storage, evaluationPrefix, /^evaluation\/(history\.json$|step-\d+-[0-9a-f]{12}\/)/);
   const ours: string[] = [];

@@ -1,4 +1,4 @@
-/** Saves checkpoints while training goes on. */
+/** Saves checkpoints while training continues. */
 import { randomUUID } from 'node:crypto';
 import type {
   CheckpointEntry,
@@ -40,11 +40,12 @@ export interface SaverOptions {
  * Saves one checkpoint at a time in the background: files, sync, commit, retention.
  *
  * An error (a full disk, a newer generation) rejects the promise that `begin` gave, and the next `begin` or `settle`
- * throws it once; one of retention, after the commit, comes out there alone. Earlier commits stay as they are, no partial file is left, and saving may go on.
+ * throws it once; one of retention, after the commit, is thrown only there. Earlier commits are unchanged, no partial
+ * file is left, and saving may continue.
  *
  * @example
  * const saver = new CheckpointSaver({ storage, generation, … });
- * void saver.begin(snapshot); // training goes on
+ * void saver.begin(snapshot); // training continues
  * await saver.settle(); // before the process ends
  */
 export class CheckpointSaver {

@@ -1,6 +1,6 @@
 /**
  * Entries of version 1, which runs begun before version 2 have in their logs. They are migrated here, when they are read,
- * and nowhere else: the reader of checkpoints knows version 2 only.
+ * and nowhere else: the reader of checkpoints supports only version 2.
  */
 import { z } from 'zod';
 import {

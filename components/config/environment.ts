@@ -2,13 +2,16 @@
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Names of credentials: no pattern stands for them. */
+/** Names of credentials, which no pattern covers. */
 const secretName = /TOKEN|KEY|SECRET|PASSW|CREDENTIAL/i;
 
 /** The variable that the examples name; the quickstart sets it to the model that it has fetched. */
 const exampleVariable = 'TEMPER_QUICKSTART_MODEL';
 
-/** Returns the entries of `TEMPER_RECIPE_ENV`: names separated by commas, of which one that ends in `*` stands for all that begin so. */
+/**
+ * Returns the entries of `TEMPER_RECIPE_ENV`: names separated by commas, of which one that ends in `*` covers all names
+ * with that beginning.
+ */
 export function listedVariables(env: Environment = process.env): string[] {
   return (env.TEMPER_RECIPE_ENV ?? '').split(',').flatMap((name) => name.trim() || []);
 }

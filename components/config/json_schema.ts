@@ -73,7 +73,7 @@ function mayFit(schema: JsonSchema, value: unknown): boolean {
 }
 
 /**
- * Returns the schemas that may apply to `value`, which stands at `step` of a map or list that `schemas` may apply to.
+ * Returns the schemas that may apply to `value`, which is at `step` of a map or list that `schemas` may apply to.
  */
 export function schemasAt(
   schemas: readonly JsonSchema[],

@@ -30,7 +30,7 @@ export interface ComposeOptions {
   cwd?: string;
   /** Folder in which relative paths of text or an object start, when it is not `cwd`. */
   base?: string;
-  /** Id of the run, which `${run}` stands for. Default: the recipe's name. */
+  /** Id of the run, the value of `${run}`. Default: the recipe's name. */
   run?: string;
   /** Laid under everything: defaults that refer to other keys, such as `output_dir: runs/${name}`. */
   defaults?: Readonly<Record<string, unknown>>;

@@ -30,7 +30,7 @@ export interface RecipeText {
   base: string | null;
 }
 
-/** Decodes a recipe file's bytes, or reports why they are no text. */
+/** Decodes a recipe file's bytes, or reports why they are not text. */
 export function decodeRecipe(bytes: Uint8Array, file: string, problems: Problems): string | null {
   const origin: Origin = { file, line: 1, column: 1, base: null, override: null };
   if (bytes.length > maxRecipeBytes) {

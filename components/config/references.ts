@@ -127,7 +127,7 @@ function suggestedKeys(root: TreeNode): string[] {
 
 /**
  * Replaces references to the environment. A value that is one reference takes its type as YAML would read it (`8` is
- * a number). With `env` null they stay as they stand.
+ * a number). With `env` null they are left unchanged.
  *
  * @param listed the variables that may be read (`listedVariables`)
  */

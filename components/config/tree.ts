@@ -1,4 +1,4 @@
-/** A recipe as a tree whose every node knows where it was written. */
+/** A recipe as a tree whose every node has the location at which it was written. */
 
 /** The location where something was written. A recipe given as an object, and an override, have no file. */
 export interface Origin {
@@ -18,7 +18,7 @@ export interface ScalarNode {
   kind: 'scalar';
   value: Scalar;
   origin: Origin;
-  /** The value was computed from the environment: it is never shown, and `placeholder` stands for it. */
+  /** The value was computed from the environment: it is never shown; `placeholder` is shown instead. */
   placeholder: string | null;
 }
 
@@ -71,7 +71,10 @@ export function nodeAt(root: TreeNode, path: Path): TreeNode | undefined {
   return node;
 }
 
-/** Returns where a path was written, or the nearest enclosing thing that was. `key` asks for the key's location, not the value's. */
+/**
+ * Returns where a path was written, or the nearest enclosing thing that was. `key` asks for the key's location, not the
+ * value's.
+ */
 export function originAt(root: TreeNode, path: Path, of: 'key' | 'value'): Origin {
   let node = root;
   let origin = root.origin;
@@ -113,7 +116,7 @@ export function mapScalars(
   return { ...node, entries };
 }
 
-/** Returns the plain value. With `placeholders`, what came from the environment stands as its `${env:X}`. */
+/** Returns the plain value. With `placeholders`, what came from the environment appears as its `${env:X}`. */
 export function plain(node: TreeNode, placeholders: boolean): unknown {
   if (node.kind === 'scalar')
     return placeholders && node.placeholder !== null ? node.placeholder : node.value;

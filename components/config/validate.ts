@@ -63,7 +63,10 @@ function hideValues(text: string, issue: Issue, root: TreeNode): string {
   return hidden;
 }
 
-/** Returns the member of a union that the author most likely meant: the one that failed deepest, then at the fewest keys. */
+/**
+ * Returns the member of a union that the author most likely meant: the one that failed deepest, then at the fewest
+ * keys.
+ */
 function closestBranch(branches: readonly Issue[][]): readonly Issue[] {
   const depth = (issues: readonly Issue[]): number =>
     Math.min(...issues.map(({ code, path }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)));

@@ -1,7 +1,8 @@
 /**
- * Requests through a decoder, several at a time. A prompt runs alone, in pieces; then its row joins the batch, and leaves
- * it as soon as it is finished, so that no step computes rows nobody waits for (continuous batching, Yu et al., "Orca",
- * OSDI 2022). Which rows share a step follows from the requests alone, so that a repeated call repeats every bit.
+ * Requests through a decoder, several at a time. A prompt runs by itself, in pieces; then its row joins the batch, and
+ * leaves it as soon as it is finished, so that no step computes rows nobody waits for (continuous batching, Yu et al.,
+ * "Orca", OSDI 2022). Which rows share a step follows only from the requests, so that a repeated call repeats every
+ * bit.
  */
 import type { OnnxDecoder } from './decoder.js';
 import { KvCache } from './kv_cache.js';

@@ -11,20 +11,20 @@ import {
 } from './protocol.js';
 
 export interface GeneratorOptions {
-  /** `model.onnx` with its external data beside it. */
+  /** `model.onnx` with its external data next to it. */
   onnx: string;
-  /** Tokens that end an answer; they are no part of it. */
+  /** Tokens that end an answer; they are not part of it. */
   eosTokenIds: readonly number[];
   /** Tokens that prompt and answer may come to together. */
   contextLength: number;
   threads: number;
   /** Requests that decode together; 16 (as left out) gives 1.6 × the tokens per second of 8, and 32 no more. */
   batchSize?: number;
-  /** Bytes of keys and values that decode together, unless one request alone needs more. */
+  /** Bytes of keys and values that decode together, unless a single request needs more. */
   cacheBytes?: number;
   /**
-   * A prompt goes on from the keys and values of the request before it, as far as both are alike: a conversation then
-   * runs its last message alone. Left out it does not, so that an answer never depends on what was asked before.
+   * A prompt continues from the keys and values of the request before it, as far as both are alike: a conversation then
+   * runs only its last message. Left out it does not, so that an answer never depends on what was asked before.
    */
   reusePrompts?: boolean;
 }
@@ -72,7 +72,7 @@ export class Generator {
 
   /**
    * Returns an answer for each request, in their order. Calls take turns.
-   * @throws DataError for a request that the model cannot take, and GeneratorLost when the process dies
+   * @throws DataError for a request that the model cannot take, and GeneratorLost when the process exits
    */
   generate(requests: readonly GenerationRequest[], hooks: GenerateHooks = {}): Promise<Generated[]> {
     const generated = this.#turn.then(() => this.#generateNow(requests, hooks));
@@ -83,7 +83,7 @@ export class Generator {
   /**
    * Returns log p(token i+1 | ≤ i) of each document, n − 1 numbers for n tokens. Takes its turn among the calls of
    * `generate`.
-   * @throws GeneratorLost when the process dies
+   * @throws GeneratorLost when the process exits
    */
   logprobs(documents: readonly (readonly number[])[]): Promise<Float64Array[]> {
     const scored = this.#turn.then(async () => (await this.#process()).logprobs(documents));

@@ -1,6 +1,6 @@
 /**
  * Keys and values of the tokens that a batch has seen, as ONNX Runtime reads and writes them: for each layer two arrays
- * [B, G, T, K] (B rows, G key-value heads, T tokens, K head size). A row's tokens stand at the right end, what is left of
+ * [B, G, T, K] (B rows, G key-value heads, T tokens, K head size). A row's tokens are at the right end, what is left of
  * them is padding that the attention mask hides. A run reads one set of arrays and writes the other, longer by the new
  * tokens, so that nothing is allocated or copied in JavaScript on the way from step to step.
  */
@@ -62,7 +62,7 @@ export class KvCache {
     for (let row = 0; row < this.rows; row++) this.tokens[row]! += added;
   }
 
-  /** Begins anew with one empty row. */
+  /** Starts over with one empty row. */
   reset(): void {
     this.length = 0;
     this.tokens.length = 0;

@@ -7,7 +7,7 @@ export const requestSchema = z.strictObject({
   maxNewTokens: z.int().min(0),
   sampling: samplingSchema,
 });
-/** A prompt as token ids, and how it is to go on. */
+/** A prompt as token ids, and how it is to be continued. */
 export type GenerationRequest = z.infer<typeof requestSchema>;
 
 const resultSchema = z.strictObject({

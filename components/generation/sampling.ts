@@ -1,6 +1,6 @@
 /**
  * From logits to a token, by the definitions of transformers' LogitsProcessors and in their order: repetition penalty,
- * temperature, top-k, top-p. What is drawn depends on the logits, the seed, the stream and the token's number alone, never
+ * temperature, top-k, top-p. A draw depends only on the logits, the seed, the stream and the token's number, never
  * on the batch that a request happened to be in.
  */
 import { z } from 'zod';
@@ -89,7 +89,9 @@ export class Sampler {
     return this.#candidates;
   }
 
-  /** Weights e^((logit − top) / temperature), by the table and a polynomial for what lies between its steps (error 1e-11). */
+  /**
+   * Weights e^((logit − top) / temperature), by the table and a polynomial for what is between its steps (error 1e-11).
+   */
   #weigh(logits: Float32Array, top: number, threshold: number, temperature: number): void {
     const candidates = this.#candidates;
     const stepOf = this.#stepOf;
@@ -158,7 +160,7 @@ export function penalize(logits: Float32Array, seen: Iterable<number>, penalty: 
   }
 }
 
-/** Returns the index of the largest logit, the first of equals. */
+/** Returns the index of the largest logit, the first of several that tie. */
 function best(logits: Float32Array): number {
   let index = -1;
   let top = -Infinity;

@@ -1,4 +1,7 @@
-/** `metrics.csv` in the run's folder, for spreadsheets: a row for each step, with its validation and tasks in the same row. */
+/**
+ * `metrics.csv` in the run's folder, for spreadsheets: a row for each step, with its validation and tasks in the same
+ * row.
+ */
 import { z } from 'zod';
 import type { Logger, LoggerDefinition } from './definition.js';
 

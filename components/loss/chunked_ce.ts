@@ -1,6 +1,6 @@
 /**
  * Cross-entropy of logits [T, V] in the activations' dtype, the softmax of a chunk of rows at a time: 2·T·V bytes in
- * bf16 beside the model's own memory.
+ * bf16 in addition to the model's own memory.
  */
 import { z } from 'zod';
 import type { LossRule } from '../../graph/index.js';

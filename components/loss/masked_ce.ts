@@ -1,6 +1,6 @@
 /**
- * Cross-entropy of logits [T, V] in float32, all rows at once: 4·T·V bytes beside the model's own memory. Where a label
- * is negative, a place is masked.
+ * Cross-entropy of logits [T, V] in float32, all rows at once: 4·T·V bytes in addition to the model's own memory. Where
+ * a label is negative, a place is masked.
  */
 import { z } from 'zod';
 import { appendLogitsLoss } from './chunked_ce.js';

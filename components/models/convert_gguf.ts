@@ -11,7 +11,7 @@ import { type GgufFile, type GgufTensor, ggmlTypes, ggufMeta, parseGguf } from '
 import { tokenizerFromGguf } from './gguf/tokenizer.js';
 import { familyOfGguf } from './registry.js';
 
-/** Part of the cache key: another version converts anew. */
+/** Part of the cache key: another version converts again. */
 export const converterVersion = 1;
 
 /** Types that quantized tensors may become. Their values need more than bf16's 8 bits: f32 is exact, bf16 half as large. */

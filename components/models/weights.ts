@@ -67,7 +67,7 @@ function toWeight({ file, byteOffset, byteLength, dtype, shape }: LocatedTensor)
   return { file, byteOffset, byteLength, dtype: dtypes[dtype]!, shape };
 }
 
-/** Returns the dtypes of the files, as `Model.forward` wants them. */
+/** Returns the dtypes of the files, for `Model.forward`. */
 export function weightDTypes(weights: Weights): Map<string, DType> {
   return new Map([...weights].map(([name, { dtype }]) => [name, dtype]));
 }

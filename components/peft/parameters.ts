@@ -23,7 +23,7 @@ export function adapterParameters(modules: readonly LinearModule[], rank: number
 
 /**
  * Returns the initial values as peft has them: A by Kaiming's uniform rule with a = √5, whose bound is 1/√in, or normal
- * with deviation 1/rank; B zero. The random stream of each parameter depends on its name alone.
+ * with deviation 1/rank; B zero. The random stream of each parameter depends only on its name.
  */
 export function adapterInit(
   modules: readonly LinearModule[],

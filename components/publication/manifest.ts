@@ -26,7 +26,7 @@ export function parseManifest(text: Uint8Array): PublicationManifest | null {
   }
 }
 
-/** Returns the publication that stands in a folder, when it is whole: each file is there at its length. */
+/** Returns the publication in a folder, if it is complete: every file has its length. */
 export async function readPublication(storage: Storage): Promise<PublicationManifest | null> {
   if ((await storage.size(manifestName)) === null) return null;
   const manifest = parseManifest(await storage.read(manifestName));

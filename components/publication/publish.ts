@@ -1,7 +1,7 @@
 /**
  * Publishes a model folder in the Hugging Face layout. Unfinished work is never visible under the final name:
  *
- * - In a folder, everything is written and read back under a hidden name beside it, which is then renamed.
+ * - In a folder, everything is written and read back under a hidden name next to it, which is then renamed.
  * - An object store has no rename. There the files without which transformers, peft, vLLM and onnxruntime-genai load
  *   nothing (`config.json`, `adapter_config.json`, `genai_config.json`) are removed first and written last, after all else
  *   was read back, and the marker as the very last: a folder with its marker is complete.
@@ -149,7 +149,9 @@ async function publishObjects(
   await writeAll(final, options, manifest, options.marker);
 }
 
-/** Writes weights, files, what loaders look for, and the manifest, each read back; `last` comes after everything else. */
+/**
+ * Writes weights, files, what loaders look for, and the manifest, each read back; `last` comes after everything else.
+ */
 async function writeAll(
   target: Storage,
   options: PublishOptions,
@@ -265,7 +267,7 @@ async function verifyTensors(
   }
 }
 
-/** Returns the publication that stands there, when it is whole and of the same source. */
+/** Returns the publication that is there, if it is complete and of the same source. */
 async function findPublication(
   final: Storage,
   { source, marker }: Pick<PublishOptions, 'source' | 'marker'>,

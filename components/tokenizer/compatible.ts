@@ -1,8 +1,8 @@
 /**
- * Corrections around @huggingface/tokenizers 0.2.0, so that it gives what the Rust library gives. It keeps two pre-tokenizers as
- * hard-coded JavaScript regular expressions whose classes are not Unicode's: `\s` there takes U+FEFF for white space and
- * U+0085 for none, and its `\d` knows ASCII digits alone. The same splits written as `Split` go through its translation of
- * regular expressions, which has them right. Its byte fallback drops a byte order mark.
+ * Corrections around @huggingface/tokenizers 0.2.0, so that it gives what the Rust library gives. It keeps two
+ * pre-tokenizers as hard-coded JavaScript regular expressions whose classes are not Unicode's: `\s` there takes U+FEFF
+ * for white space and U+0085 for none, and its `\d` matches only ASCII digits. The same splits written as `Split` go
+ * through its translation of regular expressions, which has them right. Its byte fallback drops a byte order mark.
  */
 
 /** GPT-2's pattern (Radford et al. 2019), which `ByteLevel` implies where `use_regex` is not false. */

@@ -1,6 +1,7 @@
 /**
- * Finds where in its text each token came from. The tokenizer library gives tokens without their offsets; this walks text and
- * tokens side by side. Positions are UTF-16 code units; a token that is a part of a character has the whole character.
+ * Finds where in its text each token came from. The tokenizer library gives tokens without their offsets; this walks
+ * text and tokens side by side. Positions are UTF-16 code units; a token that is a part of a character has the whole
+ * character.
  */
 import { ModelError } from '../../shared/errors.js';
 import { truncate } from '../../shared/format.js';
@@ -55,7 +56,7 @@ function walkBytes(text: string, tokens: readonly string[], scheme: OffsetScheme
       sectionStart = true;
       continue;
     }
-    // Every letter of the alphabet is one UTF-16 unit and stands for one byte.
+    // Every letter of the alphabet is one UTF-16 unit and represents one byte.
     const prefixed =
       scheme.prefixSpace && sectionStart && token.startsWith('Ġ') && text[starts[cursor]!] !== ' ';
     const end = cursor + token.length - (prefixed ? 1 : 0);

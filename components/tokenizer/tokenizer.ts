@@ -17,7 +17,7 @@ export interface ModelEncoding {
   offsets: Offset[];
 }
 
-/** tokenizer.json and tokenizer_config.json, parsed; `chatTemplate` where it lies in a file of its own. */
+/** tokenizer.json and tokenizer_config.json, parsed; `chatTemplate` when it is in a file of its own. */
 export interface TokenizerFiles {
   tokenizer: Record<string, unknown>;
   config: Record<string, unknown>;
@@ -230,7 +230,7 @@ function offsetScheme(tokenizer: Record<string, unknown>, library: Library): Off
     byteLevel: text.includes('"ByteLevel"'),
     prefixSpace: /"add_prefix_space":true|"Prepend"|"Metaspace"/.test(spacing),
     added,
-    // ▁ for a space, and one before the text, are told apart by the walk itself.
+    // ▁ for a space, and one before the text, are distinguished by the walk itself.
     normalize: normalize === null || onlySpaces(normalizer) ? null : (text) => normalize(text),
   };
 }

@@ -1,4 +1,4 @@
-/** Brings a model's weights into an engine context, each in the dtype that the plan wants it in. */
+/** Brings a model's weights into an engine context, each in the dtype that the plan reads. */
 import type { Weight, Weights } from '../../components/models/index.js';
 import type { EngineContext } from '../../engine/index.js';
 import { type Cast, compileCast, type TensorSpec } from '../../graph/index.js';

@@ -1,6 +1,6 @@
 /**
- * Sends a run's metrics to loggers in addition to metrics.jsonl. The rank gives its loggers what each commit names, and the evaluation that
- * ends a run gives them the rest: of the two, one runs at a time.
+ * Sends a run's metrics to loggers in addition to metrics.jsonl. The rank gives its loggers what each commit names, and
+ * the evaluation that ends a run gives them the rest: of the two, one runs at a time.
  */
 import { readMetrics } from '../../components/checkpoint/index.js';
 import { LoggerFeed } from '../../components/loggers/index.js';

@@ -1,4 +1,4 @@
-/** The kinds of runs. This folder holds what is common to every run, and knows no kind by name. */
+/** The kinds of runs. This folder holds what is common to every run, and names no kind. */
 import type { z } from 'zod';
 import { Registry } from '../../shared/registry.js';
 
@@ -35,7 +35,7 @@ export function registerKind<Recipe>(kind: RecipeKind<Recipe>): void {
   kinds.register(kind as RecipeKind);
 }
 
-/** Returns a kind by its name; null stands for the default. @throws UsageError that lists the known ones */
+/** Returns a kind by its name; null: the default. @throws UsageError that lists the known ones */
 export function findKind(name: string | null): RecipeKind {
   return kinds.find(name ?? defaultKind);
 }

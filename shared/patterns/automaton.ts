@@ -72,7 +72,7 @@ function add(states: State[], state: State): number {
   return states.push(state) - 1;
 }
 
-/** Adds the states of a pattern that goes on at `next`; returns the first of them. */
+/** Adds the states of a pattern that continues at `next`; returns the first of them. */
 function addStates(states: State[], pattern: Pattern, next: number): number {
   switch (pattern.kind) {
     case 'character':

@@ -3,10 +3,10 @@
 export type CharacterTest = (character: string) => boolean;
 
 /**
- * Reads a class from behind its `[`.
+ * Reads a class from after its `[`.
  *
  * @param negation the signs that negate it: `^`, or `!^` for globs
- * @param escaped what a character behind a backslash stands for
+ * @param escaped the meaning of a character after a backslash
  * @returns its test, and the index after its `]`
  * @throws SyntaxError
  */

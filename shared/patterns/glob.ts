@@ -15,7 +15,7 @@ import { readClass } from './character_class.js';
 const special = /[*?[{]|[@+](?=\()/;
 
 export interface GlobOptions {
-  /** True when `*` and `?` may stand for a dot that a name begins with, as that of hidden files. */
+  /** True when `*` and `?` may match a dot that a name begins with, as that of hidden files. */
   dot: boolean;
 }
 
@@ -137,7 +137,7 @@ class GlobParser {
   }
 }
 
-/** Returns the indices of the braces that hold a list: closed, with a comma of their own. Others stand for themselves. */
+/** Returns the indices of the braces that hold a list: closed, with a comma of their own. Others are literal. */
 function openingsOfLists(letters: readonly string[]): Set<number> {
   const lists = new Set<number>();
   const open: { index: number; comma: boolean }[] = [];

@@ -261,13 +261,15 @@ export interface SafetensorsDescription {
 export interface SafetensorsLayout<T extends SafetensorsDescription = SafetensorsDescription> {
   /** Length prefix, JSON, padding. */
   header: Buffer;
-  /** Tensors in the order of their data: larger elements first, then by name, so that each is aligned to its element. */
+  /**
+   * Tensors in the order of their data: larger elements first, then by name, so that each is aligned to its element.
+   */
   tensors: { tensor: T; byteOffset: number; byteLength: number }[];
   fileBytes: number;
 }
 
 /**
- * Lays a file out. `metadata` defaults to what transformers wants to see.
+ * Lays a file out. `metadata` defaults to what transformers expects.
  * @throws ModelError on duplicate names
  */
 export function layoutSafetensors<T extends SafetensorsDescription>(

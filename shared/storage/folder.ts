@@ -116,7 +116,7 @@ export class FolderStorage implements Storage {
     return created;
   }
 
-  /** Writes and syncs a file beside `file`, publishes it, and syncs the folder. Leaves nothing behind on failure. */
+  /** Writes and syncs a file next to `file`, publishes it, and syncs the folder. Leaves nothing behind on failure. */
   async #writePartial(
     file: string,
     data: Uint8Array | AsyncIterable<Uint8Array>,

@@ -31,7 +31,7 @@ export function openS3(uri: string): Storage {
  * gets what all of them understand: the bucket in the path, and no checksum headers beyond the required.
  */
 function createClient(env: NodeJS.ProcessEnv): S3Client {
-  // Otherwise the client tells every user of Node 20 that its later versions will want a newer one.
+  // Otherwise the client warns every user of Node 20 that its later versions will want a newer one.
   env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
   const endpoint = env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL;
   const region = env.AWS_REGION || env.AWS_DEFAULT_REGION;
@@ -143,7 +143,9 @@ class S3Storage implements Storage {
     }
   }
 
-  /** Returns whether a retried request met the object of its own first attempt. Distinct writers write distinct bytes. */
+  /**
+   * Returns whether a retried request met the object of its own first attempt. Distinct writers write distinct bytes.
+   */
   async #wroteItself(key: string, data: Uint8Array): Promise<boolean> {
     return (await this.size(key)) === data.length && (await this.read(key)).equals(data);
   }

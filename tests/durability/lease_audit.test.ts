@@ -1,4 +1,7 @@
-/** Tests which slots a host takes back from runs that do not report: with a real server, and a workflow that follows a script. */
+/**
+ * Tests which slots a host takes back from runs that do not report: with a real server, and a workflow that follows a
+ * script.
+ */
 import type { Grant, TrainRequest } from '../../contracts/index.js';
 import { Lease } from '../../workers/host/lease.js';
 import { LeaseAudit } from '../../workers/host/lease_audit.js';

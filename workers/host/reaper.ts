@@ -50,7 +50,7 @@ export class HostReaper {
 
   async #report(record: HostRecord): Promise<void> {
     const detail = `host worker ${record.queue} (process ${record.process.pid}) was killed`;
-    // The signals first: they know the step.
+    // The signals first: they state the step.
     // Both times are of this machine's clock: the record is of a process on it.
     const silentFor = Math.max(0, (Date.now() - Date.parse(record.aliveAt)) / 1000);
     for (const { workflowId, step } of record.leases) {

@@ -75,7 +75,7 @@ export class Slots implements RankHost {
     const { identity, othersOffer } = this.#options;
     const held = this.#leases.get(run.id);
     if (held?.grant != null && !held.began) return held.grant;
-    // A run that asks anew has given up what it had here.
+    // A run that asks again has given up what it had here.
     await held?.end();
     if (avoid.includes(identity.queue) && (await othersOffer())) {
       throw ApplicationFailure.nonRetryable(

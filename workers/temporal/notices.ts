@@ -1,4 +1,4 @@
-/** Selects the entries of the SDK's log that are shown to whoever started the process. */
+/** Selects the entries of the SDK's log that are shown to the user who started the process. */
 import type { LogEntry } from '@temporalio/worker';
 import { ownPool, ownQueue, stepsQueue } from '../../contracts/index.js';
 
@@ -6,7 +6,7 @@ import { ownPool, ownQueue, stepsQueue } from '../../contracts/index.js';
 export function formatNotice({ level, message, meta }: LogEntry): string | null {
   // Logged for queues that serve only activities.
   if (message.startsWith('No workflows registered')) return null;
-  // Logged for every call of an outage; whoever follows the run sees it once.
+  // Logged for every call of an outage; a follower of the run shows it once.
   if (/^gRPC call \S+ retried/.test(message)) return null;
   const error: unknown = meta?.error;
   if (isServedInPlace(meta) && isShownByFollower(message, error, meta)) return null;

@@ -49,7 +49,7 @@ export async function finetune(input: unknown, carried?: RunState): Promise<Fine
   }
 }
 
-/** Handlers stand before the first await, so that no message finds none. */
+/** Handlers are set before the first await, so that every message finds one. */
 function listen(run: Run, training: Training): void {
   const { state } = run;
   setHandler(defineSignal(signalNames.pause), async () => {

@@ -1,4 +1,6 @@
-/** prepareData: from a dataset to pack files, content-addressed, resumable, the same bytes whatever happened on the way. */
+/**
+ * prepareData: from a dataset to pack files, content-addressed, resumable, the same bytes whatever happened on the way.
+ */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -18,7 +20,7 @@ import { tokenizeAll } from './tokenize/tokenize_pool.js';
 import { datasetDefinition } from './types/registry.js';
 import { type Dataset, isMixture, type SingleDataset } from './types/schema.js';
 
-/** Raised when the same input would give other packs: old ones are then not found, and made anew. */
+/** Raised when the same input would give other packs: old ones are then not found, and are made again. */
 const formatVersion = 2;
 
 export interface PrepareProgress {
@@ -60,8 +62,8 @@ export interface PreparedPacks {
 }
 
 /**
- * Tokenizes, masks, packs and writes a dataset, or finds it done. Killed at any instant and called again, it goes on with
- * the chunks that are not tokenized yet, and ends with the same pack files.
+ * Tokenizes, masks, packs and writes a dataset, or finds it done. Killed at any instant and called again, it continues
+ * with the chunks that are not tokenized yet, and ends with the same pack files.
  *
  * @throws DataError for data that cannot be used, naming file, row and column; StorageError for a full disk.
  */
@@ -154,7 +156,10 @@ function packsDigest(sources: readonly PlannedSource[], options: PrepareOptions)
   });
 }
 
-/** Returns the index of a finished folder whose pack files have their lengths; null when there is none: anything else there is replaced. */
+/**
+ * Returns the index of a finished folder whose pack files have their lengths; null when there is none: anything else
+ * there is replaced.
+ */
 async function publishedPacks(folder: string): Promise<PackIndex | null> {
   let index: PackIndex;
   try {

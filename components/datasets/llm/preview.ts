@@ -23,7 +23,7 @@ export interface PreviewOptions {
   packedSequenceSize: number;
   /** Documents to show of each dataset. */
   count: number;
-  /** ANSI colors; otherwise what is trained on stands in ⟦brackets⟧. */
+  /** ANSI colors; otherwise what is trained on is in ⟦brackets⟧. */
   color: boolean;
 }
 

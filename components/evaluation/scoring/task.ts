@@ -73,14 +73,14 @@ export interface Estimate {
 
 export type Direction = 'higher' | 'lower';
 
-/** The keys that recipes give each task beside its own options. */
+/** The keys that recipes give each task in addition to its own options. */
 export interface TaskOptions {
   task: string;
   [key: string]: unknown;
 }
 
 /**
- * A task: one file, looked up by name. `examples` must be a function of options and rows alone, and JSON: its digest
+ * A task: one file, looked up by name. `examples` must depend only on options and rows, and be JSON: its digest
  * says whether a result that is already there is still the right one.
  */
 export interface TaskDefinition<Options = TaskOptions, Example = unknown> {

@@ -27,7 +27,7 @@ export const fewShotContext = (examples: readonly Omit<ChoiceExample, 'fewShot'>
 
 /**
  * `acc`: the choice of the highest log-likelihood is the right one. `acc_norm`: the same of log-likelihood ÷ the choice's
- * length in characters. The first of equals counts, as numpy's argmax has it.
+ * length in characters. Of choices that tie, the first counts, as in numpy's argmax.
  */
 export async function scoreChoices(
   examples: readonly ChoiceExample[],

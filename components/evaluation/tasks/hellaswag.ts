@@ -1,4 +1,6 @@
-/** HellaSwag (Zellers et al. 2019): which of four endings goes on from here? As lm-evaluation-harness' `hellaswag`. */
+/**
+ * HellaSwag (Zellers et al. 2019): which of four endings continues the context? As lm-evaluation-harness' `hellaswag`.
+ */
 import { z } from 'zod';
 import { cleanHellaswag } from '../../../shared/hellaswag_text.js';
 import { capitalize } from '../../../shared/python_text.js';

@@ -1,5 +1,5 @@
 /**
- * Multiple choice over any rows with a question, choices and an answer. Left alone, its options are those of
+ * Multiple choice over any rows with a question, choices and an answer. By default its options are those of
  * lm-evaluation-harness' `arc_easy` and `arc_challenge` (Clark et al. 2018), and rows are ARC's as the hub has them.
  */
 import { z } from 'zod';

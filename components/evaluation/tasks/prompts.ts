@@ -15,7 +15,7 @@ export function usesChat(template: Template, model: Pick<EvaluatedModel, 'hasCha
   return template !== 'plain' && model.hasChatTemplate;
 }
 
-/** Returns the question as a user's message, behind the system's where there is one. */
+/** Returns the question as a user's message, after the system's if there is one. */
 export function conversation(system: string | null, question: string): ChatMessage[] {
   const opening = system === null ? [] : [{ role: 'system', content: system }];
   return [...opening, { role: 'user', content: question }];

@@ -27,7 +27,7 @@ interface Example {
 /** Lower case, without punctuation, without articles, single spaces: `normalize_answer` of the official script. */
 export function normalizeAnswer(text: string): string {
   const plain = text.toLowerCase().replace(/[!"#$%&'()*+,\-./:;<=>?@[\\\]^_`{|}~]/g, '');
-  // \b of Python knows every script's letters.
+  // \b of Python covers every script's letters.
   const articles = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
   return split(plain.replace(articles, ' ')).join(' ');
 }

@@ -1,4 +1,4 @@
-/** The interface of a model family, so that nothing else needs to know it: one file per family in families/. */
+/** The interface of a model family, which is one file in families/; nothing else refers to it. */
 import type { DType, Graph, LinearModule } from '../../../graph/index.js';
 import type { GgufFile } from '../gguf/parse.js';
 
@@ -49,7 +49,7 @@ export interface Model {
   readonly tensors: readonly ExpectedTensor[];
   /** The linear layers that an adapter may go to. The head is not one of them, as in peft's `all-linear`. */
   readonly linearModules: readonly LinearModule[];
-  /** Returns whether files may hold a tensor of this name beside `tensors`. */
+  /** Returns whether files may hold a tensor of this name in addition to `tensors`. */
   isIgnored(name: string): boolean;
   /**
    * Returns the forward pass over packed documents: inputs `ids` [T], `positions` [T], `segments` [S]; outputs `hidden`

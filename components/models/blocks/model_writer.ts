@@ -13,7 +13,9 @@ import { type Rope, ropeTable } from './rope.js';
 export interface WriterOptions {
   name: string;
   axes: AxisSizes & { T: number; P: number };
-  /** The dtype of each tensor's file; null makes every parameter float32, for whoever asks only for names and shapes. */
+  /**
+   * The dtype of each tensor's file; null makes every parameter float32, for callers that need only names and shapes.
+   */
   dtypes: ReadonlyMap<string, DType> | null;
 }
 

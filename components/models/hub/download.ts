@@ -35,7 +35,7 @@ const wantedNames = new Set([
 ]);
 
 /**
- * Returns the folder of a model at a revision. A commit that lies in the cache needs no network; a branch does, unless
+ * Returns the folder of a model at a revision. A commit that is in the cache needs no network; a branch does, unless
  * the hub cannot be reached (or HF_HUB_OFFLINE is set) and the branch was resolved before.
  */
 export async function downloadModel(id: string, options: DownloadOptions): Promise<DownloadedModel> {
@@ -100,7 +100,7 @@ async function fetchAll(
   folder: string,
   options: DownloadOptions,
 ): Promise<void> {
-  // Without a process in its name: whoever comes next resumes it.
+  // Without a process in its name, so that the next process resumes it.
   const partial = `${folder}.partial`;
   await removeAbandoned(path.dirname(folder));
   await mkdir(partial, { recursive: true });
@@ -158,7 +158,7 @@ async function fetchFile(
   await rename(partial, target);
 }
 
-/** Appends what `partial` lacks, and goes on where a connection breaks for as long as it brings something. */
+/** Appends what `partial` lacks, and resumes after a broken connection as long as each one brings something. */
 async function fetchRest(
   client: HubClient,
   id: string,

@@ -1,6 +1,6 @@
 /**
  * Publishes files in a repository of the hub: all of them in one commit, so that nobody ever sees a part. Large files go
- * up before it by their sha256, and those that are there already do not go again: an upload that was killed goes on.
+ * up before it by their sha256, and those that are there already do not go again: an upload that was killed continues.
  *
  * The commit names the commit it was made for as its parent, and the hub refuses it when the branch has moved. So it may be
  * tried again after a lost answer: either it is found done, or it happens once.

@@ -1,4 +1,7 @@
-/** A file on its way to the hub, as the Blob that fetch sends: read where it lies, a chunk at a time, as often as wanted. */
+/**
+ * A file on its way to the hub, as the Blob that fetch sends: read from its folder, a chunk at a time, as often as
+ * needed.
+ */
 import { ReadableStream } from 'node:stream/web';
 
 export interface UploadFile {

@@ -3,7 +3,7 @@ import { ServiceUnavailable } from '../../../shared/errors.js';
 import { errorMessage } from '../../../shared/format.js';
 import { UploadBlob } from './upload_blob.js';
 
-/** A commit of which nobody knows whether it happened. */
+/** A commit whose outcome is unknown. */
 export class UnansweredCommit extends Error {}
 
 export interface HubFetchOptions {

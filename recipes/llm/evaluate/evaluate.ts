@@ -36,7 +36,7 @@ export interface EvaluateInput {
   data: PreparedData;
 }
 
-/** A final model that the recipe does not want published. */
+/** A final model that `evaluation.require` does not allow to be published. */
 export class RequirementNotMet extends TemperError {
   constructor(message: string) {
     super('RequirementNotMet', message);
@@ -46,7 +46,7 @@ export class RequirementNotMet extends TemperError {
 /**
  * Chooses the commit to publish (the newest, or with `evaluation.load_best` the one with the best `evaluation.metric`) and
  * compares its scores with those before training. What is stored already is not computed again. Throws
- * RequirementNotMet when a final metric lies outside `evaluation.require`.
+ * RequirementNotMet when a final metric is outside `evaluation.require`.
  */
 export async function evaluate(
   run: RunReference,

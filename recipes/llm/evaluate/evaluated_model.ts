@@ -107,7 +107,9 @@ export class FolderModel implements EvaluatedModel {
     return this.#scorer;
   }
 
-  /** Scores the longest first, as many as a standard buffer holds at a time; results are in the order of the requests. */
+  /**
+   * Scores the longest first, as many as a standard buffer holds at a time; results are in the order of the requests.
+   */
   async #score(requests: readonly Request[]): Promise<Likelihood[]> {
     const scorer = await this.#engine();
     const order = requests

@@ -85,7 +85,10 @@ interface SampleLine {
   answers: Record<string, unknown>;
 }
 
-/** Writes `samples/<task>.jsonl`: a line for each example, with the answers of each step. Tasks without answers have none. */
+/**
+ * Writes `samples/<task>.jsonl`: a line for each example, with the answers of each step. Tasks without answers have
+ * none.
+ */
 async function recordAnswers(
   storage: Storage,
   task: string,

@@ -19,8 +19,8 @@ export interface SplitContext {
 }
 
 /**
- * Context and continuation are tokenized together, and the continuation's tokens are those behind as many as the context
- * alone has. White space that ends the context belongs to the continuation.
+ * Tokenizes context and continuation together; the continuation's tokens are those after as many as the context has by
+ * itself. White space that ends the context belongs to the continuation.
  */
 export function continuationTokens(
   context: string,

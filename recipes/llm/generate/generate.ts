@@ -180,7 +180,9 @@ export async function openTextGenerator(
   return TextGenerator.open({ ...options, modelFolder: folder }, { progress });
 }
 
-/** Returns the end tokens as transformers finds them: in generation_config.json, else config.json, else the tokenizer. */
+/**
+ * Returns the end tokens as transformers finds them: in generation_config.json, else config.json, else the tokenizer.
+ */
 async function eosTokenIds(folder: string, model: Model, tokenizer: ModelTokenizer): Promise<number[]> {
   const file = path.join(folder, 'generation_config.json');
   const text = await readFile(file, 'utf8').catch(() => '{}');

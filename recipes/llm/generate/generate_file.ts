@@ -10,7 +10,7 @@ export interface GenerateFileOptions extends AnswerOptions {
   /** Files, on disk or s3://. */
   input: string;
   output: string;
-  /** A "prompt" is what the user says in the model's chat template; otherwise it is a text to go on with. */
+  /** A "prompt" is what the user says in the model's chat template; otherwise it is a text to continue. */
   chat: boolean;
 }
 

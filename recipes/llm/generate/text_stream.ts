@@ -13,7 +13,7 @@ export class TextStream {
   readonly #tokenizer: Pick<ModelTokenizer, 'decode'>;
   readonly #stop: readonly string[];
 
-  /** @param stop strings that end the answer; they are no part of it */
+  /** @param stop strings that end the answer; they are not part of it */
   constructor(tokenizer: Pick<ModelTokenizer, 'decode'>, stop: readonly string[]) {
     this.#tokenizer = tokenizer;
     this.#stop = stop;

@@ -21,7 +21,7 @@ export interface RunForecast {
   memory: MemoryForecast & { perLayer: number };
   /** Bytes that a rank may use on this host. */
   available: number;
-  /** Decoder layers recomputed in full, and those whose cheap ops alone are. */
+  /** Decoder layers recomputed in full, and those of which only the cheap ops are. */
   recomputed: { full: number; cheap: number; of: number };
   /** Floating-point operations and bytes of a micro-batch, and of a step's norm and update (`optimizer`). */
   work: WorkReport;

@@ -1,6 +1,6 @@
 /**
- * The files of an exported model: `model.onnx` or `model_fp16.onnx` with graph and weights, or beside it `…onnx_data` with
- * the weights. They are made as streams; nothing is held in memory but a chunk of one tensor.
+ * The files of an exported model: `model.onnx` or `model_fp16.onnx` with graph and weights, or next to it `…onnx_data`
+ * with the weights. They are made as streams; nothing is held in memory but a chunk of one tensor.
  */
 import type { Model } from '../../../components/models/index.js';
 import {

@@ -31,7 +31,10 @@ export interface WrittenOnnx {
   bytes: number;
 }
 
-/** Writes `<folder>/onnx/model[_fp16].onnx`, each file at once and the model last; it never stands beside others' weights. */
+/**
+ * Writes `<folder>/onnx/model[_fp16].onnx`, each file at once and the model last; it is never next to another model's
+ * weights.
+ */
 export async function writeOnnx(
   options: OnnxExport & { folder: string; progress?: (bytes: number, of: number) => void },
 ): Promise<WrittenOnnx> {
@@ -76,7 +79,7 @@ const companions = [
 ];
 
 /**
- * Returns config.json as transformers.js wants it: it has to be told of files of weights. What it is told of other
+ * Returns config.json as transformers.js reads it: it lists files of weights. What it lists of other
  * models of the same folder stays.
  */
 export function onnxConfigJson(config: Record<string, unknown>, files: readonly OnnxFile[]): string {

@@ -34,8 +34,9 @@ export interface Consolidated {
 }
 
 /**
- * Publishes the chosen commit as `<output_dir>/final`, and as the recipe asks: `merged/` beside an adapter, `onnx/`, and
- * elsewhere final/, or merged/ where there is one, with onnx/ as one folder. What stands already is left as it is, so that a killed step goes on.
+ * Publishes the chosen commit as `<output_dir>/final`, and as the recipe asks: `merged/` in addition to an adapter,
+ * `onnx/`, and elsewhere final/, or merged/ where there is one, with onnx/ as one folder. What is there already is left
+ * unchanged, so that a killed step continues.
  */
 export async function consolidate(
   run: RunReference,

@@ -32,7 +32,7 @@ export interface ExportOptions {
   output: string;
   /** The merged model instead of the adapter. */
   merge: boolean;
-  /** An ONNX export beside it, an adapter merged in; null for none. */
+  /** An ONNX export in addition, an adapter merged in; null for none. */
   onnx: OnnxPrecision | null;
   /** Step of the checkpoint; null: the newest sound one. */
   step: number | null;

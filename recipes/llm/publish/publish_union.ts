@@ -43,8 +43,8 @@ interface UnionFile {
 }
 
 /**
- * @throws UsageError where something else stands, StorageError for what the destination refuses, ServiceUnavailable when it
- * cannot be reached
+ * @throws UsageError where something else stands, StorageError for what the destination refuses, ServiceUnavailable
+ * when it cannot be reached
  */
 export async function publishUnion(
   location: PublishLocation,
@@ -57,7 +57,7 @@ export async function publishUnion(
     : toStorage(location, files, hooks);
 }
 
-/** Returns the parent storage of a location and the name in it, when what stands there may be replaced. */
+/** Returns the parent storage of a location and the name in it, if what is there may be replaced. */
 export async function openLocation({
   uri,
   parent,
@@ -70,8 +70,8 @@ export async function openLocation({
 }
 
 /**
- * Throws what publishing there would throw, as far as it can be known beforehand: UsageError for a destination where something
- * else stands or which the run writes to itself, StorageError where there is no token.
+ * Throws what publishing there would throw, as far as it can be known beforehand: UsageError for a destination where
+ * something else stands or which the run writes to itself, StorageError where there is no token.
  */
 export async function checkLocation(location: PublishLocation, outputDir: string): Promise<void> {
   if (location.kind === 'hub') {

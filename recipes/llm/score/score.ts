@@ -34,7 +34,7 @@ export async function scoreFile(options: ScoreOptions, { progress }: StepHooks):
     throw new UsageError(`--input ${options.input}: there is no such file`);
   const output = await openFile(options.output);
   const { folder } = await resolveModel(options.model, {
-    // What is rounded to bf16 here would be told as the model's own log-probability in fp32.
+    // What is rounded to bf16 here would be reported as the model's own log-probability in fp32.
     ggufDType: options.precision === 'fp32' ? 'f32' : 'bf16',
     onProgress: ({ stage, done, total }) => progress(total > 0 ? done / total : null, stage),
     onNotice: (text) => progress(null, text),
@@ -97,7 +97,7 @@ async function scoreBuffer(scorer: Scorer, buffer: readonly ScoreRequest[]): Pro
   return { documents: buffer.length, tokens, text };
 }
 
-/** Yields the requests in their order, as many as a standard buffer holds; a longer document is alone. */
+/** Yields the requests in their order, as many as a standard buffer holds; a longer document is by itself. */
 async function* groupIntoBuffers(requests: AsyncIterable<ScoreRequest>): AsyncGenerator<ScoreRequest[]> {
   let buffer: ScoreRequest[] = [];
   let tokens = 0;

@@ -45,7 +45,9 @@ async function parseRequest(
   );
 }
 
-/** Tokenizes prompt and completion together; a token that shares a character with the completion is the completion's. */
+/**
+ * Tokenizes prompt and completion together; a token that shares a character with the completion is the completion's.
+ */
 function completionRequest(prompt: string, completion: string, tokenizer: ModelTokenizer): ScoreRequest {
   const { ids, offsets } = tokenizer.encode(prompt + completion, { addSpecial: false });
   const first = offsets.findIndex(([, end]) => end > prompt.length);

@@ -14,7 +14,7 @@ import { loraOptions } from '../adapter.js';
 import { loadWeights } from '../load_weights.js';
 
 export interface ScorerOptions {
-  /** PEFT adapter folder; it is computed beside the weights, never merged into them. Null for none. */
+  /** PEFT adapter folder; it is computed next to the weights, never merged into them. Null for none. */
   adapter: string | null;
   /** Precision of matrix products and activations; reductions are float32 in both. */
   precision: 'fp32' | 'bf16';
@@ -122,7 +122,7 @@ export class Scorer {
     return loaded;
   }
 
-  /** Forgets every plan and the table that they share; both are made anew when they are next needed. */
+  /** Forgets every plan and the table that they share; both are made again when they are next needed. */
   #growPositions(positions: number): void {
     for (const plan of this.#plans.values()) plan.unload();
     this.#plans.clear();
@@ -159,7 +159,7 @@ function requireVocabulary(documents: readonly (readonly number[])[], size: numb
 const packedLength = (ids: readonly number[]) => (ids.length < 2 ? 0 : ids.length);
 
 /**
- * Returns the plan's inputs: documents one behind the other, then padding, which is a segment of its own and has no
+ * Returns the plan's inputs: documents one after the other, then padding, which is a segment of its own and has no
  * targets.
  */
 function packDocuments(documents: readonly (readonly number[])[], size: number) {

@@ -21,7 +21,7 @@ export class GenerationWatch {
     this.fenced = new Promise<never>((_, fail) => {
       reject = fail;
     });
-    // Whoever trains asks `check`; only a pause waits for the promise.
+    // Training calls `check`; only a pause waits for the promise.
     this.fenced.catch(() => undefined);
     const ask = async (): Promise<void> => {
       if (this.#asking || this.#error !== null) return;

@@ -39,7 +39,7 @@ export function forecastMemory(compiled: PlannedRun): MemoryForecast {
   return { ...parts, total: sum(parts) };
 }
 
-/** Returns the bytes per rank of what the plan knows; the engine's scratch comes on top. */
+/** Returns the bytes per rank of what the plan states; the engine's scratch is added to it. */
 function forecastParts(memory: MemoryReport): Omit<MemoryForecast, 'workspace' | 'total'> {
   return {
     weights: memory.frozen + memory.constants,
@@ -82,7 +82,7 @@ const sum = (parts: Readonly<Record<string, number>>) =>
 const scratchShare = 0.1;
 
 /**
- * Returns the bytes left for activations beside the context's tensors (`held`, by role) and a checkpoint's copy of
+ * Returns the bytes left for activations next to the context's tensors (`held`, by role) and a checkpoint's copy of
  * them.
  */
 export function arenaBudget(held: Readonly<Record<TensorRole, number>>, limit: number): number {

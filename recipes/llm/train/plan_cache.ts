@@ -1,6 +1,6 @@
 /**
  * Compiled plans, kept in the cache under the digest of everything that they follow from: the model's graph, the
- * recipe's options and the compiler itself. A run that goes on, or begins again, finds its plans there.
+ * recipe's options and the compiler itself. A run that resumes, or starts over, finds its plans there.
  */
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';

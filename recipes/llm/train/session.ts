@@ -82,7 +82,9 @@ export class Session {
     }
   }
 
-  /** Runs forward and backward of a whole step; nothing is changed yet. `weight` is 1 ÷ supervised tokens of the step. */
+  /**
+   * Runs forward and backward of a whole step; nothing is changed yet. `weight` is 1 ÷ supervised tokens of the step.
+   */
   async gradients(batches: readonly MicroBatch[], weight: number, step: number): Promise<StepResult> {
     const runs = batches.map((batch, index) =>
       this.#training.run('micro', this.#inputs(this.#training, batch, weight, step), { first: index === 0 }),

@@ -1,6 +1,6 @@
 /**
- * The work of one rank between `start` and `exit`: loads the newest commit, trains epoch by epoch, validates, saves, and
- * obeys. It lives in the rank's process; the host worker speaks to it.
+ * The work of one rank between `start` and `exit`: loads the newest commit, trains epoch by epoch, validates, saves,
+ * and obeys. It lives in the rank's process; the host worker speaks to it.
  */
 import { type MicroBatch, PackReader } from '../../../components/datasets/llm/index.js';
 import { learningRate, optimizerInputs } from '../../../components/optim/index.js';
@@ -35,7 +35,7 @@ import { RunCheckpoints } from './run_checkpoints.js';
 import type { Session } from './session.js';
 
 export interface Trainer {
-  /** Trains until epoch `epoch` (from 0) is done, or until told to end. */
+  /** Trains until epoch `epoch` (from 0) is done, or until it is requested to end. */
   train(epoch: number): Promise<EpochOutcome>;
   close(): Promise<void>;
 }
@@ -287,9 +287,9 @@ class RankTrainer implements Trainer {
     this.#progress('training');
   }
 
-  /** Ends on request: everything done so far is committed before the outcome is told. */
+  /** Ends on request: everything done so far is committed before the outcome is reported. */
   async #end(kind: 'stopped' | 'preempted'): Promise<EpochOutcome> {
-    // A run that was told to stop is published from here, so its last validation must be of these weights.
+    // A run that is stopped on request is published from here, so its last validation must be of these weights.
     if (kind === 'stopped' && Object.keys(this.#state.validation).length === 0)
       await this.#validate(this.#state.step);
     await this.#saveUnsaved();

@@ -57,7 +57,10 @@ const judgeSource = `
   const judged = asOwn ? { ...ownIdentity(), pid: identity.pid, started: identity.started } : identity;
   console.log(processState(judged), taggedProcessState(tag));`;
 
-/** Returns how a process started by `command` judges this one; `asOwn` presents it as one of the judge's own scope and user. */
+/**
+ * Returns how a process started by `command` judges this one; `asOwn` presents it as one of the judge's own scope and
+ * user.
+ */
 function judgeFrom(command: string[], asOwn = false): string {
   const argument = JSON.stringify({ identity: own, tag: ownProcessTag(), asOwn });
   const [program, ...parameters] = [...command, process.execPath, '--input-type=module', '-e', judgeSource];

@@ -27,7 +27,7 @@ export interface Fitted {
   split: boolean;
 }
 
-/** Cuts a document to pieces of at most `size` tokens: the first alone (`truncate`), or all (`split`). */
+/** Cuts a document into pieces of at most `size` tokens: only the first (`truncate`), or all (`split`). */
 export function cutToSize(document: Document, size: number, long: 'truncate' | 'split'): Fitted {
   if (document.ids.length <= size) return { pieces: [document], truncated: false, split: false };
   const pieces: Document[] = [];

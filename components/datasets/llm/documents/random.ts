@@ -1,4 +1,4 @@
-/** Counter-based hashing: the same numbers for the same counters, whoever asks and in whatever order. */
+/** Counter-based hashing: the same numbers for the same counters, in any process and any order. */
 
 /** MurmurHash3's 32-bit finalizer (Appleby): every input bit flips each output bit with probability close to 1/2. */
 export function mix32(value: number): number {

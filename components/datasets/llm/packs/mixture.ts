@@ -8,8 +8,8 @@ export interface WeightedSource {
 
 /**
  * Yields the source numbers in an order that keeps every prefix as near to the weights as whole documents allow: each
- * time the source that is furthest behind its share comes next, and the first of equals. Ends when one source has no
- * more (`first_exhausted`), or when every source was used up once, those that end sooner starting again.
+ * time the source that is furthest behind its share comes next, the first of several that tie. Ends when one source has
+ * no more (`first_exhausted`), or when every source was used up once, those that end sooner starting again.
  */
 export function* interleave(
   sources: readonly WeightedSource[],

@@ -1,6 +1,6 @@
 /**
- * Packs on disk. A pack file is a row of records of one size, little-endian int32, so that pack n is found by arithmetic and
- * a file can be memory-mapped:
+ * Packs on disk. A pack file is a row of records of one size, little-endian int32, so that pack n is found by
+ * arithmetic and a file can be memory-mapped:
  *
  *     tokens, documents, supervised, crc32  header; the checksum is of the rest of the record
  *     ids      [S]

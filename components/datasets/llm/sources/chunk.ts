@@ -33,8 +33,11 @@ export interface Row {
 /** Bytes of one chunk: about a second of tokenizing, which is also what a kill costs. */
 export const chunkBytes = 1 << 19;
 
-/** A longer row is no row: the file is of another format than it claims. A thread holds several copies of one. */
+/**
+ * Most bytes of a row: with a longer one the file is of another format than it claims. A thread holds several copies of
+ * one.
+ */
 export const maxRowBytes = 16 << 20;
 
-/** A text that is one document, and is read whole by whoever makes no documents of it. */
+/** Most bytes of a text that is one document, for readers that read it whole. */
 export const maxTextBytes = 256 << 20;

@@ -52,7 +52,7 @@ const failure = (location: string, error: unknown): DataError =>
     cause: error,
   });
 
-/** Returns the codecs, none of which sets aside more for a page than one may have: its length stands in the file. */
+/** Returns the codecs, none of which allocates more for a page than one may have: the file states its length. */
 async function boundedCompressors(): Promise<Compressors> {
   const { compressors } = await import('hyparquet-compressors');
   return Object.fromEntries(

@@ -1,4 +1,4 @@
-/** Rows of files as they stand, one after the other: for readers that make no documents of them. */
+/** Yields the unchanged rows of files, one after the other, for readers that make no documents of them. */
 import { DataError } from '../../../../shared/errors.js';
 import { maxTextBytes, type Row } from './chunk.js';
 import { detectFormat, resolveFiles } from './files.js';

@@ -82,7 +82,7 @@ function decode(bytes: Buffer, chunk: Chunk): string {
   try {
     return decoder.decode(bytes);
   } catch {
-    // Find the line: the first whose bytes alone do not decode.
+    // Find the line: the first whose bytes do not decode by themselves.
     let start = 0;
     for (let line = 0; start < bytes.length; line += 1) {
       const newline = bytes.indexOf(0x0a, start);

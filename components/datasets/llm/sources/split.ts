@@ -1,6 +1,6 @@
 /**
- * Cuts files into chunks at row borders by looking at bytes alone, so that workers can decode and parse in parallel and
- * nothing is ever read whole. Each scanner is told the bytes in order and answers where rows end.
+ * Cuts files into chunks at row borders by looking only at bytes, so that workers can decode and parse in parallel and
+ * nothing is ever read whole. Each scanner receives the bytes in order and reports where rows end.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { DataError } from '../../../../shared/errors.js';

@@ -1,8 +1,8 @@
 /**
- * Tokenized chunks on disk: the journal from which a killed preparation goes on. A chunk's file appears under its name
- * whole or not at all, its content depends on nothing but the chunk, and its checksum is verified when it is read.
+ * Tokenized chunks on disk: the journal from which a killed preparation continues. A chunk's file appears under its
+ * name whole or not at all, its content depends on nothing but the chunk, and its checksum is verified when it is read.
  *
- *     magic, version, documents, words behind this header       int32
+ *     magic, version, documents, words after this header       int32
  *     read, truncated, split, dropped                           int32
  *     per document: n, ids [n], labels [n]                      int32
  *     crc32 of everything before it                             int32

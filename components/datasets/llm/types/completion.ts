@@ -98,7 +98,10 @@ export function encodeConversation(
   return label(tokenizer.encode(text, { addSpecial: false }), spans);
 }
 
-/** White space behind a closing special token (`<|im_end|>\n`) only separates messages, and is not generated. */
+/**
+ * Returns the end of a message's span: white space after a closing special token (`<|im_end|>\n`) only separates
+ * messages, and is not generated.
+ */
 function spanEnd(text: string, start: number, specialTokens: ReadonlySet<string>): number {
   const end = start + text.slice(start).trimEnd().length;
   for (const token of specialTokens) {

@@ -121,5 +121,5 @@ export function requireColumn(record: Columns, name: string): unknown {
   return value;
 }
 
-/** Returns a field as text: text as it stands, anything else as compact JSON. */
+/** Returns a field as text: text unchanged, anything else as compact JSON. */
 export const toText = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));

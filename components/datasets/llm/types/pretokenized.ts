@@ -48,7 +48,7 @@ function integers(value: unknown, column: string): Int32Array {
   return result;
 }
 
-/** Throws when an id lies outside the vocabulary; `allowed` is one number that may. */
+/** Throws when an id is outside the vocabulary; `allowed` is one number that may. */
 function checkVocabulary(ids: Int32Array, column: string, size: number | null, allowed?: number): void {
   const limit = size ?? 0x7fff_ffff;
   const index = ids.findIndex((id) => id !== allowed && (id < 0 || id >= limit));

@@ -1,4 +1,4 @@
-/** Raw text for continued pretraining: every token is trained on, and an end-of-text token stands between documents. */
+/** Raw text for continued pretraining: every token is trained on, and an end-of-text token separates documents. */
 import { z } from 'zod';
 import type { Document } from '../documents/document.js';
 import { endWith, label } from './completion.js';
