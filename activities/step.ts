@@ -60,7 +60,7 @@ export async function runBriefly<T>(step: (hooks: StepHooks) => Promise<T>): Pro
   }
 }
 
-/** The workflow decides what a crash means: it knows whether this input has crashed a process before. */
+/** Returns the failure of a step. The workflow decides what a crash means: it counts the crashes on this input. */
 function asFailure(error: unknown): unknown {
   if (!(error instanceof ProcessCrashed)) return toActivityFailure(error);
   const { message, code, details } = error;

@@ -85,7 +85,7 @@ async function bench(): Promise<void> {
   }
 }
 
-/** The first answers warm up, and must be the same. */
+/** Runs both sides in turns. The first answers warm up, and must be the same. */
 async function takeTurns(contenders: readonly Contender[]): Promise<void> {
   const firsts: number[][] = [];
   for (const { side } of contenders) firsts.push((await side.step()).ids);

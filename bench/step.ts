@@ -67,7 +67,7 @@ async function serve({ tokens, learningRate, profile }: StepOptions): Promise<vo
   session.close();
 }
 
-/** Each document is a pack of its own. */
+/** Returns a micro-batch in which each document is a pack of its own. */
 function buildBatch(tokens: StepOptions['tokens']): MicroBatch {
   const size = tokens[0]!.length;
   const packs = tokens.map((ids, number) => ({

@@ -70,7 +70,7 @@ interface Pair {
   baseline: StepResult[];
 }
 
-/** The first two steps of each load and warm up; the others are returned. */
+/** Runs both sides in turns. The first two steps of each load and warm up; the others are returned. */
 async function takeTurns(ours: Side<StepResult>, baseline: Side<StepResult>): Promise<Pair[]> {
   for (let step = 0; step < 2; step += 1) {
     await ours.step();

@@ -89,7 +89,7 @@ async function takeTurns(options: StepOptions, python: string): Promise<Round> {
   }
 }
 
-/** Both see the same weights and tokens, and LoRA's B is zero at first: a first loss that differs means other work. */
+/** Throws when the first losses differ: both sides see the same weights and tokens, and LoRA's B is zero at first. */
 function requireSameWork(ours: StepResult, torch: StepResult): void {
   if (Math.abs(ours.loss / torch.loss - 1) > 0.01)
     throw new Error(

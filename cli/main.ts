@@ -23,8 +23,8 @@ await run(buildApp(), rest, { process: process as StricliProcess & NodeJS.Proces
 if (Number(process.exitCode) < 0) process.exitCode = exitCodes.usage;
 
 /**
- * `temper … | head` closes the pipe, and a terminal that is closed reads nothing more. A command with something to save
- * stops in order, as after the SIGHUP of that terminal; any other ends.
+ * Handles an output that nobody reads any more: `temper … | head` closes the pipe, or a terminal is closed. A command
+ * with something to save stops in order, as after the SIGHUP of that terminal; any other ends.
  */
 function onOutputError(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;

@@ -12,8 +12,8 @@ export const poolQueue = (pool: string): string => `temper.pool.${pool}`;
 export const stepsQueue = (pool: string): string => `temper.steps.${pool}`;
 
 /**
- * Task queue and pool of a run whose client serves it itself: that worker takes nobody else's work, and another run's
- * parked workflow does not take its slot.
+ * Returns the task queue of a run whose client serves it itself; `ownPool` its pool: that worker takes nobody else's
+ * work, and another run's parked workflow does not take its slot.
  */
 export const ownQueue = (runId: string): string => `temper.run.${runId}`;
 export const ownPool = (runId: string): string => `run.${runId.replace(/[^A-Za-z0-9._-]/g, '_')}`;

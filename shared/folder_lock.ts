@@ -102,7 +102,7 @@ interface Holder {
   renewed: number;
 }
 
-/** `<process tag>.<uuid>.<host>` */
+/** Returns a new name of a holder: `<process tag>.<uuid>.<host>`. */
 function newHolderName(): string {
   return `${ownProcessTag()}.${randomUUID()}.${hostname()}`;
 }

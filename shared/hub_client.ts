@@ -105,7 +105,7 @@ export class HubClient {
     }
   }
 
-  /** A page's address must stay at the endpoint: the token goes with it. */
+  /** Returns the path of a page's address, which must stay at the endpoint: the token is sent with it. */
   #ownPath(link: string): string {
     const url = new URL(link, this.endpoint);
     if (url.origin !== new URL(this.endpoint).origin)

@@ -87,7 +87,7 @@ function scopeDigest({ boot, pidNamespace, user, machine }: PidScope): string {
   return createHash('sha256').update(scope).digest('hex').slice(0, 16);
 }
 
-/** macOS gives a start time in words. */
+/** Joins a start time to one word: macOS gives it in several. */
 const word = (text: string): string => text.replace(/\W/g, '');
 
 function readBootId(): string | null {
@@ -113,7 +113,7 @@ function ownStartTime(): string {
   return started ?? readProcess(process.pid).started ?? 'unknown';
 }
 
-/** `started` is null for a number that is free or belongs to a zombie. */
+/** Reads a process; `started` is null for a number that is free or belongs to a zombie. */
 function readProcess(pid: number): { started: string | null; hidden: boolean } {
   if (process.platform !== 'linux') {
     return { started: run('ps', ['-o', 'lstart=', '-p', String(pid)]), hidden: false };
@@ -136,8 +136,9 @@ function isFree(pid: number): boolean {
 }
 
 /**
- * Field 22 of /proc/<pid>/stat, ticks since boot; null for a zombie. The command, in parentheses, may hold anything
- * (proc(5)). A killed process shows as a zombie while its other threads are still ending, and holds its files until then.
+ * Returns field 22 of /proc/<pid>/stat, ticks since boot; null for a zombie. The command, in parentheses, may hold
+ * anything (proc(5)). A killed process shows as a zombie while its other threads are still ending, and holds its files
+ * until then.
  */
 function parseStat(stat: string): string | null {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

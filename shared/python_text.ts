@@ -6,10 +6,10 @@ const leading = new RegExp(`^[${space}]+`);
 const oneSpace = new RegExp(`[${space}]`);
 const runs = new RegExp(`[${space}]+`);
 
-/** `str.strip()` */
+/** Returns what Python's `str.strip()` does. */
 export const strip = (text: string): string => rstrip(text).replace(leading, '');
 
-/** `str.rstrip()` */
+/** Returns what Python's `str.rstrip()` does. */
 export function rstrip(text: string): string {
   // A regular expression that ends with $ would try each run of spaces from each of its positions.
   let end = text.length;
@@ -17,13 +17,16 @@ export function rstrip(text: string): string {
   return text.slice(0, end);
 }
 
-/** `str.split()` */
+/** Returns what Python's `str.split()` does. */
 export const split = (text: string): string[] => text.split(runs).filter((word) => word !== '');
 
-/** `re.split(r"\s+", text)`: unlike `split`, empty at either end where the text begins or ends with space. */
+/**
+ * Splits as Python's `re.split(r"\s+", text)`: unlike `split`, empty at either end where the text begins or ends with
+ * space.
+ */
 export const splitAtSpace = (text: string): string[] => text.split(runs);
 
-/** `str.capitalize()`: the first character upper case, all others lower case. */
+/** Capitalizes as Python's `str.capitalize()`: the first character upper case, all others lower case. */
 export function capitalize(text: string): string {
   const [first = ''] = text;
   return first.toUpperCase() + text.slice(first.length).toLowerCase();

@@ -103,7 +103,10 @@ async function startWorker(
 
 let installed = false;
 
-/** Before the first connection, once in a process. The SDK's own signal handlers would end the process at a second signal, in the middle of a save. */
+/**
+ * Installs the SDK's runtime, before the first connection and once in a process. The SDK's own signal handlers would
+ * end the process at a second signal, in the middle of a save.
+ */
 export function installRuntime(config: TemperConfig): void {
   if (installed) return;
   installed = true;

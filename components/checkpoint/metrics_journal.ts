@@ -229,7 +229,7 @@ function parseLines(bytes: Buffer): MetricsLine[] {
     });
 }
 
-/** A step, then its validation, then its tasks. */
+/** Returns the position of a line within its step: the step, then its validation, then its tasks. */
 function order(line: MetricsLine): number {
   if (isStepMetrics(line)) return 0;
   return isValidationMetrics(line) ? 1 : 2;

@@ -24,7 +24,7 @@ export function childPosition(
 }
 
 /**
- * `over` laid on `under`. A map that says of itself, by `name`, `dataset_type` or whichever key tells its union's members
+ * Merges `over` into `under`. A map that states, by `name`, `dataset_type` or whichever key tells its union's members
  * apart, that it is another member than the one below replaces that one: the keys of one mean nothing to the other.
  */
 export function merge(under: TreeNode, over: TreeNode, position: SchemaPosition): TreeNode {

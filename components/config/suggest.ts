@@ -46,7 +46,7 @@ export function suggestion(word: string, candidates: readonly string[]): string 
   );
 }
 
-/** ` Did you mean 'x'?`, else ` Known: …`, else nothing. */
+/** Returns ` Did you mean 'x'?`, else ` Known: …`, else nothing. */
 export function didYouMean(word: string, candidates: readonly string[]): string {
   const near = suggestion(word, candidates);
   if (near !== null) return `; did you mean '${near}'?`;

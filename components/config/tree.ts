@@ -51,7 +51,7 @@ export const scalar = (value: Scalar, origin: Origin, placeholder: string | null
   placeholder,
 });
 
-/** `a.b.0.c`. */
+/** Returns a path as text, e.g. `a.b.0.c`. */
 export function dotted(path: Path): string {
   return path.join('.');
 }

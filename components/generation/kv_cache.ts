@@ -55,7 +55,7 @@ export class KvCache {
     return this.#tensors('present', this.#present, this.length + added);
   }
 
-  /** After such a run: what it wrote is what the next one reads. */
+  /** Ends such a run: the next one reads what it wrote. */
   advance(added: number): void {
     [this.#past, this.#present] = [this.#present, this.#past];
     this.length += added;

@@ -37,7 +37,7 @@ export const csv: LoggerDefinition = {
   },
 };
 
-/** Names of metrics, made of a task's name and a metric's, and numbers: nothing that needs quotes. */
+/** Formats the table. Names of metrics and numbers need no quotes. */
 function print(rows: readonly Row[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const sorted = rows.toSorted((a, b) => Number(a.step) - Number(b.step));

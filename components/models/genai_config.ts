@@ -63,7 +63,7 @@ export function genaiConfig(
   };
 }
 
-/** genai_config.json has one geometry for the caches of all layers. */
+/** Returns the attention's geometry: genai_config.json has one for the caches of all layers. */
 function uniformAttention({ architecture, attention }: Model) {
   const first = attention[0];
   const uniform = attention.every(

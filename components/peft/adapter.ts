@@ -218,7 +218,7 @@ export function adapterConfig({
   };
 }
 
-/** `q_proj` for all modules of that name where all are adapted, else full paths. */
+/** Returns `q_proj` for all modules of that name if all are adapted, else full paths. */
 function shortNames(modules: readonly string[], linears: readonly string[]): string[] {
   const adapted = new Set(modules);
   const lastPart = (module: string) => module.split('.').at(-1)!;

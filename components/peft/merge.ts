@@ -67,7 +67,7 @@ export async function* mergedWeight({
   }
 }
 
-/** row += scale · b[at … at + rank) · A */
+/** Adds a low-rank update: row += scale · b[offset … offset + rank) · A */
 function addLowRank(
   row: Float32Array,
   sum: Float64Array,

@@ -37,7 +37,7 @@ function matcher(target: string): (module: string) => boolean {
   return (module) => suffixes(module).some((suffix) => glob(suffix));
 }
 
-/** `a.b.c` → `a.b.c`, `b.c`, `c`. */
+/** Returns the suffixes of a path: `a.b.c`, `b.c`, `c`. */
 function suffixes(module: string): string[] {
   const parts = module.split('.');
   return parts.map((_, i) => parts.slice(i).join('.'));

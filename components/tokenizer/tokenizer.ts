@@ -122,7 +122,7 @@ export class ModelTokenizer implements Tokenizer {
     return this.#chatTemplate.render(messages, options);
   }
 
-  /** The library's encoding. It trusts tokenizer.json, whose faults show only when a text goes through it. */
+  /** Encodes with the library, which trusts tokenizer.json: its faults show only when a text is encoded. */
   #encodeBare(text: string, addSpecial: boolean): { ids: number[]; tokens: string[] } {
     try {
       return this.#library.encode(text, { add_special_tokens: addSpecial });
@@ -150,7 +150,7 @@ export class ModelTokenizer implements Tokenizer {
   }
 }
 
-/** The entry for worker threads: `loadTokenizer(folder)`. */
+/** Loads the tokenizer of a folder. Worker threads call it by name. */
 export function loadTokenizer(folder: string): Promise<ModelTokenizer> {
   return ModelTokenizer.load(folder);
 }
@@ -247,7 +247,7 @@ function onlySpaces(normalizer: unknown): boolean {
   );
 }
 
-/** `chat_template` is a text, or a list of named ones of which `default` counts. */
+/** Returns the chat template: `chat_template` is a text, or a list of named ones of which `default` counts. */
 function defaultTemplate(value: unknown): string | null {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) return null;
@@ -256,7 +256,7 @@ function defaultTemplate(value: unknown): string | null {
   return typeof chosen?.template === 'string' ? chosen.template : null;
 }
 
-/** A special token in tokenizer_config.json is a text, or an object with its `content`. */
+/** Returns the text of a special token in tokenizer_config.json: a text, or an object with its `content`. */
 function tokenText(value: unknown): string | null {
   if (typeof value === 'string') return value;
   const content = (value as { content?: unknown } | null | undefined)?.content;

@@ -104,7 +104,7 @@ class GlobParser {
     return repeat(sequence([name, literal('/')]), 0, null);
   }
 
-  /** `{a,b}` or `{1..12}`; braces without either are themselves. */
+  /** Parses `{a,b}` or `{1..12}`; braces without either are literal. */
   #braces(): Pattern {
     const start = this.#at;
     const range = /^(\d{1,4})\.\.(\d{1,4})\}/.exec(this.#letters.slice(start, start + 11).join(''));

@@ -203,7 +203,7 @@ export class Conversation<Command extends object, Event extends object> {
     resolve();
   }
 
-  /** The first reason counts: a process that reported why it fails is not lost when it ends. */
+  /** Ends the exchange. The first reason counts: a process that reported why it fails is not lost when it ends. */
   #end(error: Error): void {
     if (this.#ended === null) this.#onEnd();
     this.#ended ??= error;
@@ -214,9 +214,9 @@ export class Conversation<Command extends object, Event extends object> {
 }
 
 /**
- * The child's side: loads the installation, then passes each message on. An error that `handle` throws, or that nobody
- * catches, is reported to the parent and ends the process, because what native code holds is no longer to be trusted.
- * Signals to the process group are left to the parent, and the child ends with it, whatever it is doing.
+ * Serves a child's side: loads the installation, then passes each message on. An error that `handle` throws, or that
+ * nobody catches, is reported to the parent and ends the process, because what native code holds is no longer to be
+ * trusted. Signals to the process group are left to the parent, and the child ends with it, whatever it is doing.
  *
  * @param ready called when the installation is loaded, to load what most commands need while nobody waits for it
  */
@@ -254,7 +254,7 @@ export function emit(event: object): void {
   process.send?.(event);
 }
 
-/** The last event: of a process that ends with an error. */
+/** Sends the last event of a process that ends with an error, and ends it. */
 function fail(error: unknown): void {
   const event: Failed = { type: 'failed', failure: encodeFailure(error) };
   process.send?.(event, () => process.exit(1));

@@ -9,8 +9,8 @@ export interface OpenStorageOptions {
 }
 
 /**
- * Storage rooted at a plain path, `file://` or `s3://bucket/prefix`. Neither has to exist: a folder is made by the
- * first write.
+ * Opens a storage rooted at a plain path, `file://` or `s3://bucket/prefix`. Neither has to exist: a folder is made by
+ * the first write.
  * @throws StorageError outside the roots, MissingPackage where S3's client is not installed
  */
 export async function openStorage(uri: string, { roots }: OpenStorageOptions): Promise<Storage> {

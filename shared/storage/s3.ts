@@ -27,8 +27,9 @@ export function openS3(uri: string): Storage {
 }
 
 /**
- * Endpoint, region and credentials come from the standard AWS environment and profiles. A server other than Amazon's
- * gets what all of them understand: the bucket in the path, and no checksum headers beyond the required.
+ * Creates a client. Endpoint, region and credentials come from the standard AWS environment and profiles. A server
+ * other than Amazon's gets what all of them understand: the bucket in the path, and no checksum headers beyond the
+ * required.
  */
 function createClient(env: NodeJS.ProcessEnv): S3Client {
   // Otherwise the client warns every user of Node 20 that its later versions will want a newer one.
@@ -173,7 +174,10 @@ class S3Storage implements Storage {
     } while (ContinuationToken !== undefined);
   }
 
-  /** Nothing where the server does not list uploads, or the credentials may not ask: they cost space, not correctness. */
+  /**
+   * Yields unfinished uploads; none when the server does not list them or the credentials may not: they cost space, not
+   * correctness.
+   */
   async *unfinished(prefix: string): AsyncIterable<UnfinishedWrite> {
     checkPrefix(this.uri, prefix);
     const root = this.#prefix === '' ? '' : `${this.#prefix}/`;

@@ -27,7 +27,7 @@ export interface ServerOptions {
 const startLimit = 60_000;
 
 /**
- * The Temporal CLI: TEMPORAL_CLI, else on PATH, else the one that set-up cached.
+ * Returns the path of the Temporal CLI: TEMPORAL_CLI, else on PATH, else the one that set-up cached.
  * @throws ServiceUnavailable when there is none
  */
 export function findTemporalCli(environment: NodeJS.ProcessEnv = process.env): string {

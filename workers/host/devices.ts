@@ -2,8 +2,8 @@
 import { UsageError } from '../../shared/errors.js';
 
 /**
- * `auto` or `cpu:N` → names of slots, e.g. `cpu:0`, `cpu:1`: each takes one rank. `auto` is one slot that has all
- * of the CPU's cores.
+ * Parses `auto` or `cpu:N` to names of slots, e.g. `cpu:0`, `cpu:1`: each takes one rank. `auto` is one slot that has
+ * all of the CPU's cores.
  */
 export function parseDevices(text: string): string[] {
   if (text === 'auto') return ['cpu:0'];

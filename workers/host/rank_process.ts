@@ -137,7 +137,9 @@ export class RankProcess {
     }
   }
 
-  /** The first reason counts: a rank that reported why it fails is not lost when its process ends. */
+  /**
+   * Ends the exchange. The first reason counts: a rank that reported why it fails is not lost when its process ends.
+   */
   #end(error: unknown): void {
     this.#ending ??= error;
     const waiter = this.#waiter;

@@ -41,7 +41,7 @@ export class HostReaper {
     this.#timer = null;
   }
 
-  /** A server that is away makes a round fail; the records stay for the next one. */
+  /** Runs one round. An outage of the server makes it fail; the records stay for the next one. */
   async #reap(): Promise<void> {
     await reapRecords(this.#folder, this.#namespaceId, (record) => this.#report(record)).catch(
       () => undefined,

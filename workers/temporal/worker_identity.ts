@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { ownProcessTag, type ProcessState, taggedProcessState } from '../../shared/process_identity.js';
 
-/** `<pid>@<host> <process tag>` */
+/** Returns a worker's identity, `<pid>@<host> <process tag>`. */
 export function workerIdentity(): string {
   return `${process.pid}@${hostname()} ${ownProcessTag()}`;
 }

@@ -94,7 +94,7 @@ async function admitRun(run: Run, input: unknown): Promise<FinetuneResult | null
   return null;
 }
 
-/** Steps 1 and 2: what was done before is found by its digest and returns at once. */
+/** Runs steps 1 and 2: what was done before is found by its digest and returns at once. */
 async function prepare(run: Run): Promise<void> {
   const { state, admitted } = run;
   if (state.data === null) {
@@ -109,7 +109,7 @@ async function prepare(run: Run): Promise<void> {
   }
 }
 
-/** Steps 4 and 5. */
+/** Runs steps 4 and 5. */
 async function publish(run: Run): Promise<FinetuneResult> {
   const { state } = run;
   const [model, data, reference] = [state.model!, state.data!, run.admitted.run];

@@ -97,14 +97,14 @@ export class Run {
     this.resumed(progress.resumed);
   }
 
-  /** A new commit renews what the run survives. */
+  /** Notes a new commit, which renews what the run survives. */
   noteCommit(step: number | null): void {
     if (step === null || step <= (this.state.committedStep ?? -1)) return;
     this.state.committedStep = step;
     this.state.budget = newBudget();
   }
 
-  /** The gang was lost or gave up: the timeline gets an entry that the next generation completes. */
+  /** Notes that the gang was lost or gave up: the timeline gets an entry that the next generation completes. */
   interrupted(event: InterruptionEvent, loss: Pick<GangLoss, 'detail' | 'silentFor' | 'step'>): void {
     const step = newest(this.state.progress?.step, this.state.outcome?.step, loss.step ?? undefined);
     const entry = this.record(event, loss.detail, { step, detectedAfter: loss.silentFor });
@@ -115,7 +115,7 @@ export class Run {
     this.state.grant = null;
   }
 
-  /** A gang was granted: how long that took, counted from the interruption where there was one. */
+  /** Notes that a gang was granted, and how long that took, counted from the interruption if there was one. */
   granted(): void {
     const { grant, interruption, askedAt } = this.state;
     const capacityAfter = seconds(interruption?.noticedAt ?? askedAt ?? now(), now());
@@ -128,7 +128,10 @@ export class Run {
     this.state.askedAt = null;
   }
 
-  /** The generation that is held came up: completes the entries that wait for it. Its first step comes in a later call. */
+  /**
+   * Notes that the held generation started: completes the entries that wait for it. Its first step comes in a later
+   * call.
+   */
   resumed({ fromStep, stepsLost, exactness, loadSeconds, firstStepSeconds, damage }: Resumed): void {
     const { comingUp, interruption } = this.state;
     if (comingUp === null) return;
@@ -145,13 +148,13 @@ export class Run {
     if (firstStepSeconds !== null) this.cameUp();
   }
 
-  /** Nothing more will be known of how the generation came up. */
+  /** Ends the entry of the generation's start: nothing more will be known of it. */
   cameUp(): void {
     this.state.comingUp = null;
     this.state.interruption = null;
   }
 
-  /** True when history is so long that the workflow should continue as a new one. */
+  /** Returns whether history is so long that the workflow should continue as a new one. */
   get historyIsLong(): boolean {
     return workflowInfo().continueAsNewSuggested;
   }

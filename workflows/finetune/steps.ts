@@ -7,7 +7,7 @@ import { onlyOnce } from './control_activities.js';
 import { classifyFailure } from './failures.js';
 import type { Run } from './run.js';
 
-/** A step that any host of a pool can take: data, model, evaluation, publication. */
+/** Runs a step that any host of a pool can take: data, model, evaluation, publication. */
 export function runStep<T>(
   run: Run,
   summary: string,

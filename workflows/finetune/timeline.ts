@@ -63,7 +63,7 @@ export class Timeline {
     }
   }
 
-  /** Number of the oldest entry that the generation which comes up may still complete. */
+  /** Returns the number of the oldest entry that the starting generation may still complete. */
   #firstOpen(): number {
     const { interruption, comingUp } = this.state;
     const open = [interruption?.entry, comingUp?.granted];

@@ -98,7 +98,7 @@ export class Training {
     run.granted();
   }
 
-  /** One `trainEpoch` on the gang that is held, raced against the report that its host is lost. */
+  /** Runs one `trainEpoch` on the held gang, raced against the report that its host is lost. */
   async #driveGang(grant: Grant): Promise<Ending> {
     const run = this.#run;
     this.#detaching = false;
@@ -176,7 +176,10 @@ export class Training {
     run.show();
   }
 
-  /** Tasks on the commit of the epoch that has just ended; they may end the training. The gang is held meanwhile. */
+  /**
+   * Evaluates tasks on the commit of the epoch that has just ended; they may end the training. The gang is held
+   * meanwhile.
+   */
   async #evaluateEpoch({ kind, step }: EpochOutcome): Promise<void> {
     const run = this.#run;
     if (!run.admitted.evaluatesEpochs || (kind !== 'epoch' && kind !== 'finished')) return;
@@ -269,7 +272,7 @@ export class Training {
     return torn;
   }
 
-  /** Short activities on the host's queue. */
+  /** Returns the short activities on the host's queue. */
   #gang(grant: Grant) {
     return proxyActivities<GangActivities>({
       taskQueue: grant.members[0]!.queue,
@@ -326,7 +329,7 @@ export class Training {
     }
   }
 
-  /** The host worker of that queue is proven to be gone. */
+  /** Notes that the host worker of that queue is proven to be gone. */
   noteHostLoss(lost: HostLost): void {
     const { grant } = this.#run.state;
     if (grant === null || !grant.members.some((member) => member.queue === lost.queue)) return;

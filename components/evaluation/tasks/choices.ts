@@ -26,8 +26,8 @@ export const fewShotContext = (examples: readonly Omit<ChoiceExample, 'fewShot'>
     .join('');
 
 /**
- * `acc`: the choice of the highest log-likelihood is the right one. `acc_norm`: the same of log-likelihood ÷ the choice's
- * length in characters. Of choices that tie, the first counts, as in numpy's argmax.
+ * Scores a question. `acc`: the choice of the highest log-likelihood is the right one. `acc_norm`: the same of
+ * log-likelihood ÷ the choice's length in characters. Of choices that tie, the first counts, as in numpy's argmax.
  */
 export async function scoreChoices(
   examples: readonly ChoiceExample[],

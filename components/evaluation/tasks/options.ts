@@ -15,7 +15,7 @@ export const fewShotOptions = {
     .describe('file of the solved examples, read from its first row; must not be the evaluated file'),
 };
 
-/** The refinement that goes with `fewShotOptions`. */
+/** Checks `fewShotOptions`, as a refinement of a schema that has them. */
 export function checkFewShot(
   { num_fewshot, fewshot_path }: { num_fewshot: number; fewshot_path: string | null },
   context: z.RefinementCtx,

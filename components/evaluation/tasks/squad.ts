@@ -24,7 +24,10 @@ interface Example {
   answers: string[];
 }
 
-/** Lower case, without punctuation, without articles, single spaces: `normalize_answer` of the official script. */
+/**
+ * Returns an answer in lower case, without punctuation and articles, with single spaces: the official
+ * `normalize_answer`.
+ */
 export function normalizeAnswer(text: string): string {
   const plain = text.toLowerCase().replace(/[!"#$%&'()*+,\-./:;<=>?@[\\\]^_`{|}~]/g, '');
   // \b of Python covers every script's letters.

@@ -80,7 +80,7 @@ export function ropeFrequencies(
   }
 }
 
-/** Llama 3.1: long wavelengths are interpolated, short ones kept, those between are blended. */
+/** Returns a frequency of Llama 3.1: long wavelengths are interpolated, short ones kept, those between are blended. */
 function llama3Frequency(rope: Extended<'llama3'>, frequency: number): number {
   const {
     factor,

@@ -201,7 +201,7 @@ async function fetchRest(
   }
 }
 
-/** fetch reports an answer that ends early as a TypeError with the socket's error as its cause. */
+/** Returns whether a connection broke: fetch reports that as a TypeError with the socket's error as its cause. */
 function isBrokenConnection(error: unknown): boolean {
   const { name, code } = error as { name?: string; code?: string };
   return name === 'TypeError' || /^(ECONN|EPIPE|ETIMEDOUT|UND_ERR)/.test(code ?? '');

@@ -173,7 +173,7 @@ class Upload {
     );
   }
 
-  /** `moved`: somebody else committed first. `unknown`: the answer was lost. */
+  /** Commits the uploaded files. `moved`: somebody else committed first. `unknown`: the answer was lost. */
   async #commit(
     head: string,
     files: readonly UploadFile[],

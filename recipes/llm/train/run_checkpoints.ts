@@ -87,7 +87,7 @@ export class RunCheckpoints {
     return [checkpoints, resumed];
   }
 
-  /** Step and number of the newest commit; null before the first. */
+  /** The step and number of the newest commit; null before the first. */
   get newest(): { step: number; commit: number } | null {
     const last = this.#saver.last;
     return last === null ? null : { step: last.trainer.step, commit: last.sequence };
@@ -141,7 +141,7 @@ function firstState(seed: number): TrainerState {
   return { step: 0, epoch: 0, cursor: 0, seed, tokens: 0, supervisedTokens: 0, best: null, validation: {} };
 }
 
-/** Bitwise when nothing that decides the bits has changed, else equal to rounding. */
+/** Returns `bitwise` when nothing that decides the bits has changed, else `rounding`. */
 function exactness(entry: CheckpointEntry, session: Session): 'bitwise' | 'rounding' {
   const samePlan = entry.planDigest === session.compiled.training.plan.digest;
   const sameBits = decidesBits(entry.signatures) === decidesBits([session.context.signature]);

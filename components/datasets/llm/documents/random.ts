@@ -1,6 +1,9 @@
 /** Counter-based hashing: the same numbers for the same counters, in any process and any order. */
 
-/** MurmurHash3's 32-bit finalizer (Appleby): every input bit flips each output bit with probability close to 1/2. */
+/**
+ * Applies MurmurHash3's 32-bit finalizer (Appleby): every input bit flips each output bit with probability close to
+ * 1/2.
+ */
 export function mix32(value: number): number {
   let h = value | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
@@ -18,5 +21,5 @@ export function hashWords(...words: readonly number[]): number {
   return h;
 }
 
-/** Uniform in [0, 1), from counters. */
+/** Returns a uniform number in [0, 1), from counters. */
 export const uniform = (...words: readonly number[]): number => hashWords(...words) / 0x1_0000_0000;

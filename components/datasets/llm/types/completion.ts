@@ -24,7 +24,7 @@ export function label(encoding: Encoding, spans: readonly Span[] | 'all'): Docum
   return { ids, labels };
 }
 
-/** Plain text form: prompt, completion and an end-of-text token, tokenized together. */
+/** Encodes the plain text form: prompt, completion and an end-of-text token, tokenized together. */
 export function encodeCompletion(
   prompt: string,
   completion: string,
@@ -57,8 +57,8 @@ export function endWith(document: Document, eosId: number | null): Document {
 }
 
 /**
- * A conversation through the model's chat template. What is supervised is found by rendering prefixes: a message's span
- * runs from the render of what came before it (with the generation prompt, for the assistant) to the render that
+ * Encodes a conversation by the model's chat template. What is supervised is found by rendering prefixes: a message's
+ * span runs from the render of what came before it (with the generation prompt, for the assistant) to the render that
  * includes it. Each render must be a prefix of the whole, or the mask would be wrong, and the row is refused.
  */
 export function encodeConversation(
