@@ -58,7 +58,7 @@ export const evaluate = command<Flags>({
   },
 });
 
-/** Returns one line a metric: value, standard error, examples, and an arrow to where it is better. */
+/** Returns one line for each metric: value, standard error, examples, and an arrow to where it is better. */
 function table({ tasks }: ModelScores): string {
   const rows = tasks.flatMap(({ name, metrics }) =>
     Object.entries(metrics).map(([metric, { value, stderr, n, direction }]) => [

@@ -17,7 +17,7 @@ export const validate = recipeCommand<{ json: boolean }>({
   },
 });
 
-/** Returns `shown` with its keys in the order that `value` has them in, which is the schema's. */
+/** Returns `template` with its keys in the order of those of `value`, which is the schema's. */
 function reorderLike(value: unknown, template: unknown): unknown {
   if (Array.isArray(value) && Array.isArray(template))
     return template.map((entry: unknown, i) => reorderLike(value[i], entry));

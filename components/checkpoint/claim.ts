@@ -36,7 +36,7 @@ async function newestCheckpoint(storage: Storage): Promise<CheckpointEntry | nul
   return null;
 }
 
-/** Returns the time since `at`, in the largest unit of which it has two. */
+/** Returns the time since `time`, in the largest unit of which it has two. */
 function describeAge(time: ClaimEntry['at']): string {
   const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
   if (seconds < 120) return `${seconds} s`;

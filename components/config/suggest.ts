@@ -22,7 +22,8 @@ export function editDistance(a: string, b: string): number {
 const normal = (word: string): string => word.toLowerCase().replace(/[-_\s]/g, '');
 
 /**
- * Returns the nearest of `known`, when near enough to be meant; else one that contains the word or is contained in it.
+ * Returns the nearest of `candidates`, when near enough to be meant; else one that contains the word or is contained in
+ * it.
  */
 export function suggestion(word: string, candidates: readonly string[]): string | null {
   const target = normal(word);

@@ -70,10 +70,10 @@ test('the database is kept', async () => {
   await first.release();
   const second = await useDevServer(folder, log);
   expect(second.started).toBe(true);
-  const again = await Connection.connect({ address: second.address });
-  const { status } = await new Client({ connection: again }).workflow.getHandle('kept').describe();
+  const reconnected = await Connection.connect({ address: second.address });
+  const { status } = await new Client({ connection: reconnected }).workflow.getHandle('kept').describe();
   expect(status.name).toBe('RUNNING');
-  await again.close();
+  await reconnected.close();
   await second.release();
 }, 60_000);
 
@@ -121,22 +121,22 @@ test('the server gets none of the secrets of who starts it', async () => {
 test('a server in use on another host is named, and neither joined nor killed', async () => {
   const server = await useDevServer(folder, log);
   const file = path.join(folder, 'server.json');
-  const written = JSON.parse(await readFile(file, 'utf8'));
-  const elsewhere = { ...written.process, boot: 'another', host: 'node-17' };
-  await writeFile(file, JSON.stringify({ ...written, process: elsewhere }));
+  const serverFile = JSON.parse(await readFile(file, 'utf8'));
+  const elsewhere = { ...serverFile.process, boot: 'another', host: 'node-17' };
+  await writeFile(file, JSON.stringify({ ...serverFile, process: elsewhere }));
   await expect(useDevServer(folder, log)).rejects.toThrow(`process ${elsewhere.pid} on node-17) is in use`);
   expect(await answers(server.address)).toBe(true);
-  await writeFile(file, JSON.stringify(written));
+  await writeFile(file, JSON.stringify(serverFile));
   await server.release();
 }, 60_000);
 
 test('a port in use is named', async () => {
-  const taken = createServer();
-  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
-  const { port } = taken.address() as { port: number };
+  const otherServer = createServer();
+  await new Promise<void>((resolve) => otherServer.listen(0, '127.0.0.1', resolve));
+  const { port } = otherServer.address() as { port: number };
   const log = path.join(folder, 'log');
   const started = startServer({ port, uiPort: null, database: null, log, detached: false });
   await expect(started).rejects.toThrow(ServiceUnavailable);
   await expect(started).rejects.toThrow(`port ${port} is in use`);
-  taken.close();
+  otherServer.close();
 });

@@ -55,8 +55,8 @@ function readParts(name: string): Map<string, number> {
   } catch {
     // No evaluation has begun yet.
   }
-  const found = entries.filter((entry) => /shard-\d+\.json$/.test(entry));
-  return new Map(found.map((entry) => [entry, statSync(path.join(folder, entry)).mtimeMs]));
+  const parts = entries.filter((entry) => /shard-\d+\.json$/.test(entry));
+  return new Map(parts.map((entry) => [entry, statSync(path.join(folder, entry)).mtimeMs]));
 }
 
 async function untilParts(name: string, count: number): Promise<void> {

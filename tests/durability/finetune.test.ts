@@ -135,8 +135,8 @@ test('a cancelled run keeps its checkpoint, and goes on from it when it is start
   await deployment.reached('cancelled', 1, 12);
   await handle.cancel();
   await expect(handle.result()).rejects.toMatchObject({ cause: { name: 'CancelledFailure' } });
-  const again = await deployment.run('cancelled', { training: { num_epochs: 2, precision: 'fp32' } });
-  const { timeline } = (await again.result()) as FinetuneResult;
+  const secondRun = await deployment.run('cancelled', { training: { num_epochs: 2, precision: 'fp32' } });
+  const { timeline } = (await secondRun.result()) as FinetuneResult;
   expect(timeline.find(({ event }) => event === 'resumed')!.step).toBeGreaterThanOrEqual(12);
 }, 120_000);
 

@@ -155,9 +155,9 @@ test('the entry of an interruption is complete although the next generation was 
     finished,
   ]);
   const { timeline } = await result();
-  const known = { loadedAfter: 2, firstStepAfter: 1, stepsLost: 0, exactness: 'bitwise' };
-  expect(timeline.filter(({ event }) => event === 'preempted')).toMatchObject([known]);
-  expect(timeline.filter(({ event }) => event === 'resumed')).toMatchObject([known]);
+  const details = { loadedAfter: 2, firstStepAfter: 1, stepsLost: 0, exactness: 'bitwise' };
+  expect(timeline.filter(({ event }) => event === 'preempted')).toMatchObject([details]);
+  expect(timeline.filter(({ event }) => event === 'resumed')).toMatchObject([details]);
   expect(timeline.find(({ event }) => event === 'rank_lost')).toMatchObject({
     loadedAfter: 2,
     stepsLost: 4,

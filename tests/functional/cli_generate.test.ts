@@ -168,8 +168,8 @@ describe('a file', () => {
   async function answer(lines: readonly object[], chat = true): Promise<Record<string, unknown>[]> {
     writeFileSync(input, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
     await generateFile(generator, { ...greedy, input, output, chat }, hooks);
-    const written = readFileSync(output, 'utf8').trimEnd().split('\n');
-    return written.map((line) => JSON.parse(line) as Record<string, unknown>);
+    const outputLines = readFileSync(output, 'utf8').trimEnd().split('\n');
+    return outputLines.map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
   test('gets an answer a line, in order, beside what was asked', async () => {
@@ -178,11 +178,11 @@ describe('a file', () => {
       { id: 2, messages: [{ role: 'user', content: 'Hello' }] },
       { id: 3, prompt: 'The capital of France is' },
     ];
-    const written = await answer(lines);
+    const answers = await answer(lines);
     const [hello] = await generator.answer([[{ role: 'user', content: 'Hello' }]], greedy);
     const { text: completion, finish } = hello as Answer;
-    expect(written.slice(0, 2)).toEqual(lines.slice(0, 2).map((line) => ({ ...line, completion, finish })));
-    expect(written[2]).toMatchObject({ id: 3 });
+    expect(answers.slice(0, 2)).toEqual(lines.slice(0, 2).map((line) => ({ ...line, completion, finish })));
+    expect(answers[2]).toMatchObject({ id: 3 });
     const [raw] = await answer([{ prompt: 'Hello' }], false);
     expect(raw!.completion).toBe((await generator.generate(['Hello'], greedy))[0]);
   });

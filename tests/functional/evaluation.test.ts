@@ -168,9 +168,9 @@ describe('a run with tasks', () => {
     const lost = stored.find(({ entry }) => entry.includes('colors') && entry.includes('shard-00001'))!;
     await rm(file(`walked/evaluation/${lost.entry}`));
     expect(await walked.evaluation()).toEqual(evaluation);
-    const again = listParts('walked');
-    expect(again.map(({ entry }) => entry)).toEqual(stored.map(({ entry }) => entry));
-    const changed = again.filter(({ changed: at }, index) => at !== stored[index]!.changed);
+    const parts = listParts('walked');
+    expect(parts.map(({ entry }) => entry)).toEqual(stored.map(({ entry }) => entry));
+    const changed = parts.filter(({ changed: at }, index) => at !== stored[index]!.changed);
     expect(changed.map(({ entry }) => entry)).toEqual([lost.entry]);
   });
 
@@ -189,13 +189,13 @@ test('the commit that a task judged the best is kept and published, however old'
   const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
   const { entries, keep } = await readHistory(storage);
   const value = (entry: (typeof entries)[number]) => entry.scores['other/token_perplexity']!.value;
-  const found = entries.toSorted((a, b) => value(a) - value(b));
-  expect(found[0]!.step).toBeLessThan(entries.at(-1)!.step);
-  expect(keep).toEqual([found[0]!.step]);
+  const sorted = entries.toSorted((a, b) => value(a) - value(b));
+  expect(sorted[0]!.step).toBeLessThan(entries.at(-1)!.step);
+  expect(keep).toEqual([sorted[0]!.step]);
   const live = new Set<number>();
   for await (const { entry } of liveCheckpoints(storage)) live.add(entry!.trainer.step);
-  expect(live.has(found[0]!.step)).toBe(true);
-  expect((await evaluation()).step).toBe(found[0]!.step);
+  expect(live.has(sorted[0]!.step)).toBe(true);
+  expect((await evaluation()).step).toBe(sorted[0]!.step);
 }, 120_000);
 
 test('a run on S3 keeps its results, scores and samples there', async () => {

@@ -26,7 +26,7 @@ const request = (ids: number[], maxNewTokens: number) => ({ ids, maxNewTokens, s
 const ended = (pid: number) => identifyProcess(pid) === null;
 
 test('killed in the middle of an answer it fails as GeneratorLost, and a retry answers the same', async () => {
-  const whole = await generator.generate([request([5, 6, 7], 40)]);
+  const fullAnswer = await generator.generate([request([5, 6, 7], 40)]);
   const pid = (await generator.pid())!;
   let tokens = 0;
   const onToken = () => {
@@ -37,7 +37,7 @@ test('killed in the middle of an answer it fails as GeneratorLost, and a retry a
   const failed = generator.generate([request([5, 6, 7], 2000)], { onToken });
   await expect(failed).rejects.toThrow(GeneratorLost);
   await expect(failed).rejects.toThrow('killed by SIGKILL');
-  expect(await generator.generate([request([5, 6, 7], 40)])).toEqual(whole);
+  expect(await generator.generate([request([5, 6, 7], 40)])).toEqual(fullAnswer);
   expect(await generator.pid()).not.toBe(pid);
 });
 

@@ -75,11 +75,11 @@ async function train(
 /** The run's last steps, with an `export` section of its own. */
 async function publish(name: string, peft: object | null, section: object) {
   const { admitted, data, model } = await train(name, peft, { export: section });
-  const again = async () => {
+  const publishAgain = async () => {
     const evaluation = await evaluate(admitted.run, { model, data }, quietHooks);
     return consolidate(admitted.run, { model, data, evaluation }, quietHooks);
   };
-  return { ...(await again()), again };
+  return { ...(await publishAgain()), again: publishAgain };
 }
 
 async function engine(model: string, beside: string | null = null): Promise<number[]> {

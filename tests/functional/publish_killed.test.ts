@@ -64,9 +64,9 @@ async function finished(child: ChildProcess): Promise<void> {
 /** Returns what a loader finds: nothing, or everything. Anything in between fails. */
 async function look(published: Storage): Promise<'nothing' | 'everything'> {
   const entries = ['config.json', 'genai_config.json'];
-  const found = await Promise.all(entries.map((name) => published.size(name)));
+  const sizes = await Promise.all(entries.map((name) => published.size(name)));
   // The marker comes last, and what else loaders look for just before it.
-  if (found[0] === null) return 'nothing';
+  if (sizes[0] === null) return 'nothing';
   const manifest = await readPublication(published);
   expect(Object.keys(manifest?.files ?? {}).sort()).toEqual(names);
   return 'everything';

@@ -58,7 +58,7 @@ function submit(address: string): Job {
       log += text;
     });
   }
-  const read = (name: string) => {
+  const readLog = (name: string) => {
     const file = path.join(stubs, name);
     return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : [];
   };
@@ -66,8 +66,8 @@ function submit(address: string): Job {
     batchShell,
     log: () => log,
     ended: new Promise((resolve) => batchShell.on('close', resolve)),
-    signalStep: (signal) => process.kill(Number(read('step')[0]), signal),
-    called: read,
+    signalStep: (signal) => process.kill(Number(readLog('step')[0]), signal),
+    called: readLog,
   };
 }
 

@@ -186,10 +186,10 @@ test('checkpoints, fencing, retention and resume work on an object store as in a
 
 test('takers that race through S3 get different generations', async () => {
   const storage = await fresh();
-  const taken = await Promise.all(
+  const generations = await Promise.all(
     Array.from({ length: 8 }, (_, i) => takeGeneration(storage, { holder: `pool.h.${i}`, worldSize: 1 })),
   );
-  expect(taken.map(({ generation }) => generation).sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(generations.map(({ generation }) => generation).sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
   let entries = 0;
   for await (const { entry } of readLog(storage)) entries += entry === null ? 0 : 1;
   expect(entries).toBe(8);
@@ -340,9 +340,9 @@ test('uploads of a killed rank are given up by the first commit of the next gene
   await begin('g1/step-00000002/rank-00000-of-00001.safetensors');
   await begin('g2/step-00000009/rank-00000-of-00001.safetensors');
   const unfinished = async () => {
-    const found: string[] = [];
-    for await (const { key } of storage.unfinished('g')) found.push(key.slice(0, key.indexOf('/')));
-    return found.sort();
+    const names: string[] = [];
+    for await (const { key } of storage.unfinished('g')) names.push(key.slice(0, key.indexOf('/')));
+    return names.sort();
   };
   expect(await unfinished()).toEqual(['g1', 'g2']);
   await save(await newSaver(storage, { resumedFrom }), 2);

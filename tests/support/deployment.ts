@@ -137,9 +137,9 @@ export class Deployment {
     await until(what, async () => (await linesOf(runId, generation)) >= lines);
   }
 
-  async phase(handle: WorkflowHandle, wanted: RunPhase): Promise<void> {
+  async phase(handle: WorkflowHandle, expected: RunPhase): Promise<void> {
     const status = () => handle.query<RunStatus>(queryNames.progress);
-    await until(`phase ${wanted} of ${handle.workflowId}`, async () => (await status()).phase === wanted);
+    await until(`phase ${expected} of ${handle.workflowId}`, async () => (await status()).phase === expected);
   }
 
   /** Process ids of the host worker's children of one kind. */

@@ -97,9 +97,9 @@ export async function readMetrics({ admitted }: TrainingRun): Promise<MetricsLin
 export async function committedTensors({ admitted }: TrainingRun): Promise<Map<string, Float32Array>> {
   const storage = await openStorage(admitted.run.outputDir, { roots: null });
   const checkpoint = await openCheckpoint(storage, (await newestSound(storage)).entry!);
-  const read = async ([name, { shape }]: [string, { shape: number[] }]) => {
+  const readTensor = async ([name, { shape }]: [string, { shape: number[] }]) => {
     const bytes = await checkpoint.readRows(name, 0, shape[0]!);
     return [name, new Float32Array(new Uint8Array(bytes).buffer)] as const;
   };
-  return new Map(await Promise.all(Object.entries(checkpoint.tensors).map(read)));
+  return new Map(await Promise.all(Object.entries(checkpoint.tensors).map(readTensor)));
 }

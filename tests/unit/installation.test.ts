@@ -7,11 +7,11 @@ import { temporaryFolder } from '../support/temporary_folder.js';
 const folder = temporaryFolder();
 
 async function write(file: string, mode = 0o644): Promise<string> {
-  const written = path.join(folder, file);
-  await mkdir(path.dirname(written), { recursive: true });
-  await writeFile(written, 'export default {};');
-  await chmod(written, mode);
-  return written;
+  const target = path.join(folder, file);
+  await mkdir(path.dirname(target), { recursive: true });
+  await writeFile(target, 'export default {};');
+  await chmod(target, mode);
+  return target;
 }
 
 test('an unknown key of the configuration is refused by name', () => {

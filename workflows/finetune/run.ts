@@ -226,7 +226,7 @@ export function now(): string {
   return new Date().toISOString();
 }
 
-/** Returns seconds between two ISO times. */
+/** Returns the seconds between two ISO times. */
 export function seconds(from: string, to: string): number {
   return Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000);
 }

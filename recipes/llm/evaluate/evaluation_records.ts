@@ -50,7 +50,7 @@ export async function recordScores(
   return history;
 }
 
-/** Returns the entries that belong to the run as it is now, by step: of several for one step, the last. */
+/** Returns the entries that belong to the run as it is now, by step, the last of several for one step. */
 export function currentEntries(history: EvaluationHistory, lastStep: number): HistoryEntry[] {
   const byStep = new Map(history.entries.map((entry) => [entry.step, entry]));
   return [...byStep.values()].filter(({ step }) => step <= lastStep).sort((a, b) => a.step - b.step);

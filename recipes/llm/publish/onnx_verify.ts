@@ -65,8 +65,8 @@ export async function verifyOnnx(
 }
 
 /**
- * Returns a text, where there is a tokenizer; and ids from all over the vocabulary, its edges and the tokens of
- * beginning and end.
+ * Returns the tokens of a text, if there is a tokenizer, and ids from all over the vocabulary, its edges and the tokens
+ * of beginning and end.
  */
 async function buildProbes(model: Model, folder: string): Promise<number[][]> {
   const { vocabSize, eosTokenIds } = model;

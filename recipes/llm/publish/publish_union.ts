@@ -43,7 +43,7 @@ interface UnionFile {
 }
 
 /**
- * @throws UsageError where something else stands, StorageError for what the destination refuses, ServiceUnavailable
+ * @throws UsageError when something else is there, StorageError for what the destination refuses, ServiceUnavailable
  * when it cannot be reached
  */
 export async function publishUnion(
@@ -71,7 +71,7 @@ export async function openLocation({
 
 /**
  * Throws what publishing there would throw, as far as it can be known beforehand: UsageError for a destination where
- * something else stands or which the run writes to itself, StorageError where there is no token.
+ * something else is, or which the run writes to itself, StorageError when there is no token.
  */
 export async function checkLocation(location: PublishLocation, outputDir: string): Promise<void> {
   if (location.kind === 'hub') {

@@ -14,12 +14,12 @@ const schema = z
   })
   .refine(({ reading }) => act(reading));
 
-const kept: Buffer[] = [];
+const buffers: Buffer[] = [];
 
 function act(what: (typeof acts)[number]): true {
   if (what === 'abort') process.abort();
   while (what === 'loop');
-  while (what === 'allocate') kept.push(Buffer.alloc(2 ** 24, 1));
+  while (what === 'allocate') buffers.push(Buffer.alloc(2 ** 24, 1));
   return true;
 }
 

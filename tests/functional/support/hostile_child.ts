@@ -6,7 +6,7 @@ export type HostileCommand = {
 };
 
 /** Filled and kept, so that the memory is really taken. */
-const kept: Buffer[] = [];
+const buffers: Buffer[] = [];
 
 serve(async (message) => {
   switch ((message as HostileCommand).does) {
@@ -14,7 +14,7 @@ serve(async (message) => {
       for (;;);
     case 'allocate':
       for (;;) {
-        kept.push(Buffer.alloc(2 ** 24, 1));
+        buffers.push(Buffer.alloc(2 ** 24, 1));
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
     case 'allocateInChild':

@@ -51,12 +51,12 @@ function* sources(folder: string): Generator<string> {
 /** Relative imports of a file, as paths of source files from the root. Type imports count: an arrow is an arrow. */
 function imports(file: string): string[] {
   const text = readFileSync(file, 'utf8');
-  const found = [
+  const matches = [
     ...text.matchAll(/(?:from|import\()\s*'(\.{1,2}\/[^']+)'/g),
     ...text.matchAll(/^import '(\.[^']+)'/gm),
     ...text.matchAll(/new URL\('(\.{1,2}\/[^']+\.js)', import\.meta\.url\)/g),
   ];
-  return found.map((match) =>
+  return matches.map((match) =>
     path.relative(root, path.resolve(path.dirname(file), match[1]!)).replace(/\.js$/, '.ts'),
   );
 }
@@ -90,7 +90,7 @@ function cycles(edges: ReadonlyMap<string, ReadonlySet<string>>): string[][] {
   const index = new Map<string, number>();
   const low = new Map<string, number>();
   const stack: string[] = [];
-  const found: string[][] = [];
+  const groups: string[][] = [];
   const visit = (node: string): void => {
     index.set(node, index.size);
     low.set(node, index.get(node)!);
@@ -101,10 +101,10 @@ function cycles(edges: ReadonlyMap<string, ReadonlySet<string>>): string[][] {
     }
     if (low.get(node) !== index.get(node)) return;
     const group = stack.splice(stack.indexOf(node));
-    if (group.length > 1) found.push(group.sort());
+    if (group.length > 1) groups.push(group.sort());
   };
   for (const node of edges.keys()) if (!index.has(node)) visit(node);
-  return found;
+  return groups;
 }
 
 function graphOf(nodeOf: (file: string) => string): Map<string, Set<string>> {

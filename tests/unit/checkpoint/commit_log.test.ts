@@ -35,9 +35,9 @@ function draft(generation: number, step = 1): CheckpointDraft {
 }
 
 async function entries(storage: Storage): Promise<(CommitEntry | null)[]> {
-  const found: (CommitEntry | null)[] = [];
-  for await (const { entry } of readLog(storage)) found.unshift(entry);
-  return found;
+  const collected: (CommitEntry | null)[] = [];
+  for await (const { entry } of readLog(storage)) collected.unshift(entry);
+  return collected;
 }
 
 function entryFile(run: { folder: string }, sequence: number): string {

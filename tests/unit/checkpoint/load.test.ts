@@ -21,14 +21,14 @@ import { digest, newRun, newSaver, save, signature, tensorsAt, trainerState } fr
 const root = temporaryFolder();
 
 async function contents(checkpoint: Checkpoint): Promise<Record<string, Buffer>> {
-  const found: Record<string, Buffer> = {};
+  const tensors: Record<string, Buffer> = {};
   for (const [name, { dtype, shape }] of Object.entries(checkpoint.tensors)) {
-    found[name] = Buffer.alloc(shape.reduce((product, size) => product * size, dtype === 'f32' ? 4 : 2));
+    tensors[name] = Buffer.alloc(shape.reduce((product, size) => product * size, dtype === 'f32' ? 4 : 2));
   }
   await checkpoint.stream((name, offset, chunk) => {
-    found[name]!.set(chunk, offset);
+    tensors[name]!.set(chunk, offset);
   });
-  return found;
+  return tensors;
 }
 
 function expected(step: number): Record<string, Buffer> {

@@ -103,28 +103,28 @@ test.each([true, false])(
   "a folder with someone's files and no run.json is refused (fresh: %s)",
   async (fresh) => {
     const storage = await newRun(root);
-    const mine = ['evaluation/my_notes.txt', 'metrics.jsonl', 'samples/mine.jsonl'];
-    for (const key of mine) await storage.write(key, Buffer.from('mine'));
+    const userFiles = ['evaluation/my_notes.txt', 'metrics.jsonl', 'samples/mine.jsonl'];
+    for (const key of userFiles) await storage.write(key, Buffer.from('mine'));
     await expect(claimRun(storage, claimOf('a', { fresh }))).rejects.toThrow(
       /is not empty .*evaluation\/my_notes\.txt.* no run\.json.*output_dir/,
     );
-    for (const key of mine) expect((await storage.read(key)).toString()).toBe('mine');
+    for (const key of userFiles) expect((await storage.read(key)).toString()).toBe('mine');
   },
 );
 
 test("starting over leaves a user's own files in evaluation/, samples/ and loggers/ alone", async () => {
   const storage = await newRun(root);
   await claimRun(storage, claimOf('a'));
-  const mine = [
+  const userFiles = [
     'evaluation/my_notes.txt',
     'evaluation/step-by-step.md',
     'samples/mine.jsonl',
     'samples/a.txt',
     'loggers/notes.txt',
   ];
-  for (const key of mine) await storage.write(key, Buffer.from('mine'));
+  for (const key of userFiles) await storage.write(key, Buffer.from('mine'));
   await claimRun(storage, claimOf('a', { fresh: true }));
-  for (const key of mine) expect((await storage.read(key)).toString()).toBe('mine');
+  for (const key of userFiles) expect((await storage.read(key)).toString()).toBe('mine');
 });
 
 test('a folder with commits but without run.json is refused', async () => {

@@ -18,8 +18,8 @@ test('a second save of one step writes no tensors again but has the new trainer 
   const storage = await newRun(root);
   const saver = await newSaver(storage);
   const first = await save(saver, 10);
-  const again = await save(saver, 10, { metric: 'val_loss', value: 1, step: 10, misses: 0 });
-  expect(again.files).toEqual(first.files);
+  const second = await save(saver, 10, { metric: 'val_loss', value: 1, step: 10, misses: 0 });
+  expect(second.files).toEqual(first.files);
   expect((await newestSound(storage)).entry?.trainer.best?.value).toBe(1);
 });
 
@@ -103,11 +103,11 @@ test('a retired checkpoint is never called damaged', async () => {
   const storage = await newRun(root);
   const saver = await newSaver(storage, { keepLast: 1 });
   for (const step of [1, 2, 3]) await save(saver, step);
-  const kept = saver.last!;
-  for (const { file } of kept.files) await storage.delete(file);
+  const lastEntry = saver.last!;
+  for (const { file } of lastEntry.files) await storage.delete(file);
   const { entry, damage } = await newestSound(storage);
   expect(entry).toBeNull();
-  expect(damage.map(({ sequence }) => sequence)).toEqual([kept.sequence]);
+  expect(damage.map(({ sequence }) => sequence)).toEqual([lastEntry.sequence]);
 });
 
 test('what an older generation left stays until the newer one has committed', async () => {

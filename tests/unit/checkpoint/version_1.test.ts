@@ -59,10 +59,10 @@ test('any rows of it are read, and a flipped byte is found whichever they are', 
     (tensor) => tensor.startsWith('m:') && tensor.includes('lora_B'),
   )!;
   const checkpoint = await openCheckpoint(storage, entry!);
-  const whole = await checkpoint.readRows(name, 0, 24);
-  expect((await checkpoint.readRows(name, 3, 5)).equals(whole.subarray(24, 40))).toBe(true);
+  const rows = await checkpoint.readRows(name, 0, 24);
+  expect((await checkpoint.readRows(name, 3, 5)).equals(rows.subarray(24, 40))).toBe(true);
   const bytes = readFileSync(path.join(storage.folder, file));
-  bytes[bytes.indexOf(whole)]! ^= 1;
+  bytes[bytes.indexOf(rows)]! ^= 1;
   writeFileSync(path.join(storage.folder, file), bytes);
   await expect(checkpoint.readRows(name, 3, 5)).rejects.toThrow(`tensor '${name}', block 0`);
 });

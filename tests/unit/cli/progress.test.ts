@@ -2,10 +2,10 @@ import { ProgressDisplay } from '../../../cli/terminal/progress.js';
 
 /** A display without a terminal, whose interval never ends, and what it wrote. */
 function plainDisplay(): { display: ProgressDisplay; lines: () => string[] } {
-  const written: string[] = [];
-  const stream = { isTTY: false, write: (text: string) => written.push(text) > 0 };
+  const output: string[] = [];
+  const stream = { isTTY: false, write: (text: string) => output.push(text) > 0 };
   const display = new ProgressDisplay(stream as unknown as NodeJS.WriteStream, Number.POSITIVE_INFINITY);
-  return { display, lines: () => written.join('').split('\n').slice(0, -1) };
+  return { display, lines: () => output.join('').split('\n').slice(0, -1) };
 }
 
 test('without a terminal every new thing that is done or waited for is a line', () => {

@@ -108,16 +108,16 @@ test('what lies within the roots, in the cache or among the examples is read, an
   expect(admitted.run.outputDir).toBe(path.join(root, 'run'));
 });
 
-const readAll = async (given: string) => {
+const readAll = async (pattern: string) => {
   const rows: unknown[] = [];
-  for await (const { value } of readFileRows(given, 'line')) rows.push(value);
+  for await (const { value } of readFileRows(pattern, 'line')) rows.push(value);
   return rows;
 };
 
 test.each([secret, link, `${root}/linked`, `${root}/linked/*.jsonl`, '/etc/passwd', `file://${secret}`])(
   'rows of %s are not read, whoever asks',
-  async (given) => {
-    await expect(readAll(given)).rejects.toThrow(StorageError);
+  async (pattern) => {
+    await expect(readAll(pattern)).rejects.toThrow(StorageError);
   },
 );
 

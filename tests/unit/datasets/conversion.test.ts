@@ -29,13 +29,13 @@ async function documents(
 ): Promise<string[]> {
   const tokenizer = byteTokenizer({ chatTemplate });
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
-  const shown: string[] = [];
+  const texts: string[] = [];
   for await (const chunk of planChunks(await planSource(dataset, 1))) {
     const context = { tokenizer, vocabularySize: tokenizer.vocabularySize, packedSequenceSize: size };
     const tokenized = await tokenizeChunk(chunk, dataset, context);
-    shown.push(...tokenized.documents.map((document) => renderDocument(document, tokenizer, false)));
+    texts.push(...tokenized.documents.map((document) => renderDocument(document, tokenizer, false)));
   }
-  return shown;
+  return texts;
 }
 
 describe('pretokenized', () => {
@@ -221,10 +221,10 @@ describe('chat', () => {
     // As templates do that remove the reasoning of earlier turns.
     forgetful.applyChatTemplate = (messages, options) => {
       const last = messages.length - 1;
-      const kept = messages.map((each, index) =>
+      const supervised = messages.map((each, index) =>
         index < last ? { ...each, content: String(each.content).replace(/<think>.*<\/think>/, '') } : each,
       );
-      return render(kept, options);
+      return render(supervised, options);
     };
     const messages = [
       { role: 'user', content: 'U' },
@@ -267,19 +267,19 @@ describe('text', () => {
   });
 
   test('cuts a long document into packs and loses nothing of it', async () => {
-    const written = Array.from({ length: 100 }, (_, index) => `line ${index}\n`).join('');
-    const file = await write('long.txt', written);
+    const text = Array.from({ length: 100 }, (_, index) => `line ${index}\n`).join('');
+    const file = await write('long.txt', text);
     const pieces = await documents({ dataset_type: 'text', path: file }, { size: 64 });
-    expect(pieces.join('').replace(/[⟦⟧]/g, '')).toBe(`<s>${written}<|im_end|>`);
+    expect(pieces.join('').replace(/[⟦⟧]/g, '')).toBe(`<s>${text}<|im_end|>`);
   });
 
   test('a file of several chunks has one beginning and one end', async () => {
-    const written = 'a line of text\n'.repeat(60_000);
-    const file = await write('huge.txt', written);
+    const text = 'a line of text\n'.repeat(60_000);
+    const file = await write('huge.txt', text);
     const joined = (await documents({ dataset_type: 'text', path: file }, { size: 1 << 16 }))
       .join('')
       .replace(/[⟦⟧]/g, '');
-    expect(joined === `<s>${written}<|im_end|>`).toBe(true);
+    expect(joined === `<s>${text}<|im_end|>`).toBe(true);
   });
 });
 

@@ -27,9 +27,11 @@ test('every position receives every pack about equally often over seeds', () => 
 
 test('neighbors in the data do not stay neighbors', () => {
   const order = new EpochOrder(4096, 5, 0).slice(0, 4096);
-  const kept = order.filter((pack, position) => position > 0 && pack === order[position - 1]! + 1).length;
+  const neighbors = order.filter(
+    (pack, position) => position > 0 && pack === order[position - 1]! + 1,
+  ).length;
   // One expected by chance (Poisson): ten or more has probability 1e-7.
-  expect(kept).toBeLessThan(10);
+  expect(neighbors).toBeLessThan(10);
 });
 
 test('the order is part of the format: it may not change between versions', () => {

@@ -120,9 +120,9 @@ describe('a mixture', () => {
     ].join('');
 
   test('keeps to the weights in every prefix', () => {
-    const taken = order([3, 1], [300, 300], 'first_exhausted');
-    for (let length = 4; length < taken.length; length += 4) {
-      expect(taken.slice(0, length).split('1').length - 1).toBe(length / 4);
+    const sources = order([3, 1], [300, 300], 'first_exhausted');
+    for (let length = 4; length < sources.length; length += 4) {
+      expect(sources.slice(0, length).split('1').length - 1).toBe(length / 4);
     }
   });
 

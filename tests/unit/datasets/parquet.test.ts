@@ -18,16 +18,16 @@ const tokenizer = byteTokenizer({ chatTemplate: false });
 
 async function documents(train: Record<string, unknown>): Promise<string[]> {
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
-  const shown: string[] = [];
+  const texts: string[] = [];
   for await (const chunk of planChunks(await planSource(dataset, 1))) {
     const tokenized = await tokenizeChunk(chunk, dataset, {
       tokenizer,
       vocabularySize: 259,
       packedSequenceSize: 256,
     });
-    shown.push(...tokenized.documents.map((each) => renderDocument(each, tokenizer, false)));
+    texts.push(...tokenized.documents.map((each) => renderDocument(each, tokenizer, false)));
   }
-  return shown;
+  return texts;
 }
 
 const columns = { question: 'question', answer: 'answers.text.0' };
@@ -39,22 +39,22 @@ test.each(['snappy', 'zstd'])("rows of every row group, pyarrow's %s files", asy
 });
 
 test('64-bit integers are token ids', async () => {
-  const shown = await documents({
+  const texts = await documents({
     dataset_type: 'pretokenized',
     path: golden('rows_snappy.parquet'),
     rows: [4, 5],
   });
-  expect(shown).toEqual([`⟦${['04', '05', '06'].map((code) => `\\x${code}`).join('')}⟧`]);
+  expect(texts).toEqual([`⟦${['04', '05', '06'].map((code) => `\\x${code}`).join('')}⟧`]);
 });
 
 test('rows are selected across row groups', async () => {
-  const shown = await documents({
+  const texts = await documents({
     dataset_type: 'column_mapped',
     path: golden('rows_zstd.parquet'),
     columns,
     rows: [2, 4],
   });
-  expect(shown.map((text) => text.slice(3, 12))).toEqual(['What is 2', 'What is 3']);
+  expect(texts.map((text) => text.slice(3, 12))).toEqual(['What is 2', 'What is 3']);
 });
 
 test('a file that is cut short is named', async () => {
@@ -73,7 +73,7 @@ test('a file that is cut short is named', async () => {
 describe('a damaged file', () => {
   const folder = temporaryFolder();
   /** Reads a file's rows in a process of its own, which an unhandled rejection ends. */
-  const read = async (bytes: Buffer) => {
+  const readBytes = async (bytes: Buffer) => {
     const file = path.join(folder, 'damaged.parquet');
     await writeFile(file, bytes);
     const index = pathToFileURL(path.resolve('dist/components/datasets/llm/index.js')).href;
@@ -90,23 +90,23 @@ describe('a damaged file', () => {
       ({ stderr }: { stderr: string }) => `ended with ${stderr}`,
     );
   };
-  const whole = () => readFile(golden('rows_zstd.parquet'));
+  const readGolden = () => readFile(golden('rows_zstd.parquet'));
 
   test('of several broken columns is one typed error, and ends no process', async () => {
-    const bytes = await whole();
+    const bytes = await readGolden();
     bytes.fill(0xff, 4, 600);
     const schema = bytes.lastIndexOf('schema');
     const column = bytes.indexOf('input_ids', bytes.indexOf('input_ids', schema) + 1);
     bytes.write('input_idz', column);
-    expect(await read(bytes)).toMatch(
+    expect(await readBytes(bytes)).toMatch(
       /^DataError: .*damaged\.parquet: cannot be read as Parquet: row group 1: its columns are not those of the schema/,
     );
   });
 
   test('whose pages are broken names file and rows', async () => {
-    const bytes = await whole();
+    const bytes = await readGolden();
     bytes.fill(0xff, 4, 600);
-    expect(await read(bytes)).toMatch(
+    expect(await readBytes(bytes)).toMatch(
       /^DataError: .*damaged\.parquet: rows 1 to 3: cannot be read as Parquet/,
     );
   });
@@ -116,13 +116,13 @@ describe('a damaged file', () => {
     [-5n, 'row group 1: -5 rows'],
     [1000n, 'row group 1: column question: 3 values in 1000 rows'],
   ])('that claims %d rows is refused before anything is read', async (rows, message) => {
-    const metadata = parquetMetadata(new Uint8Array(await whole()).buffer);
+    const metadata = parquetMetadata(new Uint8Array(await readGolden()).buffer);
     metadata.row_groups[0]!.num_rows = rows;
-    expect(footerProblem(metadata, (await whole()).length)).toContain(message);
+    expect(footerProblem(metadata, (await readGolden()).length)).toContain(message);
   });
 
   test('whose columns lie outside it is refused', async () => {
-    const bytes = await whole();
+    const bytes = await readGolden();
     const metadata = parquetMetadata(new Uint8Array(bytes).buffer);
     expect(footerProblem(metadata, bytes.length)).toBeNull();
     expect(footerProblem(metadata, 300)).toMatch(/column .*: its data is at bytes \d+ to \d+ of 300/);

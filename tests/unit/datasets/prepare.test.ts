@@ -154,16 +154,16 @@ describe('preparing', () => {
 
   test('again finds what it made', async () => {
     const first = await prepare(mock);
-    const again = await prepare(mock);
-    expect([first.reused, again.reused, again.index]).toEqual([false, true, first.index]);
+    const second = await prepare(mock);
+    expect([first.reused, second.reused, second.index]).toEqual([false, true, first.index]);
   });
 
   test('replaces a pack file that was cut short', async () => {
     const first = await prepare(mock);
     const expected = await bytes(first.folder);
     await writeFile(path.join(first.folder, first.index.shards[0]!.file), 'x');
-    const again = await prepare(mock);
-    expect((await bytes(again.folder)).equals(expected)).toBe(true);
+    const second = await prepare(mock);
+    expect((await bytes(second.folder)).equals(expected)).toBe(true);
   });
 
   test('reports truncated, split and dropped documents', async () => {

@@ -26,7 +26,7 @@ const signed = (value: number, head: number) => (head === 0 ? value : -value);
 
 /** The tokens of each row, of both heads and of keys and values alike. */
 function held(cache: KvCache): number[][] {
-  const read = Object.values(cache.feeds()).map(({ data, dims }) => {
+  const contents = Object.values(cache.feeds()).map(({ data, dims }) => {
     const [rows, heads, total, size] = dims as [number, number, number, number];
     return Array.from({ length: rows }, (_, row) =>
       Array.from({ length: heads }, (_, head) =>
@@ -40,8 +40,8 @@ function held(cache: KvCache): number[][] {
       ),
     );
   });
-  const [first] = read;
-  expect(read.every((rows) => JSON.stringify(rows) === JSON.stringify(first))).toBe(true);
+  const [first] = contents;
+  expect(contents.every((rows) => JSON.stringify(rows) === JSON.stringify(first))).toBe(true);
   expect(first!.every(([a, b]) => JSON.stringify(a) === JSON.stringify(b))).toBe(true);
   return first!.map(([row]) => row!);
 }

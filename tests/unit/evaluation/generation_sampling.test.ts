@@ -29,12 +29,15 @@ test.each(cases.map((golden) => [JSON.stringify(golden.options), golden] as cons
     const values = Float32Array.from(logits);
     penalize(values, seen, repetition_penalty);
     const left = new Sampler(64).distribution(values, { temperature, topK: top_k, topP: top_p });
-    const found = Array.from({ length: left.count }, (_, i) => [left.ids[i]!, left.weights[i]!] as const);
-    found.sort(([a], [b]) => a - b);
+    const candidates = Array.from(
+      { length: left.count },
+      (_, i) => [left.ids[i]!, left.weights[i]!] as const,
+    );
+    candidates.sort(([a], [b]) => a - b);
     // A double keeps probabilities that no float32 sum of a vocabulary feels; they are left out here.
     const felt = ids.map((id, i) => [id, probabilities[i]!] as const).filter(([, p]) => p > 1e-15);
-    expect(found.map(([id]) => id)).toEqual(felt.map(([id]) => id));
-    const errors = found.map(([, weight], i) => Math.abs(weight / left.total / felt[i]![1] - 1));
+    expect(candidates.map(([id]) => id)).toEqual(felt.map(([id]) => id));
+    const errors = candidates.map(([, weight], i) => Math.abs(weight / left.total / felt[i]![1] - 1));
     expect(Math.max(...errors)).toBeLessThan(1e-5);
   },
 );
@@ -97,13 +100,15 @@ test('top-p on a whole vocabulary keeps what sorting all of it keeps', () => {
     const order = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b);
     const total = order.reduce((sum, id) => sum + Math.exp(logits[id]!), 0);
     let before = 0;
-    const kept = order.filter((id) => {
+    const nucleus = order.filter((id) => {
       const keep = before < topP * total;
       before += Math.exp(logits[id]!);
       return keep;
     });
     const left = new Sampler(49_152).distribution(logits, { temperature: 1, topK: 0, topP });
-    expect([...left.ids.subarray(0, left.count)].sort((a, b) => a - b)).toEqual(kept.sort((a, b) => a - b));
+    expect([...left.ids.subarray(0, left.count)].sort((a, b) => a - b)).toEqual(
+      nucleus.sort((a, b) => a - b),
+    );
   }
 });
 

@@ -11,7 +11,7 @@ import {
 import { golden, goldenModels } from '../../support/goldens.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 
-const read = (json: Record<string, unknown>, location = 'config.json') =>
+const parse = (json: Record<string, unknown>, location = 'config.json') =>
   readTextConfig(textConfig, json, { location, architecture: 'LlamaForCausalLM' });
 
 const base = {
@@ -41,11 +41,11 @@ test('both spellings of the same model give the same config', () => {
     dtype: 'bfloat16',
     rope_parameters: { rope_type: 'llama3', rope_theta: 5e5, ...scaling },
   };
-  expect(read(old)).toEqual(read(current));
+  expect(parse(old)).toEqual(parse(current));
 });
 
 test('what a config leaves out is what transformers takes', () => {
-  expect(read({})).toMatchObject({
+  expect(parse({})).toMatchObject({
     vocab_size: 32000,
     hidden_size: 4096,
     num_key_value_heads: 32,
@@ -58,7 +58,7 @@ test('what a config leaves out is what transformers takes', () => {
 });
 
 test('the original context length of YaRN is the config’s where the scaling has none', () => {
-  const config = read({
+  const config = parse({
     ...base,
     max_position_embeddings: 512,
     rope_scaling: { type: 'yarn', factor: 4 },
@@ -89,12 +89,12 @@ test.each<[string, object, RegExp]>([
   ['more layers than a list may have', { num_hidden_layers: 4_294_967_296 }, /num_hidden_layers: .*4096/],
   ['a size beyond 32 bits', { vocab_size: 2 ** 31 }, /vocab_size: .*2147483647/],
 ])('%s is refused by key', (_, change, message) => {
-  expect(() => read({ ...base, ...change }, 'folder/config.json')).toThrow(message);
+  expect(() => parse({ ...base, ...change }, 'folder/config.json')).toThrow(message);
 });
 
 test('all problems are listed at once, under the file’s name', () => {
   const broken = { ...base, hidden_act: 'relu', vocab_size: 'many', rope_scaling: { type: 'longrope' } };
-  expect(() => read(broken, 'my/config.json')).toThrow(
+  expect(() => parse(broken, 'my/config.json')).toThrow(
     /my\/config\.json[\s\S]*vocab_size[\s\S]*hidden_act[\s\S]*longrope/,
   );
 });
@@ -108,16 +108,16 @@ test('an unknown architecture lists the known ones', () => {
 
 test('a family is found by its architecture, and registered once', () => {
   const model = modelFromConfig(base, 'x');
-  const mine = {
+  const family = {
     architecture: 'MyForCausalLM',
     ggufArchitectures: [],
     model: () => model,
     configFromGguf: () => ({}),
   };
-  registerModelFamily(mine);
+  registerModelFamily(family);
   expect(modelFromConfig({ architectures: ['MyForCausalLM'] }, 'x')).toBe(model);
   expect(knownArchitectures()).toEqual(['LlamaForCausalLM', 'MyForCausalLM']);
-  expect(() => registerModelFamily(mine)).toThrow("the model family 'MyForCausalLM' is registered twice");
+  expect(() => registerModelFamily(family)).toThrow("the model family 'MyForCausalLM' is registered twice");
 });
 
 test('overrides replace keys of config.json', async () => {

@@ -148,10 +148,10 @@ describe('a hostile file', () => {
   });
 
   test('cut off anywhere in its header is refused, never read past its end', async () => {
-    const whole = await readFile(golden('tokenizers', 'smollm.gguf'));
+    const bytes = await readFile(golden('tokenizers', 'smollm.gguf'));
     const file = path.join(folder, 'cut.gguf');
-    await writeFile(file, whole);
-    for (let length = whole.length - 4096; length > 0; length = Math.floor(length * 0.7)) {
+    await writeFile(file, bytes);
+    for (let length = bytes.length - 4096; length > 0; length = Math.floor(length * 0.7)) {
       await truncate(file, length);
       expect(() => parseGguf(file)).toThrow(/truncated|room for|ends while/);
     }

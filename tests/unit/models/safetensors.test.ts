@@ -167,8 +167,8 @@ describe('writing', () => {
 
   test.each([[3], [9]])(
     'a source that gives %d bytes instead of 4 is refused, and leaves nothing behind',
-    async (given) => {
-      const wrong = { name: 'w', dtype: 'F32' as const, shape: [1], chunks: () => [new Uint8Array(given)] };
+    async (order) => {
+      const wrong = { name: 'w', dtype: 'F32' as const, shape: [1], chunks: () => [new Uint8Array(order)] };
       const before = await readdir(folder);
       await expect(writeSafetensors(path.join(folder, 'wrong.safetensors'), [wrong])).rejects.toThrow(
         /tensor "w" takes 4 bytes/,

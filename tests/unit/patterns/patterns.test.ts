@@ -23,9 +23,9 @@ test.each([
   'a\\.b',
   '\\{2\\}',
 ])('the regular expression %s matches what JavaScript matches', (source) => {
-  const own = compileRegex(source, 'key');
+  const matches = compileRegex(source, 'key');
   const native = new RegExp(`^(?:${source})$`);
-  expect(texts.filter(own)).toEqual(texts.filter((text) => native.test(text)));
+  expect(texts.filter(matches)).toEqual(texts.filter((text) => native.test(text)));
 });
 
 test.each(['(?=a)', '(?!a)', '(a)\\1', '\\b', 'a**', '*', '(', ')', '[a', '[b-a]', 'a{3,2}', '\\'])(

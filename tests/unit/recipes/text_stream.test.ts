@@ -15,23 +15,23 @@ const encode = (tokenizer: ModelTokenizer, text: string) =>
 /** The pieces that a stream gives, up to its stop. */
 function pieces(tokenizer: ModelTokenizer, ids: readonly number[], stop: readonly string[] = []): string[] {
   const stream = new TextStream(tokenizer, stop);
-  const given: string[] = [];
+  const texts: string[] = [];
   for (const id of ids) {
     const { text, stopped } = stream.push(id);
-    given.push(text);
-    if (stopped) return given;
+    texts.push(text);
+    if (stopped) return texts;
   }
-  return [...given, stream.end()];
+  return [...texts, stream.end()];
 }
 
 const text = 'Zürich — naïve café… 😀👩‍👩‍👧‍👦 こんにちは!\n\n  two  spaces';
 
 test.each(tokenizers)('the pieces of %s are whole characters and add up to the text', (_, tokenizer) => {
   const ids = encode(tokenizer, text);
-  const given = pieces(tokenizer, ids);
-  expect(given.join('')).toBe(tokenizer.decode(ids, { skipSpecial: true }));
-  expect(given.join('')).toBe(text);
-  expect(given.filter((piece) => piece.includes('\ufffd') || /^[\udc00-\udfff]/.test(piece))).toEqual([]);
+  const texts = pieces(tokenizer, ids);
+  expect(texts.join('')).toBe(tokenizer.decode(ids, { skipSpecial: true }));
+  expect(texts.join('')).toBe(text);
+  expect(texts.filter((piece) => piece.includes('\ufffd') || /^[\udc00-\udfff]/.test(piece))).toEqual([]);
 });
 
 test('text comes as soon as it is certain', () => {
@@ -52,9 +52,9 @@ test.each([
   ['at the beginning', ['The'], ''],
 ])('a stop string %s ends the text before it', (_, stop, expected) => {
   const ids = encode(byteLevel, 'The capital of France is Paris.');
-  const given = pieces(byteLevel, ids, stop);
-  expect(given.join('')).toBe(expected);
-  expect(given.length).toBeLessThan(ids.length);
+  const texts = pieces(byteLevel, ids, stop);
+  expect(texts.join('')).toBe(expected);
+  expect(texts.length).toBeLessThan(ids.length);
 });
 
 test('what only began like a stop string is given out', () => {

@@ -96,13 +96,13 @@ test('unfinished work goes when its process is gone, not while it runs or cannot
   const [scope] = ownProcessTag().split('-');
   const name = (tag: string) => path.join(folder, `model.${tag}.${randomUUID()}.partial`);
   const ended = spawnSync('true').pid;
-  const own = partialName(path.join(folder, 'model'));
+  const ownName = partialName(path.join(folder, 'model'));
   const gone = name(`${scope}-${ended}-1`);
   const foreign = name(`${'0'.repeat(16)}-${ended}-1`);
-  for (const entry of [own, gone, foreign]) mkdirSync(entry);
+  for (const entry of [ownName, gone, foreign]) mkdirSync(entry);
   writeFileSync(path.join(gone, 'weights'), 'half');
   await removeAbandoned(folder);
-  expect(readdirSync(folder).sort()).toEqual([own, foreign].map((entry) => path.basename(entry)).sort());
+  expect(readdirSync(folder).sort()).toEqual([ownName, foreign].map((entry) => path.basename(entry)).sort());
 });
 
 test('unfinished work of a process that cannot be judged goes after a day, resumable work after a month', async () => {

@@ -13,28 +13,28 @@ import {
   taggedProcessState,
 } from '../../../shared/process_identity.js';
 
-const own = ownIdentity();
+const identity = ownIdentity();
 
 function endedProcess(): ProcessIdentity {
-  return { ...own, pid: spawnSync('true').pid };
+  return { ...identity, pid: spawnSync('true').pid };
 }
 
 test('the own process is alive, and one that ended is gone', () => {
-  expect(processState(own)).toBe('alive');
-  expect(identifyProcess(process.pid)).toEqual(own);
+  expect(processState(identity)).toBe('alive');
+  expect(identifyProcess(process.pid)).toEqual(identity);
   const ended = endedProcess();
   expect(identifyProcess(ended.pid)).toBeNull();
   expect(processState(ended)).toBe('gone');
 });
 
 test('a process whose number was given to another one is gone', () => {
-  expect(processState({ ...own, started: '1' })).toBe('gone');
+  expect(processState({ ...identity, started: '1' })).toBe('gone');
 });
 
 test.each([
   ['another boot', { boot: 'an earlier one' }],
   ['another PID namespace', { pidNamespace: 'pid:[1]' }],
-  ['another user', { user: own.user + 1 }],
+  ['another user', { user: identity.user + 1 }],
   ['another machine', { machine: 'f'.repeat(32) }],
 ] as const)('nothing is proven about an ended process of %s', (_, change) => {
   expect(processState({ ...endedProcess(), ...change })).toBe('unknown');
@@ -44,10 +44,10 @@ test('a tag names the process as its identity does', () => {
   const tag = ownProcessTag();
   expect(taggedProcessState(tag)).toBe('alive');
   const scope = tag.split('-')[0]!;
-  expect(taggedProcessState(`${scope}-${own.pid}-1`)).toBe('gone');
-  expect(taggedProcessState(`${scope}-${endedProcess().pid}-${own.started}`)).toBe('gone');
-  expect(taggedProcessState(`${'0'.repeat(16)}-${own.pid}-1`)).toBe('unknown');
-  expect(taggedProcessState(String(own.pid))).toBe('unknown');
+  expect(taggedProcessState(`${scope}-${identity.pid}-1`)).toBe('gone');
+  expect(taggedProcessState(`${scope}-${endedProcess().pid}-${identity.started}`)).toBe('gone');
+  expect(taggedProcessState(`${'0'.repeat(16)}-${identity.pid}-1`)).toBe('unknown');
+  expect(taggedProcessState(String(identity.pid))).toBe('unknown');
 });
 
 const module = pathToFileURL(path.resolve('dist/shared/process_identity.js')).href;
@@ -62,7 +62,7 @@ const judgeSource = `
  * user.
  */
 function judgeFrom(command: string[], asOwn = false): string {
-  const argument = JSON.stringify({ identity: own, tag: ownProcessTag(), asOwn });
+  const argument = JSON.stringify({ identity, tag: ownProcessTag(), asOwn });
   const [program, ...parameters] = [...command, process.execPath, '--input-type=module', '-e', judgeSource];
   const { stdout, stderr } = spawnSync(program!, [...parameters, argument], { encoding: 'utf8' });
   return stdout.trim() || stderr;

@@ -20,9 +20,9 @@ export function byteTokenizer({ chatTemplate = true }: { chatTemplate?: boolean 
       const ids: number[] = addSpecial ? [256] : [];
       const offsets: [number, number][] = addSpecial ? [[0, 0]] : [];
       for (let offset = 0; offset < text.length; ) {
-        const found = special.findIndex((token) => text.startsWith(token, offset));
-        const piece = found >= 0 ? special[found]! : String.fromCodePoint(text.codePointAt(offset)!);
-        const tokens = found >= 0 ? [256 + found] : [...Buffer.from(piece)];
+        const specialId = special.findIndex((token) => text.startsWith(token, offset));
+        const piece = specialId >= 0 ? special[specialId]! : String.fromCodePoint(text.codePointAt(offset)!);
+        const tokens = specialId >= 0 ? [256 + specialId] : [...Buffer.from(piece)];
         for (const id of tokens) {
           ids.push(id);
           offsets.push([offset, offset + piece.length]);
