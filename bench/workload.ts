@@ -47,13 +47,13 @@ export async function stepOptions(flags: StepFlags): Promise<Omit<StepOptions, '
   };
 }
 
-/** Returns the quickstart's weights, fetched where they are missing. */
+/** Returns the folder of the quickstart's weights, fetched if they are missing. */
 export function quickstartWeights(): string {
   runToText(path.join(root, 'infra/quickstart/fetch_weights.sh'));
   return path.join(defaultCache(), 'models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
 }
 
-/** Returns the interpreter that has PyTorch and transformers; installed where it is missing. */
+/** Returns the interpreter that has PyTorch and transformers; installed if it is missing. */
 export function peerInterpreter(): string {
   return runToText(path.join(root, 'infra/peers/install.sh'));
 }
@@ -62,7 +62,7 @@ export function peerProgram(name: string): string {
   return path.join(root, 'bench', name);
 }
 
-/** Returns the tokens without a pattern, the same every time (Numerical Recipes' generator). */
+/** Returns tokens without a pattern, the same every time (Numerical Recipes' generator). */
 export function randomDocuments(count: number, length: number, vocabulary: number): number[][] {
   let state = 1;
   const next = () => {

@@ -1,4 +1,4 @@
-/** How numbers, long texts and causes are written in messages. */
+/** Formats numbers, long texts and causes for messages. */
 
 /** Returns bytes as decimal gigabytes, e.g. `1.50 GB`. */
 export const formatGigabytes = (bytes: number, decimals = 2): string =>

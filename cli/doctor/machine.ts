@@ -10,7 +10,7 @@ import { type Finding, fail, ok, warn } from './finding.js';
 
 /** ms that a program may take to answer. */
 const patience = 5_000;
-/** Bytes that the smallest useful model needs with its optimiser and Node. */
+/** Bytes that the smallest useful model needs with its optimizer and Node. */
 const leastMemory = 4e9;
 
 const gigabytes = (bytes: number) => formatGigabytes(bytes, 1);

@@ -33,7 +33,7 @@ export function describeDamage({ sequence, file, tensor, block, problem }: Damag
 }
 
 /**
- * Returns the files of a checkpoint that are missing or of another length: needs no reading. Empty when all is well.
+ * Returns the damage of a checkpoint's files that are missing or of another length: reads none. Empty when all is well.
  */
 export async function findLengthDamage(storage: Storage, entry: CheckpointEntry): Promise<Damage[]> {
   const perFile = await Promise.all(

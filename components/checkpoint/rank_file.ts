@@ -69,7 +69,7 @@ export function countRows({ dtype, shape }: { dtype: DType; shape: readonly numb
   return { rows: shape[0] ?? 1, rowBytes };
 }
 
-/** Returns the sidecar of a rank's file. */
+/** Returns the key of the sidecar of a rank's file. */
 export function sidecarKey(file: string): string {
   return file.replace(/\.safetensors$/, '.json');
 }

@@ -26,7 +26,7 @@ export interface JsonSchema {
  */
 export const pathKeyword = 'x-temper-path';
 
-/** Returns JSON Schema (draft 2020-12) of what a recipe's author may write, with descriptions and defaults. */
+/** Returns the JSON Schema (draft 2020-12) of what a recipe's author may write, with descriptions and defaults. */
 export function recipeJsonSchema(schema: z.ZodType, title = 'Temper recipe'): JsonSchema {
   const generated = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
   if (generated.properties !== undefined) {

@@ -114,7 +114,7 @@ export function parseRecipe({ text, file, base }: RecipeText, problems: Problems
   }
 }
 
-/** Returns the library's messages, in a recipe author's words where those differ. */
+/** Returns the library's message, in a recipe author's words where those differ. */
 function explain(error: YAMLError): string {
   switch (error.code) {
     case 'TAB_AS_INDENT':

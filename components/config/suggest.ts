@@ -1,6 +1,6 @@
 /** "Did you mean": the known word nearest to a mistyped one. */
 
-/** Returns optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbors. */
+/** Returns the optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbors. */
 export function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);

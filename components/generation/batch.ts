@@ -87,7 +87,7 @@ export class Batch {
     return this.#results;
   }
 
-  /** Returns the tokens that a request may get. */
+  /** Returns the number of tokens that a request may get. */
   #allowance(request: number): number {
     const { ids, maxNewTokens } = this.#requests[request]!;
     return Math.min(maxNewTokens, this.#limits.contextLength - ids.length);

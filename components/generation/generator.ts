@@ -126,7 +126,7 @@ export class Generator {
     return result.data;
   }
 
-  /** Returns the living process, or a new one. */
+  /** Returns the running process, or a new one. */
   #process(): Promise<Session> {
     if (this.#session === null) {
       const started = Session.start(this.#options.onnx, this.#options.threads, () => {

@@ -90,7 +90,8 @@ export class Sampler {
   }
 
   /**
-   * Weights e^((logit − top) / temperature), by the table and a polynomial for what is between its steps (error 1e-11).
+   * Computes the weights e^((logit − top) / temperature), by the table and a polynomial for what is between its steps
+   * (error 1e-11).
    */
   #weigh(logits: Float32Array, top: number, threshold: number, temperature: number): void {
     const candidates = this.#candidates;

@@ -1,7 +1,7 @@
 import type { LrScheduler } from './learning_rate_schema.js';
 
 /**
- * Returns the learning rate of optimiser step `step`, from 1 to `totalSteps`.
+ * Returns the learning rate of optimizer step `step`, from 1 to `totalSteps`.
  *
  * Warm-up rises to `peak` at step `warmup_steps` (the first step is never zero). After it, with progress p from 0 to
  * 1 over what remains: linear 1 − p, cosine (1 + cos πp)/2 (Loshchilov & Hutter 2017), inverse_sqrt √(warmup/step)

@@ -5,7 +5,7 @@ const shape = {
   min_lr: z.number().min(0).default(0).describe('learning rate at the end of the decay'),
 };
 
-/** `training.lr_scheduler`: the shape of the learning rate over the run's optimiser steps. */
+/** `training.lr_scheduler`: the shape of the learning rate over the run's optimizer steps. */
 export const lrSchedulerSchema = z.discriminatedUnion('name', [
   z.strictObject({ name: z.literal('constant'), warmup_steps: shape.warmup_steps }),
   z.strictObject({ name: z.literal('linear'), ...shape }),

@@ -52,7 +52,7 @@ export interface SafetensorsHeader {
   fileBytes: number;
 }
 
-/** Returns the bytes of one element. */
+/** Returns the size of one element in bytes. */
 export function safetensorsDTypeBytes(dtype: SafetensorsDType): number {
   return bits[dtype] / 8;
 }

@@ -243,7 +243,7 @@ export class FolderStorage implements Storage {
     }
   }
 
-  /** Returns the file of a key, after checking that neither the key nor a symbolic link on the way leads out. */
+  /** Returns the path of a key's file, after checking that neither the key nor a symbolic link on the way leads out. */
   async #locate(key: string): Promise<string> {
     checkKey(this.uri, key);
     const file = path.join(this.folder, key);

@@ -92,7 +92,7 @@ export async function prepareData(options: PrepareOptions): Promise<PreparedPack
   }
 }
 
-/** Returns a disk without room as what a user can act on; any other error as it is. */
+/** Explains a full disk as an error that a user can act on; returns any other error unchanged. */
 function explainFullDisk(error: unknown, cache: string, work: string): unknown {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   const full: Record<string, string> = {
@@ -138,7 +138,9 @@ async function planSources({
   return sources;
 }
 
-/** Returns everything that decides the packs' bytes: options and content, but neither paths nor threads. */
+/**
+ * Returns the digest of everything that decides the packs' bytes: options and content, but neither paths nor threads.
+ */
 function packsDigest(sources: readonly PlannedSource[], options: PrepareOptions): string {
   const usesTokenizer = sources.some(({ dataset }) => datasetDefinition(dataset.dataset_type).needsTokenizer);
   return digestOf({

@@ -101,7 +101,7 @@ export interface TaskDefinition<Options = TaskOptions, Example = unknown> {
   aggregate(results: readonly ExampleResult[]): Record<string, Estimate>;
 }
 
-/** Returns a row that cannot be an example; says where. */
+/** Returns the error of a row that cannot be an example, with its location. */
 export function rowError(path: string | readonly string[], row: TaskRow, message: string): DataError {
   return new DataError(`${typeof path === 'string' ? path : path.join(', ')}: ${row.location}: ${message}`);
 }

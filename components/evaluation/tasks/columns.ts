@@ -27,7 +27,7 @@ export function requireColumn(
   return value;
 }
 
-/** Returns a column that must be text. */
+/** Returns the text of a column that must be text. */
 export function textColumn(
   record: Row,
   name: string,
@@ -39,7 +39,7 @@ export function textColumn(
   throw rowError(path, row, `the column '${name}' is not text`);
 }
 
-/** Returns a column that must be a list of texts, one at least. */
+/** Returns the texts of a column that must be a list of texts, one at least. */
 export function textsColumn(
   record: Row,
   name: string,

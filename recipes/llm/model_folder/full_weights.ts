@@ -78,7 +78,7 @@ async function* mergedChunks(
   });
 }
 
-/** Yields a weight's bytes as they lie in its file. */
+/** Yields a weight's bytes as they are in its file. */
 export async function* fileChunks({ file, byteOffset, byteLength }: Weight): AsyncGenerator<Uint8Array> {
   const handle = await open(file);
   try {

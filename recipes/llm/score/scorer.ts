@@ -155,7 +155,7 @@ function requireVocabulary(documents: readonly (readonly number[])[], size: numb
   }
 }
 
-/** Returns the tokens of a document that are scored: a single token predicts nothing, and takes none. */
+/** Returns the number of scored tokens of a document: a single token predicts nothing. */
 const packedLength = (ids: readonly number[]) => (ids.length < 2 ? 0 : ids.length);
 
 /**

@@ -148,7 +148,7 @@ function exactness(entry: CheckpointEntry, session: Session): 'bitwise' | 'round
   return samePlan && sameBits && entry.worldSize === 1 ? 'bitwise' : 'rounding';
 }
 
-/** Returns everything of execution signatures but the threads: any number of them computes the same bits. */
+/** Returns execution signatures without their threads: any number of threads computes the same bits. */
 const decidesBits = (signatures: readonly ExecutionSignature[]): string =>
   canonicalJson(signatures.map(({ threads: _, ...rest }) => rest));
 

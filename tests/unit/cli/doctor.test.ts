@@ -48,7 +48,7 @@ test('folders that do not exist, or hold nothing, stay as they are', async () =>
   expect(await readdir(empty)).toEqual([]);
 });
 
-test('NO_COLOR and a dumb terminal switch colours off, FORCE_COLOR on', () => {
+test('NO_COLOR and a dumb terminal switch colors off, FORCE_COLOR on', () => {
   expect(usesColor({ isTTY: true }, {})).toBe(true);
   expect(usesColor({ isTTY: false }, {})).toBe(false);
   expect(usesColor({ isTTY: true }, { NO_COLOR: '1', FORCE_COLOR: '1' })).toBe(false);

@@ -10,7 +10,8 @@ export interface Document {
 }
 
 /**
- * Returns the tokens that some earlier token of the document predicts, and that are supervised: what the loss counts.
+ * Returns the number of tokens that some earlier token of the document predicts and that are supervised: those the loss
+ * counts.
  */
 export function countTargets(document: Document): number {
   let count = 0;

@@ -1,4 +1,4 @@
-/** How a thread comes by the tokenizer. */
+/** Builds a tokenizer in a worker thread. */
 import type { Tokenizer } from '../../../../shared/text.js';
 
 /** Tells a worker thread how to build its own tokenizer: `(await import(module))[factory](argument)`. */

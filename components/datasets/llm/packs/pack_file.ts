@@ -19,7 +19,7 @@ const headerWords = 4;
 const checksumWord = 3;
 const maxFileBytes = 64 << 20;
 
-/** Returns int32 words of one pack's record. */
+/** Returns the number of int32 words of one pack's record. */
 export const recordWords = (size: number): number => headerWords + 2 * size + Math.ceil(size / 32);
 
 export function encodePack(pack: Pack, size: number): Int32Array {

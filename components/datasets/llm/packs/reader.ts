@@ -98,12 +98,12 @@ export class PackReader {
     return this.index.packs;
   }
 
-  /** Returns the supervised tokens of a step's packs: one over this is the loss's weight. */
+  /** Returns the number of supervised tokens of a step's packs: one over this is the loss's weight. */
   supervisedTokens(numbers: readonly number[]): number {
     return numbers.reduce((sum, number) => sum + (this.index.supervised[number] ?? 0), 0);
   }
 
-  /** Returns the tokens of a step's packs that are not padding. */
+  /** Returns the number of tokens of a step's packs that are not padding. */
   tokens(numbers: readonly number[]): number {
     return numbers.reduce((sum, number) => sum + (this.index.tokens[number] ?? 0), 0);
   }
