@@ -71,10 +71,10 @@ const commandsWithRecipe = new WeakSet<object>();
 export function recipeCommand<Flags extends NoFlags>(
   definition: Definition<Flags, [recipe: string]>,
 ): Command<Context> {
-  const built = command(definition, { brief: 'recipe file', placeholder: 'RECIPE.yaml' });
-  commandsWithRecipe.add(built);
-  return built;
+  const recipeTaker = command(definition, { brief: 'recipe file', placeholder: 'RECIPE.yaml' });
+  commandsWithRecipe.add(recipeTaker);
+  return recipeTaker;
 }
 
 /** Returns whether recipe keys are among the flags of a command. */
-export const takesRecipe = (built: object): boolean => commandsWithRecipe.has(built);
+export const takesRecipe = (candidate: object): boolean => commandsWithRecipe.has(candidate);

@@ -11,13 +11,13 @@ export async function checkConfiguration(): Promise<{
   const name = 'configuration';
   try {
     const { config, file, passedOver } = await loadInstallation();
-    const loaded = file ?? 'defaults';
+    const source = file ?? 'defaults';
     const configuration =
       passedOver.length === 0
-        ? ok(name, loaded)
+        ? ok(name, source)
         : warn(
             name,
-            `${loaded}; ${passedOver.join('; ')}`,
+            `${source}; ${passedOver.join('; ')}`,
             'correct its owner and mode, or set TEMPER_CONFIG to it',
           );
     return { configuration, storageRoots: config.storageRoots };

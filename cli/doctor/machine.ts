@@ -59,8 +59,8 @@ export function checkMemory(limit: number = memoryLimit(), total: number = total
 
 /** Reports GPUs, and that they are not used. */
 export async function checkGpus(): Promise<Finding> {
-  const listed = await output('nvidia-smi', ['--query-gpu=name', '--format=csv,noheader']);
-  const names = (listed ?? '').split('\n').filter((name) => name.trim() !== '');
+  const gpuNames = await output('nvidia-smi', ['--query-gpu=name', '--format=csv,noheader']);
+  const names = (gpuNames ?? '').split('\n').filter((name) => name.trim() !== '');
   if (names.length === 0) return ok('gpu', 'none found; this build trains on the CPU');
   return warn(
     'gpu',

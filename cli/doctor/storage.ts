@@ -45,9 +45,9 @@ async function checkLocation(
   try {
     const storage = await openStorage(probed, { roots: null });
     await storage.write(key, Buffer.from(key));
-    const back = (await storage.read(key)).toString();
+    const readBack = (await storage.read(key)).toString();
     await storage.delete(key);
-    if (back !== key) throw new Error('what was read back is not what was written');
+    if (readBack !== key) throw new Error('what was read back is not what was written');
     if (holdsRuns) await requireExclusiveCreation(storage);
   } catch (error) {
     return fail(
@@ -81,9 +81,10 @@ export function checkCredentials(environment: NodeJS.ProcessEnv = process.env): 
     'AWS_WEB_IDENTITY_TOKEN_FILE',
     'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
   ];
-  const named = aws.filter((variable) => environment[variable]);
+  const variables = aws.filter((variable) => environment[variable]);
   const file = environment.AWS_SHARED_CREDENTIALS_FILE || path.join(homedir(), '.aws', 'credentials');
-  const awsDetail = named.length > 0 ? `${named.join(', ')} set` : existsSync(file) ? `in ${file}` : null;
+  const awsDetail =
+    variables.length > 0 ? `${variables.join(', ')} set` : existsSync(file) ? `in ${file}` : null;
   return [
     ok(
       'hugging face',

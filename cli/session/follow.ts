@@ -42,12 +42,12 @@ export async function follow(
   );
   const watcher = new Watcher(handle, display);
   for (;;) {
-    const ended = await Promise.race([outcome, pause(pollInterval, signal)]);
-    if (ended !== null) {
+    const settled = await Promise.race([outcome, pause(pollInterval, signal)]);
+    if (settled !== null) {
       await watcher.poll().catch(() => undefined);
       display.clear();
-      if ('error' in ended) throw ended.error;
-      return finetuneResultSchema.parse(ended.value);
+      if ('error' in settled) throw settled.error;
+      return finetuneResultSchema.parse(settled.value);
     }
     if (signal.aborted) {
       display.clear();
@@ -68,13 +68,13 @@ const patience = 600_000;
 async function awaitResult(handle: WorkflowHandle, signal: AbortSignal): Promise<unknown> {
   let failingSince: number | null = null;
   for (;;) {
-    const asked = Date.now();
+    const askedAt = Date.now();
     try {
       return await handle.result();
     } catch (error) {
       if (!isGrpcServiceError(error) && !(error instanceof ServiceError)) throw error;
       // A long poll that the server let expire is not an outage.
-      failingSince = Date.now() - asked > 30_000 ? Date.now() : (failingSince ?? asked);
+      failingSince = Date.now() - askedAt > 30_000 ? Date.now() : (failingSince ?? askedAt);
       if (Date.now() - failingSince > patience)
         throw new ServiceUnavailable(
           `Temporal has not answered for ${patience / 60_000} minutes (${error.message}); the run continues on its worker`,

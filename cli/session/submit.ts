@@ -184,10 +184,10 @@ async function hasRecipe(
   });
   const [payload] = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
   if (payload === undefined) return false;
-  const started = submissionSchema.safeParse(defaultPayloadConverter.fromPayload(payload));
+  const startedInput = submissionSchema.safeParse(defaultPayloadConverter.fromPayload(payload));
   return (
-    started.success &&
-    canonicalJson({ recipe: started.data.recipe, base: started.data.base }) ===
+    startedInput.success &&
+    canonicalJson({ recipe: startedInput.data.recipe, base: startedInput.data.base }) ===
       canonicalJson({ recipe, base })
   );
 }

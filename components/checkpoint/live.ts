@@ -51,8 +51,8 @@ async function findEarlier(
   storage: Storage,
   { sequence, generation }: CheckpointEntry,
 ): Promise<CheckpointEntry | null> {
-  for (let before = sequence - 1; before >= 1; before -= 1) {
-    const { entry } = await readEntry(storage, before);
+  for (let earlier = sequence - 1; earlier >= 1; earlier -= 1) {
+    const { entry } = await readEntry(storage, earlier);
     if (entry === null) continue;
     if (entry.generation < generation || entry.kind === 'generation') return null;
     if (entry.kind === 'checkpoint') return entry;

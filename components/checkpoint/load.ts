@@ -49,7 +49,7 @@ export class Checkpoint {
         if (part.rows[1] > part.rows[0]) parts.get(name)?.push({ ...part, file: content.file });
       }
     }
-    for (const held of parts.values()) held.sort((a, b) => a.rows[0] - b.rows[0]);
+    for (const tensorParts of parts.values()) tensorParts.sort((a, b) => a.rows[0] - b.rows[0]);
     return new Checkpoint(storage, entry, parts);
   }
 

@@ -99,11 +99,11 @@ export class MetricsJournal {
    */
   static async open(options: JournalOptions): Promise<MetricsJournal> {
     const { storage, generation, resumedFrom } = options;
-    const before = await readMerged(storage);
-    const earlier = parseLines(before);
+    const mergedFile = await readMerged(storage);
+    const earlier = parseLines(mergedFile);
     const step = resumedFrom?.trainer.step ?? 0;
     const tasks = earlier.filter((line) => isTaskMetrics(line) && line.step <= step);
-    const lines = [...(await committedLines(options, before)), ...tasks].sort(byStep);
+    const lines = [...(await committedLines(options, mergedFile)), ...tasks].sort(byStep);
     await requireGeneration(storage, generation);
     const merged = await openMergedFile(storage, generation, encodeLines(lines));
     const steps = earlier.filter(isStepMetrics).map((line) => line.step);

@@ -177,22 +177,22 @@ export function mergeRankFiles(records: readonly RankFile[]): {
   tensors: Record<string, CommittedTensor>;
   files: CommittedFile[];
 } {
-  const merged = new Map<string, { tensor: CommittedTensor; parts: HeldRows[] }>();
+  const byName = new Map<string, { tensor: CommittedTensor; parts: HeldRows[] }>();
   for (const { content, tensors } of records) {
     for (const [name, { rows, ...tensor }] of Object.entries(tensors)) {
-      const entry = merged.get(name) ?? { tensor, parts: [] };
+      const entry = byName.get(name) ?? { tensor, parts: [] };
       if (entry.tensor.dtype !== tensor.dtype || String(entry.tensor.shape) !== String(tensor.shape)) {
         throw new CheckpointError(
           `${content.file}: tensor '${name}' is ${tensor.dtype} [${tensor.shape}], but ${entry.tensor.dtype} [${entry.tensor.shape}] on another rank`,
         );
       }
       entry.parts.push({ file: content.file, rows });
-      merged.set(name, entry);
+      byName.set(name, entry);
     }
   }
-  for (const [name, { tensor, parts }] of merged) checkRows(name, tensor, parts);
+  for (const [name, { tensor, parts }] of byName) checkRows(name, tensor, parts);
   return {
-    tensors: Object.fromEntries([...merged].map(([name, { tensor }]) => [name, tensor])),
+    tensors: Object.fromEntries([...byName].map(([name, { tensor }]) => [name, tensor])),
     files: records.map(({ content }) => content),
   };
 }
@@ -204,9 +204,9 @@ interface HeldRows {
 
 /** Checks that a tensor's parts are the whole of it. */
 function checkRows(name: string, tensor: CommittedTensor, parts: readonly HeldRows[]): void {
-  const held = parts.filter(({ rows: [from, to] }) => to > from).sort((a, b) => a.rows[0] - b.rows[0]);
+  const heldParts = parts.filter(({ rows: [from, to] }) => to > from).sort((a, b) => a.rows[0] - b.rows[0]);
   let covered = 0;
-  for (const { rows, file } of held) {
+  for (const { rows, file } of heldParts) {
     if (rows[0] !== covered) {
       throw new CheckpointError(
         `${file}: tensor '${name}' continues at row ${rows[0]}, but the ranks before end at ${covered}`,

@@ -102,15 +102,15 @@ async function sweep(
   { older }: { older: boolean },
 ): Promise<void> {
   const { generation } = newest;
-  const named = new Set(keep.flatMap(namedFiles));
+  const namedKeys = new Set(keep.flatMap(namedFiles));
   const folders = new Set<string>();
   for await (const { key } of storage.list(older ? 'g' : `g${generation}/step-`)) {
     const match = /^(g(\d+)\/step-(\d+)\/)/.exec(key);
-    if (match === null || named.has(key)) continue;
+    if (match === null || namedKeys.has(key)) continue;
     // A later step of this generation is being written by its ranks.
     const isFinishedStep = Number(match[2]) === generation && Number(match[3]) <= newest.trainer.step;
     if (isFinishedStep || Number(match[2]) < generation) {
-      if ([...named].some((file) => file.startsWith(match[1]!))) await storage.delete(key);
+      if ([...namedKeys].some((file) => file.startsWith(match[1]!))) await storage.delete(key);
       else folders.add(match[1]!);
     }
   }

@@ -138,10 +138,10 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function refuseChanges(storage: Storage, { runId, recipes, guarded }: RunClaim): void {
   if (recipes.previous === null) return;
-  const changed = differingKeys(recipes.previous, recipes.next, guarded);
-  if (changed.length === 0) return;
+  const changedKeys = differingKeys(recipes.previous, recipes.next, guarded);
+  if (changedKeys.length === 0) return;
   throw new CheckpointError(
-    `the run '${runId}' in ${storage.uri} cannot continue with another ${changed.join(', ')}: restore ${changed.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or start over with --new`,
+    `the run '${runId}' in ${storage.uri} cannot continue with another ${changedKeys.join(', ')}: restore ${changedKeys.length === 1 ? 'that key' : 'those keys'}, choose another name and output_dir, or start over with --new`,
   );
 }
 

@@ -96,12 +96,14 @@ function isNamedEntries(node: MapNode, schemas: readonly JsonSchema[]): boolean 
 /** Returns the alternatives that a map's discriminators leave. */
 function ofKind(schemas: readonly JsonSchema[], node: TreeNode | undefined): readonly JsonSchema[] {
   if (node?.kind !== 'map') return schemas;
-  const stated = discriminators(schemas).flatMap((key) => {
+  const constants = discriminators(schemas).flatMap((key) => {
     const text = textAt(node, key);
     return text === null ? [] : [[key, text] as const];
   });
   return schemas.filter(({ properties }) =>
-    stated.every(([key, text]) => properties?.[key]?.const === undefined || properties[key].const === text),
+    constants.every(
+      ([key, text]) => properties?.[key]?.const === undefined || properties[key].const === text,
+    ),
   );
 }
 

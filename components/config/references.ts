@@ -106,14 +106,14 @@ class ReferenceResolver {
       );
       return null;
     }
-    const here = dotted(path);
-    const open = [...this.#open, here];
+    const ownKey = dotted(path);
+    const open = [...this.#open, ownKey];
     const goal = dotted(steps);
     if (open.some((name) => name === goal || name.startsWith(`${goal}.`))) {
       this.#problems.add(path, `references go in a circle: ${[...open, goal].join(' → ')}`, node.origin);
       return null;
     }
-    this.#open.push(here);
+    this.#open.push(ownKey);
     const resolved = this.resolve(targetNode, steps);
     this.#open.pop();
     return resolved;

@@ -57,34 +57,34 @@ export class OnnxDecoder {
    */
   async forward(cache: KvCache, ids: readonly (readonly number[])[]): Promise<Float32Array> {
     const rows = ids.length;
-    const added = ids[0]!.length;
-    const total = cache.length + added;
-    const inputs = new BigInt64Array(rows * added);
-    const positions = new BigInt64Array(rows * added);
+    const addedTokens = ids[0]!.length;
+    const total = cache.length + addedTokens;
+    const inputs = new BigInt64Array(rows * addedTokens);
+    const positions = new BigInt64Array(rows * addedTokens);
     const mask = new BigInt64Array(rows * total);
     ids.forEach((row, r) => {
       const before = cache.tokens[r]!;
       row.forEach((id, s) => {
-        inputs[r * added + s] = BigInt(id);
-        positions[r * added + s] = BigInt(before + s);
+        inputs[r * addedTokens + s] = BigInt(id);
+        positions[r * addedTokens + s] = BigInt(before + s);
       });
-      mask.fill(1n, (r + 1) * total - before - added, (r + 1) * total);
+      mask.fill(1n, (r + 1) * total - before - addedTokens, (r + 1) * total);
     });
-    const size = rows * added * this.vocabularySize;
+    const size = rows * addedTokens * this.vocabularySize;
     if (this.#logits.length < size) this.#logits = new Float32Array(size);
     const logits = this.#logits.subarray(0, size);
     const feeds = {
-      input_ids: new Tensor('int64', inputs, [rows, added]),
+      input_ids: new Tensor('int64', inputs, [rows, addedTokens]),
       attention_mask: new Tensor('int64', mask, [rows, total]),
-      position_ids: new Tensor('int64', positions, [rows, added]),
+      position_ids: new Tensor('int64', positions, [rows, addedTokens]),
       ...cache.feeds(),
     };
     const fetches = {
-      logits: new Tensor('float32', logits, [rows, added, this.vocabularySize]),
-      ...cache.fetches(added),
+      logits: new Tensor('float32', logits, [rows, addedTokens, this.vocabularySize]),
+      ...cache.fetches(addedTokens),
     };
     await this.#session.run(feeds, fetches);
-    cache.advance(added);
+    cache.advance(addedTokens);
     return logits;
   }
 

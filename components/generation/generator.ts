@@ -129,10 +129,10 @@ export class Generator {
   /** Returns the running process, or a new one. */
   #process(): Promise<Session> {
     if (this.#session === null) {
-      const started = Session.start(this.#options.onnx, this.#options.threads, () => {
-        if (this.#session === started) this.#session = null;
+      const session = Session.start(this.#options.onnx, this.#options.threads, () => {
+        if (this.#session === session) this.#session = null;
       });
-      this.#session = started;
+      this.#session = session;
     }
     return this.#session;
   }

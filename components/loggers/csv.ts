@@ -40,8 +40,8 @@ export const csv: LoggerDefinition = {
 /** Formats the table. Names of metrics and numbers need no quotes. */
 function print(rows: readonly Row[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  const sorted = rows.toSorted((a, b) => Number(a.step) - Number(b.step));
-  const lines = sorted.map((row) => columns.map((column) => row[column] ?? ''));
+  const sortedRows = rows.toSorted((a, b) => Number(a.step) - Number(b.step));
+  const lines = sortedRows.map((row) => columns.map((column) => row[column] ?? ''));
   return [columns, ...lines].map((cells) => `${cells.join(',')}\n`).join('');
 }
 

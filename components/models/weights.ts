@@ -21,7 +21,7 @@ export type Weights = Map<string, Weight>;
 const dtypes: Partial<Record<SafetensorsDType, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' };
 
 /** Most problems that an error lists; a wrong model would otherwise print thousands of lines. */
-const listed = 12;
+const maxListed = 12;
 
 /**
  * Locates and checks all weights.
@@ -46,8 +46,8 @@ export async function locateWeights(folder: string, model: Model): Promise<Weigh
     if (!expected.has(name) && !model.isIgnored(name)) problems.push(`unexpected: ${name}`);
   }
   if (problems.length > 0) {
-    const more = problems.length > listed ? [`… and ${problems.length - listed} more`] : [];
-    const lines = [...problems.slice(0, listed), ...more].map((line) => `  ${line}`).join('\n');
+    const more = problems.length > maxListed ? [`… and ${problems.length - maxListed} more`] : [];
+    const lines = [...problems.slice(0, maxListed), ...more].map((line) => `  ${line}`).join('\n');
     throw new ModelError(
       `${folder}: its weights do not fit its config.json (${problems.length} problems)\n${lines}`,
     );
@@ -91,7 +91,7 @@ export async function checkFinite(weights: Weights, firstNonFinite: FirstNonFini
   if (problems.length > 0) {
     throw new ModelError(
       `the weights are damaged\n${problems
-        .slice(0, listed)
+        .slice(0, maxListed)
         .map((line) => `  ${line}`)
         .join('\n')}`,
     );

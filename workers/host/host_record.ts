@@ -116,10 +116,10 @@ export async function reapRecords(
       const record = await readRecord(file);
       return record !== null && processState(record.process) === 'gone' ? record : null;
     };
-    const seen = await readReapable();
-    if (seen === null) continue;
-    if (seen.namespaceId !== namespaceId) {
-      if (Date.now() - Date.parse(seen.aliveAt) > keptTime) await rm(file, { force: true });
+    const current = await readReapable();
+    if (current === null) continue;
+    if (current.namespaceId !== namespaceId) {
+      if (Date.now() - Date.parse(current.aliveAt) > keptTime) await rm(file, { force: true });
       continue;
     }
     await unlessLocked(`${file}.lock`, async () => {

@@ -29,8 +29,8 @@ export class LeaseAudit {
   /** Looks at every lease that no activity waits for. A server that does not answer frees nothing. */
   async round(): Promise<void> {
     for (const lease of this.#leases().filter(({ began, awaited }) => began && !awaited)) {
-      const held = await this.#isHeld(lease).catch(() => true);
-      if (!held && !lease.awaited) await lease.end();
+      const isHeld = await this.#isHeld(lease).catch(() => true);
+      if (!isHeld && !lease.awaited) await lease.end();
     }
   }
 

@@ -54,10 +54,10 @@ export class HostReaper {
     // Both times are of this machine's clock: the record is of a process on it.
     const silentFor = Math.max(0, (Date.now() - Date.parse(record.aliveAt)) / 1000);
     for (const { workflowId, step } of record.leases) {
-      const lost: HostLost = { version: 1, queue: record.queue, silentFor, step, detail };
+      const loss: HostLost = { version: 1, queue: record.queue, silentFor, step, detail };
       await this.#client.workflow
         .getHandle(workflowId)
-        .signal(signalNames.hostLost, lost)
+        .signal(signalNames.hostLost, loss)
         .catch((error: unknown) => {
           if (!(error instanceof WorkflowNotFoundError)) throw error;
         });

@@ -73,10 +73,10 @@ export class Slots implements RankHost {
 
   async reserve({ run, avoid }: AcquireRequest): Promise<Grant> {
     const { identity, othersOffer } = this.#options;
-    const held = this.#leases.get(run.id);
-    if (held?.grant != null && !held.began) return held.grant;
+    const existing = this.#leases.get(run.id);
+    if (existing?.grant != null && !existing.began) return existing.grant;
     // A run that asks again has given up what it had here.
-    await held?.end();
+    await existing?.end();
     if (avoid.includes(identity.queue) && (await othersOffer())) {
       throw ApplicationFailure.nonRetryable(
         `host ${identity.host} leaves the run to another host`,

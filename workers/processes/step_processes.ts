@@ -137,6 +137,6 @@ function credentialsFor(step: StepName, request: unknown): Credentials[] {
   return [...(usesHub.includes(step) ? (['hub'] as const) : []), ...(usesS3 ? (['s3'] as const) : [])];
 }
 
-function crash(step: StepName, request: unknown, ended: string): ProcessCrashed {
-  return new ProcessCrashed({ version: 1, step, input: digestOf(request), ended, host: hostname() });
+function crash(step: StepName, request: unknown, ending: string): ProcessCrashed {
+  return new ProcessCrashed({ version: 1, step, input: digestOf(request), ended: ending, host: hostname() });
 }

@@ -78,7 +78,7 @@ function listen(run: Run, training: Training): void {
     training.deliver();
   });
   setHandler(defineSignal<[Progress]>(signalNames.report), (progress) => training.report(progress));
-  setHandler(defineSignal<[HostLost]>(signalNames.hostLost), (lost) => training.noteHostLoss(lost));
+  setHandler(defineSignal<[HostLost]>(signalNames.hostLost), (loss) => training.noteHostLoss(loss));
   setHandler(defineQuery<RunStatus>(queryNames.progress), () => run.status());
 }
 

@@ -27,7 +27,7 @@ type Ending = TrainOutcome | { kind: 'lost'; loss: GangLoss; error: unknown };
 
 /** Not the SDK's Trigger: that one rejects when the run is cancelled, and nobody would wait for the gang to commit. */
 class HostLoss {
-  report!: (lost: HostLost) => void;
+  report!: (loss: HostLost) => void;
   readonly reported = new Promise<HostLost>((resolve) => {
     this.report = resolve;
   });
@@ -330,10 +330,10 @@ export class Training {
   }
 
   /** Notes that the host worker of that queue is proven to be gone. */
-  noteHostLoss(lost: HostLost): void {
+  noteHostLoss(loss: HostLost): void {
     const { grant } = this.#run.state;
-    if (grant === null || !grant.members.some((member) => member.queue === lost.queue)) return;
-    this.#hostLoss.report(lost);
+    if (grant === null || !grant.members.some((member) => member.queue === loss.queue)) return;
+    this.#hostLoss.report(loss);
   }
 }
 

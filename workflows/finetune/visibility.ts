@@ -20,19 +20,19 @@ export class Visibility {
       TemperStep: state.progress?.step ?? state.outcome?.step ?? null,
       TemperLoss: state.progress?.loss ?? state.outcome?.loss ?? null,
     };
-    const changed = (Object.keys(current) as (keyof Shown)[]).filter(
+    const changedKeys = (Object.keys(current) as (keyof Shown)[]).filter(
       (name) => current[name] !== null && current[name] !== this.#shown[name],
     );
-    if (changed.length === 0) return;
+    if (changedKeys.length === 0) return;
     this.#shown = current;
     if (state.admission.searchAttributes) {
-      const pairs = changed.map((name) => ({
+      const pairs = changedKeys.map((name) => ({
         key: { name, type: searchAttributeTypes[name] },
         value: current[name],
       }));
       upsertSearchAttributes(pairs as TypedPairs);
     } else {
-      upsertMemo(Object.fromEntries(changed.map((name) => [name, current[name]])));
+      upsertMemo(Object.fromEntries(changedKeys.map((name) => [name, current[name]])));
     }
   }
 }

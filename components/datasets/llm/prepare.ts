@@ -243,10 +243,10 @@ class DocumentStream {
   async next(): Promise<Document> {
     while (this.#next >= this.#documents.length) {
       const file = this.#files[this.#chunk % this.#files.length]!;
-      const loaded = await readChunk(file);
-      if (loaded === null)
+      const chunk = await readChunk(file);
+      if (chunk === null)
         throw new DataError(`${file} disappeared or was damaged while it was in use: run again`);
-      this.#documents = loaded.documents;
+      this.#documents = chunk.documents;
       this.#chunk += 1;
       this.#next = 0;
     }

@@ -167,8 +167,8 @@ function byteLevelBpe(gguf: GgufFile, tokens: string[], pre: string): object {
 /** Returns Llama 2's sentencepiece vocabulary as BPE with byte fallback, as transformers' LlamaTokenizer has it. */
 function sentencePiece(gguf: GgufFile, tokens: string[], special: Record<string, string>): object {
   const scores = ggufArray(gguf, 'tokenizer.ggml.scores', 'number');
-  const listed = ggufArray(gguf, 'tokenizer.ggml.merges', 'string');
-  if (scores?.length !== tokens.length && listed === undefined) {
+  const merges = ggufArray(gguf, 'tokenizer.ggml.merges', 'string');
+  if (scores?.length !== tokens.length && merges === undefined) {
     throw new ModelError(`${gguf.file}: metadata tokenizer.ggml.scores does not give one score per token`);
   }
   const prefixSpace = ggufMeta(gguf, 'tokenizer.ggml.add_space_prefix', 'boolean') ?? true;
@@ -200,7 +200,7 @@ function sentencePiece(gguf: GgufFile, tokens: string[], special: Record<string,
       byte_fallback: true,
       ignore_merges: false,
       vocab: vocabulary(tokens),
-      merges: listed?.map((merge) => splitMerge(merge, gguf)) ?? mergesFromScores(tokens, scores!, gguf),
+      merges: merges?.map((merge) => splitMerge(merge, gguf)) ?? mergesFromScores(tokens, scores!, gguf),
     },
   };
 }

@@ -54,8 +54,8 @@ export async function evaluate(
   hooks: StepHooks,
   runner: JobRunner = runEvaluationJob,
 ): Promise<Evaluation> {
-  const opened = await openRun(run);
-  const { recipe, storage } = opened;
+  const openedRun = await openRun(run);
+  const { recipe, storage } = openedRun;
   hooks.progress(null, 'reading scores');
   const newest = (await newestSound(storage)).entry;
   if (newest === null)
@@ -69,13 +69,13 @@ export async function evaluate(
       signal: hooks.signal,
       progress: (fraction, text) => hooks.progress(fraction, `${what}: ${text}`),
     });
-    const subject = { run: opened, model, tasks };
+    const subject = { run: openedRun, model, tasks };
     const before = await scoreSubject({ ...subject, commit: null }, runner, say('before'));
     await recordScores(storage, null, before);
     const after = await scoreSubject({ ...subject, commit: chosen }, runner, say('after'));
     await settleMetrics(storage, await recordScores(storage, chosen, after), newest.trainer.step);
   }
-  await logAllMetrics(opened);
+  await logAllMetrics(openedRun);
   const evaluation = await readEvaluation(storage, chosen);
   requireBounds(recipe, evaluation, storage);
   return evaluation;
@@ -91,14 +91,14 @@ export async function evaluateEpoch(
   hooks: StepHooks,
   runner: JobRunner = runEvaluationJob,
 ): Promise<EpochEvaluation> {
-  const opened = await openRun(run);
-  const { recipe, storage } = opened;
+  const openedRun = await openRun(run);
+  const { recipe, storage } = openedRun;
   const commit = await findCommit(storage, step);
   if (commit === null || (!finished && commit.trainer.cursor !== 0)) return { scores: {}, stop: null };
   const tasks = (await prepareTasks(recipe.evaluation.tasks)).filter(
     ({ options }) => options.when === 'epoch',
   );
-  const scores = await scoreSubject({ run: opened, model, tasks, commit }, runner, hooks);
+  const scores = await scoreSubject({ run: openedRun, model, tasks, commit }, runner, hooks);
   const history = await recordScores(storage, commit, scores);
   await writeHistory(storage, { ...history, keep: stepsToKeep(recipe, history, step) });
   const entry = currentEntries(history, step).at(-1)!;

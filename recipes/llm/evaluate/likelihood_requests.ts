@@ -35,8 +35,8 @@ export function continuationTokens(
     context !== '' ? [joined, before] : [joined[0] === prefix ? joined : [prefix, ...joined], 1];
   const scored = ids.length - contextTokens;
   // One token more than the model sees: the last one is only predicted.
-  const kept = ids.slice(-(maxPositions + 1));
-  return { ids: kept, from: Math.max(0, kept.length - scored - 1) };
+  const window = ids.slice(-(maxPositions + 1));
+  return { ids: window, from: Math.max(0, window.length - scored - 1) };
 }
 
 /** Splits a text into windows that predict each token once, each with as much context before it as fits. */

@@ -44,19 +44,19 @@ export async function consolidate(
   stepHooks: StepHooks,
 ): Promise<Consolidated> {
   const hooks = stoppable(stepHooks);
-  const opened = await openRun(run);
-  const { recipe, storage } = opened;
+  const openedRun = await openRun(run);
+  const { recipe, storage } = openedRun;
   const { evaluation } = input;
   const location = recipe.export.publish_to === null ? null : parsePublishLocation(recipe.export.publish_to);
   if (location !== null) await checkLocation(location, run.outputDir);
-  const publisher = await Publisher.open(opened, input.model.folder, evaluation.commit);
+  const publisher = await Publisher.open(openedRun, input.model.folder, evaluation.commit);
   const progress = (bytes: number) => hooks.progress(null, `published ${Math.round(bytes / 1e6)} MB`);
   const publish = (name: string, form: ModelForm) =>
-    publisher.publish(storage, name, form, modelCard(opened, evaluation, form), progress);
-  const final = await publish(publishedFolders.final, trainedForm(opened));
+    publisher.publish(storage, name, form, modelCard(openedRun, evaluation, form), progress);
+  const final = await publish(publishedFolders.final, trainedForm(openedRun));
   const merges = recipe.peft !== null && recipe.export.merge_adapter;
   if (merges) await publish(publishedFolders.merged, 'merged');
-  const onnx = recipe.export.onnx === null ? null : await consolidateOnnx(opened, publisher, input, hooks);
+  const onnx = recipe.export.onnx === null ? null : await consolidateOnnx(openedRun, publisher, input, hooks);
   let published: string | null = null;
   if (location !== null) {
     const union = {

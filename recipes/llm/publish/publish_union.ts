@@ -166,8 +166,8 @@ async function toHub(
 }
 
 function buildManifest(files: readonly UnionFile[]) {
-  const listed = files.map(({ name, bytes, sha256: digest }) => [name, { bytes, sha256: digest }]);
-  const manifest = { version: 1, source: digestFiles(files), files: Object.fromEntries(listed) };
+  const entries = files.map(({ name, bytes, sha256: digest }) => [name, { bytes, sha256: digest }]);
+  const manifest = { version: 1, source: digestFiles(files), files: Object.fromEntries(entries) };
   const text = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
   return {
     path: manifestName,

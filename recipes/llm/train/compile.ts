@@ -83,7 +83,10 @@ export function compilePlans({ graph, recipe, adapted, memoryLimit }: CompileReq
     const { graph: _, ...compiled } = compileTraining({
       ...options,
       optimizer: optimizerSpec(training.optimizer),
-      recompute: mode === 'auto' ? { mode, arenaBudget: (held) => arenaBudget(held, memoryLimit) } : { mode },
+      recompute:
+        mode === 'auto'
+          ? { mode, arenaBudget: (heldBytes) => arenaBudget(heldBytes, memoryLimit) }
+          : { mode },
     });
     if (data.validation === null) return { training: compiled, validation: null };
     const { graph: __, ...validation } = compileValidation({ ...options, trainable: () => peft === null });

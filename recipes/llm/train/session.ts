@@ -148,9 +148,9 @@ export class Session {
 }
 
 async function initialize(context: EngineContext, { inits, initial, seed }: SessionOptions): Promise<void> {
-  const drawn = inits.filter(({ name }) => !initial.has(name));
-  if (drawn.length > 0) {
-    const plan = context.load(compileInit(drawn, seed));
+  const initializers = inits.filter(({ name }) => !initial.has(name));
+  if (initializers.length > 0) {
+    const plan = context.load(compileInit(initializers, seed));
     await plan.run('init');
     plan.unload();
   }

@@ -52,9 +52,9 @@ export class Packer {
 
   /** Returns the packs still open, oldest first. */
   finish(): Pack[] {
-    const rest = this.#open.map((pack) => this.#close(pack));
+    const packs = this.#open.map((pack) => this.#close(pack));
     this.#open = [];
-    return rest;
+    return packs;
   }
 
   #close({ documents, tokens }: OpenPack): Pack {

@@ -21,12 +21,12 @@ interface OpenParquet {
  * Returns the footer, its claims compared with the file.
  * @throws DataError
  */
-async function readFooter(file: string, opened: OpenParquet): Promise<FileMetaData> {
+async function readFooter(file: string, parquet: OpenParquet): Promise<FileMetaData> {
   const { parquetMetadataAsync } = await import('hyparquet');
-  const metadata = await parquetMetadataAsync(opened.file).catch((error: unknown) => {
+  const metadata = await parquetMetadataAsync(parquet.file).catch((error: unknown) => {
     throw failure(file, error);
   });
-  const problem = footerProblem(metadata, opened.file.byteLength);
+  const problem = footerProblem(metadata, parquet.file.byteLength);
   if (problem !== null) throw failure(file, problem);
   return metadata;
 }
@@ -68,9 +68,9 @@ async function boundedCompressors(): Promise<Compressors> {
 }
 
 export async function* splitParquet(file: string, firstRow: number): AsyncGenerator<Chunk> {
-  const opened = await openParquet(file);
+  const parquet = await openParquet(file);
   try {
-    const metadata = await readFooter(file, opened);
+    const metadata = await readFooter(file, parquet);
     let row = 0;
     for (const group of metadata.row_groups) {
       const groupEnd = row + Number(group.num_rows);
@@ -91,7 +91,7 @@ export async function* splitParquet(file: string, firstRow: number): AsyncGenera
       }
     }
   } finally {
-    await opened.close();
+    await parquet.close();
   }
 }
 
@@ -99,11 +99,11 @@ export async function* splitParquet(file: string, firstRow: number): AsyncGenera
 export async function readParquetRows(chunk: Chunk): Promise<Row[]> {
   const file = chunk.file!;
   const { parquetReadObjects } = await import('hyparquet');
-  const opened = await openParquet(file);
+  const parquet = await openParquet(file);
   try {
-    const metadata = await readFooter(file, opened);
+    const metadata = await readFooter(file, parquet);
     const values = await parquetReadObjects({
-      file: opened.file,
+      file: parquet.file,
       metadata,
       compressors: await boundedCompressors(),
       rowStart: chunk.start,
@@ -120,7 +120,7 @@ export async function readParquetRows(chunk: Chunk): Promise<Row[]> {
     if (error instanceof DataError) throw error;
     throw failure(`${file}: rows ${chunk.start + 1} to ${chunk.end}`, error);
   } finally {
-    await opened.close();
+    await parquet.close();
   }
 }
 

@@ -45,8 +45,8 @@ export const mock: DatasetDefinition<z.output<typeof mockSchema>> = {
   convert(row, { seed, lengths, vocabulary_size: size }, context): Document[] {
     const { min, max, distribution } = lengths;
     const u = uniform(seed, row.index, 0xffff_ffff);
-    const drawn = distribution === 'uniform' ? min + u * (max - min + 1) : min * ((max + 1) / min) ** u;
-    return [randomDocument(seed, row.index, Math.min(max, Math.floor(drawn)), vocabulary(size, context))];
+    const length = distribution === 'uniform' ? min + u * (max - min + 1) : min * ((max + 1) / min) ** u;
+    return [randomDocument(seed, row.index, Math.min(max, Math.floor(length)), vocabulary(size, context))];
   },
 };
 
