@@ -1,11 +1,21 @@
-/** Tensors as JavaScript has them: float32 and int32 as numbers, the 16-bit floats as their bits. */
+/** Tensors as JavaScript has them: numbers, and floats of 16 and 8 bits as their bits. */
 import type { DType } from '../graph/index.js';
 import { dtypeBytes } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 
-export type TensorData = Float32Array | Int32Array | Uint16Array;
+export type TensorData = Float32Array | Float64Array | Int32Array | Uint16Array | Uint8Array | Int8Array;
 
-const arrayOf = { f32: Float32Array, i32: Int32Array, bf16: Uint16Array, f16: Uint16Array } as const;
+const arrayOf = {
+  f32: Float32Array,
+  f64: Float64Array,
+  bf16: Uint16Array,
+  f16: Uint16Array,
+  f8e4m3: Uint8Array,
+  f8e5m2: Uint8Array,
+  i32: Int32Array,
+  u8: Uint8Array,
+  i8: Int8Array,
+} as const;
 
 /** A buffer's contents in the array type of `dtype`, without a copy. */
 export function typedArray(dtype: DType, buffer: ArrayBuffer): TensorData {

@@ -93,7 +93,7 @@ export class ArenaTooLarge extends GraphError {
   }
 }
 
-/** A plan with the programs `micro`, `norm` and `update`. */
+/** A plan with the programs `micro`, `norm`, `update` and `snapshot`. */
 export function compileTraining(options: TrainingOptions): CompiledTraining {
   const model = options.lora
     ? insertLora(options.graph, options.lora)

@@ -3,18 +3,16 @@
  * should be read. Native kernels and whole plans are checked against it, and plans against themselves: a plan whose
  * records are ordered by events computes the same in every order that the events allow.
  */
+
 import { GraphError } from './ir/error.js';
 import { elements } from './ir/graph.js';
-import { dtypeBytes, type Plan, type PlanBuffer } from './ir/plan_v2.js';
-import { roundTo } from './ir/round.js';
-import type { EvaluateMode, Tensor } from './ops/op.js';
-import { flattenOperands, operandsOf } from './ops/operands.js';
+import { dtypeBytes, type Plan, type PlanBuffer } from './ir/plan.js';
+import { execute, stored, type Tensors } from './ops/execute.js';
+import type { Tensor } from './ops/op.js';
+import { flattenOperands, recordOperands } from './ops/operands.js';
 import { opOf } from './ops/registry.js';
-import { accesses, adds, bufferBytes, type Extent, extentOf } from './passes/plan_memory.js';
+import { accesses, bufferBytes, type Extent, extentOf } from './passes/plan_memory.js';
 import { type Instance, PlanQueue, type QueuedRun } from './passes/plan_queue.js';
-
-/** Tensors by name, their elements in float64. */
-export type Tensors = Record<string, Float64Array>;
 
 /**
  * When records are executed: `list`, as they are queued; `lazy`, only when their outputs are asked for, with all that they
@@ -91,53 +89,66 @@ export class PlanInterpreter {
     );
   }
 
-  /** Executes instances with all that they come after: depth first, or at random among those that are ready. */
+  /** Executes instances with all that they come after. */
   #demand(wanted: readonly Instance[]): void {
     const needed = new Set<number>();
-    const collect = (from: number) => {
-      const open = [from];
-      for (let index = open.pop(); index !== undefined; index = open.pop()) {
-        if (needed.has(index) || this.#executed.has(index)) continue;
-        needed.add(index);
-        open.push(...this.#queue.instances[index]!.after);
+    const open = wanted.map(({ index }) => index);
+    for (let index = open.pop(); index !== undefined; index = open.pop()) {
+      if (needed.has(index) || this.#executed.has(index)) continue;
+      needed.add(index);
+      open.push(...this.#queue.instances[index]!.after);
+    }
+    const { order } = this.#options;
+    for (const index of typeof order === 'object' ? this.#randomOrder(needed) : this.#latestOrder(needed))
+      this.#execute(index);
+  }
+
+  /** The order in which each is as late as those that come after it allow, those queued first the latest. */
+  #latestOrder(needed: ReadonlySet<number>): number[] {
+    const followers = new Map([...needed].map((index) => [index, 0]));
+    const before = (index: number) =>
+      this.#queue.instances[index]!.after.filter((earlier) => needed.has(earlier));
+    for (const index of needed)
+      for (const earlier of before(index)) followers.set(earlier, followers.get(earlier)! + 1);
+    const last = new Set([...needed].filter((index) => followers.get(index) === 0));
+    const reversed: number[] = [];
+    while (last.size > 0) {
+      const index = Math.min(...last);
+      last.delete(index);
+      reversed.push(index);
+      for (const earlier of before(index)) {
+        followers.set(earlier, followers.get(earlier)! - 1);
+        if (followers.get(earlier) === 0) last.add(earlier);
       }
-    };
-    // The youngest first, so that what an order of queueing would have done early is done late.
-    for (const { index } of [...wanted].reverse()) collect(index);
+    }
+    return reversed.reverse();
+  }
+
+  #randomOrder(needed: Set<number>): number[] {
+    const order: number[] = [];
     const isReady = (index: number) =>
-      this.#queue.instances[index]!.after.every((earlier) => this.#executed.has(earlier));
+      this.#queue.instances[index]!.after.every((earlier) => !needed.has(earlier));
     while (needed.size > 0) {
       const ready = [...needed].filter(isReady);
-      const next =
-        typeof this.#options.order === 'object'
-          ? ready[Math.floor(this.#random() * ready.length)]!
-          : Math.max(...ready);
+      const next = ready[Math.floor(this.#random() * ready.length)]!;
       needed.delete(next);
-      this.#execute(next);
+      order.push(next);
     }
+    return order;
   }
 
   #execute(index: number): void {
     if (this.#executed.has(index)) return;
     const instance = this.#queue.instances[index]!;
-    const { record } = instance;
-    const op = opOf(record.op);
-    const rule = operandsOf(record.op, record.attrs);
-    const inputs = flattenOperands(record.op, rule.inputs, record.inputs).map((i) => this.#read(i, instance));
-    const outputs = flattenOperands(record.op, rule.outputs, record.outputs);
-    const old = outputs.map((i) => this.#before(i, instance));
-    const states = (op.readsOutputs ?? []).flatMap((i) => (old[i] === undefined ? [] : [old[i]]));
-    const mode: EvaluateMode = { roundFactors: this.#options.rounding };
-    const made = op.evaluate(
-      [...inputs, ...states],
-      record.attrs,
-      old.map(({ shape }) => shape),
-      mode,
-    );
-    const added = adds(instance) ? (op.accumulates?.(record.attrs) ?? []) : [];
-    made.forEach((data, i) => {
-      const sum = added.includes(i) ? data.map((x, j) => x + old[i]!.data[j]!) : data;
-      this.#write(outputs[i]!, instance, sum);
+    const { op: name, attrs, inputs, outputs } = instance.record;
+    const op = opOf(name);
+    const rule = recordOperands(op, attrs);
+    const read = flattenOperands(name, rule.inputs, inputs).map((i) => this.#read(i, instance));
+    const written = flattenOperands(name, rule.outputs, outputs);
+    const before = written.map((i) => this.#before(i, instance));
+    const mode = { first: instance.run.first, rounding: this.#options.rounding };
+    execute(op, attrs, read, before, mode).forEach((data, i) => {
+      this.#write(written[i]!, instance, data);
     });
     this.#executed.add(index);
     this.#arena.end(instance);
@@ -170,10 +181,10 @@ export class PlanInterpreter {
 
   #write(index: number, { runIndex }: Instance, data: Float64Array): void {
     const buffer = this.plan.buffers[index]!;
-    const stored = this.#options.rounding ? data.map((x) => roundTo(x, buffer.dtype)) : data;
-    if (buffer.space === 'arena') this.#arena.store(extentOf(this.plan, index, runIndex), buffer, stored);
-    else if (buffer.space === 'output') this.#runs[runIndex]!.outputs[buffer.name] = stored.slice();
-    else this.#tensor(buffer).set(stored);
+    const kept = stored(data, buffer.dtype, this.#options);
+    if (buffer.space === 'arena') this.#arena.store(extentOf(this.plan, index, runIndex), buffer, kept);
+    else if (buffer.space === 'output') this.#runs[runIndex]!.outputs[buffer.name] = kept.slice();
+    else this.#tensor(buffer).set(kept);
   }
 
   /** A tensor's elements, or those of a window of it. */
@@ -256,7 +267,7 @@ class Arena {
 
   /** Arena extents that an instance touches, each once. */
   #extents(instance: Instance): Map<string, Extent> {
-    const { reads, writes } = accesses(instance);
+    const { reads, writes } = accesses(instance.record, instance.run);
     const extents = new Map<string, Extent>();
     for (const index of [...reads, ...writes]) {
       if (bufferBytes(this.#plan.buffers[index]!) === 0) continue;

@@ -1,6 +1,6 @@
 /** Reports the cost of a plan: memory by role, floating-point operations by phase, bytes moved. */
 import type { Graph, Node, Phase, TensorRole } from './ir/graph.js';
-import { elements, getValue } from './ir/graph.js';
+import { elements, getValue, tensorValues } from './ir/graph.js';
 import type { DType } from './ir/plan.js';
 import { dtypeBytes } from './ir/plan.js';
 import { opOf } from './ops/registry.js';
@@ -22,9 +22,9 @@ export interface MemoryReport {
   readonly gradients: number;
   readonly optimizer: number;
   readonly constants: number;
-  /** The plan's arena: activations and everything between records. */
+  /** The plan's arena: activations and everything else between records, and what is on its way from and to slots. */
   readonly arena: number;
-  /** Most bytes alive at one record: no arena for this order can be smaller. */
+  /** Most bytes alive at one record, and those of slots under way: no arena for this order can be smaller. */
   readonly arenaLowerBound: number;
   /** Activations that the forward pass of one decoder layer keeps for its backward pass; the largest layer. */
   readonly activationsPerLayer: number;
@@ -46,10 +46,7 @@ export interface WorkReport {
 
 /** The tensors a scheduled graph reads or writes in the context, in the order of its values. */
 export function tensorsOf(graph: Graph): TensorSpec[] {
-  const used = new Set(graph.nodes.flatMap((node) => [...node.inputs, ...node.outputs]));
-  return graph.values.flatMap(({ id, name, role, dtype, shape }) =>
-    role === null || !used.has(id) ? [] : [{ name, role, dtype, shape }],
-  );
+  return tensorValues(graph).map(({ name, role, dtype, shape }) => ({ name, role: role!, dtype, shape }));
 }
 
 /** Bytes of the context's tensors, by role. */
@@ -92,8 +89,8 @@ function activationsPerLayer(graph: Graph): number {
 }
 
 export function workReport(graph: Graph): WorkReport {
-  const flops: Record<Phase, number> = { forward: 0, recompute: 0, backward: 0, norm: 0, update: 0 };
-  const bytes: Record<Phase, number> = { forward: 0, recompute: 0, backward: 0, norm: 0, update: 0 };
+  const none: Record<Phase, number> = { forward: 0, recompute: 0, backward: 0, norm: 0, update: 0, copy: 0 };
+  const [flops, bytes] = [{ ...none }, { ...none }];
   for (const node of graph.nodes) {
     const call = callOf(graph, node);
     const op = opOf(node.op);

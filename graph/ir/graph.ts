@@ -44,9 +44,10 @@ export const printPlacement = (p: Placement): string =>
 
 /**
  * Where a value comes from. `param` and `constant` are tensors that a graph reads; `state` is a tensor of the context
- * that a graph writes (gradients, moments); `input` and `output` are slots of one run; the rest is `intermediate`.
+ * that a graph writes (gradients, moments); `input` and `output` are slots of one run; `staged` is what is on its way
+ * between a slot and the program (`passes/slots.ts`); the rest is `intermediate`.
  */
-export type ValueKind = 'param' | 'constant' | 'state' | 'input' | 'output' | 'intermediate';
+export type ValueKind = 'param' | 'constant' | 'state' | 'input' | 'output' | 'staged' | 'intermediate';
 
 /**
  * What a tensor of the context is for. A parameter is `frozen` or `trained`; a step makes its `gradient`, and its optimizer
@@ -69,7 +70,8 @@ export interface Value {
 
 export type Attrs = Readonly<Record<string, AttrValue>>;
 
-export type Phase = 'forward' | 'recompute' | 'backward' | 'norm' | 'update';
+/** `copy` moves values between slots and the device; `passes/slots.ts` alone makes such nodes. */
+export type Phase = 'forward' | 'recompute' | 'backward' | 'norm' | 'update' | 'copy';
 
 export interface Node {
   readonly op: string;
@@ -125,6 +127,16 @@ export function getValue(graph: Graph, id: number): Value {
   const value = graph.values[id];
   if (value === undefined) throw new GraphError(`graph ${graph.name}: there is no value ${id}`);
   return value;
+}
+
+/** The tensors of the context that the graph's nodes read or write, in the order of its values. */
+export function tensorValues(graph: Graph): Value[] {
+  const used = new Set<number>();
+  for (const { inputs, outputs } of graph.nodes) {
+    for (const id of inputs) used.add(id);
+    for (const id of outputs) used.add(id);
+  }
+  return graph.values.filter(({ id, role }) => role !== null && used.has(id));
 }
 
 /** The value that the graph declares as output `name`. */

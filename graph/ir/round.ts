@@ -1,5 +1,5 @@
 /** Rounding of float64 values to the engine's storage types. */
-import type { DType } from './plan_v2.js';
+import type { DType } from './plan.js';
 
 const word = new Float32Array(1);
 const bits = new Uint32Array(word.buffer);

@@ -5,12 +5,14 @@
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { num } from './op.js';
-import { clipFactor, inferOptimizer, scalarsByName } from './optimizer.js';
+import { one } from './operands.js';
+import { clipFactor, inferOptimizer, optimizerInputs, scalarsByName } from './optimizer.js';
 
 const scalars = ['lr', 'beta1', 'beta2', 'eps', 'bias_correction1', 'bias_correction2'] as const;
 
 export const adamw: Op = {
   name: 'adamw',
+  operands: { inputs: optimizerInputs, outputs: one('p', 'm', 'v') },
   attributes: { weight_decay: 'number' },
   optimizer: { scalars, states: () => ['m', 'v'] },
   infer: (inputs) => inferOptimizer('adamw', inputs, scalars.length, 2),

@@ -9,6 +9,7 @@ import { elements, printPlacement, replicated, shard } from '../ir/graph.js';
 import { causalMask } from '../onnx/mask.js';
 import type { AttributeTypes, Op, Tensor } from './op.js';
 import { commonPlacement, demand, notPartial, num, sameAxes, zeros } from './op.js';
+import { one } from './operands.js';
 
 /** Heads may be split over ranks, tokens may not: a document's keys must be at hand. */
 function headPlacement(op: string, values: readonly Value[], segments: Value): Placement {
@@ -62,6 +63,7 @@ const attributes: AttributeTypes = {
 
 export const attention: Op = {
   name: 'attention',
+  operands: { inputs: one('q', 'k', 'v', 'segments'), outputs: one('o', 'lse') },
   attributes,
   computes: true,
   infer(inputs, attrs) {
@@ -166,6 +168,10 @@ export const attention: Op = {
 
 export const attentionGrad: Op = {
   name: 'attention_grad',
+  operands: {
+    inputs: one('do', 'q', 'k', 'v', 'o', 'lse', 'segments'),
+    outputs: one('dq', 'dk', 'dv'),
+  },
   attributes,
   computes: true,
   infer(inputs, attrs) {

@@ -7,6 +7,7 @@ import type { Placement, Value } from '../ir/graph.js';
 import { elements, partial } from '../ir/graph.js';
 import type { Op, OpCall } from './op.js';
 import { demand, flag, rowPlacement, zeros } from './op.js';
+import { one } from './operands.js';
 
 /** Rows of a placement that is split over tokens leave a Partial loss. */
 export const lossPlacement = (rows: Placement): Placement => (rows.kind === 'shard' ? partial : rows);
@@ -31,6 +32,10 @@ export function logSumExp(row: Float64Array): number {
 
 export const crossEntropy: Op = {
   name: 'cross_entropy',
+  operands: {
+    inputs: one('logits', 'labels', 'weight'),
+    outputs: [...one('loss'), { name: 'dlogits', arity: 'one', when: 'grad' }],
+  },
   attributes: { grad: 'flag', accumulate: 'text' },
   gradientFlags: ['grad'],
   infer(inputs, attrs) {

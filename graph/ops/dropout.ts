@@ -6,12 +6,14 @@ import { elements } from '../ir/graph.js';
 import { philox } from '../ir/philox.js';
 import type { Op } from './op.js';
 import { demand, num, rowPlacement, zeros } from './op.js';
+import { one } from './operands.js';
 
 /** A place of a pack and four of its columns have one 32-bit word of the counter. */
 const counters = 2 ** 32;
 
 export const dropout: Op = {
   name: 'dropout',
+  operands: { inputs: one('x', 'key', 'packs', 'offsets'), outputs: one('y') },
   attributes: { probability: 'number', site: 'integer' },
   infer(inputs) {
     const [x, key, packs, offsets] = inputs;

@@ -2,10 +2,12 @@
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { commonPlacement, demand, num, sameAxes } from './op.js';
+import { one } from './operands.js';
 
 /** cast: y = x in another dtype, the output's. */
 export const cast: Op = {
   name: 'cast',
+  operands: { inputs: one('x'), outputs: one('y') },
   attributes: {},
   infer(inputs) {
     demand(inputs.length === 1, 'cast', inputs, 'one input');
@@ -23,6 +25,7 @@ export const cast: Op = {
 /** add: y = a + b. */
 export const add: Op = {
   name: 'add',
+  operands: { inputs: one('a', 'b'), outputs: one('y') },
   attributes: {},
   infer(inputs) {
     const [a, b] = inputs;
@@ -44,6 +47,7 @@ export const add: Op = {
 /** scale: y = alpha · x. */
 export const scale: Op = {
   name: 'scale',
+  operands: { inputs: one('x'), outputs: one('y') },
   attributes: { alpha: 'number' },
   infer(inputs) {
     demand(inputs.length === 1, 'scale', inputs, 'one input');

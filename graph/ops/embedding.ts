@@ -4,9 +4,11 @@ import { elements, partial } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 import type { Op } from './op.js';
 import { demand, rowPlacement, zeros } from './op.js';
+import { one } from './operands.js';
 
 export const embedding: Op = {
   name: 'embedding',
+  operands: { inputs: one('table', 'ids'), outputs: one('y') },
   attributes: {},
   infer(inputs) {
     const [table, ids] = inputs;
@@ -51,6 +53,7 @@ export const embedding: Op = {
 /** embedding_grad: inputs dy [T, D] and ids; output dtable. The attribute `axes` names dtable's axes. */
 export const embeddingGrad: Op = {
   name: 'embedding_grad',
+  operands: { inputs: one('dy', 'ids'), outputs: one('dtable') },
   attributes: { accumulate: 'text' },
   shapeAttributes: { axes: 'text' },
   infer(inputs, attrs) {

@@ -3,9 +3,11 @@
 import { replicated } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { num, text, zeros } from './op.js';
+import { one } from './operands.js';
 
 export const fill: Op = {
   name: 'fill',
+  operands: { inputs: [], outputs: one('y') },
   attributes: { value: 'number' },
   shapeAttributes: { axes: 'text' },
   infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: replicated }],

@@ -1,10 +1,12 @@
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { demand } from './op.js';
+import { many, one } from './operands.js';
 
 /** global_norm: the Euclidean norm over all gradients, and that of each. */
 export const globalNorm: Op = {
   name: 'global_norm',
+  operands: { inputs: many('g'), outputs: one('norm', 'norms') },
   attributes: {},
   infer(inputs) {
     demand(inputs.length > 0, 'global_norm', inputs, 'at least one gradient');

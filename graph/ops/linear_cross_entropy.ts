@@ -12,6 +12,7 @@ import { toBf16 } from '../ir/round.js';
 import { crossEntropy, emitLogprobs, logSumExp, lossPlacement, refuseScaledLoss } from './cross_entropy.js';
 import type { EvaluateMode, Op, OpCall, Tensor } from './op.js';
 import { demand, flag, rowPlacement, zeros } from './op.js';
+import { flagged, one } from './operands.js';
 
 /** One row of logits; `x` and `w` already rounded where the products are bf16. */
 function logitsRow(x: Float64Array, w: Float64Array, width: number, t: number): Float64Array {
@@ -47,6 +48,10 @@ function streamedBytes({ inputs, outputs, attrs }: OpCall): number {
 
 export const linearCrossEntropy: Op = {
   name: 'linear_cross_entropy',
+  operands: {
+    inputs: one('x', 'w', 'labels', 'weight'),
+    outputs: [...one('loss'), flagged('dx'), flagged('dw')],
+  },
   attributes: { compute: 'text', dx: 'flag', dw: 'flag', chunk_rows: 'integer', accumulate: 'text' },
   computes: true,
   gradientFlags: ['dx', 'dw'],
@@ -114,6 +119,7 @@ export const linearCrossEntropy: Op = {
 
 export const linearLogprobs: Op = {
   name: 'linear_logprobs',
+  operands: { inputs: one('x', 'w', 'targets'), outputs: one('logprobs') },
   attributes: { compute: 'text', chunk_rows: 'integer' },
   computes: true,
   infer(inputs) {

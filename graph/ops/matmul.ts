@@ -10,6 +10,7 @@ import { dtypeBytes } from '../ir/plan.js';
 import { toBf16 } from '../ir/round.js';
 import type { Op, OpCall, Tensor } from './op.js';
 import { demand, flag, text, zeros } from './op.js';
+import { flagged, many, one } from './operands.js';
 
 export interface Product<V> {
   readonly a: V;
@@ -160,6 +161,7 @@ function factorGradients(p: Product<Value>, dy: Value): { da: Product<Value>; db
 
 export const matmul: Op = {
   name: 'matmul',
+  operands: { inputs: [...many('a', 'b'), flagged('bias'), flagged('residual')], outputs: one('y') },
   attributes: {
     compute: 'text',
     trans_a: 'flags',
@@ -264,6 +266,7 @@ function addProduct(
 /** reduce_rows: y[n] = Σ_t x[t, n], the gradient of a bias. */
 export const reduceRows: Op = {
   name: 'reduce_rows',
+  operands: { inputs: one('x'), outputs: one('y') },
   attributes: { accumulate: 'text' },
   infer(inputs) {
     const [x] = inputs;

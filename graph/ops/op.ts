@@ -4,6 +4,7 @@ import type { Attrs, AxisSizes, Placement, Value } from '../ir/graph.js';
 import { elements, printPlacement, printValue, samePlacement } from '../ir/graph.js';
 import type { DType } from '../ir/plan.js';
 import type { OnnxTarget } from '../onnx/target.js';
+import type { Operands } from './operands.js';
 
 /** A tensor of the interpreter: row-major, float64 whatever its dtype. */
 export interface Tensor {
@@ -71,6 +72,8 @@ export interface FusedCall {
 
 export interface Op {
   readonly name: string;
+  /** The groups of a record's operands; native/ops has the same. Absent of ops that only graphs have. */
+  readonly operands?: Operands;
   /** The attributes of a record, all of them and nothing else; native/ops has the same table. */
   readonly attributes: AttributeTypes;
   /** Attributes that a node has for its shape rule and a record does not. */
@@ -155,8 +158,10 @@ const hasType: Record<AttributeType, (value: unknown) => boolean> = {
 
 /** @throws GraphError unless the attributes are exactly those of a node of this op, each of its type */
 export function checkAttributes(op: Op, attrs: Attrs): void {
-  const types = { ...op.attributes, ...op.shapeAttributes };
-  for (const [key, type] of Object.entries(types)) {
+  const { attributes, shapeAttributes } = op;
+  const types = shapeAttributes === undefined ? attributes : { ...attributes, ...shapeAttributes };
+  for (const key in types) {
+    const type = types[key]!;
     if (attrs[key] === undefined) throw new GraphError(`${op.name}: the attribute '${key}' is missing`);
     if (!hasType[type](attrs[key])) {
       throw new GraphError(
@@ -164,10 +169,10 @@ export function checkAttributes(op: Op, attrs: Attrs): void {
       );
     }
   }
-  const unknown = Object.keys(attrs).find((key) => types[key] === undefined);
-  if (unknown !== undefined) {
+  for (const key in attrs) {
+    if (types[key] !== undefined) continue;
     throw new GraphError(
-      `${op.name}: unknown attribute '${unknown}'; it has ${Object.keys(types).join(', ') || 'none'}`,
+      `${op.name}: unknown attribute '${key}'; it has ${Object.keys(types).join(', ') || 'none'}`,
     );
   }
 }

@@ -8,6 +8,10 @@ import { GraphError } from '../ir/error.js';
 import type { Value } from '../ir/graph.js';
 import type { Op, OptimizerRules, OutputType, Tensor } from './op.js';
 import { demand } from './op.js';
+import { one } from './operands.js';
+
+/** Operands of every optimizer's record. */
+export const optimizerInputs = one('p', 'g', 'norm', 'max_norm', 'scalars');
 
 /** The types of p and of `states` tensors like it. */
 export function inferOptimizer(

@@ -7,6 +7,7 @@ import { replicated } from '../ir/graph.js';
 import { philox } from '../ir/philox.js';
 import type { Op } from './op.js';
 import { num, text, zeros } from './op.js';
+import { one } from './operands.js';
 
 const infer: Op['infer'] = (_inputs, attrs) => [
   { axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: replicated },
@@ -23,6 +24,7 @@ function words(attrs: Attrs, group: number) {
 
 export const randomUniform: Op = {
   name: 'random_uniform',
+  operands: { inputs: [], outputs: one('y') },
   attributes: { seed: 'integer', site: 'integer', bound: 'number' },
   shapeAttributes: { axes: 'text' },
   infer,
@@ -38,6 +40,7 @@ export const randomUniform: Op = {
 /** Box–Muller over words (0, 1) for elements 0 and 1 of four, (2, 3) for elements 2 and 3. */
 export const randomNormal: Op = {
   name: 'random_normal',
+  operands: { inputs: [], outputs: one('y') },
   attributes: { seed: 'integer', site: 'integer', std: 'number' },
   shapeAttributes: { axes: 'text' },
   infer,

@@ -17,7 +17,7 @@ import { rmsnorm, rmsnormGrad } from './rmsnorm.js';
 import { rope } from './rope.js';
 import { sgd } from './sgd.js';
 import { swiglu, swigluGrad } from './swiglu.js';
-import { download, upload } from './transfer.js';
+import { copy, download, upload } from './transfer.js';
 
 /** Ops that a plan may hold, in the order of docs/plan-format.md. */
 export const planOps: readonly Op[] = [
@@ -45,12 +45,12 @@ export const planOps: readonly Op[] = [
   sgd,
   randomNormal,
   randomUniform,
+  upload,
+  copy,
+  download,
 ];
 
-/** Ops that the executor does itself: no kernel computes them, and only version 2 of the plan has them. */
-const transfers: readonly Op[] = [upload, download];
-
-const byName = new Map([...planOps, ...transfers, ...primitives].map((op) => [op.name, op]));
+const byName = new Map([...planOps, ...primitives].map((op) => [op.name, op]));
 
 /** The rules of the op of this name. */
 export function opOf(name: string): Op {

@@ -5,9 +5,11 @@
 import { elements, partial } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { demand, flag, num, rowPlacement, zeros } from './op.js';
+import { flagged, one } from './operands.js';
 
 export const rmsnorm: Op = {
   name: 'rmsnorm',
+  operands: { inputs: one('x', 'w'), outputs: one('y', 'rstd') },
   attributes: { eps: 'number' },
   infer(inputs) {
     const [x, w] = inputs;
@@ -66,6 +68,10 @@ export const rmsnorm: Op = {
 
 export const rmsnormGrad: Op = {
   name: 'rmsnorm_grad',
+  operands: {
+    inputs: [...one('dy', 'x', 'w', 'rstd'), flagged('residual')],
+    outputs: [...one('dx'), flagged('dw')],
+  },
   attributes: { residual: 'flag', dw: 'flag', accumulate: 'text' },
   infer(inputs, attrs) {
     const [dy, x, w, rstd, residual] = inputs;

@@ -7,9 +7,11 @@ import { GraphError } from '../ir/error.js';
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { commonPlacement, demand, flag, notPartial, num, rowPlacement, zeros } from './op.js';
+import { one } from './operands.js';
 
 export const rope: Op = {
   name: 'rope',
+  operands: { inputs: one('x', 'table', 'positions'), outputs: one('y') },
   attributes: { heads: 'integer', head_dim: 'integer', inverse: 'flag' },
   infer(inputs, attrs) {
     const [x, table, positions] = inputs;

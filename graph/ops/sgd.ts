@@ -5,12 +5,14 @@
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { flag, num } from './op.js';
-import { clipFactor, inferOptimizer, scalarsByName } from './optimizer.js';
+import { flagged, one } from './operands.js';
+import { clipFactor, inferOptimizer, optimizerInputs, scalarsByName } from './optimizer.js';
 
 const scalars = ['lr', 'momentum', 'first_step'] as const;
 
 export const sgd: Op = {
   name: 'sgd',
+  operands: { inputs: optimizerInputs, outputs: [...one('p'), flagged('momentum')] },
   attributes: { weight_decay: 'number', momentum: 'flag' },
   optimizer: { scalars, states: (attrs) => (flag(attrs, 'momentum') ? ['momentum'] : []) },
   infer: (inputs, attrs) => inferOptimizer('sgd', inputs, scalars.length, flag(attrs, 'momentum') ? 1 : 0),

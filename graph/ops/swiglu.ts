@@ -2,11 +2,13 @@
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { commonPlacement, demand, notPartial, sameAxes, zeros } from './op.js';
+import { one } from './operands.js';
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
 export const swiglu: Op = {
   name: 'swiglu',
+  operands: { inputs: one('gate', 'up'), outputs: one('h') },
   attributes: {},
   infer(inputs) {
     const [gate, up] = inputs;
@@ -33,6 +35,7 @@ export const swiglu: Op = {
 
 export const swigluGrad: Op = {
   name: 'swiglu_grad',
+  operands: { inputs: one('dh', 'gate', 'up'), outputs: one('dgate', 'dup') },
   attributes: {},
   infer(inputs) {
     const [dh, gate, up] = inputs;

@@ -1,12 +1,14 @@
 /**
- * upload: y = x from input slots (host memory) to the device's memory; download: y = x from there to output slots. They
- * are the executor's own: no kernel computes them. One record moves many tensors.
+ * upload: y = x from input slots (host memory) to the device; download: y = x from the device to output slots; copy: y = x
+ * between buffers of the device. No kernel computes them: they are the executor's own. One record moves many tensors.
  */
 import { GraphError } from '../ir/error.js';
 import type { Op } from './op.js';
+import { many } from './operands.js';
 
-const transfer = (name: 'upload' | 'download'): Op => ({
+const transfer = (name: 'upload' | 'copy' | 'download'): Op => ({
   name,
+  operands: { inputs: many('x'), outputs: many('y') },
   attributes: {},
   infer(inputs) {
     if (inputs.length === 0) throw new GraphError(`${name}: there is nothing to move`);
@@ -17,4 +19,5 @@ const transfer = (name: 'upload' | 'download'): Op => ({
 });
 
 export const upload = transfer('upload');
+export const copy = transfer('copy');
 export const download = transfer('download');

@@ -5,100 +5,103 @@
  * has, for each stream, how many of that stream's instances have ended before it starts.
  */
 import { GraphError } from '../ir/error.js';
-import { type Plan, streams } from '../ir/plan_v2.js';
-import { accesses, type Extent, extentOf } from './plan_memory.js';
+import { type Plan, streams } from '../ir/plan.js';
+import { type CellRange, PlanCells } from './plan_cells.js';
+import { accesses, extentOf } from './plan_memory.js';
 import { type Instance, PlanQueue, type QueuedRun, stepSequences } from './plan_queue.js';
 
 /** @throws GraphError that names the first two records that race, or the first that reads what nobody wrote */
 export function checkPlan(plan: Plan): void {
-  const cells = cellsOf(plan);
-  for (const runs of stepSequences(plan)) checkSequence(plan, runs, cells);
-}
-
-/** Newest accesses of a cell, by stream: the index of the instance; −1 for none. */
-interface Cell {
-  readonly reads: Int32Array;
-  readonly writes: Int32Array;
-  /** The run that wrote the cell last, which decides whether a run may read the arena there. */
-  writtenBy: number;
+  const cells = new PlanCells(plan);
+  for (const runs of stepSequences(plan)) new SequenceCheck(plan, cells).check(runs);
 }
 
 const streamCount = Object.keys(streams).length;
 
-function checkSequence(plan: Plan, runs: readonly QueuedRun[], cells: Cells): void {
-  const queue = new PlanQueue(plan);
-  for (const run of runs) queue.queue(run);
-  const clocks: Int32Array[] = [];
-  const positions: number[] = [];
-  const lengths = new Int32Array(streamCount);
-  const state = new Map<string, Cell>();
-  for (const instance of queue.instances) {
-    const clock = new Int32Array(streamCount);
-    for (const earlier of instance.after) {
-      clocks[earlier]!.forEach((ended, stream) => {
-        clock[stream] = Math.max(clock[stream]!, ended);
-      });
-      const stream = queue.instances[earlier]!.record.stream;
-      clock[stream] = Math.max(clock[stream]!, positions[earlier]! + 1);
-    }
-    clocks.push(clock);
-    positions.push(lengths[instance.record.stream]!++);
-    const isBefore = (earlier: number) =>
-      clock[queue.instances[earlier]!.record.stream]! > positions[earlier]!;
-    checkAccesses(plan, instance, cells, state, (earlier) => {
-      if (!isBefore(earlier)) throw race(plan, queue.instances[earlier]!, instance);
-    });
-  }
-}
+/** One sequence of runs. Tables have a row of `streamCount` for each instance, or for each cell. */
+class SequenceCheck {
+  readonly #plan: Plan;
+  readonly #cells: PlanCells;
+  readonly #queue: PlanQueue;
+  /** Newest instance of each stream that read, and that wrote, a cell; −1 for none. */
+  readonly #reads: Int32Array;
+  readonly #writes: Int32Array;
+  /** The run that wrote a cell last, which decides whether a run may read the arena there. */
+  readonly #writtenBy: Int32Array;
+  /** Position of each instance in its stream. */
+  #positions = new Int32Array(0);
+  #clocks = new Int32Array(0);
 
-/** Compares an instance with the newest accesses of the cells that it touches, and adds its own. */
-function checkAccesses(
-  plan: Plan,
-  instance: Instance,
-  cells: Cells,
-  state: Map<string, Cell>,
-  requireBefore: (earlier: number) => void,
-): void {
-  const { reads, writes } = accesses(instance);
-  const { stream } = instance.record;
-  const touch = (index: number, use: (cell: Cell, extent: Extent) => void) => {
-    const extent = extentOf(plan, index, instance.runIndex);
-    for (const key of cells.within(extent)) {
-      let cell = state.get(key);
-      if (cell === undefined) {
-        cell = {
-          reads: new Int32Array(streamCount).fill(-1),
-          writes: new Int32Array(streamCount).fill(-1),
-          writtenBy: -1,
-        };
-        state.set(key, cell);
-      }
-      use(cell, extent);
+  constructor(plan: Plan, cells: PlanCells) {
+    this.#plan = plan;
+    this.#cells = cells;
+    this.#queue = new PlanQueue(plan);
+    this.#reads = new Int32Array(cells.count * streamCount).fill(-1);
+    this.#writes = new Int32Array(cells.count * streamCount).fill(-1);
+    this.#writtenBy = new Int32Array(cells.count).fill(-1);
+  }
+
+  check(runs: readonly QueuedRun[]): void {
+    for (const run of runs) this.#queue.queue(run);
+    const { instances } = this.#queue;
+    this.#positions = new Int32Array(instances.length);
+    this.#clocks = new Int32Array(instances.length * streamCount);
+    const lengths = new Int32Array(streamCount);
+    for (const instance of instances) {
+      this.#positions[instance.index] = lengths[instance.record.stream]!++;
+      this.#setClock(instance);
+      const { reads, writes } = this.#cells.touchedBy(instance);
+      for (const range of reads) this.#read(instance, range);
+      for (const range of writes) this.#write(instance, range);
     }
-  };
-  const requireAll = (newest: Int32Array) => {
-    newest.forEach((earlier, other) => {
-      if (earlier >= 0 && other !== stream) requireBefore(earlier);
-    });
-  };
-  for (const index of reads) {
-    touch(index, (cell, { memory }) => {
-      requireAll(cell.writes);
-      if (memory === 'arena' && cell.writtenBy !== instance.runIndex) {
+  }
+
+  #setClock({ index, after }: Instance): void {
+    const row = index * streamCount;
+    const raise = (stream: number, ended: number) => {
+      this.#clocks[row + stream] = Math.max(this.#clocks[row + stream]!, ended);
+    };
+    for (const earlier of after) {
+      for (let stream = 0; stream < streamCount; stream++)
+        raise(stream, this.#clocks[earlier * streamCount + stream]!);
+      raise(this.#queue.instances[earlier]!.record.stream, this.#positions[earlier]! + 1);
+    }
+  }
+
+  #read(instance: Instance, { from, to, buffer, space }: CellRange): void {
+    for (let cell = from; cell < to; cell++) {
+      if (space === 'arena' && this.#writtenBy[cell] !== instance.runIndex) {
         throw new GraphError(
-          `plan ${plan.name}: ${describe(instance)} reads ${plan.buffers[index]!.name}, which nothing in its run has written`,
+          `plan ${this.#plan.name}: ${describe(instance)} reads ${this.#plan.buffers[buffer]!.name}, which nothing in its run has written`,
         );
       }
-      cell.reads[stream] = instance.index;
-    });
+      if (!this.#cells.isShared(cell)) continue;
+      this.#requireAfter(instance, this.#writes, cell, space);
+      this.#reads[cell * streamCount + instance.record.stream] = instance.index;
+    }
   }
-  for (const index of writes) {
-    touch(index, (cell) => {
-      requireAll(cell.writes);
-      requireAll(cell.reads);
-      cell.writes[stream] = instance.index;
-      cell.writtenBy = instance.runIndex;
-    });
+
+  #write(instance: Instance, { from, to, space }: CellRange): void {
+    this.#writtenBy.fill(instance.runIndex, from, to);
+    for (let cell = from; cell < to; cell++) {
+      if (!this.#cells.isShared(cell)) continue;
+      this.#requireAfter(instance, this.#writes, cell, space);
+      this.#requireAfter(instance, this.#reads, cell, space);
+      this.#writes[cell * streamCount + instance.record.stream] = instance.index;
+    }
+  }
+
+  /** Requires that the newest accesses of a cell on other streams have ended before the instance starts. */
+  #requireAfter(instance: Instance, newest: Int32Array, cell: number, space: CellRange['space']): void {
+    for (let stream = 0; stream < streamCount; stream++) {
+      const earlier = newest[cell * streamCount + stream]!;
+      if (earlier < 0 || stream === instance.record.stream) continue;
+      if (this.#clocks[instance.index * streamCount + stream]! > this.#positions[earlier]!) continue;
+      const other = this.#queue.instances[earlier]!;
+      // A slot is memory of its run alone.
+      if ((space === 'input' || space === 'output') && other.runIndex !== instance.runIndex) continue;
+      throw race(this.#plan, other, instance);
+    }
   }
 }
 
@@ -113,8 +116,8 @@ function race(plan: Plan, a: Instance, b: Instance): GraphError {
 }
 
 function sharedBuffers(plan: Plan, a: Instance, b: Instance): string {
-  const touched = (instance: Instance) => {
-    const { reads, writes } = accesses(instance);
+  const touched = ({ record, run }: Instance) => {
+    const { reads, writes } = accesses(record, run);
     return [...new Set([...reads, ...writes])];
   };
   for (const i of touched(a)) {
@@ -127,41 +130,4 @@ function sharedBuffers(plan: Plan, a: Instance, b: Instance): string {
     }
   }
   return 'the same bytes';
-}
-
-/** Memories cut at every boundary of a buffer: between two cuts all bytes are touched by the same records. */
-interface Cells {
-  /** Keys of the cells of an extent. */
-  within(extent: Extent): string[];
-}
-
-function cellsOf(plan: Plan): Cells {
-  const cuts = new Map<string, number[]>();
-  plan.buffers.forEach((_, index) => {
-    const { memory, start, end } = extentOf(plan, index, 0);
-    if (memory !== 'arena' && !memory.startsWith('tensor ')) return;
-    const list = cuts.get(memory);
-    if (list === undefined) cuts.set(memory, [start, end]);
-    else list.push(start, end);
-  });
-  for (const [memory, list] of cuts)
-    cuts.set(
-      memory,
-      [...new Set(list)].sort((a, b) => a - b),
-    );
-  const known = new Map<string, string[]>();
-  return {
-    within({ memory, start, end }) {
-      const list = cuts.get(memory);
-      // A slot is memory of its run alone, touched as a whole.
-      if (list === undefined) return [memory];
-      const key = `${memory} ${start} ${end}`;
-      let found = known.get(key);
-      if (found === undefined) {
-        found = list.filter((cut) => start <= cut && cut < end).map((cut) => `${memory} @${cut}`);
-        known.set(key, found);
-      }
-      return found;
-    },
-  };
 }

@@ -1,13 +1,15 @@
 /** Assembles a scheduled graph into a plan: buffers, records, programs, digest. `docs/plan-format.md` is its reference. */
-import { createHash } from 'node:crypto';
-import type { Attrs, Graph, Node, Value, ValueKind } from '../ir/graph.js';
-import { elements, getValue } from '../ir/graph.js';
-import type { AttrValue, Plan, PlanBuffer, PlanRecord, Space } from '../ir/plan.js';
-import { dtypeBytes } from '../ir/plan.js';
+import { sha256 } from '../../shared/digest.js';
+import type { Graph, Node, Value, ValueKind } from '../ir/graph.js';
+import { getValue } from '../ir/graph.js';
+import type { AttrValue, Plan, PlanBuffer, PlanRecord, Space, StepItem } from '../ir/plan.js';
 import { checkAttributes } from '../ops/op.js';
+import { groupOperands, recordOperands } from '../ops/operands.js';
 import { opOf } from '../ops/registry.js';
+import { alignment, arenaSize } from './liveness.js';
 import { planMemory } from './memory.js';
-import { programs } from './schedule.js';
+import { orderTransfers, streamOf } from './plan_events.js';
+import { type StagedPrograms, stageSlots } from './slots.js';
 
 const spaces: Record<ValueKind, Space> = {
   param: 'tensor',
@@ -15,43 +17,89 @@ const spaces: Record<ValueKind, Space> = {
   state: 'tensor',
   input: 'input',
   output: 'output',
+  staged: 'arena',
   intermediate: 'arena',
 };
 
+/** The order of the programs of training: an update may be left out, and a snapshot mostly is. */
+const trainingStep: readonly StepItem[] = [
+  { program: 'micro', repeat: true, optional: false },
+  { program: 'norm', repeat: false, optional: false },
+  { program: 'update', repeat: false, optional: true },
+  { program: 'snapshot', repeat: false, optional: true },
+];
+
 export interface AssembledPlan {
   readonly plan: Plan;
-  /** Most bytes alive at one record of any program: what the arena cannot be smaller than. */
+  /** Most bytes alive at one record of any program, and staged ones: what the arena cannot be smaller than. */
   readonly arenaLowerBound: number;
 }
 
 /** `program` is what the program of forward and backward is called: `micro` where it is left out. */
 export function assemblePlan(
-  graph: Graph,
+  scheduled: Graph,
   options: { program?: string; inPlace?: boolean } = {},
 ): AssembledPlan {
+  const { graph, programs } = stageSlots(scheduled, options.program ?? 'micro');
+  const memory = arenaOf({ graph, programs }, options.inPlace ?? true);
   const buffers: PlanBuffer[] = [];
   const bufferOf = new Map<number, number>();
+  const buffer = (id: number): number => {
+    const known = bufferOf.get(id);
+    if (known !== undefined) return known;
+    buffers.push(bufferFor(getValue(graph, id), memory.offsets.get(id) ?? null));
+    bufferOf.set(id, buffers.length - 1);
+    return buffers.length - 1;
+  };
+  const records = new Map(
+    programs.map(({ program, nodes }) => [program, nodes.map((n) => recordFor(n, buffer))]),
+  );
+  const step = records.has('update') ? trainingStep.map((item) => ({ ...item })) : [];
+  const plan = joinPrograms({ name: graph.name, arenaBytes: memory.arenaBytes, buffers, step }, records);
+  return { plan, arenaLowerBound: memory.lowerBound };
+}
+
+/** A plan of these programs, one segment each, their transfers ordered by events. */
+export function joinPrograms(
+  { name, arenaBytes, buffers, step }: Pick<Plan, 'name' | 'arenaBytes' | 'buffers' | 'step'>,
+  programs: ReadonlyMap<string, readonly PlanRecord[]>,
+): Plan {
+  const events = orderTransfers(programs);
   const records: PlanRecord[] = [];
-  const ranges: Record<string, [number, number]> = {};
-  let arenaBytes = 0;
-  let arenaLowerBound = 0;
-  for (const [program, nodes] of programs(graph)) {
-    const memory = planMemory(graph, nodes, { inPlace: options.inPlace ?? true });
-    arenaBytes = Math.max(arenaBytes, memory.arenaBytes);
-    arenaLowerBound = Math.max(arenaLowerBound, memory.lowerBound);
-    const buffer = (id: number): number => {
-      const known = bufferOf.get(id);
-      if (known !== undefined) return known;
-      buffers.push(bufferFor(getValue(graph, id), memory.offsets.get(id) ?? null));
-      bufferOf.set(id, buffers.length - 1);
-      return buffers.length - 1;
-    };
-    const from = records.length;
-    for (const node of nodes) records.push(recordFor(node, buffer));
-    ranges[program === 'micro' ? (options.program ?? program) : program] = [from, records.length];
+  const segments: Plan['segments'] = [];
+  const ranges: Plan['programs'] = {};
+  for (const [program, own] of programs) {
+    ranges[program] = [segments.length, segments.length + 1];
+    segments.push({ from: records.length, to: records.length + own.length, loop: null });
+    records.push(...own);
   }
-  const body = { version: 1 as const, name: graph.name, arenaBytes, buffers, records, programs: ranges };
-  return { plan: { ...body, digest: digestOf(body) }, arenaLowerBound };
+  const body = { version: 2 as const, name, alignment, arenaBytes, buffers, events };
+  const plan = { ...body, records, segments, programs: ranges, step };
+  return { ...plan, digest: planDigest(plan) };
+}
+
+interface Arena {
+  readonly offsets: ReadonlyMap<number, number>;
+  readonly arenaBytes: number;
+  readonly lowerBound: number;
+}
+
+/**
+ * The programs share the arena from its start on, since they run one after the other. Behind it every staged value has a
+ * range of its own: it is moved while another run, or another program, computes.
+ */
+function arenaOf({ graph, programs }: StagedPrograms, inPlace: boolean): Arena {
+  const memories = programs.map(({ nodes }) => planMemory(graph, nodes, { inPlace }));
+  const offsets = new Map(memories.flatMap((memory) => [...memory.offsets]));
+  const shared = Math.max(0, ...memories.map((memory) => memory.arenaBytes));
+  let end = shared;
+  for (const value of graph.values) {
+    if (value.kind !== 'staged') continue;
+    offsets.set(value.id, end);
+    end += arenaSize(value);
+  }
+  const mostAlive = Math.max(0, ...memories.map(({ lowerBound }) => lowerBound));
+  return { offsets, arenaBytes: end, lowerBound: mostAlive + end - shared };
 }
 
 const bufferFor = (value: Value, offset: number | null): PlanBuffer => ({
@@ -60,58 +108,53 @@ const bufferFor = (value: Value, offset: number | null): PlanBuffer => ({
   shape: [...value.shape],
   space: spaces[value.kind],
   offset,
+  view: null,
 });
 
-const recordFor = (node: Node, buffer: (id: number) => number): PlanRecord => ({
-  op: node.op,
-  inputs: node.inputs.map(buffer),
-  outputs: node.outputs.map(buffer),
-  attrs: recordAttrs(node),
-});
+function recordFor(node: Node, buffer: (id: number) => number): PlanRecord {
+  const groups = recordOperands(opOf(node.op), node.attrs);
+  return {
+    op: node.op,
+    inputs: groupOperands(node.op, groups.inputs, node.inputs.map(buffer)),
+    outputs: groupOperands(node.op, groups.outputs, node.outputs.map(buffer)),
+    attrs: recordAttrs(node),
+    stream: streamOf(node.op),
+    waits: [],
+    signals: [],
+    when: 'always',
+    phase: node.phase,
+    scope: node.layer === null ? '' : `layers.${node.layer}`,
+  };
+}
 
 /** The attributes that a record of the node's op has, in key order. */
 function recordAttrs(node: Node): Record<string, AttrValue> {
   const op = opOf(node.op);
   checkAttributes(op, node.attrs);
-  return Object.fromEntries(
-    Object.keys(op.attributes)
-      .sort()
-      .map((key) => [key, node.attrs[key]!]),
-  );
+  const attrs: Record<string, AttrValue> = {};
+  for (const key of Object.keys(op.attributes).sort()) attrs[key] = node.attrs[key]!;
+  return attrs;
 }
 
-const inKeyOrder = (attrs: Attrs): Attrs =>
-  Object.fromEntries(Object.entries(attrs).sort(([a], [b]) => (a < b ? -1 : 1)));
-
-/** sha256 of the canonical JSON of everything in a plan but its digest. */
-export function digestOf(plan: Omit<Plan, 'digest'>): string {
-  const { version, name, arenaBytes, buffers, records, programs: ranges } = plan;
-  const canonical = {
-    version,
-    name,
-    arenaBytes,
-    buffers: buffers.map(({ name: n, dtype, shape, space, offset }) => [n, dtype, shape, space, offset]),
-    records: records.map(({ op, inputs, outputs, attrs }) => [op, inputs, outputs, inKeyOrder(attrs)]),
-    programs: Object.entries(ranges).sort(([a], [b]) => (a < b ? -1 : 1)),
-  };
-  return createHash('sha256').update(JSON.stringify(canonical)).digest('hex');
+/**
+ * sha256 of everything in a plan but its digest. Objects are lists here, and names in order, so that it does not depend on
+ * the order of keys.
+ */
+export function planDigest(plan: Omit<Plan, 'digest'>): string {
+  const { version, name, alignment: aligned, arenaBytes, events, segments, programs, step } = plan;
+  const lines = [
+    JSON.stringify([version, name, aligned, arenaBytes, events, byName(programs)]),
+    JSON.stringify(segments.map(({ from, to, loop }) => [from, to, loop && [loop.count, loop.max]])),
+    JSON.stringify(step.map(({ program, repeat, optional }) => [program, repeat, optional])),
+  ];
+  for (const { name: buffer, dtype, shape, space, offset, view } of plan.buffers)
+    lines.push(JSON.stringify([buffer, dtype, shape, space, offset, view && [view.of, view.row]]));
+  for (const { op, inputs, outputs, attrs, stream, waits, signals, when, phase, scope } of plan.records) {
+    const call = [op, byName(inputs), byName(outputs), byName(attrs)];
+    lines.push(JSON.stringify([call, stream, waits, signals, when, phase, scope]));
+  }
+  return sha256(lines.join('\n'));
 }
 
-/** The plan as text: one record a line, arena buffers with their byte ranges. */
-export function printPlan(plan: Plan): string {
-  const show = (index: number) => {
-    const { name, dtype, shape, space, offset } = plan.buffers[index]!;
-    const bytes = elements(shape) * dtypeBytes[dtype];
-    const place = space === 'arena' ? `@${offset}+${bytes}` : `:${space}`;
-    return `${name}[${shape.join('x')}]${dtype}${place}`;
-  };
-  const lines = Object.entries(plan.programs).flatMap(([program, [from, to]]) => [
-    `${program}: records ${from} to ${to}`,
-    ...plan.records.slice(from, to).map((record, i) => {
-      const attrs = Object.entries(record.attrs).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-      const call = `${record.outputs.map(show).join(', ')} = ${record.op}(${record.inputs.map(show).join(', ')})`;
-      return `${String(from + i).padStart(6)}  ${[call, ...attrs].join(' ')}`;
-    }),
-  ]);
-  return `plan ${plan.name} v${plan.version} ${plan.digest.slice(0, 12)}, arena ${plan.arenaBytes} bytes\n${lines.join('\n')}\n`;
-}
+const byName = <T>(object: Readonly<Record<string, T>>): [string, T][] =>
+  Object.entries(object).sort(([a], [b]) => (a < b ? -1 : 1));

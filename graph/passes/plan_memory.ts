@@ -1,9 +1,10 @@
 /** Which bytes a buffer of a plan covers, and which of them a record reads and writes. */
+
 import { elements } from '../ir/graph.js';
-import { dtypeBytes, type Plan, type PlanBuffer } from '../ir/plan_v2.js';
-import { flattenOperands, operandsOf } from '../ops/operands.js';
+import { dtypeBytes, type Plan, type PlanBuffer, type PlanRecord } from '../ir/plan.js';
+import { addsTo } from '../ops/execute.js';
+import { flattenOperands, recordOperands } from '../ops/operands.js';
 import { opOf } from '../ops/registry.js';
-import type { Instance } from './plan_queue.js';
 
 /** A range of bytes of one memory: the arena, a tensor by name, or a slot of one run. */
 export interface Extent {
@@ -38,17 +39,18 @@ export function extentOf(plan: Plan, index: number, runIndex: number): Extent {
   return { memory, start, end: start + bufferBytes(buffer) };
 }
 
-/** Whether a record adds to what its outputs hold, rather than overwriting it. */
-export const adds = ({ record, run }: Pick<Instance, 'record' | 'run'>): boolean =>
-  record.attrs.accumulate === 'always' || (record.attrs.accumulate === 'after_first' && !run.first);
-
-/** Indices of the buffers that an instance reads, and of those that it writes. */
-export function accesses(instance: Instance): { reads: number[]; writes: number[] } {
-  const { op: name, attrs, inputs, outputs } = instance.record;
+/** Returns the indices of the buffers that a record reads, and of those that it writes. */
+export function accesses(
+  { op: name, attrs, inputs, outputs }: PlanRecord,
+  run: { readonly first: boolean },
+): { reads: number[]; writes: number[] } {
   const op = opOf(name);
-  const rule = operandsOf(name, attrs);
+  const rule = recordOperands(op, attrs);
   const writes = flattenOperands(name, rule.outputs, outputs);
-  const updated = [...(adds(instance) ? (op.accumulates?.(attrs) ?? []) : []), ...(op.readsOutputs ?? [])];
+  const added = addsTo(attrs, run.first) ? (op.accumulates?.(attrs) ?? []) : [];
   const reads = flattenOperands(name, rule.inputs, inputs);
-  return { reads: [...reads, ...updated.flatMap((i) => writes[i] ?? [])], writes };
+  return {
+    reads: [...reads, ...[...added, ...(op.readsOutputs ?? [])].flatMap((i) => writes[i] ?? [])],
+    writes,
+  };
 }

@@ -4,7 +4,7 @@
  * interpreter.
  */
 import { GraphError } from '../ir/error.js';
-import type { Plan, PlanRecord } from '../ir/plan_v2.js';
+import type { Plan, PlanRecord } from '../ir/plan.js';
 
 /** One run of a program. */
 export interface QueuedRun {
@@ -101,8 +101,8 @@ export class PlanQueue {
 
 /**
  * Returns the sequences of runs that a plan's step allows, long enough to show every pair of runs that may meet: `steps`
- * steps of one, two and three micro-batches, with all and with none of the optional programs. A plan without a step may
- * queue its programs in any order: each after each.
+ * steps of one, two and three micro-batches, with each choice of the optional programs. A plan without a step may queue
+ * its programs in any order: each after each.
  */
 export function stepSequences(plan: Plan, steps = 2): QueuedRun[][] {
   const counts = loopMaxima(plan);
@@ -117,11 +117,10 @@ export function stepSequences(plan: Plan, steps = 2): QueuedRun[][] {
     return names.flatMap((a) => names.map((b) => [runOf(a, true, true), runOf(b, true, true)]));
   }
   const micros = plan.step.some(({ repeat }) => repeat) ? [1, 2, 3] : [1];
-  const options = plan.step.some(({ optional }) => optional) ? [true, false] : [true];
   return micros.flatMap((count) =>
-    options.map((withOptional) => {
+    choices(plan.step.filter(({ optional }) => optional)).map((left) => {
       const step = plan.step
-        .filter(({ optional }) => withOptional || !optional)
+        .filter((item) => !left.includes(item))
         .flatMap(({ program, repeat }) =>
           Array.from({ length: repeat ? count : 1 }, (_, i) =>
             runOf(program, i === 0, i === (repeat ? count : 1) - 1),
@@ -130,6 +129,12 @@ export function stepSequences(plan: Plan, steps = 2): QueuedRun[][] {
       return Array.from({ length: steps }, () => step).flat();
     }),
   );
+}
+
+/** Every subset. */
+function choices<T>(items: readonly T[]): T[][] {
+  const [first, ...rest] = items;
+  return first === undefined ? [[]] : choices(rest).flatMap((subset) => [subset, [first, ...subset]]);
 }
 
 /** Two turns of every loop, or as many as it may have: enough for its turns to meet each other. */

@@ -145,7 +145,9 @@ test('plan notices packs longer than the model was made for', async () => {
 test('plan --print gives the plan as text', async () => {
   const file = recipe('print.yaml', `name: print\nmodel: {name: ./model}\n${mock}`);
   const { stdout } = await temper(['plan', file, '--print']);
-  expect(stdout).toMatch(/^plan llama v1 [0-9a-f]{12}, arena \d+ bytes\nmicro: records 0 to \d+\n/);
+  expect(stdout).toMatch(
+    /^plan llama v2 [0-9a-f]{12}, arena \d+ bytes, .*\nstep: micro\+ norm update\? snapshot\?\nmicro: records 0 to \d+\n/,
+  );
 });
 
 test('preview brackets what is trained on, and colors nothing in a pipe', async () => {

@@ -25,6 +25,7 @@ export interface RunForecast {
   recomputed: { full: number; cheap: number; of: number };
   /** Floating-point operations and bytes of a micro-batch, and of a step's norm and update (`optimizer`). */
   work: WorkReport;
+  /** `programs` has the number of records of each. */
   plan: { name: string; digest: string; records: number; programs: Record<string, number> };
   /** Steps, and what the data are; null when they have yet to be prepared, or cannot be (`dataProblem` says why). */
   steps: { perEpoch: number; total: number } | null;
@@ -68,8 +69,11 @@ export async function planRun(
   return { summary, text: () => plans.map(printPlan).join('\n') };
 }
 
-function describePlan({ name, digest, records, programs }: Plan): RunForecast['plan'] {
-  const counts = Object.entries(programs).map(([program, [from, to]]) => [program, to - from] as const);
+function describePlan({ name, digest, records, segments, programs }: Plan): RunForecast['plan'] {
+  const counts = Object.entries(programs).map(([program, range]) => {
+    const parts = segments.slice(...range).map(({ from, to }) => to - from);
+    return [program, parts.reduce((sum, length) => sum + length, 0)] as const;
+  });
   return { name, digest, records: records.length, programs: Object.fromEntries(counts) };
 }
 

@@ -2,15 +2,15 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 
 const engine = path.resolve(import.meta.dirname, '../../../engine/index.js');
+const tinyPlans = path.resolve(import.meta.dirname, 'tiny_plans.js');
 const worker = path.resolve(import.meta.dirname, 'worker_run.js');
 
 /** Runs a module in a Node of its own and returns how it ended. */
 async function node(body: string, flags: string[] = []) {
   const code = `import { createContext } from ${JSON.stringify(engine)};
-    const buffer = { name: 'a', dtype: 'f32', shape: [262144], space: 'arena', offset: 0 };
-    const record = { op: 'fill', inputs: [], outputs: [0], attrs: { value: 1 } };
-    const plan = (n) => ({ version: 1, digest: '', name: 'p', arenaBytes: 1 << 20, buffers: [buffer],
-      records: Array(n).fill(record), programs: { go: [0, n] } });
+    import { tinyPlan } from ${JSON.stringify(tinyPlans)};
+    const plan = (n) => tinyPlan(['a: f32[262144]@arena+0'], Array(n).fill(['fill', [], ['a'], { value: 1 }]),
+      { arenaBytes: 1 << 20 });
     ${body}`;
   const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', code]);
   let output = '';

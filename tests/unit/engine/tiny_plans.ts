@@ -1,4 +1,10 @@
 import type { DType, Plan, PlanBuffer, PlanRecord } from '../../../graph/ir/plan.js';
+import { groupOperands, recordOperands } from '../../../graph/ops/operands.js';
+import { opOf } from '../../../graph/ops/registry.js';
+import { alignment } from '../../../graph/passes/liveness.js';
+import { joinPrograms } from '../../../graph/passes/plan.js';
+import { streamOf } from '../../../graph/passes/plan_events.js';
+import { bufferBytes } from '../../../graph/passes/plan_memory.js';
 
 /** `name: dtype[shape]@space`, e.g. `x: f32[2,3]@input` or `a: bf16[4]@arena+64`. */
 function buffer(text: string): PlanBuffer {
@@ -9,29 +15,86 @@ function buffer(text: string): PlanBuffer {
     shape: shape === '' ? [] : shape!.split(',').map(Number),
     space: space as PlanBuffer['space'],
     offset: offset === undefined ? null : Number(offset),
+    view: null,
   };
 }
 
-/** A plan by hand: buffers as text, records naming their buffers. */
+type RecordText = [op: string, inputs: string[], outputs: string[], attrs?: PlanRecord['attrs']];
+
+/** A record without operands has no groups, whatever its op wants: such plans are refused. */
+const record = (
+  op: string,
+  inputs: number[],
+  outputs: number[],
+  attrs: PlanRecord['attrs'],
+  phase = 'forward',
+) => {
+  const group = (kind: 'inputs' | 'outputs', list: number[]) =>
+    list.length === 0 ? {} : groupOperands(op, recordOperands(opOf(op), attrs)[kind], list);
+  const order = { stream: streamOf(op), waits: [], signals: [], when: 'always' as const };
+  return {
+    op,
+    inputs: group('inputs', inputs),
+    outputs: group('outputs', outputs),
+    attrs,
+    ...order,
+    phase,
+    scope: '',
+  };
+};
+
+/**
+ * A plan by hand: buffers as text, records naming their buffers. Programs are ranges of `records`; each begins with the
+ * upload of the input slots that it reads, and ends with the download of the output slots that it writes.
+ */
 export function tinyPlan(
   buffers: string[],
-  records: [op: string, inputs: string[], outputs: string[], attrs?: PlanRecord['attrs']][],
-  options: { programs?: Plan['programs']; arenaBytes?: number } = {},
+  records: RecordText[],
+  options: { programs?: Record<string, [from: number, to: number]>; arenaBytes?: number } = {},
 ): Plan {
   const table = buffers.map(buffer);
-  const index = (name: string) => table.findIndex((entry) => entry.name === name);
-  return {
-    version: 1,
-    digest: 'tiny',
-    name: 'tiny',
-    arenaBytes: options.arenaBytes ?? 0,
-    buffers: table,
-    records: records.map(([op, inputs, outputs, attrs]) => ({
-      op,
-      inputs: inputs.map(index),
-      outputs: outputs.map(index),
-      attrs: attrs ?? {},
-    })),
-    programs: options.programs ?? { go: [0, records.length] },
+  let arenaBytes = options.arenaBytes ?? 0;
+  const inArena = (index: number, suffix: string): number => {
+    const { name, dtype, shape } = table[index]!;
+    const offset = Math.ceil(arenaBytes / alignment) * alignment;
+    arenaBytes = offset + bufferBytes({ dtype, shape });
+    return table.push({ name: `${name}.${suffix}`, dtype, shape, space: 'arena', offset, view: null }) - 1;
   };
+  const indexOf = (name: string) => table.findIndex((entry) => entry.name === name);
+  const slots = (space: 'input' | 'output', names: string[]) =>
+    [...new Set(names.map(indexOf))].filter((index) => table[index]?.space === space);
+
+  const programOf = (lines: RecordText[]): PlanRecord[] => {
+    const [inputs, outputs] = [
+      slots(
+        'input',
+        lines.flatMap(([, names]) => names),
+      ),
+      slots(
+        'output',
+        lines.flatMap(([, , names]) => names),
+      ),
+    ];
+    const [uploaded, working, computed] = [
+      inputs.map((index) => inArena(index, 'staged')),
+      inputs.map((index) => inArena(index, 'working')),
+      outputs.map((index) => inArena(index, 'staged')),
+    ];
+    const standIn = (name: string): number => {
+      const index = indexOf(name);
+      return working[inputs.indexOf(index)] ?? computed[outputs.indexOf(index)] ?? index;
+    };
+    const transfer = (op: string, from: number[], to: number[]) =>
+      from.length === 0 ? [] : [record(op, from, to, {}, 'copy')];
+    return [
+      ...transfer('upload', inputs, uploaded),
+      ...transfer('copy', uploaded, working),
+      ...lines.map(([op, from, to, attrs]) => record(op, from.map(standIn), to.map(standIn), attrs ?? {})),
+      ...transfer('download', computed, outputs),
+    ];
+  };
+
+  const ranges = Object.entries(options.programs ?? { go: [0, records.length] as const });
+  const programs = new Map(ranges.map(([name, range]) => [name, programOf(records.slice(...range))]));
+  return joinPrograms({ name: 'tiny', arenaBytes, buffers: table, step: [] }, programs);
 }

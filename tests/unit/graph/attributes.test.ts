@@ -1,11 +1,11 @@
-/** The attributes and in-place pairs of ops: one table in graph/ops, one in native/ops, both of them strict. */
+/** The attributes, operands and in-place pairs of ops: one table in graph/ops, one in native/ops, both of them strict. */
 import { lossRule } from '../../../components/loss/index.js';
 import { createContext, engineOps } from '../../../engine/index.js';
 import type { Attrs, Op } from '../../../graph/index.js';
-import { compileTraining, GraphBuilder, GraphError, opOf, planOps } from '../../../graph/index.js';
+import { GraphBuilder, GraphError, opOf, planOps } from '../../../graph/index.js';
 import { checkAttributes } from '../../../graph/ops/op.js';
-import { assemblePlan } from '../../../graph/passes/plan.js';
 import { tinyPlan } from '../engine/tiny_plans.js';
+import { assemblePlan, compileTraining } from './checked.js';
 import { tinyDecoder } from './tiny_decoder.js';
 
 const example = {
@@ -25,11 +25,12 @@ const exampleAttrs = (op: Op): Record<string, Attrs[string]> =>
     }),
   );
 
-test('the engine has the compiler’s ops, with the same attributes and in-place pairs', () => {
-  const table = planOps.map(({ name, attributes, inPlace }) => ({
+test('the engine has the compiler’s ops, with the same attributes, operands and in-place pairs', () => {
+  const table = planOps.map(({ name, operands, attributes, inPlace }) => ({
     name,
     attributes,
     inPlace: inPlace ?? [],
+    ...operands,
   }));
   expect(engineOps()).toEqual(table);
 });

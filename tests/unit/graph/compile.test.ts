@@ -2,20 +2,24 @@ import { lossRule } from '../../../components/loss/index.js';
 import type { CompiledTraining, Graph, TrainingOptions } from '../../../graph/index.js';
 import {
   ArenaTooLarge,
-  compileScoring,
-  compileTraining,
-  compileValidation,
-  digestOf,
+  dtypeBytes,
   elements,
   interpret,
   PlanInterpreter,
+  planDigest,
   printPlan,
 } from '../../../graph/index.js';
 import type { Plan } from '../../../graph/ir/plan.js';
 import { autodiff } from '../../../graph/passes/autodiff.js';
 import { insertLora as withAdapters } from '../../../graph/passes/lora.js';
 import { attachLoss } from '../../../graph/passes/loss.js';
-import { assemblePlan } from '../../../graph/passes/plan.js';
+import {
+  assemblePlan,
+  compileScoring,
+  compileTraining,
+  compileValidation,
+  programRecords,
+} from './checked.js';
 import { randomOrder } from './random_order.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
@@ -72,21 +76,20 @@ const models: [string, Graph, typeof lora | null][] = [
 /** Two programs' buffers that overlap in the arena while both are alive, other than in-place pairs. */
 function overlaps(plan: Plan): string[] {
   const found: string[] = [];
-  const width = { f32: 4, i32: 4, bf16: 2, f16: 2 };
-  for (const [from, to] of Object.values(plan.programs)) {
+  for (const program of Object.keys(plan.programs)) {
     const lives = new Map<number, [number, number]>();
-    for (let r = from; r < to; r++) {
-      for (const b of [...plan.records[r]!.inputs, ...plan.records[r]!.outputs]) {
+    programRecords(plan, program).forEach(({ inputs, outputs }, r) => {
+      for (const b of [...Object.values(inputs), ...Object.values(outputs)].flat()) {
         if (plan.buffers[b]!.space === 'arena') lives.set(b, [lives.get(b)?.[0] ?? r, r]);
       }
-    }
+    });
     const list = [...lives];
     list.forEach(([a, [a0, a1]], i) => {
       for (const [b, [b0, b1]] of list.slice(i + 1)) {
         const [x, y] = [plan.buffers[a]!, plan.buffers[b]!];
         const apart =
-          x.offset! + elements(x.shape) * width[x.dtype] <= y.offset! ||
-          y.offset! + elements(y.shape) * width[y.dtype] <= x.offset!;
+          x.offset! + elements(x.shape) * dtypeBytes[x.dtype] <= y.offset! ||
+          y.offset! + elements(y.shape) * dtypeBytes[y.dtype] <= x.offset!;
         const handedOver = (a1 === b0 || b1 === a0) && x.offset === y.offset && x.dtype === y.dtype;
         if (!apart && a0 <= b1 && b0 <= a1 && !handedOver) found.push(`${x.name} and ${y.name}`);
       }
@@ -173,8 +176,8 @@ describe('compileTraining', () => {
   test('compiles to the same plan each time, with a digest of its content', () => {
     const one = compileTraining({ graph: tinyDecoder(), loss: linearCe, optimizer: adamw }).plan;
     expect(compileTraining({ graph: tinyDecoder(), loss: linearCe, optimizer: adamw }).plan).toEqual(one);
-    expect(digestOf(JSON.parse(JSON.stringify(one)))).toBe(one.digest);
-    expect(digestOf({ ...one, arenaBytes: 0 })).not.toBe(one.digest);
+    expect(planDigest(JSON.parse(JSON.stringify(one)))).toBe(one.digest);
+    expect(planDigest({ ...one, arenaBytes: 0 })).not.toBe(one.digest);
   });
 
   test('LoRA: the base has no gradient and no moments, and nothing flows below the lowest adapter', () => {
@@ -242,7 +245,7 @@ describe('compileTraining', () => {
 
   test('prints one line a record', () => {
     const { plan } = compileTraining({ graph: tinyDecoder(), loss: linearCe, optimizer: adamw });
-    expect(printPlan(plan).trimEnd().split('\n')).toHaveLength(1 + 3 + plan.records.length);
+    expect(printPlan(plan).trimEnd().split('\n')).toHaveLength(2 + 4 + plan.records.length);
   });
 });
 

@@ -1,7 +1,8 @@
 import { lossRule } from '../../../components/loss/index.js';
 import { createContext, engineCapabilities } from '../../../engine/index.js';
 import type { CompiledTraining, Graph } from '../../../graph/index.js';
-import { compileTraining, elements, PlanInterpreter } from '../../../graph/index.js';
+import { elements, PlanInterpreter } from '../../../graph/index.js';
+import { compileTraining, inputSlots } from './checked.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
 const shape = { T: 19, D: 24, H: 4, G: 2, K: 8, F: 31, V: 37 };
@@ -60,11 +61,8 @@ async function runStep({ plan, graph, tensors }: CompiledTraining, isa: string) 
       context.allocate(name, dtype, s);
       if (feeds[name] !== undefined) context.write(name, Float32Array.from(feeds[name]));
     }
-    const [from, to] = plan.programs.micro!;
-    const used = new Set(plan.records.slice(from, to).flatMap((record) => record.inputs));
-    const slots = plan.buffers.filter((buffer, i) => buffer.space === 'input' && used.has(i));
     const inputs = Object.fromEntries(
-      slots.map(({ name, dtype }) => [
+      inputSlots(plan, 'micro').map(({ name, dtype }) => [
         name,
         dtype === 'i32' ? Int32Array.from(feeds[name]!) : Float32Array.from(feeds[name]!),
       ]),

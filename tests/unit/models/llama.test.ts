@@ -1,9 +1,10 @@
 /** The decoder's graph in float64 against transformers' float64, so that nothing but the graph can be wrong. */
 import { open } from 'node:fs/promises';
 import { locateWeights, openModel, type Weight, weightDTypes } from '../../../components/models/index.js';
-import { compileScoring, interpret } from '../../../graph/index.js';
+import { interpret } from '../../../graph/index.js';
 import { toFloat32 } from '../../../shared/safetensors/floats.js';
 import { type GoldenDocument, golden, goldenModels, readGolden } from '../../support/goldens.js';
+import { compileScoring } from '../graph/checked.js';
 
 const fileDType = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 

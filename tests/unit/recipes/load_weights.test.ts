@@ -4,9 +4,10 @@ import path from 'node:path';
 import { lossRule } from '../../../components/loss/index.js';
 import type { Weight } from '../../../components/models/index.js';
 import { createContext, type EngineContext } from '../../../engine/index.js';
-import { type CompiledTraining, compileTraining, elements } from '../../../graph/index.js';
+import { type CompiledTraining, elements } from '../../../graph/index.js';
 import { loadWeights } from '../../../recipes/llm/load_weights.js';
 import { fromFloat32, toFloat32 } from '../../../shared/safetensors/floats.js';
+import { compileTraining, inputSlots } from '../graph/checked.js';
 import { feedsFor, tinyDecoder } from '../graph/tiny_decoder.js';
 
 const lora = {
@@ -63,15 +64,11 @@ async function gradients(compiled: CompiledTraining, context: EngineContext) {
     if (feeds[name] !== undefined) context.write(name, Float32Array.from(feeds[name]));
   }
   const plan = context.load(compiled.plan);
-  const [from, to] = compiled.plan.programs.micro!;
-  const used = new Set(compiled.plan.records.slice(from, to).flatMap(({ inputs }) => inputs));
   const inputs = Object.fromEntries(
-    compiled.plan.buffers
-      .filter(({ space }, i) => space === 'input' && used.has(i))
-      .map(({ name, dtype }) => [
-        name,
-        dtype === 'i32' ? Int32Array.from(feeds[name]!) : Float32Array.from(feeds[name]!),
-      ]),
+    inputSlots(compiled.plan, 'micro').map(({ name, dtype }) => [
+      name,
+      dtype === 'i32' ? Int32Array.from(feeds[name]!) : Float32Array.from(feeds[name]!),
+    ]),
   );
   await plan.run('micro', inputs, { first: true });
   return compiled.trained.map((name) => context.read(`grad:${name}`));

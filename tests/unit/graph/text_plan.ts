@@ -7,7 +7,7 @@ import {
   type PlanSegment,
   type Stream,
   streams,
-} from '../../../graph/ir/plan_v2.js';
+} from '../../../graph/ir/plan.js';
 
 interface RecordText {
   op: string;
