@@ -1,7 +1,7 @@
 // The rates of the matrix products of SmolLM2-135M (D 576, F 1536, V 49152; T 1024 tokens), in GFLOP/s, beside what
 // the CPU's multiply-add units give: `gemm_bench [threads] [isa]`. The peak is measured in between, so that both
 // numbers of a line saw the same clock and the same neighbours.
-#include "../engine/kernel.hpp"
+#include "../cpu/kernel.hpp"
 #include "../engine/thread_pool.hpp"
 
 #include <algorithm>

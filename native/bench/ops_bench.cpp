@@ -1,7 +1,7 @@
 // Times of the ops that are no matrix products, at SmolLM2-135M's shapes with T = 1024 tokens in two documents, beside
 // what their memory traffic alone would take at this machine's measured bandwidth:
 //     ops_bench [threads] [kernel set]
-#include "../engine/kernel.hpp"
+#include "../cpu/kernel.hpp"
 #include "../engine/thread_pool.hpp"
 
 #include <algorithm>

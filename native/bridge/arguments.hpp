@@ -1,5 +1,6 @@
 // Reading JavaScript values. engine/context.ts and files.ts have checked them; what fails here is a bug, and says so by type.
 #pragma once
+#include "../backend/device.hpp"
 #include "../engine/memory.hpp"
 
 #include <cmath>
@@ -28,14 +29,6 @@ inline bool to_flag(const Napi::Value& value) {
     return value.As<Napi::Boolean>();
 }
 
-inline std::vector<std::string> to_texts(const Napi::Value& value) {
-    if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "expected an array of strings");
-    const auto array = value.As<Napi::Array>();
-    std::vector<std::string> texts;
-    for (uint32_t i = 0; i < array.Length(); i++) texts.push_back(to_text(array.Get(i)));
-    return texts;
-}
-
 inline std::vector<int64_t> to_shape(const Napi::Value& value) {
     if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "expected an array of integers");
     const auto array = value.As<Napi::Array>();
@@ -50,6 +43,33 @@ inline std::span<const std::byte> to_bytes(const Napi::Value& value) {
         throw Napi::TypeError::New(value.Env(), "expected a Uint8Array");
     const auto array = value.As<Napi::Uint8Array>();
     return {reinterpret_cast<const std::byte*>(array.Data()), array.ByteLength()};
+}
+
+// {backend, target, threads}
+inline Target to_target(const Napi::Object& options) {
+    return Target(find_backend(to_text(options.Get("backend"))), to_text(options.Get("target")),
+                  static_cast<int>(to_size(options.Get("threads"))));
+}
+
+// An Error whose `code` says what the device answered; without one where the device is not to blame.
+inline Napi::Error to_error(Napi::Env env, const std::string& message, TemperStatus status) {
+    Napi::Error error = Napi::Error::New(env, message);
+    const char* code = status == TEMPER_UNSUPPORTED     ? "UNSUPPORTED"
+                       : status == TEMPER_OUT_OF_MEMORY ? "OUT_OF_MEMORY"
+                       : status == TEMPER_DEVICE_LOST   ? "DEVICE_LOST"
+                       : status == TEMPER_PEER_LOST     ? "PEER_LOST"
+                                                        : nullptr;
+    if (code) error.Set("code", Napi::String::New(env, code));
+    return error;
+}
+
+// Throws what the device answered with its code.
+template <class Work> void with_codes(Napi::Env env, const Work& work) {
+    try {
+        work();
+    } catch (const BackendError& error) {
+        throw to_error(env, error.what(), error.status);
+    }
 }
 
 } // namespace temper

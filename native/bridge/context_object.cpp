@@ -7,8 +7,7 @@ namespace temper {
 struct ContextObject::Pending {
     Napi::Promise::Deferred deferred;
     Napi::ObjectReference result;
-    std::string error;
-    bool failed = false;
+    std::optional<Failure> failure;
 };
 
 Napi::Function ContextObject::define(Napi::Env env) {
@@ -23,7 +22,6 @@ Napi::Function ContextObject::define(Napi::Env env) {
                            InstanceMethod<&ContextObject::unload>("unload"),
                            InstanceMethod<&ContextObject::run>("run"),
                            InstanceMethod<&ContextObject::prepare>("prepare"),
-                           InstanceMethod<&ContextObject::snapshot>("snapshot"),
                            InstanceMethod<&ContextObject::abort>("abort"),
                            InstanceMethod<&ContextObject::progress>("progress"),
                            InstanceMethod<&ContextObject::profile>("profile"),
@@ -35,7 +33,7 @@ Napi::Function ContextObject::define(Napi::Env env) {
 
 ContextObject::ContextObject(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {
     const auto options = info[0].As<Napi::Object>();
-    context_ = std::make_unique<Context>(static_cast<int>(to_size(options.Get("threads"))), to_text(options.Get("isa")));
+    context_ = std::make_unique<Context>(to_target(options), to_text(options.Get("device")));
     settler_ = Settler::New(info.Env(), "temper", 0, 1, this);
     settler_.Unref(info.Env());
     // After the thread-safe function, so that at exit the engine thread is joined before that goes.
@@ -58,12 +56,14 @@ void ContextObject::shut_down() {
 // --- Tensors ---------------------------------------------------------------------------------------------------------
 
 Napi::Value ContextObject::allocate(const Napi::CallbackInfo& info) {
-    context_->allocate(to_text(info[0]), dtype_of(to_text(info[1])), to_shape(info[2]));
+    with_codes(info.Env(), [&] { context_->allocate(to_text(info[0]), dtype_of(to_text(info[1])), to_shape(info[2])); });
     return info.Env().Undefined();
 }
 
 Napi::Value ContextObject::map(const Napi::CallbackInfo& info) {
-    context_->map(to_text(info[0]), to_text(info[1]), to_size(info[2]), dtype_of(to_text(info[3])), to_shape(info[4]));
+    with_codes(info.Env(), [&] {
+        context_->map(to_text(info[0]), to_text(info[1]), to_size(info[2]), dtype_of(to_text(info[3])), to_shape(info[4]));
+    });
     return info.Env().Undefined();
 }
 
@@ -73,7 +73,7 @@ Napi::Value ContextObject::free(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ContextObject::write(const Napi::CallbackInfo& info) {
-    context_->write(to_text(info[0]), to_size(info[1]), to_bytes(info[2]));
+    with_codes(info.Env(), [&] { context_->write(to_text(info[0]), to_size(info[1]), to_bytes(info[2])); });
     return info.Env().Undefined();
 }
 
@@ -82,14 +82,15 @@ Napi::Value ContextObject::read(const Napi::CallbackInfo& info) {
     const size_t size = context_->tensor_bytes(to_text(info[0])); // before a buffer of any size is made
     if (offset > size || bytes > size - offset) context_->read(to_text(info[0]), offset, bytes, nullptr); // throws
     const auto buffer = Napi::ArrayBuffer::New(info.Env(), bytes);
-    context_->read(to_text(info[0]), offset, bytes, const_cast<Napi::ArrayBuffer&>(buffer).Data());
+    with_codes(info.Env(), [&] { context_->read(to_text(info[0]), offset, bytes, const_cast<Napi::ArrayBuffer&>(buffer).Data()); });
     return buffer;
 }
 
 // --- Plans -----------------------------------------------------------------------------------------------------------
 
 Napi::Value ContextObject::load(const Napi::CallbackInfo& info) {
-    const Context::Loaded loaded = context_->load(to_text(info[0]));
+    Context::Loaded loaded{};
+    with_codes(info.Env(), [&] { loaded = context_->load(to_text(info[0])); });
     Napi::Object result = Napi::Object::New(info.Env());
     result.Set("plan", loaded.plan);
     result.Set("arenaBytes", static_cast<double>(loaded.arena_bytes));
@@ -120,9 +121,8 @@ void ContextObject::release(Napi::Env env) {
 template <class Start> Napi::Value ContextObject::promise(Napi::Env env, Napi::Object result, Start start) {
     auto pending = std::make_unique<Pending>(Pending{Napi::Promise::Deferred::New(env), Napi::Persistent(result), {}});
     const Napi::Value promise = pending->deferred.Promise();
-    start([this, raw = pending.get()](const std::string* error) {
-        raw->failed = error != nullptr;
-        if (error) raw->error = *error;
+    start([this, raw = pending.get()](const Failure* failure) {
+        if (failure) raw->failure = *failure;
         settler_.BlockingCall(raw);
     });
     pending.release(); // the engine thread has it, and settle() deletes it
@@ -137,7 +137,7 @@ void ContextObject::settle(Napi::Env env, Napi::Function, ContextObject* self, P
         return;
     }
     const Napi::HandleScope scope(env);
-    if (owned->failed) owned->deferred.Reject(Napi::Error::New(env, owned->error).Value());
+    if (owned->failure) owned->deferred.Reject(to_error(env, owned->failure->message, owned->failure->status).Value());
     else owned->deferred.Resolve(owned->result.Value());
     self->release(env);
 }
@@ -153,39 +153,30 @@ Napi::Value ContextObject::run(const Napi::CallbackInfo& info) {
         const Napi::Value name = names.Get(i);
         inputs.emplace(to_text(name), to_bytes(given.Get(name)));
     }
-    const bool first = to_flag(info[3].As<Napi::Object>().Get("first"));
+    const auto options = info[3].As<Napi::Object>();
+    const MicroBatch micro_batch{to_flag(options.Get("first")), to_flag(options.Get("last"))};
+    const auto into = options.Get("into").As<Napi::Object>();
 
-    // The engine thread writes into the buffers that the promise resolves to: nobody sees them before.
+    // The engine thread writes into the buffers that the promise resolves to, which keeps them alive.
     Napi::Object result = Napi::Object::New(env);
     std::vector<void*> destinations;
     for (const OutputSlot& slot : context_->outputs(plan, program)) {
-        auto buffer = Napi::ArrayBuffer::New(env, slot.bytes);
+        const Napi::Value given_buffer = into.Get(slot.name);
+        auto buffer = given_buffer.IsArrayBuffer() ? given_buffer.As<Napi::ArrayBuffer>() : Napi::ArrayBuffer::New(env, slot.bytes);
+        if (buffer.ByteLength() != slot.bytes)
+            throw Napi::RangeError::New(env, "the buffer for the output '" + slot.name + "' has " + std::to_string(buffer.ByteLength()) +
+                                                 " bytes, not " + std::to_string(slot.bytes));
         destinations.push_back(buffer.Data());
         result.Set(slot.name, buffer);
     }
     return promise(env, result, [&](Context::Done done) {
-        context_->run(plan, program, inputs, first, std::move(destinations), std::move(done));
+        context_->run(plan, program, inputs, micro_batch, std::move(destinations), std::move(done));
     });
 }
 
 Napi::Value ContextObject::prepare(const Napi::CallbackInfo& info) {
     return promise(info.Env(), Napi::Object::New(info.Env()),
                    [&](Context::Done done) { context_->prepare(std::move(done)); });
-}
-
-Napi::Value ContextObject::snapshot(const Napi::CallbackInfo& info) {
-    const std::vector<std::string> names = to_texts(info[0]);
-    const auto buffers = info[1].As<Napi::Array>(); // the promise's result, so they live as long as the copy is made
-    std::vector<void*> destinations;
-    for (uint32_t i = 0; i < names.size(); i++) {
-        auto buffer = static_cast<Napi::Value>(buffers.Get(i)).As<Napi::ArrayBuffer>();
-        if (buffer.ByteLength() != context_->tensor_bytes(names[i]))
-            throw Napi::RangeError::New(info.Env(), "the buffer for '" + names[i] + "' has another size than the tensor");
-        destinations.push_back(buffer.Data());
-    }
-    return promise(info.Env(), buffers, [&](Context::Done done) {
-        context_->snapshot(names, std::move(destinations), std::move(done));
-    });
 }
 
 Napi::Value ContextObject::abort(const Napi::CallbackInfo& info) {

@@ -25,7 +25,6 @@ private:
     Napi::Value unload(const Napi::CallbackInfo& info);
     Napi::Value run(const Napi::CallbackInfo& info);
     Napi::Value prepare(const Napi::CallbackInfo& info);
-    Napi::Value snapshot(const Napi::CallbackInfo& info);
     Napi::Value abort(const Napi::CallbackInfo& info);
     Napi::Value progress(const Napi::CallbackInfo& info);
     Napi::Value profile(const Napi::CallbackInfo& info);

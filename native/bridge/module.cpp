@@ -45,18 +45,38 @@ Napi::Object libraries(Napi::Env env) {
     return libraries;
 }
 
+// Names of the targets that a backend has on this machine, best first.
+Napi::Array targets_of(Napi::Env env, const TemperBackend& backend) {
+    const TemperTarget* list = nullptr;
+    uint32_t count = 0;
+    if (backend.targets(&list, &count) != TEMPER_OK) throw Napi::Error::New(env, backend.last_error());
+    Napi::Array names = Napi::Array::New(env);
+    for (uint32_t i = 0; i < count; i++) names.Set(i, list[i].name);
+    return names;
+}
+
 Napi::Value capabilities(const Napi::CallbackInfo& info) {
     Napi::Object result = Napi::Object::New(info.Env());
-    Napi::Array isas = Napi::Array::New(info.Env());
-    for (const std::string& isa : available_isas()) isas.Set(isas.Length(), isa);
     result.Set("version", TEMPER_VERSION);
-    result.Set("isas", isas);
+    result.Set("isas", targets_of(info.Env(), find_backend("cpu")));
     result.Set("cpu", cpu_name());
     result.Set("libraries", libraries(info.Env()));
     return result;
 }
 
-// Attributes and in-place pairs of every op, for the compiler's tests: it has the same table (graph/ops).
+Napi::Array groups_of(Napi::Env env, const Group* groups) {
+    Napi::Array list = Napi::Array::New(env);
+    for (const Group* group = groups; group->name; group++) {
+        Napi::Object entry = Napi::Object::New(env);
+        entry.Set("name", group->name);
+        entry.Set("arity", group->many ? "many" : "one");
+        entry.Set("when", group->when ? Napi::String::New(env, group->when).As<Napi::Value>() : env.Null());
+        list.Set(list.Length(), entry);
+    }
+    return list;
+}
+
+// Operands, attributes and in-place pairs of every op, for the compiler's tests: it has the same table (graph/ops).
 Napi::Value op_table(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Napi::Array table = Napi::Array::New(env);
@@ -75,11 +95,29 @@ Napi::Value op_table(const Napi::CallbackInfo& info) {
         }
         Napi::Object entry = Napi::Object::New(env);
         entry.Set("name", name);
+        entry.Set("inputs", groups_of(env, rules.inputs));
+        entry.Set("outputs", groups_of(env, rules.outputs));
         entry.Set("attributes", attributes);
         entry.Set("inPlace", in_place);
         table.Set(table.Length(), entry);
     }
     return table;
+}
+
+Napi::Value targets(const Napi::CallbackInfo& info) {
+    return targets_of(info.Env(), find_backend(to_text(info[0])));
+}
+
+// What a plan needs beside its tensors, which need not exist.
+Napi::Value plan_needs(const Napi::CallbackInfo& info) {
+    Napi::Object needs = Napi::Object::New(info.Env());
+    with_codes(info.Env(), [&] {
+        const Plan plan = parse_plan(to_text(info[0]));
+        const size_t workspace = workspace_bytes(check_records(plan, to_target(info[1].As<Napi::Object>())));
+        needs.Set("arenaBytes", static_cast<double>(plan.arena_bytes));
+        needs.Set("workspaceBytes", static_cast<double>(workspace));
+    });
+    return needs;
 }
 
 Napi::Value create_context(const Napi::CallbackInfo& info) {
@@ -156,6 +194,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(ContextObject::define(env))));
     exports.Set("capabilities", Napi::Function::New(env, capabilities));
     exports.Set("opTable", Napi::Function::New(env, op_table));
+    exports.Set("targets", Napi::Function::New(env, targets));
+    exports.Set("planNeeds", Napi::Function::New(env, plan_needs));
     exports.Set("createContext", Napi::Function::New(env, create_context));
     exports.Set("dequantize", Napi::Function::New(env, dequantize_file));
     exports.Set("firstNonFinite", Napi::Function::New(env, first_non_finite_in_file));

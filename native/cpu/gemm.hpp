@@ -7,7 +7,7 @@
 // Every element of y is computed by one thread, in an order that K alone decides: the same bits on any number of
 // threads.
 #pragma once
-#include "../engine/kernel.hpp"
+#include "kernel.hpp"
 
 #include <memory>
 #include <vector>

@@ -3,7 +3,7 @@
 //   Pairs:   a word is two bfloat16, k and k + 1, as AVX-512's vdpbf16ps takes them.
 // Both read float32, bfloat16 and float16 sources and convert while packing.
 #pragma once
-#include "../engine/kernel.hpp"
+#include "kernel.hpp"
 #include "simd.hpp"
 
 namespace temper::TEMPER_ISA {

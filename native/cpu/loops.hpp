@@ -1,6 +1,6 @@
 // The loops that kernels share: over the types of their tensors, over threads, and over the vectors of a row.
 #pragma once
-#include "../engine/kernel.hpp"
+#include "kernel.hpp"
 #include "simd.hpp"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // Which kernel sets were built, which kernels they have, and which of them this CPU can run.
-#include "../engine/kernel.hpp"
+#include "kernel.hpp"
 
 #include "../ops/list.hpp"
 

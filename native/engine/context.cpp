@@ -1,5 +1,7 @@
 #include "context.hpp"
 
+#include "memory.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <pthread.h>
@@ -14,12 +16,8 @@ constexpr int POISON = 0xff; // every float of 0xff bytes is a NaN, in each dtyp
 
 } // namespace
 
-Context::Context(int threads, std::string isa) : pool_(threads), isa_(std::move(isa)) {
-    const std::vector<std::string> isas = available_isas();
-    if (std::find(isas.begin(), isas.end(), isa_) == isas.end())
-        throw std::invalid_argument("this CPU does not run the kernel set '" + isa_ + "'");
+Context::Context(const Target& target, const std::string& device) : device_(target, device) {
     thread_ = std::thread([this] { engine_loop(); });
-    copier_ = std::thread([this] { copy_loop(); });
 }
 
 // --- Tensors ---------------------------------------------------------------------------------------------------------
@@ -36,14 +34,18 @@ void Context::require_new(const std::string& name) const {
 void Context::allocate(const std::string& name, DType dtype, std::vector<int64_t> shape) {
     std::lock_guard lock(mutex_);
     require_new(name);
-    tensors_.emplace(name, allocate_tensor(name, dtype, std::move(shape)));
+    const std::string what = "the tensor '" + name + "'";
+    DeviceMemory memory = device_.allocate(checked_bytes(what, dtype, shape), what);
+    tensors_.emplace(name, std::make_shared<NamedTensor>(name, dtype, std::move(shape), std::move(memory)));
 }
 
 void Context::map(const std::string& name, const std::string& file, size_t offset, DType dtype,
                   std::vector<int64_t> shape) {
     std::lock_guard lock(mutex_);
     require_new(name);
-    tensors_.emplace(name, map_tensor(name, file, offset, dtype, std::move(shape)));
+    const std::string what = "the tensor '" + name + "'";
+    DeviceMemory memory = device_.load(file, offset, checked_bytes(what, dtype, shape), bytes_of(dtype), what);
+    tensors_.emplace(name, std::make_shared<NamedTensor>(name, dtype, std::move(shape), std::move(memory), false));
 }
 
 std::shared_ptr<NamedTensor> Context::find(const std::string& name) {
@@ -64,21 +66,18 @@ void Context::free(const std::string& name) {
 
 // A tensor may be read while nothing queued writes it, and written while nothing queued touches it.
 void Context::require_idle(const std::string& name, bool for_write) {
-    auto copies = [&](const Job& job) {
-        return std::any_of(job.tensors.begin(), job.tensors.end(), [&](const auto& tensor) { return tensor->name == name; });
+    auto busies = [&](const std::shared_ptr<Job>& job) {
+        if (!job->plan) return false;
+        return job->program->writes.contains(name) || (for_write && job->program->reads.contains(name));
     };
-    bool busy = for_write && copying_ && copies(*copying_);
-    for (const auto& job : queue_) {
-        busy = busy || (job->plan && (for_write ? job->plan->uses(name) : job->plan->writes(name)));
-        busy = busy || (for_write && copies(*job));
-    }
-    if (busy) throw std::runtime_error("the tensor '" + name + "' is in use by what is queued: await it first");
+    if (std::any_of(queue_.begin(), queue_.end(), busies) || std::any_of(begun_.begin(), begun_.end(), busies))
+        throw std::runtime_error("the tensor '" + name + "' is in use by what is queued: await it first");
 }
 
 namespace {
 
 void require_range(const NamedTensor& named, size_t offset, size_t bytes) {
-    const size_t size = named.tensor.bytes();
+    const size_t size = named.memory.bytes();
     if (offset > size || bytes > size - offset)
         throw std::out_of_range("the tensor '" + named.name + "' has " + std::to_string(size) + " bytes, not " +
                                 std::to_string(bytes) + " from offset " + std::to_string(offset));
@@ -92,7 +91,8 @@ void Context::write(const std::string& name, size_t offset, std::span<const std:
     if (!named->writable) throw std::invalid_argument("the tensor '" + name + "' is mapped from a file and read-only");
     require_range(*named, offset, data.size());
     require_idle(name, true);
-    std::memcpy(named->tensor.as<char>() + offset, data.data(), data.size());
+    device_.upload(named->memory.at(offset), data.data(), data.size(), TEMPER_HOST_ACCESS);
+    device_.synchronize(TEMPER_HOST_ACCESS);
 }
 
 void Context::read(const std::string& name, size_t offset, size_t bytes, void* to) {
@@ -100,12 +100,13 @@ void Context::read(const std::string& name, size_t offset, size_t bytes, void* t
     const auto named = find(name);
     require_range(*named, offset, bytes);
     require_idle(name, false);
-    std::memcpy(to, named->tensor.as<char>() + offset, bytes);
+    device_.download(to, named->memory.at(offset), bytes, TEMPER_HOST_ACCESS);
+    device_.synchronize(TEMPER_HOST_ACCESS);
 }
 
 size_t Context::tensor_bytes(const std::string& name) {
     std::lock_guard lock(mutex_);
-    return find(name)->tensor.bytes();
+    return find(name)->memory.bytes();
 }
 
 // --- Plans -----------------------------------------------------------------------------------------------------------
@@ -114,10 +115,11 @@ Context::Loaded Context::load(std::string_view plan_json) {
     Plan plan = parse_plan(plan_json);
     std::lock_guard lock(mutex_);
     require_open();
-    auto loaded = std::make_shared<LoadedPlan>(std::move(plan), isa_, pool_.threads(), [this](const std::string& name) {
-        const auto found = tensors_.find(name);
-        return found == tensors_.end() ? nullptr : found->second;
+    auto loaded = std::make_shared<LoadedPlan>(std::move(plan), device_.target(), [this](const std::string& name) {
+        const auto tensor = tensors_.find(name);
+        return tensor == tensors_.end() ? nullptr : tensor->second;
     });
+    loaded->first_event = new_events(loaded->events());
     const int id = next_plan_++;
     plans_.emplace(id, loaded);
     return {id, loaded->arena_bytes(), loaded->workspace_bytes()};
@@ -133,9 +135,9 @@ std::shared_ptr<LoadedPlan> Context::plan_of(int id) {
 void Context::unload(int id) {
     std::lock_guard lock(mutex_);
     const auto plan = plan_of(id);
-    for (const auto& job : queue_)
-        if (job->plan == plan)
-            throw std::runtime_error("plan '" + plan->name() + "' has runs queued: await or abort them first");
+    const auto runs = [&](const std::shared_ptr<Job>& job) { return job->plan == plan; };
+    if (std::any_of(queue_.begin(), queue_.end(), runs) || std::any_of(begun_.begin(), begun_.end(), runs))
+        throw std::runtime_error("plan '" + plan->name() + "' has runs queued: await or abort them first");
     plans_.erase(id);
 }
 
@@ -149,7 +151,7 @@ std::vector<OutputSlot> Context::outputs(int id, const std::string& program) {
 
 // --- The queue -------------------------------------------------------------------------------------------------------
 
-void Context::run(int id, const std::string& program, const Inputs& inputs, bool first, std::vector<void*> destinations,
+void Context::run(int id, const std::string& program, const Inputs& inputs, MicroBatch micro_batch, std::vector<void*> destinations,
                   Done done) {
     auto job = std::make_shared<Job>();
     std::lock_guard lock(mutex_);
@@ -174,7 +176,9 @@ void Context::run(int id, const std::string& program, const Inputs& inputs, bool
     }
     if (destinations.size() != job->program->outputs.size())
         throw std::invalid_argument(where + " has " + std::to_string(job->program->outputs.size()) + " outputs");
-    job->first = first;
+    job->plan->require_next(program);
+    job->plan->advance(program);
+    job->micro_batch = micro_batch;
     job->destinations = std::move(destinations);
     job->done = std::move(done);
     enqueue(std::move(job));
@@ -183,17 +187,6 @@ void Context::run(int id, const std::string& program, const Inputs& inputs, bool
 void Context::prepare(Done done) {
     auto job = std::make_shared<Job>();
     std::lock_guard lock(mutex_);
-    job->prepares = true;
-    job->done = std::move(done);
-    enqueue(std::move(job));
-}
-
-void Context::snapshot(const std::vector<std::string>& names, std::vector<void*> destinations, Done done) {
-    auto job = std::make_shared<Job>();
-    std::lock_guard lock(mutex_);
-    for (const std::string& name : names) job->tensors.push_back(find(name));
-    if (destinations.size() != names.size()) throw std::invalid_argument("a snapshot needs one destination per tensor");
-    job->destinations = std::move(destinations);
     job->done = std::move(done);
     enqueue(std::move(job));
 }
@@ -216,12 +209,18 @@ void Context::close() {
         epoch_++;
     }
     wake_.notify_one();
-    copy_wake_.notify_all();
     if (thread_.joinable()) thread_.join();
-    if (copier_.joinable()) copier_.join();
     std::lock_guard lock(mutex_);
     plans_.clear();
     tensors_.clear();
+}
+
+uint32_t Context::new_events(size_t count) {
+    std::lock_guard lock(events_mutex_);
+    const uint32_t first = events_;
+    events_ += static_cast<uint32_t>(count);
+    device_.events(events_);
+    return first;
 }
 
 // --- The engine thread -----------------------------------------------------------------------------------------------
@@ -230,106 +229,128 @@ void Context::engine_loop() {
 #if defined(__linux__)
     pthread_setname_np(pthread_self(), "temper-engine");
 #endif
+    // Where streams run beside the host, so many jobs are given to the device before the first is waited for.
+    const size_t ahead = device_.target().runs_beside() ? 8 : 1;
     for (;;) {
         std::shared_ptr<Job> job;
         {
             std::unique_lock lock(mutex_);
-            wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
-            if (queue_.empty()) break;
-            job = queue_.front();
+            const auto has_work = [this] { return closing_ || !queue_.empty(); };
+            if (begun_.empty()) wake_.wait(lock, has_work);
+            else if (queue_.empty()) wake_.wait_for(lock, std::chrono::microseconds(200), has_work);
+            if (queue_.empty() && begun_.empty()) break;
+            if (!queue_.empty() && (begun_.size() < ahead || !device_.target().runs_beside())) {
+                job = queue_.front();
+                queue_.pop_front();
+                begun_.push_back(job);
+            }
         }
-        if (!job->prepares && !job->plan) {
-            start_copy(std::move(job));
-            continue;
-        }
-        std::string error;
-        bool failed = false;
-        try {
-            execute(*job);
-        } catch (const std::exception& caught) {
-            failed = true;
-            error = caught.what();
-        }
-        {
-            std::lock_guard lock(mutex_);
-            queue_.pop_front();
-        }
-        job->plan.reset(); // an unloaded plan's memory goes before its last run's promise resolves
-        job->done(failed ? &error : nullptr);
+        if (job) issue(job);
+        if (!job || !device_.target().runs_beside()) settle();
     }
-    copy_wake_.notify_all(); // nothing more will be handed over
-    arena_ = Pages();
-    workspace_ = Pages();
+    arena_ = DeviceMemory();
+    workspace_ = DeviceMemory();
 }
 
-void Context::execute(Job& job) {
-    if (epoch_ != job.epoch) throw std::runtime_error("aborted");
-    if (job.prepares) {
-        reserve();
-        arena_.touch(pool_.threads());
-        workspace_.touch(pool_.threads());
+void Context::issue(const std::shared_ptr<Job>& job) {
+    Failure failure{"", TEMPER_OK};
+    try {
+        if (is_aborted(*job)) throw std::runtime_error("aborted");
+        if (!job->plan) {
+            drain();
+            prepare_plans();
+            return end(job, nullptr);
+        }
+        await_others(*job);
+        run_program(*job);
+        mark_end(*job);
         return;
+    } catch (const BackendError& error) {
+        failure = {error.what(), error.status};
+    } catch (const std::exception& error) {
+        failure.message = error.what();
     }
-    await_copy(*job.program);
-    run_program(job);
-    runs_++;
+    // Nothing of it may still write to a destination when it is said to have ended.
+    try {
+        device_.synchronize();
+    } catch (const std::exception&) {
+        // The failure is known already.
+    }
+    end(job, &failure);
 }
 
-void Context::start_copy(std::shared_ptr<Job> snapshot) {
-    std::unique_lock lock(mutex_);
-    copy_wake_.wait(lock, [this] { return !copying_; });
-    copying_ = std::move(snapshot);
-    queue_.pop_front();
-    copy_wake_.notify_all();
-}
-
-void Context::await_copy(const Program& program) {
-    std::unique_lock lock(mutex_);
-    copy_wake_.wait(lock, [&] {
-        return !copying_ || std::none_of(copying_->tensors.begin(), copying_->tensors.end(),
-                                         [&](const auto& tensor) { return program.written.contains(tensor->name); });
-    });
-}
-
-void Context::copy_loop() {
-#if defined(__linux__)
-    pthread_setname_np(pthread_self(), "temper-copy");
-#endif
-    for (;;) {
-        std::shared_ptr<Job> job;
-        {
-            std::unique_lock lock(mutex_);
-            // The engine thread empties the queue before it ends, so closing with nothing queued is the end.
-            copy_wake_.wait(lock, [this] { return copying_ || (closing_ && queue_.empty()); });
-            if (!copying_) return;
-            job = copying_;
-        }
-        std::string error;
+void Context::settle() {
+    const std::vector<std::shared_ptr<Job>> begun = begun_;
+    for (const auto& job : begun) {
+        if (!job->is_issued) continue;
+        Failure failure{"", TEMPER_OK};
         try {
-            copy_tensors(*job);
-        } catch (const std::exception& caught) {
-            error = caught.what();
+            if (!std::all_of(job->ends.begin(), job->ends.end(), [this](uint32_t event) { return device_.reached(event); })) continue;
+            end(job, nullptr);
+            continue;
+        } catch (const BackendError& error) {
+            failure = {error.what(), error.status};
         }
-        {
-            std::lock_guard lock(mutex_);
-            copying_ = nullptr;
-        }
-        copy_wake_.notify_all();
-        job->done(error.empty() ? nullptr : &error);
+        end(job, &failure);
     }
 }
 
-void Context::copy_tensors(const Job& job) {
-    constexpr size_t PIECE = size_t{4} << 20; // bytes between two looks at abort()
-    if (epoch_ != job.epoch) throw std::runtime_error("aborted");
-    for (size_t i = 0; i < job.tensors.size(); i++) {
-        const Tensor& tensor = job.tensors[i]->tensor;
-        for (size_t at = 0; at < tensor.bytes(); at += PIECE) {
-            if (epoch_ != job.epoch) throw std::runtime_error("aborted");
-            std::memcpy(static_cast<char*>(job.destinations[i]) + at, tensor.as<char>() + at,
-                        std::min(PIECE, tensor.bytes() - at));
-        }
+void Context::end(const std::shared_ptr<Job>& job, const Failure* failure) {
+    {
+        std::lock_guard lock(mutex_);
+        begun_.erase(std::find(begun_.begin(), begun_.end(), job));
+        if (failure && job->plan) job->plan->restart_step();
     }
+    if (!failure && job->plan) runs_++;
+    free_events_.insert(free_events_.end(), job->ends.begin(), job->ends.end());
+    job->plan.reset(); // an unloaded plan's memory goes before its last run's promise resolves
+    job->done(failure);
+}
+
+void Context::drain() {
+    device_.synchronize();
+    settle();
+}
+
+// A plan says what of itself may run beside what. What of another plan is still running is waited for where it uses the arena as
+// well, or a tensor that one of the two writes.
+void Context::await_others(const Job& job) {
+    const Program& program = *job.program;
+    const auto meets = [](const std::set<std::string>& a, const std::set<std::string>& b) {
+        return std::any_of(a.begin(), a.end(), [&](const std::string& name) { return b.contains(name); });
+    };
+    const auto conflicts = [&](const std::shared_ptr<Job>& other) {
+        if (!other->plan || other->plan == job.plan) return false;
+        const Program& running = *other->program;
+        return (running.uses_arena && program.uses_arena) || meets(running.writes, program.reads) ||
+               meets(running.writes, program.writes) || meets(running.reads, program.writes);
+    };
+    if (std::any_of(begun_.begin(), begun_.end(), conflicts)) device_.synchronize();
+}
+
+void Context::mark_end(Job& job) {
+    for (int stream : job.program->streams) {
+        if (free_events_.empty()) free_events_.push_back(new_events(1));
+        const uint32_t event = free_events_.back();
+        free_events_.pop_back();
+        device_.record(event, stream);
+        job.ends.push_back(event);
+    }
+    job.is_issued = true;
+}
+
+void Context::prepare_plans() {
+    reserve();
+    // Every page of them is committed now.
+    if (arena_.bytes()) device_.fill(arena_.at(), 0, arena_.bytes(), TEMPER_COMPUTE);
+    if (workspace_.bytes()) device_.fill(workspace_.at(), 0, workspace_.bytes(), TEMPER_COMPUTE);
+    device_.synchronize(TEMPER_COMPUTE);
+    std::vector<std::shared_ptr<LoadedPlan>> plans;
+    {
+        std::lock_guard lock(mutex_);
+        for (const auto& [id, plan] : plans_) plans.push_back(plan);
+    }
+    for (const auto& plan : plans) plan->bind(device_, arena_.at(), workspace_.at());
 }
 
 void Context::reserve() {
@@ -341,11 +362,13 @@ void Context::reserve() {
             workspace = std::max(workspace, plan->workspace_bytes());
         }
     }
+    if (arena_.bytes() >= arena && workspace_.bytes() >= workspace) return;
+    device_.synchronize();
     // The old range goes first: the two together may be more than there is.
-    auto grow = [](Pages& pages, size_t bytes, const char* what) {
-        if (pages.bytes() >= bytes) return;
-        pages = Pages();
-        pages = Pages::zeroed(bytes, what);
+    const auto grow = [this](DeviceMemory& memory, size_t bytes, const char* what) {
+        if (memory.bytes() >= bytes) return;
+        memory = DeviceMemory();
+        memory = device_.allocate(bytes, what);
     };
     grow(arena_, arena, "the arena");
     grow(workspace_, workspace, "the workspace");
@@ -355,45 +378,135 @@ void Context::run_program(Job& job) {
     LoadedPlan& plan = *job.plan;
     const Program& program = *job.program;
     reserve();
-    plan.bind(static_cast<char*>(arena_.data()), static_cast<char*>(workspace_.data()));
-    for (size_t i = 0; i < program.inputs.size(); i++)
-        std::memcpy(plan.slot(program.inputs[i]), job.inputs[i].data(), job.inputs[i].size());
+    plan.bind(device_, arena_.at(), workspace_.at());
+    dead_.clear();
+    if (poison_) {
+        device_.synchronize();
+        dead_ = plan.dead_ranges(program);
+        if (arena_.bytes()) device_.fill(arena_.at(), POISON, arena_.bytes(), TEMPER_COMPUTE);
+        device_.synchronize();
+    }
+    for (size_t s = program.segments.from; s < program.segments.to; s++) {
+        const auto& loop = plan.segment(s).loop;
+        int64_t turns = 1;
+        if (loop) {
+            int32_t count = 0;
+            const size_t input = static_cast<size_t>(std::find(program.inputs.begin(), program.inputs.end(), loop->count) - program.inputs.begin());
+            std::memcpy(&count, job.inputs[input].data(), sizeof count);
+            if (count < 0 || count > loop->max)
+                throw std::out_of_range("plan '" + plan.name() + "': the loop count '" + plan.buffer(loop->count).name + "' is " +
+                                        std::to_string(count) + "; it must lie in [0, " + std::to_string(loop->max) + "]");
+            turns = count;
+        }
+        for (int64_t turn = 0; turn < turns; turn++) run_segment(job, s);
+    }
+}
 
-    const bool poison = poison_;
-    std::vector<Dead> dead;
-    if (poison) {
-        dead = plan.dead_ranges(program);
-        if (arena_.bytes()) std::memset(arena_.data(), POISON, arena_.bytes());
+namespace {
+
+bool applies(const Record& record, MicroBatch micro_batch) {
+    return record.when == When::always || (record.when == When::first ? micro_batch.first : micro_batch.last);
+}
+
+} // namespace
+
+void Context::run_segment(Job& job, size_t segment) {
+    if (device_.target().captures() && !poison_ && !profiling_ && job.plan->can_capture(segment)) return run_captured(job, segment);
+    const Range records = job.plan->segment(segment).records;
+    for (size_t r = records.from; r < records.to; r++) {
+        if (is_aborted(job)) throw std::runtime_error("aborted");
+        if (applies(job.plan->record(r), job.micro_batch)) run_record(job, r);
+        if (begun_.size() > 1 && !device_.target().runs_beside()) settle();
     }
-    auto next_dead = dead.begin();
-    for (size_t r = program.records.from; r < program.records.to; r++) {
-        if (epoch_ != job.epoch) throw std::runtime_error("aborted");
-        if (poison && plan.workspace_of(r)) std::memset(workspace_.data(), POISON, plan.workspace_of(r));
-        run_record(job, r);
-        for (; next_dead != dead.end() && next_dead->record == r; ++next_dead)
-            std::memset(static_cast<char*>(arena_.data()) + next_dead->offset, POISON, next_dead->bytes);
+}
+
+// What any of its records waits for is waited for first, and what any signals is signalled last.
+void Context::run_captured(Job& job, size_t segment) {
+    if (is_aborted(job)) throw std::runtime_error("aborted");
+    LoadedPlan& plan = *job.plan;
+    const Range records = plan.segment(segment).records;
+    std::unique_ptr<CapturedSegment>& captured = plan.captured(segment, job.micro_batch.first, job.micro_batch.last);
+    const auto each = [&](auto work) {
+        for (size_t r = records.from; r < records.to; r++)
+            if (applies(plan.record(r), job.micro_batch)) work(r);
+    };
+    each([&](size_t r) { await_events(plan, plan.record(r)); });
+    if (!captured) {
+        device_.begin_capture(TEMPER_COMPUTE);
+        each([&](size_t r) { enqueue_record(job, r); });
+        captured = std::make_unique<CapturedSegment>(device_.end_capture(TEMPER_COMPUTE));
     }
-    for (size_t i = 0; i < program.outputs.size(); i++)
-        std::memcpy(job.destinations[i], plan.slot(program.outputs[i]), plan.buffer(program.outputs[i]).bytes);
+    device_.launch(*captured, TEMPER_COMPUTE);
+    each([&](size_t r) {
+        signal_events(plan, plan.record(r));
+        count_record(plan, r);
+    });
 }
 
 void Context::run_record(Job& job, size_t r) {
     LoadedPlan& plan = *job.plan;
+    const Record& record = plan.record(r);
     const auto start = Clock::now();
+    if (poison_ && plan.checked(r).scratch) device_.fill(workspace_.at(), POISON, plan.checked(r).scratch, record.stream);
+    await_events(plan, record);
     try {
-        plan.run(r, job.first);
-    } catch (const std::exception& error) {
-        throw std::runtime_error("plan '" + plan.name() + "' record " + std::to_string(r) + " (" + plan.op_name(r) +
-                                 "): " + error.what());
+        enqueue_record(job, r);
+        if (profiling_) device_.synchronize(record.stream);
+    } catch (const BackendError& error) {
+        throw BackendError(error.status, "plan '" + plan.name() + "' " + record.describe(r) + ": " + error.what());
     }
-    const auto end = Clock::now();
-    records_++;
-    if (plan.arena_end(r) > arena_high_) arena_high_ = plan.arena_end(r);
+    signal_events(plan, record);
+    count_record(plan, r);
+    if (poison_) poison_dead(job, r);
     if (!profiling_) return;
     std::lock_guard lock(profile_mutex_);
-    OpTime& time = times_.try_emplace(plan.op_name(r), OpTime{plan.op_name(r), 0, 0}).first->second;
+    OpTime& time = times_.try_emplace(record.op, OpTime{record.op, 0, 0}).first->second;
     time.runs++;
-    time.seconds += std::chrono::duration<double>(end - start).count();
+    time.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void Context::enqueue_record(Job& job, size_t r) {
+    LoadedPlan& plan = *job.plan;
+    const int stream = plan.record(r).stream;
+    const auto position = [](const std::vector<size_t>& slots, size_t slot) {
+        return static_cast<size_t>(std::find(slots.begin(), slots.end(), slot) - slots.begin());
+    };
+    switch (plan.checked(r).kind) {
+    case CheckedRecord::Kind::kernel:
+        device_.enqueue(plan.prepared(r), job.micro_batch.first, stream);
+        break;
+    case CheckedRecord::Kind::upload:
+        for (const Move& move : plan.moves(r))
+            device_.upload(plan.address(move.to), job.inputs[position(job.program->inputs, move.from)].data(), move.bytes, stream);
+        break;
+    case CheckedRecord::Kind::copy:
+        for (const Move& move : plan.moves(r)) device_.copy(plan.address(move.to), plan.address(move.from), move.bytes, stream);
+        break;
+    case CheckedRecord::Kind::download:
+        for (const Move& move : plan.moves(r))
+            device_.download(job.destinations[position(job.program->outputs, move.to)], plan.address(move.from), move.bytes, stream);
+        break;
+    }
+}
+
+void Context::await_events(const LoadedPlan& plan, const Record& record) {
+    for (size_t event : record.waits) device_.wait(plan.first_event + static_cast<uint32_t>(event), record.stream);
+}
+
+void Context::signal_events(const LoadedPlan& plan, const Record& record) {
+    for (size_t event : record.signals) device_.record(plan.first_event + static_cast<uint32_t>(event), record.stream);
+}
+
+void Context::count_record(const LoadedPlan& plan, size_t r) {
+    records_++;
+    if (plan.checked(r).arena_end > arena_high_) arena_high_ = plan.checked(r).arena_end;
+}
+
+void Context::poison_dead(Job& job, size_t r) {
+    device_.synchronize();
+    for (const Dead& dead : dead_)
+        if (dead.record == r) device_.fill(arena_.at(dead.offset), POISON, dead.bytes, job.plan->record(r).stream);
+    device_.synchronize();
 }
 
 // --- Watching --------------------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-// A context: named tensors, loaded plans, one engine thread that runs what is queued, in order, on the context's pool, and
-// one thread that copies snapshots beside it. Every method may be called from any other thread.
+// A context: named tensors, loaded plans, and one engine thread that gives a device what is queued, in order. Every method may
+// be called from any other thread.
 #pragma once
 #include "loaded_plan.hpp"
-#include "thread_pool.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -31,13 +30,25 @@ struct OutputSlot {
     size_t bytes;
 };
 
+// Why a job ended without a result.
+struct Failure {
+    std::string message;
+    TemperStatus status; // TEMPER_OK where the device is not to blame
+};
+
+// How a run stands in its step.
+struct MicroBatch {
+    bool first = false; // records that accumulate after the first overwrite
+    bool last = true;
+};
+
 class Context {
 public:
-    // Called once, on one of the context's threads: with nothing when the job is done, otherwise with what went wrong.
-    using Done = std::function<void(const std::string* error)>;
+    // Called once, on the engine thread: with nothing when the job is done, otherwise with what went wrong.
+    using Done = std::function<void(const Failure* failure)>;
     using Inputs = std::map<std::string, std::span<const std::byte>>;
 
-    Context(int threads, std::string isa);
+    Context(const Target& target, const std::string& device);
     ~Context() { close(); }
 
     void allocate(const std::string& name, DType dtype, std::vector<int64_t> shape);
@@ -56,15 +67,13 @@ public:
 
     std::vector<OutputSlot> outputs(int plan, const std::string& program);
     // Queues a program. Inputs are copied and checked before this returns: one that an op of the program cannot take throws,
-    // and nothing is queued. Destinations, one per output slot, are written before `done` is called and must live until then.
-    void run(int plan, const std::string& program, const Inputs& inputs, bool first, std::vector<void*> destinations,
+    // and nothing is queued; so does a program that may not come next in the plan's step. Destinations, one per output slot,
+    // are written before `done` is called and must live until then.
+    void run(int plan, const std::string& program, const Inputs& inputs, MicroBatch micro_batch, std::vector<void*> destinations,
              Done done);
-    // Queues the allocation of arena and workspace for the plans that are loaded, with every page of them touched: what
-    // the first run would otherwise do a page at a time.
+    // Queues the allocation of arena and workspace for the plans that are loaded, with every page of them written, and
+    // the preparation of their records: what their first runs would otherwise do.
     void prepare(Done done);
-    // Queues a copy of whole tensors, as they are between what was queued before and after. It is made beside the programs
-    // that follow: only one that writes one of these tensors waits for it. Destinations must live until `done` is called.
-    void snapshot(const std::vector<std::string>& names, std::vector<void*> destinations, Done done);
 
     void abort();
     Progress progress() const;
@@ -76,15 +85,15 @@ public:
 
 private:
     struct Job {
-        bool prepares = false;
-        std::shared_ptr<LoadedPlan> plan; // none: a snapshot of `tensors`
+        std::shared_ptr<LoadedPlan> plan; // none: prepares
         const Program* program = nullptr;
         std::vector<std::vector<std::byte>> inputs; // as program->inputs
-        bool first = false;
-        std::vector<std::shared_ptr<NamedTensor>> tensors;
-        std::vector<void*> destinations;
+        MicroBatch micro_batch;
+        std::vector<void*> destinations; // as program->outputs
         Done done;
         uint64_t epoch = 0;
+        bool is_issued = false;
+        std::vector<uint32_t> ends; // once issued: events that are reached when it is done
     };
 
     std::shared_ptr<NamedTensor> find(const std::string& name); // throws when there is none
@@ -94,37 +103,53 @@ private:
     void require_idle(const std::string& name, bool for_write);
     void enqueue(std::shared_ptr<Job> job);
 
+    // The engine thread.
     void engine_loop();
-    void copy_loop();
-    void start_copy(std::shared_ptr<Job> snapshot); // waits for the one before
-    void await_copy(const Program& program);        // where it is of a tensor that the program writes
-    void execute(Job& job);
-    void run_program(Job& job);
-    void copy_tensors(const Job& job);
+    void issue(const std::shared_ptr<Job>& job); // gives it to the device
+    void settle();                               // ends what the device has done
+    void drain();                                // waits for all that the device has
+    void await_others(const Job& job);           // what must not run beside it
+    void end(const std::shared_ptr<Job>& job, const Failure* failure);
+    bool is_aborted(const Job& job) const { return job.epoch != epoch_; }
+    void prepare_plans();
     void reserve(); // arena and workspace for the loaded plans; both only grow
+    void run_program(Job& job);
+    void run_segment(Job& job, size_t segment);
+    void run_captured(Job& job, size_t segment);
     void run_record(Job& job, size_t record);
+    void enqueue_record(Job& job, size_t record);
+    void await_events(const LoadedPlan& plan, const Record& record);
+    void signal_events(const LoadedPlan& plan, const Record& record);
+    void count_record(const LoadedPlan& plan, size_t record);
+    void mark_end(Job& job);
+    void poison_dead(Job& job, size_t record);
+    uint32_t new_events(size_t count);
 
-    ThreadPool pool_; // the engine thread's
-    const std::string isa_;
+    Device device_;
 
-    std::mutex mutex_; // guards the next seven
-    std::condition_variable wake_, copy_wake_;
-    std::shared_ptr<Job> copying_; // the snapshot that the copying thread is at
+    std::mutex mutex_; // guards the next five
+    std::condition_variable wake_;
     std::map<std::string, std::shared_ptr<NamedTensor>> tensors_;
     std::map<int, std::shared_ptr<LoadedPlan>> plans_;
-    std::deque<std::shared_ptr<Job>> queue_; // the front one is being executed
-    int next_plan_ = 1;
+    std::deque<std::shared_ptr<Job>> queue_; // not begun yet
+    std::vector<std::shared_ptr<Job>> begun_; // not ended yet, oldest first; only the engine thread changes it
     bool closing_ = false;
+    int next_plan_ = 1;
 
-    Pages arena_, workspace_; // the engine thread's
+    // The engine thread's.
+    DeviceMemory arena_, workspace_;
+    std::vector<Dead> dead_; // of the run under way, while poison is on
+    std::vector<uint32_t> free_events_;
 
+    std::mutex events_mutex_;
+    uint32_t events_ = 0;
     std::atomic<uint64_t> epoch_{0}; // abort() ends the jobs of all epochs before
     std::atomic<bool> poison_{false}, profiling_{false};
     std::atomic<uint64_t> records_{0}, runs_{0}, arena_high_{0};
     std::mutex profile_mutex_;
     std::map<std::string, OpTime> times_;
 
-    std::thread thread_, copier_;
+    std::thread thread_;
 };
 
 } // namespace temper

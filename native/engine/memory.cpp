@@ -20,11 +20,11 @@ constexpr size_t HUGE_PAGE = size_t{2} << 20;
 
 } // namespace
 
-Pages Pages::zeroed(size_t bytes, const std::string& what) {
+Pages Pages::zeroed(size_t bytes) {
     Pages pages;
     if (bytes == 0) return pages;
     void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) fail("cannot allocate " + std::to_string(bytes) + " bytes for " + what);
+    if (base == MAP_FAILED) throw OutOfMemory("cannot allocate " + std::to_string(bytes) + " bytes: " + std::strerror(errno));
 #if defined(MADV_HUGEPAGE)
     // Ranges that lie side by side become one, so that the small tensors of a model share huge pages.
     madvise(base, bytes, MADV_HUGEPAGE); // advice: a kernel without it is as correct
@@ -34,26 +34,20 @@ Pages Pages::zeroed(size_t bytes, const std::string& what) {
     return pages;
 }
 
-Pages Pages::mapped(int file, size_t offset, size_t bytes, const std::string& what) {
+Pages Pages::mapped(int file, size_t offset, size_t bytes) {
     Pages pages;
     if (bytes == 0) return pages;
     const size_t lead = offset % static_cast<size_t>(sysconf(_SC_PAGESIZE));
     void* base = mmap(nullptr, lead + bytes, PROT_READ, MAP_PRIVATE, file, static_cast<off_t>(offset - lead));
-    if (base == MAP_FAILED) fail("cannot map " + what);
+    if (base == MAP_FAILED) fail("cannot map " + std::to_string(bytes) + " bytes");
     pages.base_ = base;
     pages.lead_ = lead;
     pages.bytes_ = bytes;
     return pages;
 }
 
-void Pages::touch(Threads threads) const {
-    constexpr size_t PIECE = 4 * HUGE_PAGE;
-    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    volatile char* const from = static_cast<char*>(data());
-    threads.run(static_cast<int64_t>((bytes_ + PIECE - 1) / PIECE), [&](int64_t piece, int) {
-        const size_t begin = static_cast<size_t>(piece) * PIECE;
-        for (size_t at = begin; at < std::min(bytes_, begin + PIECE); at += page) from[at] = from[at];
-    });
+size_t physical_memory() {
+    return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
 }
 
 Pages::Pages(Pages&& other) noexcept { *this = std::move(other); }
@@ -82,10 +76,10 @@ InputFile::InputFile(const std::string& path) : path_(path) {
 
 InputFile::~InputFile() { close(descriptor_); }
 
-void InputFile::require(size_t offset, size_t bytes, const std::string& what) const {
+void InputFile::require(size_t offset, size_t bytes) const {
     if (offset <= size_ && bytes <= size_ - offset) return;
-    throw std::out_of_range(path_ + " has " + std::to_string(size_) + " bytes, but " + what + " needs " +
-                            std::to_string(bytes) + " bytes from offset " + std::to_string(offset));
+    throw std::out_of_range(path_ + " has " + std::to_string(size_) + " bytes, not the " + std::to_string(bytes) +
+                            " from offset " + std::to_string(offset) + " that are needed");
 }
 
 void InputFile::read(void* to, size_t offset, size_t bytes) const {
@@ -99,43 +93,17 @@ void InputFile::read(void* to, size_t offset, size_t bytes) const {
     }
 }
 
-std::shared_ptr<NamedTensor> allocate_tensor(const std::string& name, DType dtype, std::vector<int64_t> shape) {
-    const std::string what = "the tensor '" + name + "'";
-    auto named = std::make_shared<NamedTensor>();
-    named->name = name;
-    named->pages = Pages::zeroed(checked_bytes(what, dtype, shape), what);
-    named->tensor = {dtype, std::move(shape), named->pages.data()};
-    return named;
-}
-
-std::shared_ptr<NamedTensor> map_tensor(const std::string& name, const std::string& file, size_t offset, DType dtype,
-                                        std::vector<int64_t> shape) {
-    const std::string what = "the tensor '" + name + "'";
-    const size_t bytes = checked_bytes(what, dtype, shape);
-    const InputFile input(file);
-    input.require(offset, bytes, what);
-    auto named = std::make_shared<NamedTensor>();
-    named->name = name;
-    named->writable = false;
-    if (offset % bytes_of(dtype) == 0) {
-        named->pages = Pages::mapped(input.descriptor(), offset, bytes, what + " from " + file);
-    } else {
-        named->pages = Pages::zeroed(bytes, what);
-        input.read(named->pages.data(), offset, bytes);
-    }
-    named->tensor = {dtype, std::move(shape), named->pages.data()};
-    return named;
-}
-
 const char* name_of(DType dtype) {
-    static constexpr const char* names[] = {"f32", "bf16", "f16", "i32"};
+    static constexpr const char* names[] = {"f32", "bf16", "f16", "f64", "i32", "u8", "i8", "f8e4m3", "f8e5m2"};
     return names[static_cast<size_t>(dtype)];
 }
 
 DType dtype_of(std::string_view name) {
-    for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i32})
+    for (DType dtype : ALL_DTYPES)
         if (name == name_of(dtype)) return dtype;
-    throw std::invalid_argument("unknown dtype '" + std::string(name) + "': f32, bf16, f16 and i32 are known");
+    std::string known;
+    for (DType dtype : ALL_DTYPES) known += (known.empty() ? "" : ", ") + std::string(name_of(dtype));
+    throw std::invalid_argument("unknown dtype '" + std::string(name) + "'; known are " + known);
 }
 
 std::string describe(DType dtype, const std::vector<int64_t>& shape) {

@@ -1,9 +1,8 @@
 // Memory of the engine: ranges of pages from the system, never from the heap.
 #pragma once
 #include "../ops/op.hpp"
-#include "threads.hpp"
 
-#include <memory>
+#include <stdexcept>
 #include <string>
 
 namespace temper {
@@ -12,15 +11,21 @@ constexpr size_t ALIGNMENT = 64; // bytes: a cache line, and the widest vector
 
 constexpr size_t align_up(size_t bytes, size_t to = ALIGNMENT) { return (bytes + to - 1) / to * to; }
 
+// The system refuses memory.
+class OutOfMemory : public std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+size_t physical_memory(); // bytes
+
 // An owned range of pages; unmapped when destroyed.
 class Pages {
 public:
     Pages() = default;
-    // Zero-filled and private; the system commits a page when it is first touched. Throws std::runtime_error naming
-    // `what` when it refuses. Asks for huge pages.
-    static Pages zeroed(size_t bytes, const std::string& what);
+    // Zero-filled and private; the system commits a page when it is first touched. Asks for huge pages.
+    static Pages zeroed(size_t bytes); // throws OutOfMemory
     // The window [offset, offset + bytes) of an open file, read-only; data() points at `offset` itself.
-    static Pages mapped(int file, size_t offset, size_t bytes, const std::string& what);
+    static Pages mapped(int file, size_t offset, size_t bytes);
 
     Pages(Pages&& other) noexcept;
     Pages& operator=(Pages&& other) noexcept;
@@ -28,8 +33,6 @@ public:
 
     void* data() const { return static_cast<char*>(base_) + lead_; }
     size_t bytes() const { return bytes_; }
-    // Has the system commit every page of a writable range; what it holds stays.
-    void touch(Threads threads) const;
 
 private:
     void* base_ = nullptr;
@@ -47,7 +50,7 @@ public:
 
     int descriptor() const { return descriptor_; }
     // Throws std::out_of_range unless [offset, offset + bytes) lies within the file.
-    void require(size_t offset, size_t bytes, const std::string& what) const;
+    void require(size_t offset, size_t bytes) const;
     void read(void* to, size_t offset, size_t bytes) const;
 
 private:
@@ -55,21 +58,6 @@ private:
     int descriptor_ = -1;
     size_t size_ = 0;
 };
-
-// A tensor of a context, by name.
-struct NamedTensor {
-    std::string name;
-    Tensor tensor;
-    Pages pages;
-    bool writable = true;
-};
-
-std::shared_ptr<NamedTensor> allocate_tensor(const std::string& name, DType dtype, std::vector<int64_t> shape);
-
-// Maps a tensor from a file where its data is aligned to its dtype, and reads it into memory where it is not
-// (safetensors and GGUF promise less than a kernel needs). The file must not be truncated while it is mapped.
-std::shared_ptr<NamedTensor> map_tensor(const std::string& name, const std::string& file, size_t offset, DType dtype,
-                                        std::vector<int64_t> shape);
 
 DType dtype_of(std::string_view name); // throws std::invalid_argument
 std::string describe(DType dtype, const std::vector<int64_t>& shape); // "bf16 [3, 4]"

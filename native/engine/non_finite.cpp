@@ -38,7 +38,7 @@ int64_t first_non_finite(const std::string& file, size_t offset, DType dtype, si
     const InputFile input(file);
     size_t bytes;
     if (__builtin_mul_overflow(elements, bytes_of(dtype), &bytes)) bytes = SIZE_MAX;
-    input.require(offset, bytes, "the search");
+    input.require(offset, bytes);
     std::atomic<size_t> first{elements};
     for_each_piece(threads, (elements + PIECE - 1) / PIECE, [&](size_t piece) {
         const size_t from = piece * PIECE, n = std::min(PIECE, elements - from);

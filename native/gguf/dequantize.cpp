@@ -187,7 +187,7 @@ void dequantize(const std::string& file, size_t offset, int type_id, size_t elem
     const InputFile input(file);
     size_t bytes, output_end;
     if (__builtin_mul_overflow(elements / type.elements, type.bytes, &bytes)) bytes = SIZE_MAX;
-    input.require(offset, bytes, std::string("the ") + type.name + " data");
+    input.require(offset, bytes);
     if (__builtin_mul_overflow(elements, bytes_of(dtype), &output_end) ||
         __builtin_add_overflow(output_end, output_offset, &output_end) || output_end > size_t{1} << 62)
         throw std::invalid_argument("the output would end past any file's end");

@@ -53,11 +53,13 @@ static ValueRule boundaries_of_the_buffer(const Operands& record) {
 }
 
 extern const OpRules attention_rules = {"attention", check_attention,
+    {{"q"}, {"k"}, {"v"}, {"segments"}}, {{"o"}, {"lse"}},
     {{"compute", AttrType::text}, {"heads", AttrType::integer}, {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
      {"scale", AttrType::number}},
     {},
     {{3, boundaries_of_the_buffer}}};
 extern const OpRules attention_grad_rules = {"attention_grad", check_attention_grad,
+    {{"do"}, {"q"}, {"k"}, {"v"}, {"o"}, {"lse"}, {"segments"}}, {{"dq"}, {"dk"}, {"dv"}},
     {{"compute", AttrType::text}, {"heads", AttrType::integer}, {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
      {"scale", AttrType::number}},
     {},

@@ -70,15 +70,18 @@ static ValueRule labels_of_the_head(const Operands& record) { return labels_belo
 static ValueRule targets_of_the_head(const Operands& record) { return {.from = INT32_MIN, .to = record.in[1].shape[0]}; }
 
 extern const OpRules cross_entropy_rules = {"cross_entropy", check_cross_entropy,
+    {{"logits"}, {"labels"}, {"weight"}}, {{"loss"}, {"dlogits", false, "grad"}},
     {{"grad", AttrType::flag}, {"accumulate", AttrType::text}},
     {{1, 0}},
     {{1, labels_of_the_logits}}};
 extern const OpRules linear_cross_entropy_rules = {"linear_cross_entropy", check_linear_cross_entropy,
+    {{"x"}, {"w"}, {"labels"}, {"weight"}}, {{"loss"}, {"dx", false, "dx"}, {"dw", false, "dw"}},
     {{"compute", AttrType::text}, {"dx", AttrType::flag}, {"dw", AttrType::flag}, {"chunk_rows", AttrType::integer},
      {"accumulate", AttrType::text}},
     {},
     {{2, labels_of_the_head}}};
 extern const OpRules linear_logprobs_rules = {"linear_logprobs", check_linear_logprobs,
+    {{"x"}, {"w"}, {"targets"}}, {{"logprobs"}},
     {{"compute", AttrType::text}, {"chunk_rows", AttrType::integer}},
     {},
     {{2, targets_of_the_head}}};

@@ -30,6 +30,7 @@ static void check(const Operands& record) {
 static ValueRule places(const Operands& record) { return {.to = COUNTERS / counters_per_place(record.in[0])}; }
 
 extern const OpRules dropout_rules = {"dropout", check,
+    {{"x"}, {"key"}, {"packs"}, {"offsets"}}, {{"y"}},
     {{"probability", AttrType::number}, {"site", AttrType::integer}},
     {},
     {{3, places}}};

@@ -36,9 +36,13 @@ static void check_scale(const Operands& record) {
     record.attrs.number("alpha");
 }
 
-extern const OpRules fill_rules = {"fill", check_fill, {{"value", AttrType::number}}};
-extern const OpRules cast_rules = {"cast", check_cast};
-extern const OpRules add_rules = {"add", check_add, {}, {{0, 0}, {0, 1}}};
-extern const OpRules scale_rules = {"scale", check_scale, {{"alpha", AttrType::number}}};
+extern const OpRules fill_rules = {"fill", check_fill,
+    {}, {{"y"}}, {{"value", AttrType::number}}};
+extern const OpRules cast_rules = {"cast", check_cast,
+    {{"x"}}, {{"y"}}};
+extern const OpRules add_rules = {"add", check_add,
+    {{"a"}, {"b"}}, {{"y"}}, {}, {{0, 0}, {0, 1}}};
+extern const OpRules scale_rules = {"scale", check_scale,
+    {{"x"}}, {{"y"}}, {{"alpha", AttrType::number}}};
 
 } // namespace temper

@@ -30,8 +30,10 @@ static void check_embedding_grad(const Operands& record) {
 
 static ValueRule ids_of_the_gradient(const Operands& record) { return {.to = record.out[0].shape[0]}; }
 
-extern const OpRules embedding_rules = {"embedding", check_embedding, {}, {}, {{1, ids_of_the_table}}};
+extern const OpRules embedding_rules = {"embedding", check_embedding,
+    {{"table"}, {"ids"}}, {{"y"}}, {}, {}, {{1, ids_of_the_table}}};
 extern const OpRules embedding_grad_rules = {"embedding_grad", check_embedding_grad,
+    {{"dy"}, {"ids"}}, {{"dtable"}},
     {{"accumulate", AttrType::text}},
     {},
     {{1, ids_of_the_gradient}}};

@@ -47,7 +47,7 @@ inline void expect_float(const Operands& record, const Tensor& tensor, const cha
 
 // A weight may also be f16, as checkpoints have it.
 inline void expect_weight(const Operands& record, const Tensor& tensor, const char* name) {
-    expect(tensor.dtype != DType::i32, record, std::string(name) + " must be f32, bf16 or f16");
+    expect(tensor.dtype == DType::f32 || tensor.dtype == DType::bf16 || tensor.dtype == DType::f16, record, std::string(name) + " must be f32, bf16 or f16");
 }
 
 } // namespace temper

@@ -12,6 +12,7 @@ static void check(const Operands& record) {
     expect_shape(record, record.out[1], "norms", {static_cast<int64_t>(record.in.size())});
 }
 
-extern const OpRules global_norm_rules = {"global_norm", check};
+extern const OpRules global_norm_rules = {"global_norm", check,
+    {{"g", true}}, {{"norm"}, {"norms"}}};
 
 } // namespace temper

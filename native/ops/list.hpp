@@ -14,3 +14,6 @@
     X(cross_entropy) X(linear_cross_entropy) X(linear_logprobs)                                                        \
     X(global_norm) X(adamw) X(sgd)                                                                                     \
     X(random_normal) X(random_uniform)
+
+// What moves tensors between host and device. They are the executor's: no backend has a kernel for them.
+#define TEMPER_MOVES(X) X(upload) X(copy) X(download)

@@ -41,6 +41,7 @@ static void check(const Operands& record) {
 }
 
 extern const OpRules matmul_rules = {"matmul", check,
+    {{"a", true}, {"b", true}, {"bias", false, "bias"}, {"residual", false, "residual"}}, {{"y"}},
     {{"compute", AttrType::text}, {"trans_a", AttrType::flags}, {"trans_b", AttrType::flags}, {"alpha", AttrType::numbers},
      {"bias", AttrType::flag}, {"residual", AttrType::flag}, {"accumulate", AttrType::text}},
     {{0, -1, "residual"}}};

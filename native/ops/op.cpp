@@ -8,10 +8,11 @@ namespace temper {
 
 #define DECLARE_RULES(name) extern const OpRules name##_rules;
 TEMPER_OPS(DECLARE_RULES)
+TEMPER_MOVES(DECLARE_RULES)
 
 static const std::vector<const OpRules*>& all_rules() {
 #define ADDRESS(name) &name##_rules,
-    static const std::vector<const OpRules*> rules = {TEMPER_OPS(ADDRESS)};
+    static const std::vector<const OpRules*> rules = {TEMPER_OPS(ADDRESS) TEMPER_MOVES(ADDRESS)};
     return rules;
 }
 
@@ -93,6 +94,47 @@ Compute compute_type(const Attrs& attrs) {
 }
 
 // --- Operands --------------------------------------------------------------------------------------------------------
+
+std::vector<size_t> flatten(const Group* groups, const Attrs& attrs, const OperandGroups& given) {
+    std::vector<const std::vector<size_t>*> many;
+    std::vector<size_t> single;
+    size_t present = 0;
+    std::string names;
+    for (const Group* group = groups; group->name; group++) {
+        if (group->when && !attrs.flag(group->when)) continue;
+        names += (names.empty() ? "" : ", ") + std::string(group->name);
+        const auto operands = given.find(group->name);
+        if (operands == given.end()) throw std::invalid_argument(std::string("the operand '") + group->name + "' is missing");
+        present++;
+        if (group->many) {
+            many.push_back(&operands->second);
+            continue;
+        }
+        if (operands->second.size() != 1)
+            throw std::invalid_argument(std::string("'") + group->name + "' is one operand, not " + std::to_string(operands->second.size()));
+        single.push_back(operands->second.front());
+    }
+    if (present != given.size()) {
+        std::string unknown;
+        for (const auto& [name, operands] : given) {
+            bool listed = false;
+            for (const Group* group = groups; group->name; group++)
+                listed = listed || (name == group->name && (!group->when || attrs.flag(group->when)));
+            if (!listed) unknown += (unknown.empty() ? "'" : ", '") + name + "'";
+        }
+        throw std::invalid_argument("unknown operands " + unknown + "; the record takes " + (names.empty() ? "none" : names));
+    }
+    std::vector<size_t> flat;
+    for (size_t turn = 0; !many.empty() && turn < many.front()->size(); turn++)
+        for (const auto* operands : many) {
+            if (operands->size() != many.front()->size()) throw std::invalid_argument("the operands of " + names + " differ in number");
+            flat.push_back((*operands)[turn]);
+        }
+    for (const auto* operands : many)
+        if (operands->size() != many.front()->size()) throw std::invalid_argument("the operands of " + names + " differ in number");
+    flat.insert(flat.end(), single.begin(), single.end());
+    return flat;
+}
 
 bool works_in_place(const OpRules& rules, const Attrs& attrs, size_t output, size_t input, size_t inputs) {
     for (const InPlace* pair = rules.in_place; pair->output >= 0; pair++) {

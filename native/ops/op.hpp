@@ -12,9 +12,20 @@
 
 namespace temper {
 
-enum class DType : uint8_t { f32, bf16, f16, i32 };
+enum class DType : uint8_t { f32, bf16, f16, f64, i32, u8, i8, f8e4m3, f8e5m2 }; // as in backend.h
+constexpr DType ALL_DTYPES[] = {DType::f32, DType::bf16, DType::f16, DType::f64, DType::i32,
+                                DType::u8, DType::i8, DType::f8e4m3, DType::f8e5m2};
 
-constexpr size_t bytes_of(DType dtype) { return dtype == DType::f32 || dtype == DType::i32 ? 4 : 2; }
+constexpr size_t bytes_of(DType dtype) {
+    switch (dtype) {
+    case DType::f64: return 8;
+    case DType::f32:
+    case DType::i32: return 4;
+    case DType::bf16:
+    case DType::f16: return 2;
+    default: return 1;
+    }
+}
 const char* name_of(DType dtype);
 
 // A tensor as an op sees it: row-major, contiguous, 64-byte aligned unless mapped from a file.
@@ -111,16 +122,26 @@ struct BadValue {
 // False when every value keeps the rule.
 bool find_bad_value(const ValueRule& rule, std::span<const int32_t> values, BadValue& bad);
 
-// An operand whose values decide what memory the op touches. It is an input slot, and is checked when a run is asked for.
+// An operand whose values decide what memory the op touches. They come from an input slot, and are checked when a run is asked for.
 struct CheckedInput {
     int input = -1;
     ValueRule (*rule)(const Operands&) = nullptr;
+};
+
+// A group of a record's operands. Groups of many come before those of one and have as many operands as each other; in
+// `Operands` they alternate, as the factors of a matmul's products do: a₀, b₀, a₁, b₁, …
+struct Group {
+    const char* name = nullptr;
+    bool many = false;
+    const char* when = nullptr; // the flag of the record with which it is there; always, where there is none
 };
 
 struct OpRules {
     const char* name;
     // Throws std::invalid_argument when counts, dtypes, shapes or values of attributes are not the op's.
     void (*check)(const Operands&);
+    // The groups of operands, in order; each list ends at the first without a name.
+    Group inputs[9], outputs[4];
     // What a record of this op has, all of it and nothing else; the list ends at the first without a key.
     Attribute attributes[8] = {};
     // Ends at the first whose output is -1.
@@ -137,6 +158,12 @@ std::vector<std::string> op_names();
 
 // Throws std::invalid_argument when the attributes are not exactly the op's, each of its type.
 void check_attributes(const OpRules& rules, const Attrs& attrs);
+
+// Operands by group, as indices into a plan's buffers.
+using OperandGroups = std::map<std::string, std::vector<size_t>, std::less<>>;
+
+// The operands in the order of `Operands`. Throws std::invalid_argument when the groups are not those of the list.
+std::vector<size_t> flatten(const Group* groups, const Attrs& attrs, const OperandGroups& given);
 
 // Whether the op computes `output` correctly when it lies on `input`, one of `inputs`.
 bool works_in_place(const OpRules& rules, const Attrs& attrs, size_t output, size_t input, size_t inputs);

@@ -29,8 +29,10 @@ static void check_sgd(const Operands& record) {
     expect_optimizer(record, sizeof(SgdScalars) / sizeof(float), record.attrs.flag("momentum") ? 1 : 0);
 }
 
-extern const OpRules adamw_rules = {"adamw", check_adamw, {{"weight_decay", AttrType::number}}, {{0, 0}}};
+extern const OpRules adamw_rules = {"adamw", check_adamw,
+    {{"p"}, {"g"}, {"norm"}, {"max_norm"}, {"scalars"}}, {{"p"}, {"m"}, {"v"}}, {{"weight_decay", AttrType::number}}, {{0, 0}}};
 extern const OpRules sgd_rules = {"sgd", check_sgd,
+    {{"p"}, {"g"}, {"norm"}, {"max_norm"}, {"scalars"}}, {{"p"}, {"momentum", false, "momentum"}},
     {{"weight_decay", AttrType::number}, {"momentum", AttrType::flag}},
     {{0, 0}}};
 

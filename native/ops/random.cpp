@@ -21,8 +21,10 @@ static void check_random_uniform(const Operands& record) {
 }
 
 extern const OpRules random_normal_rules = {"random_normal", check_random_normal,
+    {}, {{"y"}},
     {{"seed", AttrType::integer}, {"site", AttrType::integer}, {"std", AttrType::number}}};
 extern const OpRules random_uniform_rules = {"random_uniform", check_random_uniform,
+    {}, {{"y"}},
     {{"seed", AttrType::integer}, {"site", AttrType::integer}, {"bound", AttrType::number}}};
 
 } // namespace temper

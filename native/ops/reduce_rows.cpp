@@ -12,6 +12,7 @@ static void check(const Operands& record) {
     accumulate_mode(record.attrs);
 }
 
-extern const OpRules reduce_rows_rules = {"reduce_rows", check, {{"accumulate", AttrType::text}}};
+extern const OpRules reduce_rows_rules = {"reduce_rows", check,
+    {{"x"}}, {{"y"}}, {{"accumulate", AttrType::text}}};
 
 } // namespace temper

@@ -43,8 +43,10 @@ static void check_rmsnorm_grad(const Operands& record) {
     }
 }
 
-extern const OpRules rmsnorm_rules = {"rmsnorm", check_rmsnorm, {{"eps", AttrType::number}}};
+extern const OpRules rmsnorm_rules = {"rmsnorm", check_rmsnorm,
+    {{"x"}, {"w"}}, {{"y"}, {"rstd"}}, {{"eps", AttrType::number}}};
 extern const OpRules rmsnorm_grad_rules = {"rmsnorm_grad", check_rmsnorm_grad,
+    {{"dy"}, {"x"}, {"w"}, {"rstd"}, {"residual", false, "residual"}}, {{"dx"}, {"dw", false, "dw"}},
     {{"residual", AttrType::flag}, {"dw", AttrType::flag}, {"accumulate", AttrType::text}},
     {{0, -1, "residual"}}};
 

@@ -24,6 +24,7 @@ static void check(const Operands& record) {
 static ValueRule positions_of_the_table(const Operands& record) { return {.to = record.in[1].shape[0]}; }
 
 extern const OpRules rope_rules = {"rope", check,
+    {{"x"}, {"table"}, {"positions"}}, {{"y"}},
     {{"heads", AttrType::integer}, {"head_dim", AttrType::integer}, {"inverse", AttrType::flag}},
     {},
     {{2, positions_of_the_table}}};

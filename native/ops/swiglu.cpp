@@ -22,7 +22,9 @@ static void check_swiglu_grad(const Operands& record) {
     expect_all(record, record.in[1]);
 }
 
-extern const OpRules swiglu_rules = {"swiglu", check_swiglu};
-extern const OpRules swiglu_grad_rules = {"swiglu_grad", check_swiglu_grad, {}, {{0, 1}, {1, 2}}};
+extern const OpRules swiglu_rules = {"swiglu", check_swiglu,
+    {{"gate"}, {"up"}}, {{"h"}}};
+extern const OpRules swiglu_grad_rules = {"swiglu_grad", check_swiglu_grad,
+    {{"dh"}, {"gate"}, {"up"}}, {{"dgate"}, {"dup"}}, {}, {{0, 1}, {1, 2}}};
 
 } // namespace temper

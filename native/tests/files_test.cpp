@@ -40,39 +40,47 @@ template <class T> std::vector<T> contents(const std::string& file) {
 
 } // namespace
 
+namespace {
+
+Context context() { return Context(Target(find_backend("cpu"), "portable", 1), "0"); }
+
+} // namespace
+
 TEST(maps_a_tensor_at_any_offset) {
     const Folder folder;
     std::vector<char> bytes(9000);
     for (size_t i = 0; i < bytes.size(); i++) bytes[i] = static_cast<char>(i * 7);
     const std::string file = folder.write("t", bytes.data(), bytes.size());
+    const Device device(Target(find_backend("cpu"), "portable", 1), "0");
     for (size_t offset : {0, 1, 2, 3, 4, 4096, 4097, 5000}) {
-        const auto named = map_tensor("w", file, offset, DType::f32, {500});
-        CHECK_EQ(std::memcmp(named->tensor.data, bytes.data() + offset, 2000), 0);
-        CHECK_EQ(reinterpret_cast<uintptr_t>(named->tensor.data) % 4, 0u);
-        CHECK(!named->writable);
+        const DeviceMemory memory = device.load(file, offset, 2000, 4, "w");
+        CHECK_EQ(std::memcmp(memory.at(), bytes.data() + offset, 2000), 0);
+        CHECK_EQ(reinterpret_cast<uintptr_t>(memory.at()) % 4, 0u);
     }
 }
 
 TEST(refuses_to_map_past_the_end_of_a_file) {
     const Folder folder;
     const std::string file = folder.write("t", "12345678", 8);
-    CHECK_THROWS(map_tensor("w", file, 4, DType::f32, {2}), "has 8 bytes, but the tensor 'w' needs 8 bytes from offset 4");
-    CHECK_THROWS(map_tensor("w", file, SIZE_MAX - 3, DType::f32, {2}), "has 8 bytes");
-    CHECK_THROWS(map_tensor("w", file, 0, DType::f32, {int64_t{1} << 40, int64_t{1} << 40}), "too large");
-    CHECK_THROWS(map_tensor("w", folder.path.string(), 0, DType::f32, {1}), "is not a regular file");
-    CHECK_THROWS(map_tensor("w", folder.file("none"), 0, DType::f32, {1}), "No such file");
+    Context c = context();
+    auto map = [&](const std::string& path, size_t offset, std::vector<int64_t> shape) { c.map("w", path, offset, DType::f32, std::move(shape)); };
+    CHECK_THROWS(map(file, 4, {2}), "the tensor 'w': " + file + " has 8 bytes, not the 8 from offset 4 that are needed");
+    CHECK_THROWS(map(file, SIZE_MAX - 3, {2}), "has 8 bytes");
+    CHECK_THROWS(map(file, 0, {int64_t{1} << 40, int64_t{1} << 40}), "too large");
+    CHECK_THROWS(map(folder.path.string(), 0, {1}), "is not a regular file");
+    CHECK_THROWS(map(folder.file("none"), 0, {1}), "No such file");
 }
 
 TEST(a_mapped_tensor_cannot_be_written) {
     const Folder folder;
     const std::string file = folder.write("t", "12345678", 8);
-    Context context(1, "portable");
-    context.map("w", file, 0, DType::f32, {2});
-    CHECK_THROWS(context.write("w", 0, std::as_bytes(std::span("abc", 4))), "read-only");
-    CHECK_THROWS(context.load(R"({"version":1,"digest":"d","name":"p","arenaBytes":0,"buffers":[{"name":"w","dtype":"f32",
-        "shape":[2],"space":"tensor","offset":null}],"records":[{"op":"fill","inputs":[],"outputs":[0],
-        "attrs":{"value":1}}],"programs":{}})"),
-                 "writes the tensor 'w', which is mapped from a file");
+    Context c = context();
+    c.map("w", file, 0, DType::f32, {2});
+    CHECK_THROWS(c.write("w", 0, std::as_bytes(std::span("abc", 4))), "read-only");
+    CHECK_THROWS(c.load(R"({"version":2,"digest":"d","name":"p","alignment":64,"arenaBytes":0,"buffers":[{"name":"w","dtype":"f32",
+        "shape":[2],"space":"tensor","offset":null,"view":null}],"events":[],"records":[{"op":"fill","inputs":{},"outputs":{"y":[0]},
+        "attrs":{"value":1},"stream":0,"waits":[],"signals":[],"when":"always","phase":"","scope":""}],"segments":[{"from":0,"to":1,"loop":null}],
+        "programs":{"go":[0,1]},"step":[]})"), "writes the tensor 'w', which is mapped from a file");
 }
 
 TEST(half_precision_is_exact_for_every_value) {
@@ -125,7 +133,7 @@ TEST(dequantize_refuses_what_it_cannot_do) {
     const std::string file = folder.write("q", std::string(34, 'x').data(), 34), out = folder.file("o");
     CHECK_THROWS(dequantize(file, 0, 99, 32, out, 0, DType::f32, 2), "unknown ggml type 99; known are F32 (0), F16 (1)");
     CHECK_THROWS(dequantize(file, 0, 8, 31, out, 0, DType::f32, 2), "are not whole blocks of 32, as Q8_0 has them");
-    CHECK_THROWS(dequantize(file, 0, 8, 64, out, 0, DType::f32, 2), "has 34 bytes, but the Q8_0 data needs 68 bytes from offset 0");
+    CHECK_THROWS(dequantize(file, 0, 8, 64, out, 0, DType::f32, 2), "has 34 bytes, not the 68 from offset 0");
     CHECK_THROWS(dequantize(file, 1, 8, 32, out, 0, DType::f32, 2), "from offset 1");
     CHECK_THROWS(dequantize(file, 0, 0, SIZE_MAX / 2, out, 0, DType::f32, 2), "has 34 bytes");
     CHECK_THROWS(dequantize(file, 0, 8, 32, out, SIZE_MAX - 8, DType::f32, 2), "past any file's end");

@@ -1,6 +1,6 @@
 // Calls of ops on random tensors, in every kernel set this CPU can run, for the tests of native/cpu.
 #pragma once
-#include "../engine/kernel.hpp"
+#include "../cpu/kernel.hpp"
 #include "../engine/thread_pool.hpp"
 #include "allocations.hpp"
 #include "check.hpp"

@@ -1,7 +1,7 @@
 // What a backend computes an op with, and the kernel sets of the CPU. What the op accepts is in native/ops.
 #pragma once
 #include "../ops/op.hpp"
-#include "threads.hpp"
+#include "../engine/threads.hpp"
 
 #include <memory>
 #include <utility>
