@@ -1,25 +1,30 @@
 /** The engine as the rest of Temper sees it: contexts, tensors and plans, typed and checked. */
 import type { ExecutionSignature } from '../contracts/index.js';
-import type { DType, Plan } from '../graph/index.js';
-import { dtypeBytes } from '../graph/index.js';
+import type { DType, Plan, PlanBuffer } from '../graph/index.js';
+import { dtypeBytes, elements } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
+import { type Device, parseDevice } from './device.js';
 import { native, nativeAsync } from './errors.js';
 import { defaultThreads } from './host.js';
 import type {
   NativeCapabilities,
   NativeContext,
   NativeOp,
+  NativePlanNeeds,
   NativeProgress,
   NativeRecordTime,
+  NativeTarget,
 } from './native.js';
-import { type Snapshot, SnapshotRegions } from './snapshot.js';
+import { type Snapshot, SnapshotRegions, type SnapshotTensor } from './snapshot.js';
 import { bytesOf, type TensorData, typedArray } from './typed_arrays.js';
 
 export interface ContextOptions {
+  /** `cpu:0`, `fake:1`, …; default: `TEMPER_DEVICE`, otherwise `cpu:0`. */
+  device?: string;
   /** Default: `TEMPER_THREADS`, otherwise the physical cores this process may use. */
   threads?: number;
-  /** Kernel set. Default: `TEMPER_ISA`, otherwise the best this CPU runs. */
+  /** Kernel set. Default: `TEMPER_ISA` on a CPU, otherwise the best the device runs. */
   isa?: string;
 }
 
@@ -29,8 +34,10 @@ export interface TensorInfo {
 }
 
 export interface RunOptions {
-  /** Records with `accumulate: "after_first"` overwrite instead of add. Default false. */
+  /** The step's first micro-batch: records with `accumulate: "after_first"` overwrite instead of add. Default false. */
   first?: boolean;
+  /** The step's last micro-batch. Default true. */
+  last?: boolean;
 }
 
 /** Returns what this build of the engine and this CPU can do. */
@@ -43,30 +50,44 @@ export function engineOps(): NativeOp[] {
   return native(() => addon().opTable());
 }
 
-/** Starts an engine thread. @throws EngineError when the engine is not built or the options do not fit this CPU. */
+/** Returns what a plan needs beside its tensors, bytes, without a device or tensors. @throws EngineError where the target lacks a kernel */
+export function planNeeds(plan: Plan, options: ContextOptions = {}): NativePlanNeeds {
+  const { target } = chooseTarget(options);
+  return native(() => addon().planNeeds(JSON.stringify(plan), target));
+}
+
+/** Starts an engine thread. @throws EngineError when the engine is not built or the options do not fit this machine */
 export function createContext(options: ContextOptions = {}): EngineContext {
+  const { target, device } = chooseTarget(options);
   const capabilities = engineCapabilities();
+  const signature = {
+    engine: capabilities.version,
+    isa: target.target,
+    device: device.kind === 'cpu' ? capabilities.cpu : device.kind,
+    threads: target.threads,
+    libraries: capabilities.libraries,
+  };
+  return new EngineContext(
+    native(() => addon().createContext({ ...target, device: device.id })),
+    signature,
+  );
+}
+
+/** The device that is asked for, and what plans are prepared for on it. */
+function chooseTarget(options: ContextOptions): { target: NativeTarget; device: Device } {
+  const device = parseDevice(options.device ?? (process.env.TEMPER_DEVICE || 'cpu:0'));
   const threads = options.threads ?? defaultThreads();
   if (!Number.isInteger(threads) || threads < 1 || threads > 4096) {
     throw new EngineError(`an engine cannot have ${threads} threads: it takes 1 to 4096`);
   }
-  const isa = options.isa ?? (process.env.TEMPER_ISA || capabilities.isas[0]!);
-  if (!capabilities.isas.includes(isa)) {
+  const targets = native(() => addon().targets(device.backend));
+  const target = options.isa ?? ((device.kind === 'cpu' && process.env.TEMPER_ISA) || targets[0]!);
+  if (!targets.includes(target)) {
     throw new EngineError(
-      `this CPU does not support the kernel set '${isa}'; it supports ${capabilities.isas.join(', ')}`,
+      `this ${device.kind === 'cpu' ? 'CPU' : 'device'} does not support the kernel set '${target}'; it supports ${targets.join(', ')}`,
     );
   }
-  const signature = {
-    engine: capabilities.version,
-    isa,
-    device: capabilities.cpu,
-    threads,
-    libraries: capabilities.libraries,
-  };
-  return new EngineContext(
-    native(() => addon().createContext({ threads, isa })),
-    signature,
-  );
+  return { target: { backend: device.backend, target, threads }, device };
 }
 
 /**
@@ -85,7 +106,6 @@ export class EngineContext {
   readonly signature: ExecutionSignature;
   readonly #native: NativeContext;
   readonly #tensors = new Map<string, TensorInfo>();
-  readonly #regions = new SnapshotRegions();
   #closed = false;
 
   constructor(context: NativeContext, signature: ExecutionSignature) {
@@ -150,31 +170,11 @@ export class EngineContext {
   }
 
   /**
-   * Allocates arena and scratch for the loaded plans now, on the engine thread, and touches every page; the first run then
-   * starts at full speed.
+   * Allocates arena and scratch for the loaded plans now, on the engine thread, touches every page and prepares their records:
+   * the first run then starts at full speed.
    */
   async prepare(): Promise<void> {
     await nativeAsync(async () => this.#native.prepare());
-  }
-
-  /**
-   * Copies of whole tensors, in the order of `names`, as they are after everything queued before. Programs queued later run
-   * meanwhile; only one that writes one of these tensors waits for the copy. At most two snapshots exist at a time.
-   */
-  async snapshot(names: readonly string[]): Promise<Snapshot> {
-    const { buffers, snapshot } = this.#regions.take(
-      names.map((name) => {
-        const { dtype, shape } = this.#info(name);
-        return { name, dtype, bytes: shape.reduce((product, d) => product * d, dtypeBytes[dtype]) };
-      }),
-    );
-    try {
-      await nativeAsync(async () => this.#native.snapshot([...names], buffers));
-      return snapshot;
-    } catch (error) {
-      snapshot.release();
-      throw error;
-    }
   }
 
   /** Ends the run under way between two records; it and all that is queued reject with EngineAborted. */
@@ -207,7 +207,6 @@ export class EngineContext {
     this.#closed = true;
     this.#native.close();
     this.#tensors.clear();
-    this.#regions.clear();
   }
 
   #info(name: string): TensorInfo {
@@ -227,6 +226,8 @@ export class EnginePlan {
   readonly #id: number;
   readonly #inputs = new Map<string, DType>();
   readonly #outputs = new Map<string, DType>();
+  readonly #snapshot: readonly SnapshotTensor[];
+  readonly #regions = new SnapshotRegions();
 
   constructor(context: NativeContext, plan: Plan, id: number, arenaBytes: number, workspaceBytes: number) {
     this.name = plan.name;
@@ -238,6 +239,11 @@ export class EnginePlan {
       if (buffer.space === 'input') this.#inputs.set(buffer.name, buffer.dtype);
       if (buffer.space === 'output') this.#outputs.set(buffer.name, buffer.dtype);
     }
+    this.#snapshot = outputsOf(plan, 'snapshot').map(({ name, dtype, shape }) => ({
+      name,
+      dtype,
+      bytes: elements(shape) * dtypeBytes[dtype],
+    }));
   }
 
   /** The input slots of all its programs. */
@@ -260,18 +266,49 @@ export class EnginePlan {
       if (dtype === undefined) throw new EngineError(`plan '${this.name}' has no input '${name}'`);
       bytes[name] = bytesOf(`plan '${this.name}': the input '${name}'`, dtype, data);
     }
+    const { first = false, last = true } = options;
     const outputs = await nativeAsync(async () =>
-      this.#native.run(this.#id, program, bytes, { first: options.first ?? false }),
+      this.#native.run(this.#id, program, bytes, { first, last, into: {} }),
     );
     return Object.fromEntries(
       Object.entries(outputs).map(([name, buffer]) => [name, typedArray(this.#outputs.get(name)!, buffer)]),
     );
   }
 
+  /**
+   * Queues the program `snapshot`: copies of the tensors that a checkpoint holds, as they are after everything queued before.
+   * Programs queued later run meanwhile; only one that writes these tensors waits for the copy. At most two snapshots exist
+   * at a time.
+   */
+  async snapshot(): Promise<Snapshot> {
+    const { buffers, snapshot } = this.#regions.take(this.#snapshot);
+    const into = Object.fromEntries(this.#snapshot.map(({ name }, index) => [name, buffers[index]!]));
+    try {
+      await nativeAsync(async () =>
+        this.#native.run(this.#id, 'snapshot', {}, { first: false, last: true, into }),
+      );
+      return snapshot;
+    } catch (error) {
+      snapshot.release();
+      throw error;
+    }
+  }
+
   /** Forgets the plan. It must have no runs queued. */
   unload(): void {
     native(() => this.#native.unload(this.#id));
   }
+}
+
+/** The output slots that a program downloads to, in their order; none for a program that the plan does not have. */
+function outputsOf(plan: Plan, program: string): PlanBuffer[] {
+  const [from, to] = plan.programs[program] ?? [0, 0];
+  const records = plan.segments
+    .slice(from, to)
+    .flatMap((segment) => plan.records.slice(segment.from, segment.to));
+  return records
+    .filter(({ op }) => op === 'download')
+    .flatMap(({ outputs }) => outputs.y!.map((index) => plan.buffers[index]!));
 }
 
 function tensorInfo(name: string, dtype: DType, shape: readonly number[]): TensorInfo {

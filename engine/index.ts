@@ -6,10 +6,12 @@ export {
   EnginePlan,
   engineCapabilities,
   engineOps,
+  planNeeds,
   type RunOptions,
   type TensorInfo,
 } from './context.js';
-export { EngineAborted } from './errors.js';
+export { parseDevice } from './device.js';
+export { DeviceLost, EngineAborted } from './errors.js';
 export { crc32c, type DequantizeOptions, dequantize, firstNonFinite, ggmlTypes } from './files.js';
 export { defaultThreads, memoryLimit } from './host.js';
 export type { NativeCapabilities, NativeProgress, NativeRecordTime } from './native.js';

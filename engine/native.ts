@@ -4,7 +4,7 @@
  * forgotten fails at compile time instead of reading as its absence.
  */
 
-import type { DType, InPlacePair } from '../graph/index.js';
+import type { DType, InPlacePair, OperandGroup } from '../graph/index.js';
 
 export interface NativeCapabilities {
   version: string;
@@ -18,15 +18,30 @@ export interface NativeCapabilities {
 /** An op as the engine knows it: the same as its file in graph/ops. */
 export interface NativeOp {
   name: string;
+  inputs: OperandGroup[];
+  outputs: OperandGroup[];
   /** Type of each attribute, by key. */
   attributes: Record<string, string>;
   inPlace: InPlacePair[];
 }
 
-export interface NativeContextOptions {
+/** What plans are prepared for. */
+export interface NativeTarget {
+  /** `cpu`, or the file of a backend. */
+  backend: string;
+  /** One of `targets(backend)`. */
+  target: string;
   threads: number;
-  /** One of `capabilities().isas`. */
-  isa: string;
+}
+
+export interface NativeContextOptions extends NativeTarget {
+  /** The backend's name for one of its devices. */
+  device: string;
+}
+
+export interface NativePlanNeeds {
+  arenaBytes: number;
+  workspaceBytes: number;
 }
 
 export interface NativeLoadedPlan {
@@ -36,8 +51,11 @@ export interface NativeLoadedPlan {
 }
 
 export interface NativeRunOptions {
-  /** Records with `accumulate: "after_first"` overwrite instead of add. */
+  /** The step's first micro-batch: records with `accumulate: "after_first"` overwrite instead of add. */
   first: boolean;
+  last: boolean;
+  /** Memory for output slots, by name and of their sizes; the others get buffers of their own. */
+  into: Record<string, ArrayBuffer>;
 }
 
 export interface NativeProgress {
@@ -55,7 +73,10 @@ export interface NativeRecordTime {
   seconds: number;
 }
 
-/** One context: named tensors, loaded plans, one engine thread. Methods throw `Error` with a plain message. */
+/**
+ * One context: named tensors, loaded plans, one engine thread. Methods throw `Error` with a plain message, and a `code`
+ * where the device is to blame: `UNSUPPORTED`, `OUT_OF_MEMORY`, `DEVICE_LOST`, `PEER_LOST`.
+ */
 export interface NativeContext {
   /** A zero-filled tensor owned by the context, 64-byte aligned. */
   allocate(name: string, dtype: DType, shape: number[]): void;
@@ -76,13 +97,8 @@ export interface NativeContext {
     inputs: Record<string, Uint8Array>,
     options: NativeRunOptions,
   ): Promise<Record<string, ArrayBuffer>>;
-  /** Allocates arena and scratch for the loaded plans and touches their pages, on the engine thread. */
+  /** Allocates arena and scratch for the loaded plans, touches their pages and prepares their records, on the engine thread. */
   prepare(): Promise<object>;
-  /**
-   * Copies tensors into `buffers`, one each and of their sizes, as they are after what was queued before. The copy is made
-   * while what is queued after it runs; only a program that writes one of these tensors waits.
-   */
-  snapshot(names: string[], buffers: ArrayBuffer[]): Promise<ArrayBuffer[]>;
   /** Stops the run under way between two records; its promise and those queued reject with "aborted". */
   abort(): void;
   progress(): NativeProgress;
@@ -99,6 +115,10 @@ export interface NativeModule {
   capabilities(): NativeCapabilities;
   /** Every op, in the order of docs/plan-format.md. */
   opTable(): NativeOp[];
+  /** Names of the targets that a backend has on this machine, best first. */
+  targets(backend: string): string[];
+  /** What a plan needs beside its tensors, which need not exist. */
+  planNeeds(plan: string, target: NativeTarget): NativePlanNeeds;
   createContext(options: NativeContextOptions): NativeContext;
   /**
    * Converts `elements` values of ggml type `type` at `byteOffset` of `file` and writes them as `dtype` at

@@ -15,6 +15,7 @@ export * from './ir/round.js';
 export * from './onnx/index.js';
 export type { Tensors } from './ops/execute.js';
 export * from './ops/op.js';
+export type { OperandGroup } from './ops/operands.js';
 export * from './ops/registry.js';
 export { type LinearModule, type LoraOptions, linearModules, loraNames, loraScale } from './passes/lora.js';
 export { attachLoss, chunkRows, type LossInputs, type LossRule } from './passes/loss.js';

@@ -468,8 +468,8 @@ void Context::run_record(Job& job, size_t r) {
 void Context::enqueue_record(Job& job, size_t r) {
     LoadedPlan& plan = *job.plan;
     const int stream = plan.record(r).stream;
-    const auto position = [](const std::vector<size_t>& slots, size_t slot) {
-        return static_cast<size_t>(std::find(slots.begin(), slots.end(), slot) - slots.begin());
+    const auto position = [](const std::vector<size_t>& slots, size_t slot) { // they ascend
+        return static_cast<size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
     };
     switch (plan.checked(r).kind) {
     case CheckedRecord::Kind::kernel:

@@ -1,6 +1,6 @@
 /** Memory that a run's plans need on a host, and that the host has. */
 import type { MemoryForecast } from '../../../contracts/index.js';
-import { createContext } from '../../../engine/index.js';
+import { planNeeds } from '../../../engine/index.js';
 import type { Compiled, MemoryReport, TensorRole } from '../../../graph/index.js';
 import { formatGigabytes } from '../../../shared/format.js';
 
@@ -14,21 +14,10 @@ interface PlannedRun {
   validation: Planned | null;
 }
 
-/** Returns the bytes that the engine's scratch will take, asked of the engine without allocating the plan's tensors. */
-function workspaceBytes(compiled: PlannedRun): number {
-  const context = createContext();
-  try {
-    const plans = [compiled.training, ...(compiled.validation === null ? [] : [compiled.validation])];
-    for (const { tensors } of plans) {
-      // Pages are committed when first touched, so this reserves addresses and no memory.
-      for (const { name, dtype, shape } of tensors) {
-        if (!context.tensors.has(name)) context.allocate(name, dtype, shape);
-      }
-    }
-    return Math.max(...plans.map(({ plan }) => context.load(plan).workspaceBytes));
-  } finally {
-    context.close();
-  }
+/** Returns the bytes that the engine's scratch will take; nothing is allocated for the answer. */
+function workspaceBytes({ training, validation }: PlannedRun): number {
+  const plans = validation === null ? [training] : [training, validation];
+  return Math.max(...plans.map(({ plan }) => planNeeds(plan).workspaceBytes));
 }
 
 /** Returns the bytes per rank, exact but for the snapshot, which exists only while a checkpoint is written. */

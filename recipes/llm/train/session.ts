@@ -87,7 +87,10 @@ export class Session {
    */
   async gradients(batches: readonly MicroBatch[], weight: number, step: number): Promise<StepResult> {
     const runs = batches.map((batch, index) =>
-      this.#training.run('micro', this.#inputs(this.#training, batch, weight, step), { first: index === 0 }),
+      this.#training.run('micro', this.#inputs(this.#training, batch, weight, step), {
+        first: index === 0,
+        last: index === batches.length - 1,
+      }),
     );
     const norm = this.#training.run('norm');
     await Promise.all([...runs, norm]);
@@ -122,7 +125,7 @@ export class Session {
 
   /** Copies of `stateTensors` after what is queued so far; the next step's gradients need not wait for them. */
   snapshot(): Promise<Snapshot> {
-    return this.context.snapshot([...this.stateTensors.keys()]);
+    return this.#training.snapshot();
   }
 
   close(): void {

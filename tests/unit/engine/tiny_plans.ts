@@ -98,3 +98,22 @@ export function tinyPlan(
   const programs = new Map(ranges.map(([name, range]) => [name, programOf(records.slice(...range))]));
   return joinPrograms({ name: 'tiny', arenaBytes, buffers: table, step: [] }, programs);
 }
+
+/** w += x in the program `go`, and a copy of w in `snapshot`, ordered by events as the compiler orders them. */
+export function snapshotPlan(): Plan {
+  const plan = tinyPlan(['w: f32[3]@tensor', 'x: f32[3]@input'], [['add', ['w', 'x'], ['w']]]);
+  const [update, slot] = [plan.records.findIndex(({ op }) => op === 'add'), plan.buffers.length];
+  const records = plan.records.map((record, index) =>
+    index === update ? { ...record, waits: [1], signals: [0] } : record,
+  );
+  const download = { ...record('download', [0], [slot], {}, 'copy'), waits: [0], signals: [1] };
+  const segment = { from: records.length, to: records.length + 1, loop: null };
+  return {
+    ...plan,
+    buffers: [...plan.buffers, buffer('w: f32[3]@output')],
+    events: ['updated', 'taken'],
+    records: [...records, download],
+    segments: [...plan.segments, segment],
+    programs: { ...plan.programs, snapshot: [plan.segments.length, plan.segments.length + 1] },
+  };
+}

@@ -49,7 +49,7 @@ describe.each(planOps.map((op) => [op.name, op] as const))('%s', (_name, op) => 
     try {
       const plan = tinyPlan([], [[op.name, [], [], { ...exampleAttrs(op), window: 2 }]]);
       expect(() => context.load(plan)).toThrow(
-        `plan 'tiny' record 0 (${op.name}): unknown attribute 'window'`,
+        `plan 'tiny' record 0 (${op.name}, forward): unknown attribute 'window'`,
       );
     } finally {
       context.close();
@@ -64,7 +64,7 @@ test('an integer refuses a fraction, here and in the engine', () => {
   );
   const context = createContext({ threads: 1 });
   expect(() => context.load(tinyPlan([], [['rope', [], [], attrs]]))).toThrow(
-    "record 0 (rope): the attribute 'heads' is not of type integer",
+    "record 0 (rope, forward): the attribute 'heads' is not of type integer",
   );
   context.close();
 });

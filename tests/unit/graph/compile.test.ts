@@ -243,9 +243,11 @@ describe('compileTraining', () => {
     expect(difference(rounded.outputs.loss!, exact.outputs.loss!)).toBeLessThan(2 ** -8);
   });
 
-  test('prints one line a record', () => {
+  test('prints one line a record, and one a segment', () => {
     const { plan } = compileTraining({ graph: tinyDecoder(), loss: linearCe, optimizer: adamw });
-    expect(printPlan(plan).trimEnd().split('\n')).toHaveLength(2 + 4 + plan.records.length);
+    expect(printPlan(plan).trimEnd().split('\n')).toHaveLength(
+      2 + plan.segments.length + plan.records.length,
+    );
   });
 });
 
