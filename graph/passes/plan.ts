@@ -59,7 +59,10 @@ export function assemblePlan(
   return { plan, arenaLowerBound: memory.lowerBound };
 }
 
-/** A plan of these programs, one segment each, their transfers ordered by events. */
+/**
+ * A plan of these programs, their transfers ordered by events. A program's segments are its runs of records of one stream, so
+ * that what it computes is a segment of its own, to be captured.
+ */
 export function joinPrograms(
   { name, arenaBytes, buffers, step }: Pick<Plan, 'name' | 'arenaBytes' | 'buffers' | 'step'>,
   programs: ReadonlyMap<string, readonly PlanRecord[]>,
@@ -69,8 +72,12 @@ export function joinPrograms(
   const segments: Plan['segments'] = [];
   const ranges: Plan['programs'] = {};
   for (const [program, own] of programs) {
-    ranges[program] = [segments.length, segments.length + 1];
-    segments.push({ from: records.length, to: records.length + own.length, loop: null });
+    const first = segments.length;
+    own.forEach(({ stream }, at) => {
+      if (at > 0 && own[at - 1]!.stream === stream) segments.at(-1)!.to++;
+      else segments.push({ from: records.length + at, to: records.length + at + 1, loop: null });
+    });
+    ranges[program] = [first, segments.length];
     records.push(...own);
   }
   const body = { version: 2 as const, name, alignment, arenaBytes, buffers, events };

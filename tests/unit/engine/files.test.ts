@@ -52,7 +52,7 @@ test('a truncated file is refused and nothing is written', async () => {
   const { type, elements } = manifest.Q6_K!;
   const options = { file, byteOffset: 0, type, elements, output, outputOffset: 0, dtype: 'f32' } as const;
   await expect(dequantize(options)).rejects.toThrow(
-    'has 419 bytes, but the Q6_K data needs 420 bytes from offset 0',
+    'has 419 bytes, not the 420 from offset 0 that are needed',
   );
   await expect(readFile(output)).rejects.toThrow('ENOENT');
 });
@@ -115,7 +115,7 @@ test('a tensor is mapped from a file, even where it is not aligned', async () =>
   expect(engine.read('w')).toEqual(Float32Array.of(2, 3, 4));
   expect(() => engine.write('w', Float32Array.of(1))).toThrow('mapped from a file and read-only');
   expect(() => engine.map('v', file, 13, 'f32', [2])).toThrow(
-    "has 17 bytes, but the tensor 'v' needs 8 bytes from offset 13",
+    'has 17 bytes, not the 8 from offset 13 that are needed',
   );
   expect(() => engine.map('v', folder, 0, 'f32', [2])).toThrow('is not a regular file');
   engine.close();
