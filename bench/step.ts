@@ -101,6 +101,7 @@ async function open(recipe: Recipe): Promise<Session> {
   const weights = await locateWeights(folder, model);
   const compiled = await compileRun(recipe, model, weights, Number.MAX_SAFE_INTEGER);
   return Session.open(compiled, {
+    device: 'cpu:0',
     weights,
     constants: model.constants(compiled.positions),
     inits: compiled.adapted === null ? [] : adapterInit(compiled.adapted, recipe.peft!),

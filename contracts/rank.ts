@@ -10,6 +10,8 @@ export const rankStartSchema = z.strictObject({
   run: runReferenceSchema,
   generation: z.int().min(1),
   worldSize: z.int().min(1),
+  /** The device that it computes on, e.g. `cpu:0`. */
+  device: z.string().min(1),
   model: uriSchema,
   data: preparedDataSchema,
   requests: runRequestsSchema,

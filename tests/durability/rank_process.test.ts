@@ -9,6 +9,7 @@ const start: RankStart = {
   run: { version: 1, id: 'r', outputDir: '/nonexistent/run', recipeDigest: digest },
   generation: 1,
   worldSize: 1,
+  device: 'cpu:0',
   model: '/nonexistent/model',
   data: { train: '/nonexistent/data', validation: {}, report: {} },
   requests: noRequests,

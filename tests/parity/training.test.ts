@@ -176,7 +176,7 @@ async function trainSession(one: Case, training: Record<string, unknown>): Promi
   const { admitted, model } = await prepareRun(recipeOf(one, training, { global: micro, micro }));
   const run = await openRun(admitted.run);
   const { optimizer, lr_scheduler, learning_rate, clip_grad_norm }: Recipe['training'] = run.recipe.training;
-  const session = await openSession(run, model.folder);
+  const session = await openSession(run, model.folder, 'cpu:0');
   const curve = emptyCurve();
   try {
     for (const [index, step] of ragged.entries()) {

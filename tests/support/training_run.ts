@@ -61,6 +61,7 @@ export async function openTrainer(
     run,
     generation: await takeGeneration(run, { holder: 'test', worldSize: 1 }),
     worldSize: 1,
+    device: 'cpu:0',
     model: model.folder,
     data,
     requests: noRequests,

@@ -65,7 +65,14 @@ export class TestWorker {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [role, address] = process.argv.slice(2) as [Role, string];
   const log = (text: string) => process.stderr.write(`${text}\n`);
-  const worker = await runWorker({ role, devices: 'auto', pool: null, taskQueue: null, address, log });
+  const worker = await runWorker({
+    role,
+    devices: process.env.TEMPER_TEST_DEVICES || 'auto',
+    pool: null,
+    taskQueue: null,
+    address,
+    log,
+  });
   onStopSignal(() => {
     void worker.stop().then(() => process.exit(0));
   });

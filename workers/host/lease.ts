@@ -128,6 +128,7 @@ export class Lease {
         run,
         generation: grant.generation,
         worldSize: grant.worldSize,
+        device: this.device,
         model: model.folder,
         data,
         requests: this.#requests,

@@ -3,6 +3,7 @@
  * and whatever it is doing: the commit log makes that harmless.
  */
 import { type RankCommand, type RankEvent, rankCommandSchema } from '../../contracts/index.js';
+import { DeviceLost } from '../../engine/index.js';
 import { Control, createTrainer, type Trainer } from '../../recipes/index.js';
 import { emit, serve } from '../../shared/processes/forked_process.js';
 
@@ -35,4 +36,11 @@ async function handleCommand(command: RankCommand): Promise<void> {
   }
 }
 
-serve((message) => handleCommand(rankCommandSchema.parse(message)));
+/** Ends a process whose device is lost, like one that crashed: another process takes its place. */
+function endIfDeviceLost(error: unknown): never {
+  if (!(error instanceof DeviceLost)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
+}
+
+serve((message) => handleCommand(rankCommandSchema.parse(message)).catch(endIfDeviceLost));

@@ -54,6 +54,11 @@ export function arenaDoesNotFit(memory: MemoryReport, budget: number): string {
   );
 }
 
+/** Returns what to say where the device refuses memory that the forecast counted on. */
+export function beyondForecast(refusal: string, { total, ...parts }: MemoryForecast): string {
+  return `${refusal}. The run was expected to need ${formatGigabytes(total)} (${largest(parts)}): other programs may use the device's memory. ${remedy}`;
+}
+
 const remedy =
   'Lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft) instead of all weights.';
 

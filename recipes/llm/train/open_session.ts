@@ -6,13 +6,22 @@ import {
   readAdapterTensor,
 } from '../../../components/peft/index.js';
 import { memoryLimit } from '../../../engine/index.js';
+import { OutOfMemoryError } from '../../../shared/errors.js';
 import type { OpenRun } from '../kind.js';
-import { usableShare } from './memory.js';
+import { beyondForecast, forecastMemory, usableShare } from './memory.js';
 import { compileRun } from './plan_cache.js';
 import { Session } from './session.js';
 
-/** Compiles the run for this rank and brings weights, adapter and plans into an engine context. */
-export async function openSession({ recipe }: OpenRun, modelFolder: string): Promise<Session> {
+/**
+ * Compiles the run for this rank and brings weights, adapter and plans into an engine context.
+ * @param device e.g. `cpu:0`
+ * @throws OutOfMemoryError that says what was forecast, where the device has less memory
+ */
+export async function openSession(
+  { recipe }: OpenRun,
+  modelFolder: string,
+  device: string,
+): Promise<Session> {
   const model = await openModel(modelFolder, recipe.model.config_overrides);
   const weights = await locateWeights(modelFolder, model);
   const compiled = await compileRun(recipe, model, weights, memoryLimit() * usableShare);
@@ -27,11 +36,18 @@ export async function openSession({ recipe }: OpenRun, modelFolder: string): Pro
     );
     for (const name of adapter.tensors.keys()) initial.set(name, await readAdapterTensor(adapter, name));
   }
-  return Session.open(compiled, {
+  const options = {
+    device,
     weights,
     constants: model.constants(compiled.positions),
     inits: recipe.peft === null || adapted === null ? [] : adapterInit(adapted, recipe.peft),
     initial,
     seed: recipe.seed,
-  });
+  };
+  try {
+    return await Session.open(compiled, options);
+  } catch (error) {
+    if (!(error instanceof OutOfMemoryError)) throw error;
+    throw new OutOfMemoryError(beyondForecast(error.message, forecastMemory(compiled)), { cause: error });
+  }
 }

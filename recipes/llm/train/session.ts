@@ -25,6 +25,8 @@ export interface StepResult {
 }
 
 export interface SessionOptions {
+  /** E.g. `cpu:0`. */
+  device: string;
   weights: Weights;
   constants: ReadonlyMap<string, { data: Float32Array }>;
   /** Initial values of trained parameters that are not weights. */
@@ -57,7 +59,7 @@ export class Session {
   }
 
   static async open(compiled: CompiledRun, options: SessionOptions): Promise<Session> {
-    const context = createContext();
+    const context = createContext({ device: options.device });
     try {
       const specs = compiled.training.tensors;
       const fromWeights = specs.filter(

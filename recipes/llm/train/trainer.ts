@@ -54,7 +54,7 @@ export async function createTrainer(
   const run = await openRun(start.run);
   const train = await PackReader.open(start.data.train);
   const schedule = buildSchedule(run.recipe, train.packs);
-  const session = await openSession(run, start.model);
+  const session = await openSession(run, start.model, start.device);
   const [checkpoints, loaded] = await RunCheckpoints.resume(run, start, session);
   const validation = new Map<string, PackReader>();
   for (const [name, folder] of Object.entries(start.data.validation)) {

@@ -29,7 +29,7 @@ const reader = await PackReader.open(data.train);
 const schedule = buildSchedule(opened.recipe, reader.packs);
 const idle = await residentMemory();
 
-const session = await openSession(opened, model.folder);
+const session = await openSession(opened, model.folder, 'cpu:0');
 for (const step of [1, 2]) {
   const batches = await stepBatches(reader, schedule, stepPosition(schedule, step), opened.recipe.seed);
   await session.gradients(batches.micro, 1 / batches.supervised, step);

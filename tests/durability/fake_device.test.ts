@@ -1,0 +1,77 @@
+/**
+ * A run on a device that is no CPU: memory that the host cannot touch, streams that run as late as they may, segments that
+ * are captured and replayed. It ends with the bits of the CPU's portable kernels, also where its rank is killed or the
+ * device is lost on the way.
+ */
+import { Deployment, type Ending, interruptions } from '../support/deployment.js';
+
+let deployment: Deployment;
+
+async function ending(environment: Record<string, string>, name: string): Promise<Ending> {
+  deployment = await Deployment.start(environment);
+  return await deployment.ending(await deployment.run(name));
+}
+
+afterEach(async () => deployment.stop(), 60_000);
+
+let onCpu: Ending;
+beforeAll(async () => {
+  onCpu = await ending({ TEMPER_ISA: 'portable' }, 'cpu');
+  await deployment.stop();
+}, 120_000);
+
+const fake = { TEMPER_TEST_DEVICES: 'fake:1' };
+
+test.each([
+  ['late and captured', {}],
+  ['uploads first and record by record', { TEMPER_FAKE_ORDER: 'uploads_first', TEMPER_FAKE_CAPTURE: 'off' }],
+])(
+  '%s, it computes what the CPU does',
+  async (_, settings) => {
+    const { losses, weights } = await ending({ ...fake, ...settings }, 'undisturbed');
+    expect(losses).toEqual(onCpu.losses);
+    expect(weights).toBe(onCpu.weights);
+  },
+  120_000,
+);
+
+test('kill -9 of its rank: the next one goes on with the same bits', async () => {
+  deployment = await Deployment.start(fake);
+  const handle = await deployment.run('killed');
+  await deployment.reached('killed', 1, 12);
+  process.kill(deployment.ranks()[0]!, 'SIGKILL');
+  const { result, losses, weights } = await deployment.ending(handle);
+  expect(losses).toEqual(onCpu.losses);
+  expect(weights).toBe(onCpu.weights);
+  expect(interruptions(result)).toMatchObject([{ event: 'rank_lost', exactness: 'bitwise' }]);
+}, 120_000);
+
+test('a lost device costs its rank, not the run', async () => {
+  deployment = await Deployment.start({
+    ...fake,
+    TEMPER_FAKE_LOST_AFTER: '7000',
+    TEMPER_FAKE_CAPTURE: 'off',
+  });
+  const { result, weights } = await deployment.ending(await deployment.run('lost'));
+  expect(weights).toBe(onCpu.weights);
+  const [loss] = interruptions(result);
+  expect(loss).toMatchObject({ event: 'rank_lost', exactness: 'bitwise' });
+  expect(JSON.stringify(loss)).toContain('the device was lost after 7000 records');
+}, 120_000);
+
+test('a device with too little memory ends the run with the forecast', async () => {
+  deployment = await Deployment.start({ ...fake, TEMPER_FAKE_MEMORY: '100000' });
+  const handle = await deployment.run('small');
+  const error = (await handle.result().catch((thrown: unknown) => thrown)) as { cause: Error };
+  expect(error.cause.message).toMatch(
+    /cannot allocate \d+ bytes: \d+ of 100000 are in use\. The run was expected to need [\d.]+ .B/,
+  );
+}, 120_000);
+
+test('an op that the device has no kernel for ends the run before it trains', async () => {
+  deployment = await Deployment.start({ ...fake, TEMPER_FAKE_WITHOUT: 'attention_grad' });
+  const handle = await deployment.run('unsupported');
+  const error = (await handle.result().catch((thrown: unknown) => thrown)) as { cause: Error };
+  expect(error.cause.message).toContain('(attention_grad, backward layers.');
+  expect(error.cause.message).toContain('has no kernel for it');
+}, 120_000);
