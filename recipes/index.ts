@@ -43,6 +43,7 @@ export { type Exported, type ExportOptions, exportRun } from './llm/publish/expo
 export { type ScoreOptions, type ScoreSummary, scoreFile } from './llm/score/score.js';
 export { Scorer, type ScorerOptions } from './llm/score/scorer.js';
 export { Control } from './llm/train/control.js';
+export { doesNotFit } from './llm/train/memory.js';
 export { createTrainer, type Trainer } from './llm/train/trainer.js';
 export { finish, type RunEnd } from './run/finish.js';
 export { takeGeneration } from './run/generation.js';

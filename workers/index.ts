@@ -70,6 +70,8 @@ async function startWorker(
   config: TemperConfig,
   steps: StepProcesses,
 ): Promise<WorkerHandle> {
+  // What steps ask of plans, such as their memory, they ask for the devices that this host trains on.
+  if (options.role !== 'control') process.env.TEMPER_DEVICE ||= devices[0]!;
   const connected = await connect(config, options.address);
   const records = path.join(await openRuntimeFolder(), 'hosts');
   const control: ServedWorker | null =

@@ -6,6 +6,7 @@ import { ProgressDisplay, stepHooks } from '../terminal/index.js';
 import { describeReport } from './preview.js';
 
 interface Flags {
+  device?: string;
   json: boolean;
   print: boolean;
 }
@@ -13,22 +14,26 @@ interface Flags {
 export const plan = recipeCommand<Flags>({
   docs: { brief: 'Print memory, FLOPs and steps of a recipe, before anything is allocated' },
   flags: {
+    device: {
+      kind: 'parsed',
+      parse: String,
+      brief: "device to plan for, e.g. cpu:0 (default: this host's)",
+      optional: true,
+    },
     json: jsonFlag,
     print: { kind: 'boolean', brief: 'print the whole plan as text', default: false },
   },
-  async run({ json, print }, recipe) {
-    const { planRun, readRecipe } = await import('../../recipes/index.js');
+  async run({ device = null, json, print }, recipe) {
+    const { doesNotFit, planRun, readRecipe } = await import('../../recipes/index.js');
     const { OutOfMemoryError } = await import('../../shared/errors.js');
     const { value } = await readRecipe(recipe, this.overrides);
     const display = new ProgressDisplay(process.stderr);
-    const { summary, text } = await planRun(value, stepHooks(display)).finally(() => display.clear());
+    const { summary, text } = await planRun(value, stepHooks(display), device).finally(() => display.clear());
     if (json) process.stdout.write(`${JSON.stringify(summary)}\n`);
     else process.stdout.write(`${print ? text() : describe(summary)}\n`);
     if (summary.memory.total > summary.available) {
-      throw new OutOfMemoryError(
-        `the run needs ${gigabytes(summary.memory.total)} and ${gigabytes(summary.available)} is available on this host: ` +
-          'lower data.batch_size.micro or data.packed_sequence_size, or train an adapter (peft)',
-      );
+      const { perLayer, ...memory } = summary.memory;
+      throw new OutOfMemoryError(doesNotFit(memory, summary.available));
     }
   },
 });

@@ -150,6 +150,20 @@ test('plan --print gives the plan as text', async () => {
   );
 });
 
+test('plan --device asks what a device can do, without one', async () => {
+  const file = recipe('device.yaml', `name: device\nmodel: {name: ./model}\n${mock}`);
+  const fake = await temper(['plan', file, '--device=fake:0', '--json']);
+  expect(JSON.parse(fake.stdout).memory.workspace).toBeGreaterThan(0);
+  const without = { TEMPER_FAKE_WITHOUT: 'rope' };
+  const refused = await temper(['plan', file, '--device=fake:0'], without);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(
+    /plan 'llama' record \d+ \(rope, forward layers\.0\): the kernel set 'portable' has no kernel for it/,
+  );
+  const unknown = await temper(['plan', file, '--device=tpu:0']);
+  expect(unknown.stderr).toContain("'tpu:0' is not a device: use cpu:N or fake:N");
+});
+
 test('preview brackets what is trained on, and colors nothing in a pipe', async () => {
   writeFileSync(path.join(folder, 'rows.jsonl'), '{"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}\n');
   const { code, stdout } = await temper(['preview', onRows('rows.jsonl')]);

@@ -37,11 +37,13 @@ export interface RunForecast {
 
 /**
  * Plans a recipe for one rank of this host, and finds prepared data.
- * @throws OutOfMemoryError where no arena fits
+ * @param device that it is planned for, e.g. `cpu:0`; null for this host's
+ * @throws OutOfMemoryError where no arena fits, EngineError where the device has no kernel for a record
  */
 export async function planRun(
   recipe: Recipe,
   hooks: StepHooks,
+  device: string | null = null,
 ): Promise<{ summary: RunForecast; text: () => string }> {
   const resolved = await resolveRunModel(recipe, hooks);
   const weights = [...resolved.weights.values()];
@@ -57,7 +59,7 @@ export async function planRun(
       packedSequenceSize,
       microBatchesPerStep: Math.ceil(batch.global / batch.micro),
     },
-    memory: { ...forecastMemory(compiled), perLayer: training.memory.activationsPerLayer },
+    memory: { ...forecastMemory(compiled, device), perLayer: training.memory.activationsPerLayer },
     available: Math.floor(available),
     recomputed: training.recomputed,
     work: training.work,
