@@ -234,10 +234,10 @@ export class GraphBuilder {
     return this.emit('rope', [x, tablePK, positionsT], attrs, { names: [name] })[0]!;
   }
 
-  /** q [T, H·K], k and v [T, G·K], segments i32 [S] → [T, H·K]; causal within each document. */
+  /** q [T, H·K], k and v [T, G·K], spans i32 [T, 2] (first and last key that a token sees) → [T, H·K]. */
   attention(
     name: string,
-    qkv: { q: Value; k: Value; v: Value; segmentsS: Value },
+    qkv: { q: Value; k: Value; v: Value; spansT2: Value },
     shape: { heads: number; kvHeads: number; headDim: number; scale?: number },
   ): Value {
     const scale = shape.scale ?? 1 / Math.sqrt(shape.headDim);
@@ -248,7 +248,7 @@ export class GraphBuilder {
       head_dim: shape.headDim,
       scale,
     };
-    return this.emit('attention', [qkv.q, qkv.k, qkv.v, qkv.segmentsS], attrs, {
+    return this.emit('attention', [qkv.q, qkv.k, qkv.v, qkv.spansT2], attrs, {
       names: [name, `${name}.lse`],
     })[0]!;
   }

@@ -15,7 +15,6 @@ export const axisLegend = {
   F: 'feed-forward width',
   V: 'vocabulary',
   R: 'LoRA rank',
-  S: 'document boundaries, T + 1',
   P: 'positions in the RoPE table',
 } as const;
 

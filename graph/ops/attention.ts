@@ -1,5 +1,6 @@
 /**
- * attention: causal, grouped-query, within each document of the packed buffer. P = softmax(scale · q·kᵀ), o = P·v;
+ * attention: grouped-query, each token over the keys of its span (i32 [T, 2]: the first and the last key that it sees; neither
+ * decreases from one token to the next). P = softmax(scale · q·kᵀ), o = P·v;
  * lse is the log of each row's softmax sum. Backward (Dao et al. 2022): P = exp(S − lse), D = Σ(do ⊙ o), dv = Pᵀ·do,
  * dS = P ⊙ (do·vᵀ − D), dq = scale · dS·k, dk = scale · dSᵀ·q; a key/value head sums over its query heads.
  */
@@ -12,15 +13,14 @@ import { commonPlacement, demand, notPartial, num, sameAxes, zeros } from './op.
 import { one } from './operands.js';
 
 /** Heads may be split over ranks, tokens may not: a document's keys must be at hand. */
-function headPlacement(op: string, values: readonly Value[], segments: Value): Placement {
+function headPlacement(op: string, values: readonly Value[], spans: Value): Placement {
   notPartial(op, values);
   const placement = commonPlacement(op, values);
   if (placement.kind === 'shard' && placement.dim === 0)
     throw new GraphError(
       `${op}: ${values[0]!.name} is ${printPlacement(placement)}, should be Replicated or Shard(1)`,
     );
-  if (segments.placement.kind !== 'replicated')
-    throw new GraphError(`${op} needs ${segments.name} Replicated`);
+  if (spans.placement.kind !== 'replicated') throw new GraphError(`${op} needs ${spans.name} Replicated`);
   return placement;
 }
 
@@ -40,14 +40,11 @@ function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v:
   );
 }
 
-/** Start of each token's document. */
-function documentStarts(segments: Tensor, tokens: number): Int32Array {
-  const starts = new Int32Array(tokens);
-  for (let s = 0; s + 1 < segments.data.length; s++) {
-    starts.fill(segments.data[s]!, segments.data[s]!, segments.data[s + 1]!);
-  }
-  return starts;
-}
+/** The first and the last key that a token sees. */
+const spanOf = (spans: Tensor, token: number): [first: number, last: number] => [
+  spans.data[2 * token]!,
+  spans.data[2 * token + 1]!,
+];
 
 /** Multiply-adds of one pass over the causal halves of documents as long as they can be: an upper bound. */
 const causalProduct = (q: Value, { P: longest }: AxisSizes): number =>
@@ -63,19 +60,19 @@ const attributes: AttributeTypes = {
 
 export const attention: Op = {
   name: 'attention',
-  operands: { inputs: one('q', 'k', 'v', 'segments'), outputs: one('o', 'lse') },
+  operands: { inputs: one('q', 'k', 'v', 'spans'), outputs: one('o', 'lse') },
   attributes,
   computes: true,
   infer(inputs, attrs) {
-    const [q, k, v, segments] = inputs;
+    const [q, k, v, spans] = inputs;
     demand(
-      inputs.length === 4 && segments!.dtype === 'i32',
+      inputs.length === 4 && spans!.dtype === 'i32' && spans!.axes.join(' ') === `${q!.axes[0]} 2`,
       'attention',
       inputs,
-      'q, k, v and segments i32 [S]',
+      'q, k, v and spans i32 [T, 2]',
     );
     checkHeads('attention', inputs, q!, k!, v!, attrs);
-    const placement = headPlacement('attention', [q!, k!, v!], segments!);
+    const placement = headPlacement('attention', [q!, k!, v!], spans!);
     return [
       { axes: q!.axes, dtype: 'f32', placement },
       // [heads, T]: split along its heads where q is.
@@ -88,13 +85,13 @@ export const attention: Op = {
   },
   flops: ({ inputs }, axes) => 2 * causalProduct(inputs[0]!, axes),
   vjp(emit, { inputs, outputs, attrs }, [dy], needs) {
-    const [q, k, v, segments] = inputs;
-    const grads = emit('attention_grad', [dy!, q!, k!, v!, outputs[0]!, outputs[1]!, segments!], attrs, {
+    const [q, k, v, spans] = inputs;
+    const grads = emit('attention_grad', [dy!, q!, k!, v!, outputs[0]!, outputs[1]!, spans!], attrs, {
       dtypes: [q!.dtype, k!.dtype, v!.dtype],
     });
     return [...grads.map((grad, i) => (needs[i] ? grad : null)), null];
   },
-  evaluate([q, k, v, segments], attrs, shapes) {
+  evaluate([q, k, v, spans], attrs, shapes) {
     const [tokens, width] = shapes[0] as [number, number];
     const [heads, kvHeads, size, factor] = [
       num(attrs, 'heads'),
@@ -103,24 +100,24 @@ export const attention: Op = {
       num(attrs, 'scale'),
     ];
     const kvWidth = kvHeads * size;
-    const starts = documentStarts(segments!, tokens);
     const o = zeros(shapes[0]!);
     const lse = zeros(shapes[1]!);
     for (let h = 0; h < heads; h++) {
       const kvHead = Math.floor(h / (heads / kvHeads));
       for (let t = 0; t < tokens; t++) {
-        const scores = new Float64Array(t + 1 - starts[t]!);
-        for (let s = starts[t]!; s <= t; s++) {
+        const [first, last] = spanOf(spans!, t);
+        const scores = new Float64Array(last + 1 - first);
+        for (let s = first; s <= last; s++) {
           let dot = 0;
           for (let j = 0; j < size; j++)
             dot += q!.data[t * width + h * size + j]! * k!.data[s * kvWidth + kvHead * size + j]!;
-          scores[s - starts[t]!] = factor * dot;
+          scores[s - first] = factor * dot;
         }
         const top = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
         const sum = scores.reduce((a, b) => a + Math.exp(b - top), 0);
         lse[h * tokens + t] = top + Math.log(sum);
-        for (let s = starts[t]!; s <= t; s++) {
-          const p = Math.exp(scores[s - starts[t]!]! - lse[h * tokens + t]!);
+        for (let s = first; s <= last; s++) {
+          const p = Math.exp(scores[s - first]! - lse[h * tokens + t]!);
           for (let j = 0; j < size; j++)
             o[t * width + h * size + j]! += p * v!.data[s * kvWidth + kvHead * size + j]!;
         }
@@ -129,7 +126,7 @@ export const attention: Op = {
     return [o, lse];
   },
   float32: [1],
-  fallback(emit, [q, k, v, segments], attrs) {
+  fallback(emit, [q, k, v, spans], attrs) {
     const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
     const tokens = q!.axes[0]!;
     const group = heads / kvHeads;
@@ -138,7 +135,7 @@ export const attention: Op = {
     const [vs] = emit('reshape', [v!], { axes: `${tokens} ${kvHeads} ${size}` });
     const [dots] = emit('einsum', [qs!, ks!], { spec: 'tghk,sgk->ghts' });
     const [scores] = emit('scale', [dots!], { alpha: attrs.scale! });
-    const [mask] = emit('segment_mask', [segments!], { axis: tokens });
+    const [mask] = emit('span_mask', [spans!], { axis: tokens });
     // Softmax without the usual shift: float64 has the range, and the masked terms vanish exactly.
     const [exps] = emit('unary', [scores!], { fn: 'exp' });
     const [weights] = emit('einsum', [exps!, mask!], { spec: 'ghts,ts->ghts' });
@@ -169,26 +166,26 @@ export const attention: Op = {
 export const attentionGrad: Op = {
   name: 'attention_grad',
   operands: {
-    inputs: one('do', 'q', 'k', 'v', 'o', 'lse', 'segments'),
+    inputs: one('do', 'q', 'k', 'v', 'o', 'lse', 'spans'),
     outputs: one('dq', 'dk', 'dv'),
   },
   attributes,
   computes: true,
   infer(inputs, attrs) {
-    const [dy, q, k, v, o, , segments] = inputs;
+    const [dy, q, k, v, o, , spans] = inputs;
     demand(
       inputs.length === 7 && sameAxes(dy!, q!) && sameAxes(o!, q!),
       'attention_grad',
       inputs,
-      'do, q, k, v, o, lse, segments',
+      'do, q, k, v, o, lse, spans',
     );
     checkHeads('attention_grad', inputs, q!, k!, v!, attrs);
-    const placement = headPlacement('attention_grad', [dy!, q!, k!, v!, o!], segments!);
+    const placement = headPlacement('attention_grad', [dy!, q!, k!, v!, o!], spans!);
     return [q!, k!, v!].map((value) => ({ axes: value.axes, dtype: 'f32' as const, placement }));
   },
   // q·kᵀ and do·vᵀ again, then dv, dq and dk: five products where forward has two.
   flops: ({ inputs }, axes) => 5 * causalProduct(inputs[1]!, axes),
-  evaluate([dy, q, k, v, o, lse, segments], attrs, shapes) {
+  evaluate([dy, q, k, v, o, lse, spans], attrs, shapes) {
     const [tokens, width] = shapes[0] as [number, number];
     const [heads, kvHeads, size, factor] = [
       num(attrs, 'heads'),
@@ -197,7 +194,6 @@ export const attentionGrad: Op = {
       num(attrs, 'scale'),
     ];
     const kvWidth = kvHeads * size;
-    const starts = documentStarts(segments!, tokens);
     const [dq, dk, dv] = shapes.map(zeros) as [Float64Array, Float64Array, Float64Array];
     for (let h = 0; h < heads; h++) {
       const kvHead = Math.floor(h / (heads / kvHeads));
@@ -205,7 +201,8 @@ export const attentionGrad: Op = {
         const row = t * width + h * size;
         let delta = 0;
         for (let j = 0; j < size; j++) delta += dy!.data[row + j]! * o!.data[row + j]!;
-        for (let s = starts[t]!; s <= t; s++) {
+        const [first, last] = spanOf(spans!, t);
+        for (let s = first; s <= last; s++) {
           const kv = s * kvWidth + kvHead * size;
           let score = 0;
           let dp = 0;

@@ -209,24 +209,24 @@ const oneHot: Op = {
   },
 };
 
-/** segment_mask: y[t, s] = 1 where s ≤ t lies in the document of t. */
-const segmentMask: Op = {
-  name: 'segment_mask',
+/** span_mask: y[t, s] = 1 where token t sees key s. */
+const spanMask: Op = {
+  name: 'span_mask',
   attributes: { axis: 'text' },
-  infer: ([segments], attrs) => [
-    { axes: [text(attrs, 'axis'), text(attrs, 'axis')], dtype: 'f32', placement: segments!.placement },
+  infer: ([spans], attrs) => [
+    { axes: [text(attrs, 'axis'), text(attrs, 'axis')], dtype: 'f32', placement: spans!.placement },
   ],
   flops: () => 0,
   vjp: () => [null],
-  evaluate([segments], _attrs, [shape]) {
+  evaluate([spans], _attrs, [shape]) {
     const tokens = shape![0]!;
     const y = zeros(shape!);
-    for (let i = 0; i + 1 < segments!.data.length; i++) {
-      for (let t = segments!.data[i]!; t < segments!.data[i + 1]!; t++)
-        y.fill(1, t * tokens + segments!.data[i]!, t * tokens + t + 1);
+    for (let t = 0; t < tokens; t++) {
+      const [first, last] = [spans!.data[2 * t]!, spans!.data[2 * t + 1]!];
+      y.fill(1, t * tokens + first, t * tokens + last + 1);
     }
     return [y];
   },
 };
 
-export const primitives: readonly Op[] = [literal, einsum, reshape, shift, unary, oneHot, segmentMask];
+export const primitives: readonly Op[] = [literal, einsum, reshape, shift, unary, oneHot, spanMask];

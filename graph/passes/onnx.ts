@@ -76,7 +76,7 @@ function leaf(to: OnnxTarget, value: Value): string | null {
     case 'input':
       if (value.name === 'ids') return to.rows(slots.ids, []);
       if (value.name === 'positions') return to.rows(slots.positions, []);
-      if (value.name === 'segments') return null;
+      if (value.name === 'spans') return null;
   }
   throw new GraphError(`ONNX: there is no input for ${value.kind} '${value.name}'`);
 }

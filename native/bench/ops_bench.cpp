@@ -36,8 +36,9 @@ Tensor tensor(DType dtype, std::vector<int64_t> shape) {
     return t;
 }
 
-Tensor integers(std::vector<int32_t> data) {
-    Tensor t = tensor(DType::i32, {static_cast<int64_t>(data.size())});
+Tensor integers(std::vector<int32_t> data, std::vector<int64_t> shape = {}) {
+    if (shape.empty()) shape = {static_cast<int64_t>(data.size())};
+    Tensor t = tensor(DType::i32, std::move(shape));
     std::copy(data.begin(), data.end(), t.as<int32_t>());
     return t;
 }
@@ -98,17 +99,19 @@ double triad(Threads threads) {
 }
 
 void attention(const Bench& bench, DType dtype, int32_t length) {
-    std::vector<int32_t> bounds;
-    for (int32_t t = 0; t <= T; t++) bounds.push_back(std::min<int32_t>(T, t * length));
+    std::vector<int32_t> keys;
     double pairs = 0; // of a query and a key that it sees
-    for (int32_t t = 0; t < T; t++) pairs += t % length + 1;
+    for (int32_t t = 0; t < T; t++) {
+        keys.insert(keys.end(), {t - t % length, t});
+        pairs += t % length + 1;
+    }
     const Tensor q = tensor(dtype, {T, H * K}), k = tensor(dtype, {T, G * K}), v = tensor(dtype, {T, G * K});
-    const Tensor o = tensor(dtype, q.shape), lse = tensor(DType::f32, {H, T}), segments = integers(bounds);
+    const Tensor o = tensor(dtype, q.shape), lse = tensor(DType::f32, {H, T}), spans = integers(keys, {T, 2});
     const std::map<std::string, Attr> attrs = {{"compute", std::string(dtype == DType::bf16 ? "bf16" : "f32")}, {"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", 1 / std::sqrt(double(K))}};
     const std::string suffix = std::string(dtype == DType::f32 ? " f32" : " bf16") + ", documents of " + std::to_string(length);
-    bench.measure(("attention" + suffix).c_str(), "attention", attrs, {q, k, v, segments}, {o, lse}, 4 * pairs * H * K);
+    bench.measure(("attention" + suffix).c_str(), "attention", attrs, {q, k, v, spans}, {o, lse}, 4 * pairs * H * K);
     bench.measure(("attention_grad" + suffix).c_str(), "attention_grad", attrs,
-                  {tensor(dtype, q.shape), q, k, v, o, lse, segments}, {tensor(dtype, q.shape), tensor(dtype, k.shape), tensor(dtype, v.shape)},
+                  {tensor(dtype, q.shape), q, k, v, o, lse, spans}, {tensor(dtype, q.shape), tensor(dtype, k.shape), tensor(dtype, v.shape)},
                   10 * pairs * H * K);
 }
 

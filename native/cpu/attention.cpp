@@ -1,5 +1,4 @@
-// attention: o = softmax(scale · q·kᵀ) · v for each head, causal within each segment of the packed buffer, with grouped
-// query heads. Keys are taken in strips with a running maximum (Milakov & Gimelshein 2018, Dao 2022), so scratch does
+// attention: o = softmax(scale · q·kᵀ) · v for each head over the keys of each token's span, with grouped query heads. Keys are taken in strips with a running maximum (Milakov & Gimelshein 2018, Dao 2022), so scratch does
 // not grow with the square of T. Keys and values are packed once; a task is a block of query rows of one head.
 #include "attention_tile.hpp"
 
@@ -11,7 +10,7 @@ constexpr float HIDDEN = -1e30f; // the score of a key that a row does not see
 
 template <class P> struct ForwardWorkspace {
     using E = typename P::Element;
-    int32_t* starts;       // [padded T]
+    Spans spans;
     E *keys, *values;      // per kv head: keys transposed, values as steps
     int64_t keys_stride, values_stride, panel_stride;
     struct Thread {
@@ -29,7 +28,7 @@ template <class P> struct ForwardWorkspace {
         keys_stride = a.padded_T * a.K_sum;
         panel_stride = a.padded_T * PANEL;
         values_stride = a.padded_T * a.K_columns;
-        starts = scratch.take<int32_t>(a.padded_T);
+        for (int32_t** keys_of : {&spans.first, &spans.last}) *keys_of = scratch.take<int32_t>(a.padded_T);
         keys = scratch.take<E>(a.G * keys_stride);
         values = scratch.take<E>(a.G * values_stride);
         for (int i = 0; i < team; i++)
@@ -46,7 +45,7 @@ static void score(const Attention& a, const ForwardWorkspace<P>& w, const typena
                   int64_t row, int64_t from, int64_t to) {
     for (int64_t key = from; key < to; key += PANEL) {
         const auto* keys = w.keys + kv_head * w.keys_stride + key * a.K_sum;
-        const bool partly = key + PANEL - 1 > row || key < w.starts[row + QUERY_ROWS - 1];
+        const bool partly = w.spans.hide_some(row, QUERY_ROWS, key);
         for (int i = 0; i < QUERY_ROWS; i += TILE_ROWS) {
             vf acc[TILE_ROWS][TILE_VECTORS] = {};
             multiply<P>(thread.queries + i * a.K_sum, a.K_sum, P::pair, keys, a.K_sum / P::pair, acc);
@@ -55,7 +54,7 @@ static void score(const Attention& a, const ForwardWorkspace<P>& w, const typena
                 for (int r = 0; r < TILE_ROWS; r++)
 #pragma GCC unroll 2
                     for (int j = 0; j < TILE_VECTORS; j++)
-                        acc[r][j] = visible(key + j * VL, row + i + r, w.starts[row + i + r]) ? acc[r][j] : splat(HIDDEN);
+                        acc[r][j] = w.spans.visible(key + j * VL, row + i + r) ? acc[r][j] : splat(HIDDEN);
             store_tile(thread.scores + i * STRIP + (key - from), STRIP, acc);
         }
     }
@@ -73,7 +72,7 @@ static void weigh(int64_t keys, float factor, const float* scores, typename P::E
     for (int64_t j = 0; j < keys; j += PANEL)
         for (int c = 0; c < 2; c++) largest[c] = max(largest[c], load(scores + j + c * VL));
     const float largest_score = maximum(max(largest[0], largest[1]));
-    if (largest_score <= HIDDEN) { // the row's segment begins after this strip
+    if (largest_score <= HIDDEN) { // the row sees none of this strip
         std::fill_n(weights, keys, typename P::Element{});
         return;
     }
@@ -100,7 +99,7 @@ static void attend(const Call& call, const Attention& a, const ForwardWorkspace<
                    const typename ForwardWorkspace<P>::Thread& thread, int64_t head, int64_t row) {
     const float factor = static_cast<float>(a.scale * P::unit);
     const int64_t kv_head = head / a.group;
-    const int64_t begin = w.starts[row] / PANEL * PANEL, end = round_up(row + QUERY_ROWS, PANEL);
+    const int64_t begin = w.spans.first[row] / PANEL * PANEL, end = round_up(w.spans.last[row + QUERY_ROWS - 1] + 1, PANEL);
     load_rows(call.in[0], row, QUERY_ROWS, head, a, thread.queries);
     Running running[QUERY_ROWS];
     for (int64_t from = begin; from < end; from += STRIP) {
@@ -121,7 +120,7 @@ static void attend(const Call& call, const Attention& a, const ForwardWorkspace<
 }
 
 template <class P> static void attention(const Call& call, const Attention& a, const ForwardWorkspace<P>& w) {
-    find_starts(call.in[3], a.T, a.padded_T, w.starts);
+    w.spans.read(call.in[3], a.T, a.padded_T);
     call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
         const auto& thread = w.threads[static_cast<size_t>(number)];
         const int64_t head = task % a.G, t = task / a.G * BLOCK;

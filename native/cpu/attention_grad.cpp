@@ -13,11 +13,11 @@ namespace temper::TEMPER_ISA {
 
 template <class P> struct BackwardWorkspace {
     using E = typename P::Element;
-    int32_t* starts;                    // [padded T]
+    Spans spans;
     E *keys, *values;                   // transposed
     E* key_steps;                       // keys as steps
     float *dk, *dv;                     // [G, padded T, K_columns]
-    int32_t* visits;                    // [blocks]: by how many tasks of a query head a block of keys is visited
+    int32_t *visits, *first_visit;      // [blocks]: how many query blocks see a block of keys, and which is the first
     std::atomic<int32_t>* turn;         // [G, blocks]: how many visits are over
     int64_t transposed_stride, steps_stride, panel_stride, sum_stride;
     struct Thread {
@@ -36,13 +36,13 @@ template <class P> struct BackwardWorkspace {
         transposed_stride = a.padded_T * a.K_sum;
         panel_stride = a.padded_T * PANEL;
         steps_stride = sum_stride = a.padded_T * a.K_columns;
-        starts = scratch.take<int32_t>(a.padded_T);
+        for (int32_t** keys_of : {&spans.first, &spans.last}) *keys_of = scratch.take<int32_t>(a.padded_T);
         keys = scratch.take<E>(a.G * transposed_stride);
         values = scratch.take<E>(a.G * transposed_stride);
         key_steps = scratch.take<E>(a.G * steps_stride);
         dk = scratch.take<float>(a.G * sum_stride);
         dv = scratch.take<float>(a.G * sum_stride);
-        visits = scratch.take<int32_t>(a.blocks());
+        for (int32_t** counts : {&visits, &first_visit}) *counts = scratch.take<int32_t>(a.blocks());
         turn = scratch.take<std::atomic<int32_t>>(a.G * a.blocks());
         const int64_t rows = BLOCK * a.K_sum, steps = BLOCK * a.K_columns, tile = BLOCK * BLOCK;
         for (int i = 0; i < team; i++) {
@@ -58,14 +58,17 @@ template <class P> struct BackwardWorkspace {
         bytes = scratch.bytes();
     }
 
-    int64_t first_key_block(int64_t query_block) const { return starts[query_block * BLOCK] / BLOCK; }
+    // The blocks of keys that a block of query rows sees. Neither decreases from one query block to the next, so those that see a
+    // block of keys follow each other.
+    int64_t first_key_block(int64_t query_block) const { return spans.first[query_block * BLOCK] / BLOCK; }
+    int64_t last_key_block(int64_t query_block) const { return spans.last[query_block * BLOCK + BLOCK - 1] / BLOCK; }
 };
 
-// Blocks of keys j are visited by the query blocks j, j + 1, … up to the last one whose first row sees them.
 template <class P> static void count_visits(const Attention& a, const BackwardWorkspace<P>& w) {
     std::fill_n(w.visits, a.blocks(), 0);
     for (int64_t c = 0; c < a.blocks(); c++)
-        for (int64_t j = w.first_key_block(c); j <= c; j++) w.visits[j]++;
+        for (int64_t j = w.first_key_block(c); j <= w.last_key_block(c); j++)
+            if (w.visits[j]++ == 0) w.first_visit[j] = static_cast<int32_t>(c);
     for (int64_t i = 0; i < a.G * a.blocks(); i++) w.turn[i].store(0, std::memory_order_relaxed);
 }
 
@@ -117,13 +120,13 @@ static void differentiate(const Attention& a, const BackwardWorkspace<P>& w, con
     {
         vf acc[TILE_ROWS][TILE_VECTORS] = {};
         multiply<P>(thread.q + r * a.K_sum, a.K_sum, P::pair, w.keys + packed, steps, acc);
-        const bool partly = key + PANEL - 1 > row || key < w.starts[row + TILE_ROWS - 1];
+        const bool partly = w.spans.hide_some(row, TILE_ROWS, key);
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 2
             for (int j = 0; j < TILE_VECTORS; j++) {
                 vf p = P::power(fma(acc[i][j], splat(factor), splat(-thread.lse[r + i])));
-                if (partly) p = visible(key + j * VL, row + i, w.starts[row + i]) ? p : vf{};
+                if (partly) p = w.spans.visible(key + j * VL, row + i) ? p : vf{};
                 weights[i][j] = p;
             }
     }
@@ -151,18 +154,20 @@ template <class P>
 static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typename BackwardWorkspace<P>::Thread& thread, int64_t head,
                   int64_t c, int64_t j) {
     const int64_t kv_head = head / a.group, t = c * BLOCK, key = j * BLOCK;
-    const bool diagonal = c == j; // rows see only the keys up to their own place
+    // How many keys of the block some of TILE_ROWS rows from the block's `r`-th on see, and those before.
+    const auto keys_seen = [&](int r) { return std::clamp<int64_t>(w.spans.last[t + r + TILE_ROWS - 1] + 1 - key, 0, BLOCK); };
     for (int r = 0; r < BLOCK; r += TILE_ROWS) {
-        const int keys = diagonal ? static_cast<int>(round_up(r + TILE_ROWS, PANEL)) : BLOCK;
+        const int keys = static_cast<int>(round_up(keys_seen(r), PANEL));
         for (int n = 0; n < keys; n += PANEL) differentiate<P>(a, w, thread, kv_head, t + r, r, key + n, n);
         multiply_rows<P>(TILE_ROWS, a.K_columns, thread.dscores_rows + r * BLOCK, BLOCK, P::pair,
                          w.key_steps + kv_head * w.steps_stride + key * PANEL, w.panel_stride, keys / P::pair,
                          thread.dq + r * a.K_columns, a.K_columns, true);
     }
     std::atomic<int32_t>& turn = w.turn[kv_head * a.blocks() + j];
-    await(turn, static_cast<int32_t>((head % a.group) * w.visits[j] + (c - j)));
+    await(turn, static_cast<int32_t>((head % a.group) * w.visits[j] + (c - w.first_visit[j])));
+    int r = 0; // rows before it do not see the keys
     for (int n = 0; n < BLOCK; n += TILE_ROWS) {
-        const int r = diagonal ? n : 0; // rows before a key do not see it
+        while (r < BLOCK && keys_seen(r) <= n) r += TILE_ROWS;
         const int64_t sums = kv_head * w.sum_stride + (key + n) * a.K_columns;
         const int64_t left = r * BLOCK + n * P::pair, right = r * PANEL, steps = (BLOCK - r) / P::pair;
         multiply_rows<P>(TILE_ROWS, a.K_columns, thread.weights + left, P::pair, BLOCK * P::pair,
@@ -174,7 +179,7 @@ static void visit(const Attention& a, const BackwardWorkspace<P>& w, const typen
 }
 
 template <class P> static void attention_grad(const Call& call, const Attention& a, const BackwardWorkspace<P>& w) {
-    find_starts(call.in[6], a.T, a.padded_T, w.starts);
+    w.spans.read(call.in[6], a.T, a.padded_T);
     count_visits(a, w);
     call.threads.run(a.G * a.blocks(), [&](int64_t task, int number) {
         prepare_keys(call, a, w, w.threads[static_cast<size_t>(number)].q, task % a.G, task / a.G * BLOCK);
@@ -189,7 +194,7 @@ template <class P> static void attention_grad(const Call& call, const Attention&
             const int64_t c = task / a.G % a.blocks();
             const int64_t head = task % a.G * a.group + task / (a.G * a.blocks());
             prepare_queries<P>(call, a, thread, head, c * BLOCK);
-            for (int64_t j = w.first_key_block(c); j <= c; j++) visit<P>(a, w, thread, head, c, j);
+            for (int64_t j = w.first_key_block(c); j <= w.last_key_block(c); j++) visit<P>(a, w, thread, head, c, j);
             for (int64_t i = 0; i < BLOCK && c * BLOCK + i < a.T; i++)
                 store_row(call.out[0], c * BLOCK + i, head, a, thread.dq + i * a.K_columns, 1.0f);
         }

@@ -118,20 +118,30 @@ struct Attention {
     int64_t blocks() const { return padded_T / BLOCK; }
 };
 
-// starts[t]: where the segment of token t begins. Padding tokens begin after the end, so they see no key.
-inline void find_starts(const Tensor& segments, int64_t T, int64_t padded_T, int32_t* starts) {
-    const int32_t* bounds = segments.as<int32_t>();
-    for (int64_t i = 1; i < segments.shape[0]; i++) std::fill(starts + bounds[i - 1], starts + bounds[i], bounds[i - 1]);
-    std::fill(starts + T, starts + padded_T, static_cast<int32_t>(padded_T));
-}
+// The first and the last key that each token sees; neither decreases from one token to the next. Padding tokens have a first key
+// after the end, so they see none.
+struct Spans {
+    int32_t *first, *last; // [padded T]
 
-// Which of VL keys from `key` on the token `row`, whose segment begins at `start`, may see.
-inline vi visible(int64_t key, int64_t row, int32_t start) {
-    vi keys;
-    for (int i = 0; i < VL; i++) keys[i] = i;
-    keys += static_cast<int32_t>(key);
-    return (keys <= vi{} + static_cast<int32_t>(row)) & (keys >= vi{} + start);
-}
+    void read(const Tensor& spans, int64_t T, int64_t padded_T) const {
+        const int32_t* pairs = spans.as<int32_t>();
+        for (int64_t t = 0; t < padded_T; t++) {
+            first[t] = t < T ? pairs[2 * t] : static_cast<int32_t>(padded_T);
+            last[t] = t < T ? pairs[2 * t + 1] : static_cast<int32_t>(t);
+        }
+    }
+
+    // Whether a token among `rows` from `row` on does not see all of the keys [key, key + PANEL).
+    bool hide_some(int64_t row, int rows, int64_t key) const { return key + PANEL - 1 > last[row] || key < first[row + rows - 1]; }
+
+    // Which of VL keys from `key` on the token sees.
+    vi visible(int64_t key, int64_t token) const {
+        vi keys;
+        for (int i = 0; i < VL; i++) keys[i] = i;
+        keys += static_cast<int32_t>(key);
+        return (keys <= vi{} + last[token]) & (keys >= vi{} + first[token]);
+    }
+};
 
 // A head's part of a row lies a token away from the next one, so those that follow are fetched some rows ahead.
 template <bool FOR_WRITING, class E> inline void fetch_ahead(const E* row, int64_t width, int64_t columns) {

@@ -4,21 +4,20 @@
 namespace temper {
 
 static void expect_attention(const Operands& record, const Tensor& q, const Tensor& k, const Tensor& v,
-                             const Tensor& segments) {
+                             const Tensor& spans) {
     const int64_t H = record.attrs.integer("heads"), G = record.attrs.integer("kv_heads"), K = record.attrs.integer("head_dim");
     compute_type(record.attrs);
     expect(H > 0 && G > 0 && H % G == 0, record, "heads must be a multiple of kv_heads");
     expect(K > 0 && K <= 256, record, "head_dim must lie in [1, 256]");
     expect(record.attrs.number("scale") > 0, record, "scale must be positive");
     expect_rank(record, q, "q", 2);
-    expect_rank(record, segments, "segments", 1);
     const int64_t T = q.shape[0];
     expect_shape(record, q, "q", {T, H * K});
     expect_shape(record, k, "k", {T, G * K});
     expect_shape(record, v, "v", {T, G * K});
     for (const Tensor* x : {&q, &k, &v}) expect_float(record, *x, "q, k and v");
-    expect_dtype(record, segments, "segments", DType::i32);
-    expect(segments.shape[0] >= 2, record, "segments needs a beginning and an end");
+    expect_dtype(record, spans, "spans", DType::i32);
+    expect_shape(record, spans, "spans", {T, 2});
 }
 
 static void check_attention(const Operands& record) {
@@ -47,22 +46,21 @@ static void check_attention_grad(const Operands& record) {
     expect_shape(record, lse, "lse", {record.attrs.integer("heads"), q.shape[0]});
 }
 
-// Segments: the first token of each document of the buffer, then the buffer's tokens to the end of the list.
-static ValueRule boundaries_of_the_buffer(const Operands& record) {
-    return {.kind = ValueRule::Kind::boundaries, .to = record.out[0].shape[0]};
+static ValueRule spans_of_the_buffer(const Operands& record) {
+    return {.kind = ValueRule::Kind::spans, .to = record.out[0].shape[0]};
 }
 
 extern const OpRules attention_rules = {"attention", check_attention,
-    {{"q"}, {"k"}, {"v"}, {"segments"}}, {{"o"}, {"lse"}},
+    {{"q"}, {"k"}, {"v"}, {"spans"}}, {{"o"}, {"lse"}},
     {{"compute", AttrType::text}, {"heads", AttrType::integer}, {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
      {"scale", AttrType::number}},
     {},
-    {{3, boundaries_of_the_buffer}}};
+    {{3, spans_of_the_buffer}}};
 extern const OpRules attention_grad_rules = {"attention_grad", check_attention_grad,
-    {{"do"}, {"q"}, {"k"}, {"v"}, {"o"}, {"lse"}, {"segments"}}, {{"dq"}, {"dk"}, {"dv"}},
+    {{"do"}, {"q"}, {"k"}, {"v"}, {"o"}, {"lse"}, {"spans"}}, {{"dq"}, {"dk"}, {"dv"}},
     {{"compute", AttrType::text}, {"heads", AttrType::integer}, {"kv_heads", AttrType::integer}, {"head_dim", AttrType::integer},
      {"scale", AttrType::number}},
     {},
-    {{6, boundaries_of_the_buffer}}};
+    {{6, spans_of_the_buffer}}};
 
 } // namespace temper

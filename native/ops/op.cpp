@@ -158,22 +158,23 @@ static bool find_outside(const ValueRule& rule, std::span<const int32_t> values,
     return false;
 }
 
-static bool find_disorder(const ValueRule& rule, std::span<const int32_t> values, BadValue& bad) {
+static bool find_bad_span(const ValueRule& rule, std::span<const int32_t> values, BadValue& bad) {
     for (size_t i = 0; i < values.size(); i++) {
+        const bool is_last = i % 2 == 1;
         std::string reason;
-        if (i == 0 && values[i] != 0) reason = "the first must be 0";
-        else if (i > 0 && values[i] < values[i - 1]) reason = "it must be at least the one before, " + std::to_string(values[i - 1]);
-        else if (values[i] > rule.to) reason = "it must be at most " + std::to_string(rule.to);
-        else if (i + 1 == values.size() && values[i] != rule.to) reason = "the last must be " + std::to_string(rule.to);
+        if (values[i] < 0 || values[i] >= rule.to) reason = "it must lie in [0, " + std::to_string(rule.to) + ")";
+        else if (i >= 2 && values[i] < values[i - 2])
+            reason = "it must be at least that of the token before, " + std::to_string(values[i - 2]);
+        else if (is_last && values[i] < values[i - 1]) reason = "it must be at least the first key, " + std::to_string(values[i - 1]);
         else continue;
-        bad = {i, values[i], std::move(reason)};
+        bad = {i, values[i], "(the " + std::string(is_last ? "last" : "first") + " key of token " + std::to_string(i / 2) + ") " + reason};
         return true;
     }
     return false;
 }
 
 bool find_bad_value(const ValueRule& rule, std::span<const int32_t> values, BadValue& bad) {
-    return rule.kind == ValueRule::Kind::range ? find_outside(rule, values, bad) : find_disorder(rule, values, bad);
+    return rule.kind == ValueRule::Kind::range ? find_outside(rule, values, bad) : find_bad_span(rule, values, bad);
 }
 
 } // namespace temper

@@ -103,8 +103,8 @@ struct InPlace {
 // What an i32 operand may hold, so that no kernel reads or writes past a tensor.
 struct ValueRule {
     enum class Kind : uint8_t {
-        range,      // every value lies in [from, to) or is `other`
-        boundaries, // they ascend from 0 to `to`
+        range, // every value lies in [from, to) or is `other`
+        spans, // pairs (first, last) of [0, to), first ≤ last, neither less than in the pair before
     };
     Kind kind = Kind::range;
     int64_t from = 0, to = 0;

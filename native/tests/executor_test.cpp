@@ -105,6 +105,13 @@ std::string example() {
         .program("go").program("none").text(192);
 }
 
+// The file of the fake device's plugin: TEMPER_FAKE, as ctest sets it.
+std::string fake_file() {
+    const char* file = std::getenv("TEMPER_FAKE");
+    if (!file) throw std::runtime_error("TEMPER_FAKE is not set: it names build/temper-fake.so");
+    return file;
+}
+
 Target portable(int threads = 2) { return Target(find_backend("cpu"), "portable", threads); }
 Context context(int threads = 2) { return Context(portable(threads), "0"); }
 
@@ -426,35 +433,33 @@ TEST(a_bad_value_of_a_slot_rejects_a_run_before_any_of_it_has_changed_a_tensor) 
     CHECK(tensors() != before);
 }
 
-TEST(boundaries_and_positions_are_checked_before_a_run) {
+TEST(spans_and_positions_are_checked_before_a_run) {
     Context c = context();
     const std::string rope = R"("heads":1,"head_dim":2,"inverse":false)";
     const std::string attention = R"("compute":"f32","heads":1,"kv_heads":1,"head_dim":2,"scale":1)";
     c.allocate("table", DType::f32, {8, 2});
     const int id = c.load(PlanText()
                               .buffer("q", "arena", "4,2", 0).buffer("table", "tensor", "8,2").buffer("positions", "input", "4", -1, "i32")
-                              .buffer("segments", "input", "3", -1, "i32").buffer("r", "arena", "4,2", 64).buffer("o", "output", "4,2")
-                              .buffer("lse", "arena", "1,4", 128).buffer("p", "arena", "4", 192, "i32").buffer("s", "arena", "3", 256, "i32")
+                              .buffer("spans", "input", "4,2", -1, "i32").buffer("r", "arena", "4,2", 64).buffer("o", "output", "4,2")
+                              .buffer("lse", "arena", "1,4", 128).buffer("p", "arena", "4", 192, "i32").buffer("s", "arena", "4,2", 256, "i32")
                               .buffer("made", "arena", "4,2", 320)
-                              .upload("positions,segments", "p,s").record("fill", "", "y=q", R"("value":1)")
+                              .upload("positions,spans", "p,s").record("fill", "", "y=q", R"("value":1)")
                               .record("rope", "x=q table=table positions=p", "y=r", rope)
-                              .record("attention", "q=r k=r v=r segments=s", "o=made lse=lse", attention).download("made", "o").program("go").text(384))
+                              .record("attention", "q=r k=r v=r spans=s", "o=made lse=lse", attention).download("made", "o").program("go").text(384))
                        .plan;
     std::vector<float> output(8);
-    auto go = [&](const std::vector<int32_t>& positions, const std::vector<int32_t>& segments) {
+    auto go = [&](const std::vector<int32_t>& positions, const std::vector<int32_t>& spans) {
         std::promise<void> done;
-        c.run(id, "go", {{"positions", bytes(positions)}, {"segments", bytes(segments)}}, {}, {output.data()},
+        c.run(id, "go", {{"positions", bytes(positions)}, {"spans", bytes(spans)}}, {}, {output.data()},
               [&](const Failure*) { done.set_value(); });
         done.get_future().get();
     };
-    go({0, 1, 2, 7}, {0, 3, 4});
-    go({0, 1, 2, 7}, {0, 4, 4});
+    go({0, 1, 2, 7}, {0, 0, 0, 1, 0, 2, 3, 3});
+    go({0, 1, 2, 7}, {0, 3, 0, 3, 0, 3, 0, 3});
     const std::string where = "plan 'test' program 'go': ";
-    CHECK_THROWS(go({0, 1, 8, 3}, {0, 3, 4}), where + "positions[2] is 8; for record 2 (rope) it must lie in [0, 8)");
-    CHECK_THROWS(go({0, 1, 2, 3}, {1, 3, 4}), where + "segments[0] is 1; for record 3 (attention) the first must be 0");
-    CHECK_THROWS(go({0, 1, 2, 3}, {0, -1, 4}), where + "segments[1] is -1; ");
-    CHECK_THROWS(go({0, 1, 2, 3}, {0, 5, 5}), where + "segments[1] is 5; for record 3 (attention) it must be at most 4");
-    CHECK_THROWS(go({0, 1, 2, 3}, {0, 2, 3}), where + "segments[2] is 3; for record 3 (attention) the last must be 4");
+    CHECK_THROWS(go({0, 1, 8, 3}, {0, 0, 0, 1, 0, 2, 3, 3}), where + "positions[2] is 8; for record 2 (rope) it must lie in [0, 8)");
+    CHECK_THROWS(go({0, 1, 2, 3}, {0, 0, 0, 1, 0, 4, 3, 4}), where + "spans[5] is 4; for record 3 (attention) (the last key of token 2) it must lie in [0, 4)");
+    CHECK_THROWS(go({0, 1, 2, 3}, {0, 0, -1, 1, 0, 2, 3, 3}), where + "spans[2] is -1; ");
 }
 
 TEST(running_the_records_of_a_bound_plan_allocates_nothing) {
@@ -494,7 +499,7 @@ TEST(an_op_without_a_kernel_is_another_error_than_an_unknown_op) {
     const Context c = context();
     auto load = [&](const std::string& op) {
         check_records(parse_plan(PlanText().buffer("a", "arena", "4", 0).record(op, "", "y=a", R"("value":1)").text(64)),
-                      Target(find_backend(std::getenv("TEMPER_FAKE")), "fake", 1));
+                      Target(find_backend(fake_file()), "fake", 1));
     };
     setenv("TEMPER_FAKE_WITHOUT", "fill", 1);
     try {
@@ -563,9 +568,9 @@ TEST(an_output_lies_on_an_input_only_where_the_op_works_in_place) {
     CHECK_THROWS(matmul("a=a b=b", "y=b"), "its output 'b' lies on its input 'b'");
     CHECK_THROWS(matmul("a=a b=b residual=r", "y=a"), "its output 'a' lies on its input 'a'");
     CHECK_THROWS(c.load(PlanText().buffer("w", "tensor", "4").record("scale", "x=w", "y=w", R"("alpha":2)").text()), "its output 'w' lies on its input 'w'");
-    CHECK_THROWS(c.load(matrices("q", "k", "v", "x").buffer("slot", "input", "5", -1, "i32").buffer("s", "arena", "5", 256, "i32").buffer("lse", "arena", "2,4", 320)
+    CHECK_THROWS(c.load(matrices("q", "k", "v", "x").buffer("slot", "input", "4,2", -1, "i32").buffer("s", "arena", "4,2", 256, "i32").buffer("lse", "arena", "2,4", 320)
                             .upload("slot", "s")
-                            .record("attention", "q=q k=k v=v segments=s", "o=q lse=lse", R"("compute":"f32","heads":2,"kv_heads":2,"head_dim":2,"scale":1)")
+                            .record("attention", "q=q k=k v=v spans=s", "o=q lse=lse", R"("compute":"f32","heads":2,"kv_heads":2,"head_dim":2,"scale":1)")
                             .text(384)),
                  "its output 'q' lies on its input 'q'");
 }
@@ -763,7 +768,7 @@ namespace {
 template <class Work> void on_fake(const std::map<std::string, std::string>& settings, const Work& work) {
     for (const auto& [name, value] : settings) setenv(("TEMPER_FAKE_" + name).c_str(), value.c_str(), 1);
     {
-        Context c(Target(find_backend(std::getenv("TEMPER_FAKE")), "fake", 1), "0");
+        Context c(Target(find_backend(fake_file()), "fake", 1), "0");
         work(c);
     }
     for (const auto& [name, value] : settings) unsetenv(("TEMPER_FAKE_" + name).c_str());

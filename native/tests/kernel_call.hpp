@@ -93,8 +93,9 @@ inline Values normal(DType dtype, std::vector<int64_t> shape, double deviation =
     for (double& x : data) x = distribution(generator());
     return values(dtype, std::move(shape), std::move(data));
 }
-inline Values integers(std::vector<int64_t> data) {
-    return {DType::i32, {static_cast<int64_t>(data.size())}, std::vector<double>(data.begin(), data.end())};
+inline Values integers(std::vector<int64_t> data, std::vector<int64_t> shape = {}) {
+    if (shape.empty()) shape = {static_cast<int64_t>(data.size())};
+    return {DType::i32, std::move(shape), std::vector<double>(data.begin(), data.end())};
 }
 inline Values zeros(DType dtype, std::vector<int64_t> shape) {
     return {dtype, shape, std::vector<double>(static_cast<size_t>(count(shape)))};

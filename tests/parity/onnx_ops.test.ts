@@ -39,7 +39,7 @@ test.each(graphs)('%s', async (_name, graph) => {
   const feeds: Record<string, Float64Array> = {
     ...feedsFor(graph),
     positions: Float64Array.from({ length: tokens }, (_, t) => t),
-    segments: Float64Array.from({ length: tokens + 1 }, (_, s) => (s === 0 ? 0 : tokens)),
+    spans: Float64Array.from({ length: 2 * tokens }, (_, i) => (i % 2 === 0 ? 0 : (i - 1) / 2)),
   };
   const ids = [...feeds.ids!];
   const model = await written(graph, feeds);

@@ -1,7 +1,7 @@
 export type { Encoding, Message, Tokenizer } from '../../../shared/text.js';
 export { type Document, ignored } from './documents/document.js';
 export { buildTokenizer, type TokenizerSource } from './documents/tokenizer_source.js';
-export { assembleMicroBatch, type MicroBatch } from './packs/batch.js';
+export { assembleMicroBatch, fillCausalSpans, type MicroBatch } from './packs/batch.js';
 export { EpochOrder } from './packs/order.js';
 export { LocalPackFolder, type NumberedPack, type PackFolder, PackReader } from './packs/reader.js';
 export {

@@ -52,7 +52,7 @@ export interface Model {
   /** Returns whether files may hold a tensor of this name in addition to `tensors`. */
   isIgnored(name: string): boolean;
   /**
-   * Returns the forward pass over packed documents: inputs `ids` [T], `positions` [T], `segments` [S]; outputs `hidden`
+   * Returns the forward pass over packed documents: inputs `ids` [T], `positions` [T], `spans` [T, 2]; outputs `hidden`
    * [T, D] and `head` [V, D].
    */
   forward(options: ForwardOptions): Graph;

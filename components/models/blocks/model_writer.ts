@@ -41,7 +41,7 @@ export class ModelWriter {
 
   constructor(options: WriterOptions) {
     this.#options = options;
-    this.#graph = new GraphBuilder(options.name, { ...options.axes, S: options.axes.T + 1 });
+    this.#graph = new GraphBuilder(options.name, options.axes);
   }
 
   /** Returns the graph that was written. */
@@ -93,7 +93,7 @@ export class ModelWriter {
   }
 
   /**
-   * Returns causal grouped-query attention within each document: projections q, k, v, rotation of q and k, projection
+   * Returns grouped-query attention over the keys that each token sees: projections q, k, v, rotation of q and k, projection
    * o.
    */
   attention(
@@ -102,13 +102,13 @@ export class ModelWriter {
     { heads, kvHeads, headDim, rope, bias }: AttentionGeometry & { rope: RopeTable; bias: boolean },
   ): Value {
     const positionsT = this.#graph.input('positions', 'i32', 'T');
-    const segmentsS = this.#graph.input('segments', 'i32', 'S');
+    const spansT2 = this.#graph.input('spans', 'i32', 'T 2');
     const rotate = (name: string, x: Value, n: number) =>
       this.#graph.rope(name, x, rope.tablePK, positionsT, { heads: n, headDim });
     const q = rotate('q_rope', this.linear(`${module}.q_proj`, xTD, 'HK D', bias), heads);
     const k = rotate('k_rope', this.linear(`${module}.k_proj`, xTD, 'GK D', bias), kvHeads);
     const v = this.linear(`${module}.v_proj`, xTD, 'GK D', bias);
-    const mixed = this.#graph.attention('attention', { q, k, v, segmentsS }, { heads, kvHeads, headDim });
+    const mixed = this.#graph.attention('attention', { q, k, v, spansT2 }, { heads, kvHeads, headDim });
     return this.linear(`${module}.o_proj`, mixed, 'D HK', bias);
   }
 

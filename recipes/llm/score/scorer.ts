@@ -1,4 +1,5 @@
 /** Log-probabilities of given tokens: documents packed into buffers, as in training, through plans of the buffers' sizes. */
+import { fillCausalSpans } from '../../../components/datasets/llm/index.js';
 import {
   locateWeights,
   type Model,
@@ -159,7 +160,7 @@ function requireVocabulary(documents: readonly (readonly number[])[], size: numb
 const packedLength = (ids: readonly number[]) => (ids.length < 2 ? 0 : ids.length);
 
 /**
- * Returns the plan's inputs: documents one after the other, then padding, which is a segment of its own and has no
+ * Returns the plan's inputs: documents one after the other, then padding, which is a document of its own and has no
  * targets.
  */
 function packDocuments(documents: readonly (readonly number[])[], size: number) {
@@ -167,14 +168,13 @@ function packDocuments(documents: readonly (readonly number[])[], size: number) 
     ids: new Int32Array(size),
     positions: new Int32Array(size),
     targets: new Int32Array(size).fill(-1),
-    segments: new Int32Array(size + 1).fill(size),
+    spans: new Int32Array(2 * size),
   };
   let offset = 0;
-  let segments = 0;
   for (const document of documents) {
     const length = packedLength(document);
     if (length === 0) continue;
-    inputs.segments[segments++] = offset;
+    fillCausalSpans(inputs.spans, offset, offset + length);
     for (let i = 0; i < length; i++) {
       inputs.ids[offset + i] = document[i]!;
       inputs.positions[offset + i] = i;
@@ -182,7 +182,7 @@ function packDocuments(documents: readonly (readonly number[])[], size: number) 
     }
     offset += length;
   }
-  if (offset < size) inputs.segments[segments] = offset;
+  fillCausalSpans(inputs.spans, offset, size);
   return inputs;
 }
 

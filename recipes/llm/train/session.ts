@@ -140,7 +140,7 @@ export class Session {
       ids: batch.ids,
       labels: batch.labels,
       positions: batch.positions,
-      segments: batch.segments,
+      spans: batch.spans,
       packs: batch.packs,
       offsets: batch.offsets,
       weight: Float32Array.of(weight),

@@ -90,8 +90,9 @@ describe('a micro-batch', () => {
     expect([...batch.positions.subarray(0, 8)]).toEqual([0, 1, 2, 0, 1, 0, 1, 2]);
   });
 
-  test('has ascending segments, padded with T', () => {
-    expect([...batch.segments]).toEqual([0, 3, 5, 8, ...new Array<number>(13).fill(16)]);
+  test('lets each token see its document up to itself', () => {
+    const first = [0, 0, 0, 3, 3, 5, 5, 5, ...new Array<number>(8).fill(8)];
+    expect([...batch.spans]).toEqual(first.flatMap((key, token) => [key, token]));
   });
 
   test('says which pack a token is of and where in it', () => {
@@ -106,7 +107,7 @@ describe('a micro-batch', () => {
   test('without packs is padding without labels', () => {
     const empty = assembleMicroBatch([], 4, 2);
     expect([...empty.labels]).toEqual(new Array<number>(8).fill(-100));
-    expect([...empty.segments]).toEqual([0, 4, 8, 8, 8, 8, 8, 8, 8]);
+    expect([...empty.spans]).toEqual([0, 0, 0, 1, 0, 2, 0, 3, 4, 4, 4, 5, 4, 6, 4, 7]);
   });
 });
 

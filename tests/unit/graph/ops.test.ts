@@ -63,7 +63,17 @@ const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
   },
   attention: {
     op: 'attention',
-    inputs: { q: 'T HK', k: 'T GK', v: 'T GK', segments: 'i32:S' },
+    inputs: { q: 'T HK', k: 'T GK', v: 'T GK', spans: 'i32:T 2' },
+    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
+  },
+  'attention in a window of two': {
+    op: 'attention',
+    inputs: { q: 'T HK', k: 'T GK', v: 'T GK', window_spans: 'i32:T 2' },
+    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
+  },
+  'attention over whole documents': {
+    op: 'attention',
+    inputs: { q: 'T HK', k: 'T GK', v: 'T GK', document_spans: 'i32:T 2' },
     attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
   },
   swiglu: { op: 'swiglu', inputs: { gate: 'T F', up: 'T F' }, attrs: {} },
@@ -99,7 +109,7 @@ const withFallback = Object.keys(cases(shapes[1]!)).filter((name) => {
  * The op's first output summed with fixed weights to `loss` (or itself where it is a loss), by the op or its fallback.
  */
 function graphOf(test: Case, sizes: Sizes, fallback: boolean): Graph {
-  const g = new GraphBuilder('case', { ...sizes, S: sizes.T + 1, P: sizes.T });
+  const g = new GraphBuilder('case', { ...sizes, P: sizes.T });
   const inputs = Object.entries(test.inputs).map(([name, spec]): Value => {
     const [kind, axes] = spec.includes(':') ? (spec.split(':') as [string, string]) : ['param', spec];
     if (kind === 'param') return g.param(name, 'f32', axes);
@@ -206,7 +216,7 @@ describe('dropout', () => {
 });
 
 describe('types', () => {
-  const g = new GraphBuilder('types', { T: 4, D: 6, H: 3, K: 2, F: 8, V: 9, S: 5 });
+  const g = new GraphBuilder('types', { T: 4, D: 6, H: 3, K: 2, F: 8, V: 9 });
   const x = g.input('x', 'f32', 'T D');
 
   test('a product contracts axes by name, not by size', () => {

@@ -34,10 +34,10 @@ export const tiny: TinyShape = {
 
 export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
   const { T, D, H, G, K, F, V, layers, tied, bias, dtype, P = T } = { ...tiny, ...change };
-  const g = new GraphBuilder('tiny', { T, D, H, G, K, F, V, S: T + 1, P });
+  const g = new GraphBuilder('tiny', { T, D, H, G, K, F, V, P });
   const idsT = g.input('ids', 'i32', 'T');
   const positionsT = g.input('positions', 'i32', 'T');
-  const segmentsS = g.input('segments', 'i32', 'S');
+  const spansT2 = g.input('spans', 'i32', 'T 2');
   const ropePK = g.constant('rope', 'f32', 'P K');
   const embedVD = g.param('model.embed_tokens.weight', dtype, 'V D');
   let xTD = g.embedding('embed', embedVD, idsT);
@@ -55,7 +55,7 @@ export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
       const vTGK = project('v', nTD, 'GK D');
       const oTHK = g.attention(
         'attn',
-        { q: qTHK, k: kTGK, v: vTGK, segmentsS },
+        { q: qTHK, k: kTGK, v: vTGK, spansT2 },
         { heads: H, kvHeads: G, headDim: K },
       );
       xTD = g.add('attn_out', xTD, project('o', oTHK, 'D HK'));
@@ -98,7 +98,9 @@ export function feedsFor(graph: Graph, seed = 1): Record<string, Float64Array> {
     positions: inDocument,
     offsets: inDocument,
     packs: () => 3,
-    segments: (i) => (i === 0 ? 0 : i === 1 ? cut : T),
+    spans: (i) => (i % 2 === 1 ? (i - 1) / 2 : i / 2 < cut ? 0 : cut),
+    window_spans: (i) => (i % 2 === 1 ? (i - 1) / 2 : Math.max(i / 2 < cut ? 0 : cut, i / 2 - 1)),
+    document_spans: (i) => (i % 2 === 1 ? (i / 2 < cut ? cut : T) - 1 : i / 2 < cut ? 0 : cut),
     dropout_key: (i) => [17, 0, 5, 0][i]!,
     weight: () => 1 / Math.max(1, Math.ceil((2 * T) / 3)),
     max_norm: () => 0.5,

@@ -27,7 +27,7 @@ test.each(goldenModels)('%s: log-probabilities are transformers’ to 1e-6', asy
     ids: document.input_ids,
     targets: [...document.input_ids.slice(1), -1],
     positions: document.input_ids.map((_, i) => i),
-    segments: [0, ...new Array<number>(tokens).fill(tokens)],
+    spans: Array.from({ length: 2 * tokens }, (_, i) => (i % 2 === 0 ? 0 : (i - 1) / 2)),
   };
   for (const [key, constant] of model.constants(tokens)) feeds[`const:${key}`] = constant.data;
   for (const [key, weight] of weights) feeds[key] = await values(weight);

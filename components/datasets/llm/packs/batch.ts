@@ -8,8 +8,8 @@ export interface MicroBatch {
   labels: Int32Array; // (T)
   /** Position within the document. */
   positions: Int32Array; // (T)
-  /** Document boundaries, ascending from 0, padded with T. A pack's padding is a segment of its own. */
-  segments: Int32Array; // (T + 1)
+  /** First and last key that each token sees: those of its document up to itself. A pack's padding is a document of its own. */
+  spans: Int32Array; // (T, 2)
   /** Number of the pack each token belongs to. */
   packs: Int32Array; // (T)
   /** The token's position within its pack. */
@@ -18,6 +18,14 @@ export interface MicroBatch {
   supervised: number;
   /** Tokens that are not padding. */
   tokens: number;
+}
+
+/** Lets the tokens [start, end) see each other, up to themselves. @param spans (T, 2) */
+export function fillCausalSpans(spans: Int32Array, start: number, end: number): void {
+  for (let token = start; token < end; token += 1) {
+    spans[2 * token] = start;
+    spans[2 * token + 1] = token;
+  }
 }
 
 /**
@@ -37,13 +45,12 @@ export function assembleMicroBatch(
     ids: new Int32Array(total),
     labels: new Int32Array(total).fill(ignored),
     positions: new Int32Array(total),
-    segments: new Int32Array(total + 1).fill(total),
+    spans: new Int32Array(2 * total),
     packs: new Int32Array(total),
     offsets: new Int32Array(total),
     supervised: 0,
     tokens: 0,
   };
-  let segments = 0;
   for (let slot = 0; slot < micro; slot += 1) {
     const base = slot * size;
     const pack = packs[slot];
@@ -57,7 +64,7 @@ export function assembleMicroBatch(
     }
     let start = 0;
     for (const end of ends) {
-      batch.segments[segments++] = base + start;
+      fillCausalSpans(batch.spans, base + start, base + end);
       for (let token = start; token < end; token += 1) {
         batch.positions[base + token] = token - start;
         if (token + 1 < end) batch.labels[base + token] = pack!.labels[token + 1]!;
@@ -65,7 +72,7 @@ export function assembleMicroBatch(
       start = end;
     }
     if (start < size) {
-      batch.segments[segments++] = base + start;
+      fillCausalSpans(batch.spans, base + start, base + size);
       for (let token = start; token < size; token += 1) batch.positions[base + token] = token - start;
     }
   }
