@@ -25,7 +25,7 @@ import { assemblePlan } from './passes/plan.js';
 import type { Precision } from './passes/precision.js';
 import { setPrecision } from './passes/precision.js';
 import type { RecomputeChoice } from './passes/recompute.js';
-import { layersOf, recompute } from './passes/recompute.js';
+import { layerScopes, recompute } from './passes/recompute.js';
 import { peakOfMicro, schedule } from './passes/schedule.js';
 import { setTrainable } from './passes/trainable.js';
 import type { MemoryReport, TensorSpec, WorkReport } from './report.js';
@@ -104,7 +104,7 @@ export function compileTraining(options: TrainingOptions): CompiledTraining {
   return {
     ...reports(graph, assembled),
     trained: trainedParameters(graph).map(({ parameter }) => parameter.name),
-    recomputed: { full: choice.full.size, cheap: choice.cheap.size, of: layersOf(graph).length },
+    recomputed: { full: choice.full.size, cheap: choice.cheap.size, of: layerScopes(graph).length },
   };
 }
 
@@ -208,7 +208,7 @@ interface Recomputed {
  * are taken from the first on, since the first layers' activations live longest.
  */
 function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recompute']>): Recomputed {
-  const layers = layersOf(graph);
+  const layers = layerScopes(graph);
   const most = 2 * layers.length;
   const choiceAt = (level: number): RecomputeChoice => ({
     cheap: new Set(layers.slice(Math.max(0, level - layers.length), level)),

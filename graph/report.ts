@@ -26,7 +26,7 @@ export interface MemoryReport {
   readonly arena: number;
   /** Most bytes alive at one record, and those of slots under way: no arena for this order can be smaller. */
   readonly arenaLowerBound: number;
-  /** Activations that the forward pass of one decoder layer keeps for its backward pass; the largest layer. */
+  /** Activations that the forward pass of one layer keeps for its backward pass; the largest layer. */
   readonly activationsPerLayer: number;
   /** Everything above that exists at one time. The engine's workspace, which it computes itself, comes on top. */
   readonly total: number;
@@ -77,13 +77,13 @@ function activationsPerLayer(graph: Graph): number {
   const readLater = new Set(
     graph.nodes.filter((node) => node.phase !== 'forward').flatMap((node) => node.inputs),
   );
-  const perLayer = new Map<number, number>();
+  const perLayer = new Map<string, number>();
   for (const node of graph.nodes) {
-    if (node.phase !== 'forward' || node.layer === null) continue;
+    if (node.phase !== 'forward' || node.scope === '') continue;
     const kept = node.outputs
       .filter((id) => readLater.has(id))
       .reduce((sum, id) => sum + arenaSize(getValue(graph, id)), 0);
-    perLayer.set(node.layer, (perLayer.get(node.layer) ?? 0) + kept);
+    perLayer.set(node.scope, (perLayer.get(node.scope) ?? 0) + kept);
   }
   return Math.max(0, ...perLayer.values());
 }

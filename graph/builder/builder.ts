@@ -5,7 +5,7 @@
  *     const idsT = g.input('ids', 'i32', 'T');
  *     const embedVD = g.param('model.embed_tokens.weight', 'bf16', 'V D');
  *     let xTD = g.embedding('embed', embedVD, idsT);
- *     for (let i = 0; i < layers; i++) g.layer(i, () => { xTD = g.add('out', xTD, …); });
+ *     for (let i = 0; i < layers; i++) g.scope(`layers.${i}`, () => { xTD = g.add('out', xTD, …); });
  *     g.output('hidden', g.rmsnorm('norm', xTD, g.param('model.norm.weight', 'bf16', 'D'), 1e-5));
  *     g.output('head', embedVD);
  *     const graph = g.build();
@@ -28,7 +28,7 @@ export class GraphBuilder {
   readonly #nodes: Node[] = [];
   #outputs: Record<string, number> = {};
   readonly #byName = new Map<string, Value>();
-  #currentLayer: number | null = null;
+  #currentScope = '';
   #currentPhase: Phase = 'forward';
   #axes: AxisSizes;
 
@@ -125,14 +125,17 @@ export class GraphBuilder {
     return this.#values[id] ?? null;
   }
 
-  /** Nodes written by `write` belong to decoder layer `index`, which is what activation checkpointing recomputes. */
-  layer<T>(index: number | null, write: () => T): T {
-    const outer = this.#currentLayer;
-    this.#currentLayer = index;
+  /**
+   * Nodes written by `write` belong to `scope`, such as `layers.3`, and their values are named within it. A scope is what
+   * activation checkpointing recomputes as one.
+   */
+  scope<T>(scope: string, write: () => T): T {
+    const outer = this.#currentScope;
+    this.#currentScope = scope;
     try {
       return write();
     } finally {
-      this.#currentLayer = outer;
+      this.#currentScope = outer;
     }
   }
 
@@ -151,7 +154,7 @@ export class GraphBuilder {
   emit = (op: string, inputs: readonly Value[], attrs: Attrs = {}, options: EmitOptions = {}): Value[] => {
     checkAttributes(opOf(op), attrs);
     const types = opOf(op).infer(inputs, attrs);
-    const prefix = this.#currentLayer === null ? '' : `layers.${this.#currentLayer}.`;
+    const prefix = this.#currentScope === '' ? '' : `${this.#currentScope}.`;
     const outputs = types.map((type, i) =>
       this.#addValue({
         name: this.#freshName(
@@ -176,7 +179,7 @@ export class GraphBuilder {
       inputs: call.inputs.map((value) => value.id),
       outputs: call.outputs.map((value) => value.id),
       attrs: call.attrs,
-      layer: this.#currentLayer,
+      scope: this.#currentScope,
       phase: this.#currentPhase,
     });
   }

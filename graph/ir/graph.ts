@@ -78,8 +78,8 @@ export interface Node {
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
   readonly attrs: Attrs;
-  /** Decoder layer, from 0; null outside the layers. */
-  readonly layer: number | null;
+  /** The layer that the node belongs to, `layers.3` or `vision.layers.0`; '' outside the layers. */
+  readonly scope: string;
   readonly phase: Phase;
 }
 
@@ -153,9 +153,9 @@ export function outputOf(graph: Graph, name: string): Value {
 export function printGraph(graph: Graph): string {
   const show = (id: number) => printValue(getValue(graph, id));
   const lines = graph.nodes.map((node) => {
-    const place = `${node.phase}${node.layer === null ? '' : ` ${node.layer}`}`;
+    const place = `${node.phase} ${node.scope}`;
     const attrs = Object.entries(node.attrs).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-    return `${place.padEnd(12)} ${node.outputs.map(show).join(', ')} = ${node.op}(${node.inputs.map(show).join(', ')}) ${attrs.join(' ')}`.trimEnd();
+    return `${place.padEnd(20)} ${node.outputs.map(show).join(', ')} = ${node.op}(${node.inputs.map(show).join(', ')}) ${attrs.join(' ')}`.trimEnd();
   });
   return `graph ${graph.name}\n${lines.join('\n')}\n`;
 }

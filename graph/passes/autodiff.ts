@@ -20,11 +20,14 @@ export function autodiff(graph: Graph): Graph {
     );
   }
   const builder = GraphBuilder.from(graph);
-  const contributions = new Map<number, { grad: Value; layer: number | null }[]>();
-  const contribute = (id: number, grad: Value, layer: number | null) => {
+  const homes = new Map(
+    graph.nodes.flatMap(({ outputs, scope }) => outputs.map((id) => [id, scope] as const)),
+  );
+  const contributions = new Map<number, { grad: Value; scope: string }[]>();
+  const contribute = (id: number, grad: Value, scope: string) => {
     const list = contributions.get(id);
-    if (list === undefined) contributions.set(id, [{ grad, layer }]);
-    else list.push({ grad, layer });
+    if (list === undefined) contributions.set(id, [{ grad, scope }]);
+    else list.push({ grad, scope });
   };
 
   /** The gradient of a value whose consumers have all been seen: the sum of what they contributed. */
@@ -32,20 +35,20 @@ export function autodiff(graph: Graph): Graph {
     const list = contributions.get(id);
     if (list === undefined) return null;
     let sum = list[0]!.grad;
-    for (const { grad, layer } of list.slice(1)) {
+    for (const { grad, scope } of list.slice(1)) {
       const value = getValue(graph, id);
       const options = {
-        names: [`d(${localName(value)})`],
+        names: [`d(${localName(value, homes.get(id) ?? '')})`],
         dtypes: [value.kind === 'param' ? ('f32' as const) : value.dtype],
       };
-      sum = builder.layer(layer, () => builder.emit('add', [sum, grad], {}, options)[0]!);
+      sum = builder.scope(scope, () => builder.emit('add', [sum, grad], {}, options)[0]!);
     }
-    contributions.set(id, [{ grad: sum, layer: null }]);
+    contributions.set(id, [{ grad: sum, scope: '' }]);
     return sum;
   };
 
   builder.phase('backward', () => {
-    contribute(loss.id, builder.emit('fill', [], { value: 1, axes: '1' }, { names: ['d(loss)'] })[0]!, null);
+    contribute(loss.id, builder.emit('fill', [], { value: 1, axes: '1' }, { names: ['d(loss)'] })[0]!, '');
     for (const node of graph.nodes.toReversed()) {
       const inputNeeds = node.inputs.map((id) => needs.has(id));
       if (!inputNeeds.includes(true)) continue;
@@ -59,12 +62,12 @@ export function autodiff(graph: Graph): Graph {
         attrs: node.attrs,
       };
       const known = builder.size;
-      const made = builder.layer(node.layer, () => op.vjp!(builder.emit, call, grads, inputNeeds));
+      const made = builder.scope(node.scope, () => op.vjp!(builder.emit, call, grads, inputNeeds));
       made.forEach((grad, i) => {
         if (grad === null || !inputNeeds[i]) return;
         // Not where the gradient is dy itself, passed on.
         if (grad.id >= known) builder.rename(grad, `d(${call.inputs[i]!.name})`);
-        contribute(node.inputs[i]!, grad, node.layer);
+        contribute(node.inputs[i]!, grad, node.scope);
       });
     }
     for (const value of graph.values) {
@@ -76,8 +79,9 @@ export function autodiff(graph: Graph): Graph {
   return removeDeadCode(builder.build());
 }
 
-/** A value's name without its layer, which the builder puts before every name of that layer. */
-const localName = (value: Value): string => value.name.replace(/^layers\.\d+\./, '');
+/** A value's name without the scope of the node that makes it, which the builder puts before every name. */
+const localName = ({ name }: Value, scope: string): string =>
+  scope !== '' && name.startsWith(`${scope}.`) ? name.slice(scope.length + 1) : name;
 
 function valuesThatNeedGradients(graph: Graph): Set<number> {
   const needs = new Set(

@@ -73,7 +73,7 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
     const adapted = linearProducts(graph, node).filter((product) => options.matches(moduleOf(product.b)));
     const outputs = node.outputs.map((id) => getValue(graph, id));
     const inputs = node.inputs.map((id) => getValue(graph, id));
-    builder.layer(node.layer, () => {
+    builder.scope(node.scope, () => {
       if (adapted.length === 0) {
         builder.append({ op: node.op, inputs, outputs, attrs: node.attrs });
         return;

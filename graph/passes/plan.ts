@@ -130,7 +130,7 @@ function recordFor(node: Node, buffer: (id: number) => number): PlanRecord {
     signals: [],
     when: 'always',
     phase: node.phase,
-    scope: node.layer === null ? '' : `layers.${node.layer}`,
+    scope: node.scope,
   };
 }
 

@@ -10,16 +10,17 @@ import { getValue } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
 
 export interface RecomputeChoice {
-  /** Layers whose whole forward pass is computed again. */
-  readonly full: ReadonlySet<number>;
-  /** Layers whose cheap ops are computed again. */
-  readonly cheap: ReadonlySet<number>;
+  /** Scopes of layers whose whole forward pass is computed again. */
+  readonly full: ReadonlySet<string>;
+  /** Scopes of layers whose cheap ops are computed again. */
+  readonly cheap: ReadonlySet<string>;
 }
 
-/** Decoder layers of the graph, ascending. */
-export function layersOf(graph: Graph): number[] {
-  const layers = new Set(graph.nodes.map((node) => node.layer));
-  return [...layers].filter((layer) => layer !== null).sort((a, b) => a - b);
+/** Returns the scopes of the graph's layers, in order of first use. */
+export function layerScopes(graph: Graph): string[] {
+  const scopes = new Set(graph.nodes.map((node) => node.scope));
+  scopes.delete('');
+  return [...scopes];
 }
 
 /** Adds the recomputation to a graph with its backward pass. */
@@ -28,11 +29,11 @@ export function recompute(graph: Graph, choice: RecomputeChoice): Graph {
   const repeatable = repeatableNodes(graph, choice);
   const builder = GraphBuilder.withValuesOf(graph);
   const copies = new Map<number, number>();
-  const begun = new Set<number>();
+  const begun = new Set<string>();
   for (const node of graph.nodes) {
-    if (node.phase === 'backward' && node.layer !== null && !begun.has(node.layer)) {
-      begun.add(node.layer);
-      for (const original of neededCopies(graph, node.layer, repeatable))
+    if (node.phase === 'backward' && node.scope !== '' && !begun.has(node.scope)) {
+      begun.add(node.scope);
+      for (const original of neededCopies(graph, node.scope, repeatable))
         copyNode(builder, graph, original, copies);
     }
     const inputs = node.phase === 'backward' ? node.inputs.map((id) => copies.get(id) ?? id) : node.inputs;
@@ -44,7 +45,7 @@ export function recompute(graph: Graph, choice: RecomputeChoice): Graph {
 function append(builder: GraphBuilder, node: Node): void {
   const values = (ids: readonly number[]) => ids.map((id) => builder.value(id)!);
   builder.phase(node.phase, () =>
-    builder.layer(node.layer, () =>
+    builder.scope(node.scope, () =>
       builder.append({
         op: node.op,
         inputs: values(node.inputs),
@@ -70,39 +71,39 @@ function copyNode(builder: GraphBuilder, graph: Graph, node: Node, copies: Map<n
 function repeatableNodes(graph: Graph, choice: RecomputeChoice): Map<number, Node> {
   const readBackward = new Set<number>();
   const crossing = new Set<number>();
-  const home = new Map<number, number | null>();
+  const home = new Map<number, string>();
   for (const node of graph.nodes) {
-    for (const id of node.outputs) home.set(id, node.layer);
+    for (const id of node.outputs) home.set(id, node.scope);
     for (const id of node.inputs) {
       if (node.phase === 'backward') readBackward.add(id);
-      else if (home.get(id) !== node.layer) crossing.add(id);
+      else if (home.get(id) !== node.scope) crossing.add(id);
     }
   }
   const repeatable = new Map<number, Node>();
   for (const node of graph.nodes) {
-    if (node.phase !== 'forward' || node.layer === null) continue;
+    if (node.phase !== 'forward' || node.scope === '') continue;
     if (node.outputs.some((id) => crossing.has(id) || getValue(graph, id).kind !== 'intermediate')) continue;
     const isKept = (id: number) =>
       getValue(graph, id).kind !== 'intermediate' || readBackward.has(id) || crossing.has(id);
     const worth =
-      choice.cheap.has(node.layer) &&
+      choice.cheap.has(node.scope) &&
       opOf(node.op).cheap === true &&
       node.inputs.every((id) => isKept(id) || repeatable.has(id));
-    if (choice.full.has(node.layer) || worth) for (const id of node.outputs) repeatable.set(id, node);
+    if (choice.full.has(node.scope) || worth) for (const id of node.outputs) repeatable.set(id, node);
   }
   return repeatable;
 }
 
-/** Returns the nodes that the backward pass of `layer` needs again, in forward order. */
-function neededCopies(graph: Graph, layer: number, repeatable: ReadonlyMap<number, Node>): Node[] {
+/** Returns the nodes that the backward pass of the layer `scope` needs again, in forward order. */
+function neededCopies(graph: Graph, scope: string, repeatable: ReadonlyMap<number, Node>): Node[] {
   const needed = new Set<Node>();
   const demand = (id: number) => {
     const node = repeatable.get(id);
-    if (node === undefined || node.layer !== layer || needed.has(node)) return;
+    if (node === undefined || node.scope !== scope || needed.has(node)) return;
     needed.add(node);
     node.inputs.forEach(demand);
   };
   for (const node of graph.nodes)
-    if (node.phase === 'backward' && node.layer === layer) node.inputs.forEach(demand);
+    if (node.phase === 'backward' && node.scope === scope) node.inputs.forEach(demand);
   return graph.nodes.filter((node) => needed.has(node));
 }

@@ -109,7 +109,7 @@ function windowOf(nodes: readonly Node[]): number[] {
   return nodes.map((node, i) => {
     const previous = nodes[i - 1];
     const forward = (n: Node) => n.phase === 'forward';
-    if (previous !== undefined && (previous.layer !== node.layer || forward(previous) !== forward(node)))
+    if (previous !== undefined && (previous.scope !== node.scope || forward(previous) !== forward(node)))
       window++;
     return window;
   });

@@ -78,7 +78,7 @@ function snapshotNodes(graph: Graph, addValue: AddValue): Node[] {
 
 /** One node that moves everything; none where there is nothing to move. */
 function transferNodes(op: string, inputs: readonly number[], outputs: readonly number[]): Node[] {
-  return inputs.length === 0 ? [] : [{ op, inputs, outputs, attrs: {}, layer: null, phase: 'copy' }];
+  return inputs.length === 0 ? [] : [{ op, inputs, outputs, attrs: {}, scope: '', phase: 'copy' }];
 }
 
 const idsOf = (values: readonly Value[]): number[] => values.map(({ id }) => id);

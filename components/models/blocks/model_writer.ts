@@ -55,12 +55,15 @@ export class ModelWriter {
     return this.#graph.embedding('embed', this.#embedVD, this.#graph.input('ids', 'i32', 'T'));
   }
 
-  /** Writes `count` decoder layers; names within are relative to `model.layers.<index>`. */
+  /**
+   * Writes `count` decoder layers; names within are relative to `model.layers.<index>`, and each layer is the scope of its
+   * path in the model.
+   */
   layers(count: number, write: (index: number) => void): void {
     const outer = this.#module;
     for (let index = 0; index < count; index++) {
       this.#module = `${outer}.layers.${index}`;
-      this.#graph.layer(index, () => write(index));
+      this.#graph.scope(this.#module.replace(/^model\./, ''), () => write(index));
     }
     this.#module = outer;
   }

@@ -51,7 +51,7 @@ describe('precision', () => {
     expect(getValue(kept, nodeOf(kept, name).outputs[0]!).dtype).toBe('f32');
     expect(nodeOf(kept, 'layers.1.q').attrs.compute).toBe('bf16');
     const gradients = autodiff(kept).nodes.filter(
-      ({ op, layer, phase }) => op === 'attention_grad' && layer === 0 && phase === 'backward',
+      ({ op, scope, phase }) => op === 'attention_grad' && scope === 'layers.0' && phase === 'backward',
     );
     expect(gradients.map(({ attrs }) => attrs.compute)).toEqual([name === 'layers.0.attn' ? 'f32' : 'bf16']);
   });

@@ -42,7 +42,7 @@ export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
   const embedVD = g.param('model.embed_tokens.weight', dtype, 'V D');
   let xTD = g.embedding('embed', embedVD, idsT);
   for (let i = 0; i < layers; i++) {
-    g.layer(i, () => {
+    g.scope(`layers.${i}`, () => {
       const at = `model.layers.${i}`;
       const project = (name: string, x: Value, axes: string) => {
         const module = name.length === 1 ? `${at}.self_attn.${name}_proj` : `${at}.mlp.${name}_proj`;
