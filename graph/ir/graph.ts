@@ -18,7 +18,10 @@ export const axisLegend = {
   P: 'positions in the RoPE table',
 } as const;
 
-export type Axis = keyof typeof axisLegend;
+type Letter = keyof typeof axisLegend;
+
+/** A letter of the legend; with a prefix (`v:D`, `e:F`) an axis of its own, for another tower or for experts. */
+export type Axis = Letter | `${string}:${Letter}`;
 
 export type AxisSizes = Readonly<Partial<Record<Axis, number>>>;
 
@@ -57,7 +60,7 @@ export type TensorRole = 'frozen' | 'trained' | 'gradient' | 'optimizer' | 'stat
 export interface Value {
   readonly id: number;
   readonly name: string;
-  /** One label a dimension: letters of the legend multiplied (`HK`), or a plain number (`8`). */
+  /** One label a dimension: axes multiplied (`HK`, `v:Hv:K`), or a plain number (`8`). */
   readonly axes: readonly string[];
   readonly shape: readonly number[];
   readonly dtype: DType;
@@ -97,15 +100,35 @@ export interface Graph {
 /** The name of the tensor that holds a model's constant `key`. */
 export const constantTensor = (key: string): string => `const:${key}`;
 
-/** Size of one axis label, e.g. `HK` → H · K. */
+const labelPattern = new RegExp(`^(([a-z][a-z0-9_]*:)?[${Object.keys(axisLegend).join('')}])+$`);
+
+/** Returns the axes that a label multiplies: `HK` → H, K; `v:Hv:K` → v:H, v:K. */
+function axesOfLabel(label: string): Axis[] {
+  if (!labelPattern.test(label)) {
+    const legend = Object.entries(axisLegend).map(([letter, meaning]) => `${letter} (${meaning})`);
+    throw new GraphError(
+      `axis '${label}' is neither a number nor a product of ${legend.join(', ')}, each with or without a prefix such as 'v:'`,
+    );
+  }
+  return label.match(/([a-z][a-z0-9_]*:)?[A-Z]/g) as Axis[];
+}
+
+/** Returns what an axis stands for: with a prefix, what its letter does. */
+export const axisMeaning = (axis: Axis): string => axisLegend[axis.at(-1) as Letter];
+
+/**
+ * Returns the size of an axis label: `HK` → H · K.
+ *
+ * @throws GraphError where it is no label, or the graph gives one of its axes no size
+ */
 export function axisSize(label: string, sizes: AxisSizes): number {
   if (/^\d+$/.test(label)) return Number(label);
   let size = 1;
-  for (const letter of label) {
-    const factor = sizes[letter as Axis];
+  for (const axis of axesOfLabel(label)) {
+    const factor = sizes[axis];
     if (factor === undefined) {
       throw new GraphError(
-        `axis '${label}': the graph gives no size for '${letter}'; it has ${Object.keys(sizes).join(' ')}`,
+        `axis '${label}': the graph gives no size for '${axis}' (${axisMeaning(axis)}); it has ${Object.keys(sizes).join(' ')}`,
       );
     }
     size *= factor;

@@ -6,10 +6,10 @@ import { compileTraining } from './checked.js';
 import { runMicro } from './run_micro.js';
 import { difference, feedsFor } from './tiny_decoder.js';
 
-/** Two towers of two layers each, whose layers have the same numbers. */
+/** Two towers of two layers each, whose layers have the same numbers; widths within differ. */
 function twoTowers(): Graph {
-  const g = new GraphBuilder('towers', { T: 6, D: 8, F: 12, V: 9 });
-  const tower = (path: string, input: Value) =>
+  const g = new GraphBuilder('towers', { T: 6, D: 8, F: 12, 'v:F': 5, V: 9 });
+  const tower = (path: string, F: string, input: Value) =>
     [`${path}layers.0`, `${path}layers.1`].reduce(
       (xTD, scope) =>
         g.scope(scope, () => {
@@ -17,16 +17,16 @@ function twoTowers(): Graph {
           const nTD = g.rmsnorm('norm', xTD, weight('norm', 'D'), 1e-5);
           const hTF = g.swiglu(
             'h',
-            g.linear('gate', nTD, weight('gate', 'F D')),
-            g.linear('up', nTD, weight('up', 'F D')),
+            g.linear('gate', nTD, weight('gate', `${F} D`)),
+            g.linear('up', nTD, weight('up', `${F} D`)),
           );
-          return g.add('out', xTD, g.linear('down', hTF, weight('down', 'D F')));
+          return g.add('out', xTD, g.linear('down', hTF, weight('down', `D ${F}`)));
         }),
       input,
     );
   const embedVD = g.param('embed.weight', 'f32', 'V D');
-  const seenTD = tower('vision.', g.embedding('embed', embedVD, g.input('ids', 'i32', 'T')));
-  g.output('hidden', tower('', seenTD));
+  const seenTD = tower('vision.', 'v:F', g.embedding('embed', embedVD, g.input('ids', 'i32', 'T')));
+  g.output('hidden', tower('', 'F', seenTD));
   g.output('head', embedVD);
   return g.build();
 }
