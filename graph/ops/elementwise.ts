@@ -1,4 +1,4 @@
-/** cast, add and scale: the elementwise ops that are linear, so they also work on Partial values. */
+/** cast, add, scale and accumulate: the elementwise ops that are linear, so they also work on Partial values. */
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { commonPlacement, demand, num, sameAxes } from './op.js';
@@ -58,4 +58,19 @@ export const scale: Op = {
   evaluate: ([x], attrs) => [x!.data.map((v) => v * num(attrs, 'alpha'))],
   cheap: true,
   onnx: (to, [x], { attrs }) => [to.node('Mul', [x!, to.scalar(num(attrs, 'alpha'))])],
+};
+
+/** accumulate: y (+)= x, for a term whose own op cannot add to what its output holds. */
+export const accumulate: Op = {
+  name: 'accumulate',
+  operands: { inputs: one('x'), outputs: one('y') },
+  attributes: { accumulate: 'text' },
+  infer(inputs) {
+    demand(inputs.length === 1, 'accumulate', inputs, 'one input');
+    return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];
+  },
+  flops: ({ outputs }) => elements(outputs[0]!.shape),
+  evaluate: ([x]) => [x!.data.slice()],
+  accumulates: () => [0],
+  float32: [0],
 };

@@ -4,7 +4,7 @@ import { adamw } from './adamw.js';
 import { attention, attentionGrad } from './attention.js';
 import { crossEntropy } from './cross_entropy.js';
 import { dropout } from './dropout.js';
-import { add, cast, scale } from './elementwise.js';
+import { accumulate, add, cast, scale } from './elementwise.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { fill } from './fill.js';
 import { globalNorm } from './global_norm.js';
@@ -25,6 +25,7 @@ export const planOps: readonly Op[] = [
   cast,
   add,
   scale,
+  accumulate,
   embedding,
   embeddingGrad,
   matmul,

@@ -1,10 +1,10 @@
 /**
  * Gradient accumulation: gives each gradient, and the loss, a tensor of the context that micro-batches add to. The op
- * that makes a gradient adds to it directly (`accumulate`), so no pass over memory is spent on the sum; of several ops
- * that contribute to one gradient the first overwrites on a step's first micro-batch, and the others always add.
+ * that makes a gradient adds to it directly (`accumulate`), so no pass over memory is spent on the sum; what is made by
+ * an op without that form, or read elsewhere too, is added by a node of its own. Of several nodes that add to one tensor
+ * the first overwrites on a step's first micro-batch, and the others always add.
  */
 import { GraphBuilder } from '../builder/builder.js';
-import { GraphError } from '../ir/error.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { getValue } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
@@ -12,63 +12,135 @@ import { opOf } from '../ops/registry.js';
 /** The context's tensor that a step's loss is summed in. */
 export const lossState = 'stat:loss';
 
+/** A summand of a gradient or of the loss. */
+interface Term {
+  readonly id: number;
+  /** Index of the node that makes it; -1 where none does, as for a parameter that is a part of the loss. */
+  readonly at: number;
+}
+
+interface Sum {
+  readonly state: Value;
+  readonly terms: readonly Term[];
+}
+
+type Mode = 'after_first' | 'always';
+
 /** Turns the outputs `loss` and `grad:<name>` into states `stat:loss` and `grad:<name>`, accumulated over micro-batches. */
 export function accumulateGradients(graph: Graph): Graph {
-  const producers = new Map<number, number>();
-  graph.nodes.forEach((node, at) => {
-    for (const id of node.outputs) producers.set(id, at);
-  });
   const builder = GraphBuilder.withValuesOf({ ...graph, outputs: {} });
-  const nodes: (Node | null)[] = [...graph.nodes];
-
-  for (const [name, id] of Object.entries(graph.outputs)) {
-    const summed = getValue(graph, id);
-    const state = builder.state(
-      name === 'loss' ? lossState : name,
-      name === 'loss' ? 'statistic' : 'gradient',
-      'f32',
-      summed.axes.join(' '),
-      summed.placement,
-    );
-    const terms = sumTerms(graph, nodes, producers, id).sort((a, b) => producers.get(a)! - producers.get(b)!);
-    terms.forEach((term, i) => {
-      const at = producers.get(term)!;
-      nodes[at] = writeInto(nodes[at]!, term, state, i === 0 ? 'after_first' : 'always');
+  const uses = countUses(graph);
+  const { sums, swallowed } = sumsOfOutputs(graph, builder, uses);
+  const modes = modesOfMakers(graph, sums, uses);
+  const nodes = graph.nodes.map((node, at) =>
+    modes.has(at) ? { ...node, attrs: { ...node.attrs, accumulate: modes.get(at)! } } : node,
+  );
+  const states = new Map<number, number>();
+  const added = new Map<number, Node[]>();
+  for (const { state, terms } of sums) {
+    const [direct, others] = inOrder(terms, modes);
+    for (const { id } of direct) states.set(id, state.id);
+    let at = direct.at(-1)?.at ?? -1;
+    others.forEach((term, i) => {
+      at = Math.max(at, term.at);
+      const mode: Mode = direct.length + i === 0 ? 'after_first' : 'always';
+      const { scope, phase } = graph.nodes[term.at] ?? { scope: '', phase: 'forward' };
+      const attrs = { accumulate: mode };
+      const node: Node = { op: 'accumulate', inputs: [term.id], outputs: [state.id], attrs, scope, phase };
+      added.set(at, [...(added.get(at) ?? []), node]);
     });
   }
-  return { ...builder.build(), nodes: nodes.filter((node) => node !== null) };
-}
-
-/** The terms of a tree of adds, whose nodes are removed. */
-function sumTerms(
-  graph: Graph,
-  nodes: (Node | null)[],
-  producers: Map<number, number>,
-  id: number,
-): number[] {
-  const at = producers.get(id)!;
-  const node = nodes[at];
-  if (node?.op !== 'add' || node.phase !== 'backward') return [id];
-  nodes[at] = null;
-  return node.inputs.flatMap((input) => sumTerms(graph, nodes, producers, input));
-}
-
-function writeInto(node: Node, term: number, state: Value, accumulate: 'after_first' | 'always'): Node {
-  const index = node.outputs.indexOf(term);
-  if (index < 0 || !opOf(node.op).accumulates?.(node.attrs).includes(index)) {
-    throw new GraphError(
-      `${state.name}: its term made by ${node.op} cannot be accumulated; used twice, or an op without that form`,
-    );
-  }
-  const before = node.attrs.accumulate;
-  if (before !== 'never' && before !== accumulate) {
-    throw new GraphError(
-      `${node.op} would have to both overwrite and add on a step's first micro-batch (for ${state.name})`,
-    );
-  }
-  return {
+  const withStates = nodes.map((node) => ({
     ...node,
-    outputs: node.outputs.map((id) => (id === term ? state.id : id)),
-    attrs: { ...node.attrs, accumulate },
+    outputs: node.outputs.map((id) => states.get(id) ?? id),
+  }));
+  return {
+    ...builder.build(),
+    nodes: [
+      ...(added.get(-1) ?? []),
+      ...withStates.flatMap((node, at) => [...(swallowed.has(at) ? [] : [node]), ...(added.get(at) ?? [])]),
+    ],
   };
+}
+
+function sumsOfOutputs(
+  graph: Graph,
+  builder: GraphBuilder,
+  uses: ReadonlyMap<number, number>,
+): { sums: Sum[]; swallowed: Set<number> } {
+  const makers = new Map<number, number>();
+  graph.nodes.forEach((node, at) => {
+    for (const id of node.outputs) makers.set(id, at);
+  });
+  const swallowed = new Set<number>();
+  /** The terms of a tree of adds that nobody else reads, whose nodes are left out. */
+  const termsOf = (id: number): Term[] => {
+    const at = makers.get(id) ?? -1;
+    const node = graph.nodes[at];
+    if (node?.op !== 'add' || uses.get(id) !== 1) return [{ id, at }];
+    swallowed.add(at);
+    return node.inputs.flatMap(termsOf);
+  };
+  const sums = Object.entries(graph.outputs).map(([name, id]) => {
+    const { axes, placement } = getValue(graph, id);
+    const [tensor, role] =
+      name === 'loss' ? ([lossState, 'statistic'] as const) : ([name, 'gradient'] as const);
+    const state = builder.state(tensor, role, 'f32', axes.join(' '), placement);
+    return { state, terms: termsOf(id).sort((a, b) => a.at - b.at) };
+  });
+  return { sums, swallowed };
+}
+
+/**
+ * Returns how the nodes accumulate that add to the states themselves. All that such a node adds to is added to in one
+ * way, so it can only where each such output is a term, read by nobody else, and has the same place in its sum.
+ */
+function modesOfMakers(
+  graph: Graph,
+  sums: readonly Sum[],
+  uses: ReadonlyMap<number, number>,
+): Map<number, Mode> {
+  const terms = new Set(sums.flatMap((sum) => sum.terms.map(({ id }) => id)));
+  const makers = new Map<number, Mode>();
+  for (const { at } of sums.flatMap((sum) => sum.terms)) {
+    const node = graph.nodes[at];
+    if (node === undefined) continue;
+    const { op, attrs, outputs } = node;
+    const adding = opOf(op).accumulates?.(attrs) ?? [];
+    const isWhole = adding.every((i) => terms.has(outputs[i]!) && uses.get(outputs[i]!) === 1);
+    const isTerm = outputs.every((id, i) => adding.includes(i) || !terms.has(id));
+    if (adding.length > 0 && isWhole && isTerm) makers.set(at, 'always');
+  }
+  for (;;) {
+    const conflict = setFirst(sums, makers);
+    if (conflict === null) return makers;
+    makers.delete(conflict);
+  }
+}
+
+/** Lets the first maker of each sum overwrite. Returns one that would have to overwrite one tensor and add to another. */
+function setFirst(sums: readonly Sum[], makers: Map<number, Mode>): number | null {
+  const decided = new Map<number, Mode>();
+  for (const { terms } of sums) {
+    for (const [i, { at }] of inOrder(terms, makers)[0].entries()) {
+      const mode = i === 0 ? 'after_first' : 'always';
+      if ((decided.get(at) ?? mode) !== mode) return at;
+      decided.set(at, mode);
+    }
+  }
+  for (const [at, mode] of decided) makers.set(at, mode);
+  return null;
+}
+
+/** Terms that their makers add themselves, which go first, and the others. */
+function inOrder(terms: readonly Term[], makers: ReadonlyMap<number, Mode>): [Term[], Term[]] {
+  return [terms.filter(({ at }) => makers.has(at)), terms.filter(({ at }) => !makers.has(at))];
+}
+
+function countUses(graph: Graph): Map<number, number> {
+  const uses = new Map<number, number>();
+  const use = (id: number) => uses.set(id, (uses.get(id) ?? 0) + 1);
+  for (const node of graph.nodes) node.inputs.forEach(use);
+  Object.values(graph.outputs).forEach(use);
+  return uses;
 }

@@ -1,4 +1,4 @@
-// fill, cast, add, scale: one pass over memory each.
+// fill, cast, add, scale, accumulate: one pass over memory each.
 #include "loops.hpp"
 
 namespace temper::TEMPER_ISA {
@@ -68,9 +68,29 @@ static std::unique_ptr<Prepared> prepare_scale(const Call& call) {
     return prepared([&call, factor = static_cast<float>(call.attrs.number("alpha"))](bool) { run_scale(call, factor); });
 }
 
+// accumulate: y (+)= x.
+
+static void run_accumulate(const Call& call, bool add) {
+    float* y = call.out[0].as<float>();
+    with_types(
+        [&](auto* x) {
+            each_vector_parallel(call.threads, call.out[0].elements(), [=](int64_t i, auto lanes) {
+                const vf value = load(x + i, lanes);
+                store(y + i, add ? load(y + i, lanes) + value : value, lanes);
+            });
+        },
+        call.in[0]);
+}
+
+static std::unique_ptr<Prepared> prepare_accumulate(const Call& call) {
+    return prepared(
+        [&call, mode = accumulate_mode(call.attrs)](bool first) { run_accumulate(call, adds(mode, first)); });
+}
+
 extern const Kernel fill_kernel = {"fill", no_workspace, prepare_fill};
 extern const Kernel cast_kernel = {"cast", no_workspace, prepare_call<run_cast>};
 extern const Kernel add_kernel = {"add", no_workspace, prepare_call<run_add>};
 extern const Kernel scale_kernel = {"scale", no_workspace, prepare_scale};
+extern const Kernel accumulate_kernel = {"accumulate", no_workspace, prepare_accumulate};
 
 } // namespace temper::TEMPER_ISA

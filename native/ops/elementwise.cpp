@@ -1,4 +1,4 @@
-// fill, cast, add, scale.
+// fill, cast, add, scale, accumulate.
 #include "expect.hpp"
 
 namespace temper {
@@ -36,6 +36,14 @@ static void check_scale(const Operands& record) {
     record.attrs.number("alpha");
 }
 
+static void check_accumulate(const Operands& record) {
+    expect_counts(record, 1, 1);
+    expect_float(record, record.in[0], "x");
+    expect_dtype(record, record.out[0], "y", DType::f32);
+    expect_same_elements(record, record.in[0], record.out[0]);
+    accumulate_mode(record.attrs);
+}
+
 extern const OpRules fill_rules = {"fill", check_fill,
     {}, {{"y"}}, {{"value", AttrType::number}}};
 extern const OpRules cast_rules = {"cast", check_cast,
@@ -44,5 +52,7 @@ extern const OpRules add_rules = {"add", check_add,
     {{"a"}, {"b"}}, {{"y"}}, {}, {{0, 0}, {0, 1}}};
 extern const OpRules scale_rules = {"scale", check_scale,
     {{"x"}}, {{"y"}}, {{"alpha", AttrType::number}}};
+extern const OpRules accumulate_rules = {"accumulate", check_accumulate,
+    {{"x"}}, {{"y"}}, {{"accumulate", AttrType::text}}};
 
 } // namespace temper

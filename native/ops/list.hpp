@@ -2,7 +2,7 @@
 #pragma once
 
 #define TEMPER_OPS(X)                                                                                                  \
-    X(fill) X(cast) X(add) X(scale)                                                                                    \
+    X(fill) X(cast) X(add) X(scale) X(accumulate)                                                                      \
     X(embedding) X(embedding_grad)                                                                                     \
     X(matmul)                                                                                                          \
     X(rmsnorm) X(rmsnorm_grad)                                                                                         \

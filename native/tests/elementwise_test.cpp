@@ -1,4 +1,4 @@
-// fill, cast, add, scale, swiglu and its gradient: element by element against double precision.
+// fill, cast, add, scale, accumulate, swiglu and its gradient: element by element against double precision.
 #include "kernel_call.hpp"
 
 using namespace temper;
@@ -108,6 +108,21 @@ TEST(scale_multiplies) {
                 check_elements(results[0], y, 2, expected, expected);
             });
         }
+}
+
+TEST(accumulate_adds_to_its_output_but_where_it_overwrites) {
+    struct Case { std::string mode; bool first, adds; };
+    for (const auto& [mode, first, adds] : {Case{"always", true, true}, {"always", false, true}, {"after_first", true, false},
+                                            {"after_first", false, true}, {"never", false, false}})
+        for (DType dtype : floats)
+            for (const auto& shape : shapes) {
+                const Values x = normal(dtype, shape), y = normal(DType::f32, shape);
+                Invocation{"accumulate", {{"accumulate", mode}}, {x}, {y}, first}.on_each_isa([&](const auto& results) {
+                    for (int64_t i = 0; i < count(shape); i++)
+                        CHECK_EQ(results[0][static_cast<size_t>(i)],
+                                 static_cast<float>(x[i]) + (adds ? static_cast<float>(y[i]) : 0.0f));
+                });
+            }
 }
 
 namespace {

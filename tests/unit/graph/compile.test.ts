@@ -21,6 +21,7 @@ import {
   programRecords,
 } from './checked.js';
 import { randomOrder } from './random_order.js';
+import { scaledParameters } from './scaled_parameters.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
 const linearCe = lossRule('linear_ce');
@@ -70,6 +71,7 @@ const models: [string, Graph, typeof lora | null][] = [
   ['full, tied', tinyDecoder(), null],
   ['full, untied, biases', tinyDecoder({ tied: false, bias: true }), null],
   ['LoRA with dropout', tinyDecoder(), lora],
+  ['parameters that are scaled, shared and read twice', scaledParameters(), null],
   ['LoRA, biases, one layer', tinyDecoder({ bias: true, layers: 1 }), { ...lora, rslora: true }],
 ];
 
