@@ -13,13 +13,15 @@ import { one } from './operands.js';
 export const lossPlacement = (rows: Placement): Placement => (rows.kind === 'shard' ? partial : rows);
 
 /**
- * The gradient of a loss op is made by the same op, in one record with the loss. That takes the loss to be the graph's
- * own: its incoming gradient is a `fill` of 1, which autodiff seeds and passes here.
+ * The gradient of a loss op is made by the same op, in one record with the loss. That takes it to be a plain summand of
+ * the graph's loss: its incoming gradient is a `fill` of 1, which autodiff seeds and sums pass on. `attachLoss` moves what
+ * scales a loss into its weight.
  */
-export function refuseScaledLoss(op: string, { outputs }: OpCall, seed: Value | null | undefined): void {
+export function demandLossTerm(op: string, { outputs }: OpCall, seed: Value | null | undefined): void {
   if (seed?.name !== 'd(loss)') {
     throw new GraphError(
-      `${op} makes its gradient together with its loss, so ${outputs[0]!.name} must be the graph's loss itself`,
+      `${op} makes its gradient together with its loss, so ${outputs[0]!.name} can be added to the graph's loss and ` +
+        'scaled by a number, and be part of no other expression',
     );
   }
 }
@@ -38,6 +40,7 @@ export const crossEntropy: Op = {
   },
   attributes: { grad: 'flag', accumulate: 'text' },
   gradientFlags: ['grad'],
+  weightInput: 2,
   infer(inputs, attrs) {
     const [logits, labels, weight] = inputs;
     demand(
@@ -56,7 +59,7 @@ export const crossEntropy: Op = {
   },
   flops: ({ inputs, attrs }) => (flag(attrs, 'grad') ? 6 : 4) * elements(inputs[0]!.shape),
   vjp(emit, call, [seed], needs) {
-    refuseScaledLoss('cross_entropy', call, seed);
+    demandLossTerm('cross_entropy', call, seed);
     const [logits] = call.inputs;
     const made = emit(
       'cross_entropy',

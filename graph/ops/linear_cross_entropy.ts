@@ -2,14 +2,15 @@
  * linear_cross_entropy: the output projection and its cross-entropy as one op, a chunk of rows at a time, so that the
  * logits [T, V] never exist (Liger's fused linear cross-entropy; Wijmans et al. 2024, "Cut your losses"). Gradients
  * are made while a chunk is at hand: Z = x·wᵀ, dZ = weight · (softmax(Z) − onehot), dx = dZ·w, dw += dZᵀ·x.
- * linear_logprobs: log p of each target, the scoring form of the same.
+ * linear_logprobs: log p of each target, the scoring form of the same. Its gradient, dZ = dlogp · (onehot − softmax(Z)), is
+ * written in primitives, which no backend runs yet.
  */
 
 import type { Attrs } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 import { toBf16 } from '../ir/round.js';
-import { crossEntropy, emitLogprobs, logSumExp, lossPlacement, refuseScaledLoss } from './cross_entropy.js';
+import { crossEntropy, demandLossTerm, emitLogprobs, logSumExp, lossPlacement } from './cross_entropy.js';
 import type { EvaluateMode, Op, OpCall, Tensor } from './op.js';
 import { demand, flag, rowPlacement, zeros } from './op.js';
 import { flagged, one } from './operands.js';
@@ -55,6 +56,7 @@ export const linearCrossEntropy: Op = {
   attributes: { compute: 'text', dx: 'flag', dw: 'flag', chunk_rows: 'integer', accumulate: 'text' },
   computes: true,
   gradientFlags: ['dx', 'dw'],
+  weightInput: 3,
   infer(inputs, attrs) {
     const [x, w, labels, weight] = inputs;
     demand(
@@ -81,7 +83,7 @@ export const linearCrossEntropy: Op = {
   },
   bytes: streamedBytes,
   vjp(emit, call, [seed], needs) {
-    refuseScaledLoss('linear_cross_entropy', call, seed);
+    demandLossTerm('linear_cross_entropy', call, seed);
     const [dx, dw] = [needs[0]!, needs[1]!];
     const dtypes = ['f32' as const, ...(dx ? [call.inputs[0]!.dtype] : []), ...(dw ? ['f32' as const] : [])];
     const made = emit('linear_cross_entropy', call.inputs, { ...call.attrs, dx, dw }, { dtypes });
@@ -147,6 +149,23 @@ export const linearLogprobs: Op = {
         const row = logitsRow(f.x, f.w, x!.shape[1]!, t);
         return row[target]! - logSumExp(row);
       }),
+    ];
+  },
+  vjp(emit, { inputs: [x, w, targets] }, [dlogprobs], needs) {
+    const [logits] = emit('einsum', [x!, w!], { spec: 'td,vd->tv' });
+    const [exps] = emit('unary', [logits!], { fn: 'exp' });
+    const [sums] = emit('einsum', [exps!], { spec: 'tv->t' });
+    const [inverse] = emit('unary', [sums!], { fn: 'reciprocal' });
+    const [onehot] = emit('one_hot', [targets!], { axis: logits!.axes[1]! });
+    // The sum of a row of onehot: 0 where there is no target, and no gradient.
+    const [softmax] = emit('einsum', [exps!, inverse!, onehot!], { spec: 'tv,t,tw->tv' });
+    const [minus] = emit('scale', [softmax!], { alpha: -1 });
+    const [difference] = emit('add', [onehot!, minus!]);
+    const [dlogits] = emit('einsum', [dlogprobs!, difference!], { spec: 't,tv->tv' });
+    return [
+      needs[0] ? emit('einsum', [dlogits!, w!], { spec: 'tv,vd->td' })[0]! : null,
+      needs[1] ? emit('einsum', [dlogits!, x!], { spec: 'tv,td->vd' })[0]! : null,
+      null,
     ];
   },
   float32: [0],

@@ -115,6 +115,8 @@ export interface Op {
   readonly computes?: boolean;
   /** True of ops that make a gradient together with their output: attributes that ask for one. */
   readonly gradientFlags?: readonly string[];
+  /** The input, an f32 [1], that output 0 is proportional to: what a loss is weighted by. */
+  readonly weightInput?: number;
   /** This node with `residual` added to output 0; null where it adds one already. */
   withResidual?(node: FusedCall, residual: number): FusedCall | null;
   /** One node for the sum of output 0 of two nodes of this op; null where there is none. */

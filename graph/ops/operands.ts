@@ -33,7 +33,8 @@ export function recordOperands(
   { name, operands }: { readonly name: string; readonly operands?: Operands },
   attrs: Attrs,
 ): Operands {
-  if (operands === undefined) throw new GraphError(`op ${name} cannot stand in a plan`);
+  if (operands === undefined)
+    throw new GraphError(`op ${name} cannot stand in a plan: only the interpreter runs it`);
   const isPresent = ({ when }: OperandGroup) => when === null || attrs[when] === true;
   return { inputs: operands.inputs.filter(isPresent), outputs: operands.outputs.filter(isPresent) };
 }

@@ -3,6 +3,7 @@ import { createContext, engineCapabilities } from '../../../engine/index.js';
 import type { CompiledTraining, Graph } from '../../../graph/index.js';
 import { elements, PlanInterpreter } from '../../../graph/index.js';
 import { compileTraining, inputSlots } from './checked.js';
+import { scaledParameters } from './scaled_parameters.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
 const shape = { T: 19, D: 24, H: 4, G: 2, K: 8, F: 31, V: 37 };
@@ -107,3 +108,27 @@ test.each(cases)('%s, %s, bf16: recomputed activations give the same bits', asyn
   const again = await runStep(compileStep(method, 'bf16', 'full'), isa);
   expect(again).toEqual(kept);
 });
+
+test.each(engineCapabilities().isas)(
+  '%s: the engine adds up what ops cannot add themselves: scaled parameters, and a loss of several parts',
+  async (isa) => {
+    const { append } = lossRule('linear_ce');
+    const compiled = compileTraining({
+      graph: scaledParameters({ T: 19, D: 24, V: 37 }),
+      loss: {
+        append(g, inputs) {
+          const ce = g.add('sum', append(g, inputs), g.scale('twice', g.param('scalar', 'f32', '1'), 2));
+          return g.scale('less', g.add('all', ce, lossRule('masked_ce').append(g, inputs)), 0.1);
+        },
+        float32: [],
+      },
+      optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0.1 },
+    });
+    const added = compiled.plan.records.filter(({ op }) => op === 'accumulate');
+    expect(new Set(added.map(({ attrs }) => attrs.accumulate))).toEqual(new Set(['after_first', 'always']));
+    const exact = interpretStep(compiled, false);
+    const native = await runStep(compiled, isa);
+    for (const name of [...gradientsOf(compiled), 'stat:loss'])
+      expect(difference(native[name]!, exact[name]!)).toBeLessThan(1e-5);
+  },
+);

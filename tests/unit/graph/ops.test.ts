@@ -94,13 +94,13 @@ const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
   },
   linear_logprobs: {
     op: 'linear_logprobs',
-    inputs: { x: 'frozen:T D', w: 'frozen:V D', targets: 'i32:T' },
+    inputs: { x: 'T D', w: 'V D', targets: 'i32:T' },
     attrs: { compute: 'f32', chunk_rows: 4 },
   },
 });
 
-const withGradient = Object.keys(cases(shapes[1]!)).filter((name) => name !== 'linear_logprobs');
-const withFallback = Object.keys(cases(shapes[1]!)).filter((name) => {
+const names = Object.keys(cases(shapes[1]!));
+const withFallback = names.filter((name) => {
   const { op } = cases(shapes[1]!)[name]!;
   return opOf(op).fallback !== undefined;
 });
@@ -149,7 +149,7 @@ function finiteDifferences(graph: Graph, feeds: Record<string, Float64Array>, na
 const named = (sizes: Sizes) => Object.values(sizes).join(' ');
 
 describe.each(shapes.map((sizes) => [named(sizes), sizes] as const))('T D H G K F V = %s', (_name, sizes) => {
-  test.each(withGradient)('%s: the VJP agrees with finite differences', (name) => {
+  test.each(names)('%s: the VJP agrees with finite differences', (name) => {
     const graph = graphOf(cases(sizes)[name]!, sizes, false);
     const differentiated = autodiff(graph);
     const feeds = feedsFor(graph, 3);
@@ -177,7 +177,6 @@ describe.each(shapes.map((sizes) => [named(sizes), sizes] as const))('T D H G K 
       ),
     ).toBeLessThan(1e-13);
     const params = fused.values.filter((value) => value.kind === 'param').map((value) => value.name);
-    if (params.length === 0) return;
     const [a, b] = [autodiff(fused), autodiff(plain)];
     const [runA, runB] = [interpret(a, feeds), interpret(b, feeds)];
     for (const param of params) {
@@ -265,7 +264,7 @@ describe('types', () => {
 });
 
 test('every float input of every plan op with a gradient is covered', () => {
-  const covered = new Set(withGradient.map((name) => cases(shapes[1]!)[name]!.op));
+  const covered = new Set(names.map((name) => cases(shapes[1]!)[name]!.op));
   const differentiable = planOps
     .filter((op) => op.vjp !== undefined && op.name !== 'fill')
     .map((op) => op.name);
