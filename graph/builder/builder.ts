@@ -184,6 +184,12 @@ export class GraphBuilder {
     });
   }
 
+  /** Appends a node of the graph that this builder was made from, with its own scope and phase. */
+  appendNode(node: Node): void {
+    checkAttributes(opOf(node.op), node.attrs);
+    this.#nodes.push(node);
+  }
+
   /** Gives an intermediate value another name, made unique. Nodes hold ids, so nothing else changes. */
   rename(value: Value, name: string): void {
     const current = this.#values[value.id]!;

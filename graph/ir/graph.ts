@@ -102,15 +102,22 @@ export const constantTensor = (key: string): string => `const:${key}`;
 
 const labelPattern = new RegExp(`^(([a-z][a-z0-9_]*:)?[${Object.keys(axisLegend).join('')}])+$`);
 
+/** The axes of each label that has been read: few, and looked up for every value. */
+const knownLabels = new Map<string, readonly Axis[]>();
+
 /** Returns the axes that a label multiplies: `HK` → H, K; `v:Hv:K` → v:H, v:K. */
-function axesOfLabel(label: string): Axis[] {
+function axesOfLabel(label: string): readonly Axis[] {
+  const known = knownLabels.get(label);
+  if (known !== undefined) return known;
   if (!labelPattern.test(label)) {
     const legend = Object.entries(axisLegend).map(([letter, meaning]) => `${letter} (${meaning})`);
     throw new GraphError(
       `axis '${label}' is neither a number nor a product of ${legend.join(', ')}, each with or without a prefix such as 'v:'`,
     );
   }
-  return label.match(/([a-z][a-z0-9_]*:)?[A-Z]/g) as Axis[];
+  const axes = label.match(/([a-z][a-z0-9_]*:)?[A-Z]/g) as Axis[];
+  knownLabels.set(label, axes);
+  return axes;
 }
 
 /** Returns what an axis stands for: with a prefix, what its letter does. */
@@ -153,12 +160,12 @@ export function getValue(graph: Graph, id: number): Value {
 
 /** The tensors of the context that the graph's nodes read or write, in the order of its values. */
 export function tensorValues(graph: Graph): Value[] {
-  const used = new Set<number>();
+  const used = new Uint8Array(graph.values.length);
   for (const { inputs, outputs } of graph.nodes) {
-    for (const id of inputs) used.add(id);
-    for (const id of outputs) used.add(id);
+    for (const id of inputs) used[id] = 1;
+    for (const id of outputs) used[id] = 1;
   }
-  return graph.values.filter(({ id, role }) => role !== null && used.has(id));
+  return graph.values.filter(({ id, role }) => role !== null && used[id] === 1);
 }
 
 /** The value that the graph declares as output `name`. */

@@ -28,6 +28,8 @@ export const many = (...names: string[]): OperandRule =>
 /** An operand that a record has where the attribute of its name is true. */
 export const flagged = (name: string): OperandGroup => ({ name, arity: 'one', when: name });
 
+const isAlways = ({ when }: OperandGroup): boolean => when === null;
+
 /** Returns the groups of a record with these attributes. @throws GraphError for an op that only graphs have */
 export function recordOperands(
   { name, operands }: { readonly name: string; readonly operands?: Operands },
@@ -35,6 +37,7 @@ export function recordOperands(
 ): Operands {
   if (operands === undefined)
     throw new GraphError(`op ${name} cannot stand in a plan: only the interpreter runs it`);
+  if (operands.inputs.every(isAlways) && operands.outputs.every(isAlways)) return operands;
   const isPresent = ({ when }: OperandGroup) => when === null || attrs[when] === true;
   return { inputs: operands.inputs.filter(isPresent), outputs: operands.outputs.filter(isPresent) };
 }

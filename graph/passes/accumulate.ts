@@ -32,9 +32,6 @@ export function accumulateGradients(graph: Graph): Graph {
   const uses = countUses(graph);
   const { sums, swallowed } = sumsOfOutputs(graph, builder, uses);
   const modes = modesOfMakers(graph, sums, uses);
-  const nodes = graph.nodes.map((node, at) =>
-    modes.has(at) ? { ...node, attrs: { ...node.attrs, accumulate: modes.get(at)! } } : node,
-  );
   const states = new Map<number, number>();
   const added = new Map<number, Node[]>();
   for (const { state, terms } of sums) {
@@ -50,17 +47,16 @@ export function accumulateGradients(graph: Graph): Graph {
       added.set(at, [...(added.get(at) ?? []), node]);
     });
   }
-  const withStates = nodes.map((node) => ({
-    ...node,
-    outputs: node.outputs.map((id) => states.get(id) ?? id),
-  }));
-  return {
-    ...builder.build(),
-    nodes: [
-      ...(added.get(-1) ?? []),
-      ...withStates.flatMap((node, at) => [...(swallowed.has(at) ? [] : [node]), ...(added.get(at) ?? [])]),
-    ],
-  };
+  const nodes = [...(added.get(-1) ?? [])];
+  graph.nodes.forEach((node, at) => {
+    const accumulate = modes.get(at);
+    if (accumulate !== undefined) {
+      const outputs = node.outputs.map((id) => states.get(id) ?? id);
+      nodes.push({ ...node, outputs, attrs: { ...node.attrs, accumulate } });
+    } else if (!swallowed.has(at)) nodes.push(node);
+    nodes.push(...(added.get(at) ?? []));
+  });
+  return { ...builder.build(), nodes };
 }
 
 function sumsOfOutputs(

@@ -34,12 +34,15 @@ function mergeLossWithGradient(graph: Graph): Graph {
     const other = withGradient.get(lossKey(node));
     if (other !== undefined && other !== node) replaced.set(node.outputs[0]!, other.outputs[0]!);
   }
+  if (replaced.size === 0) return graph;
   const now = (id: number) => replaced.get(id) ?? id;
   return {
     ...graph,
     nodes: graph.nodes
       .filter((node) => !isLoss(node) || !replaced.has(node.outputs[0]!))
-      .map((node) => ({ ...node, inputs: node.inputs.map(now) })),
+      .map((node) =>
+        node.inputs.some((id) => replaced.has(id)) ? { ...node, inputs: node.inputs.map(now) } : node,
+      ),
     outputs: Object.fromEntries(Object.entries(graph.outputs).map(([name, id]) => [name, now(id)])),
   };
 }

@@ -71,14 +71,14 @@ export function insertLora(graph: Graph, options: LoraOptions): Graph {
   let matched = false;
   for (const node of graph.nodes) {
     const adapted = linearProducts(graph, node).filter((product) => options.matches(moduleOf(product.b)));
+    if (adapted.length === 0) {
+      builder.appendNode(node);
+      continue;
+    }
+    matched = true;
     const outputs = node.outputs.map((id) => getValue(graph, id));
     const inputs = node.inputs.map((id) => getValue(graph, id));
     builder.scope(node.scope, () => {
-      if (adapted.length === 0) {
-        builder.append({ op: node.op, inputs, outputs, attrs: node.attrs });
-        return;
-      }
-      matched = true;
       const parts = matmulParts(inputs, node.attrs);
       const products = adapted.map((product) => lowRankProduct(builder, product, scale, options.dropout));
       const call = matmulCall(

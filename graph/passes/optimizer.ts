@@ -25,9 +25,10 @@ export function trainedParameters(graph: Graph): { parameter: Value; gradient: V
   const states = new Map(
     graph.values.filter((value) => value.role === 'gradient').map((value) => [value.name, value]),
   );
-  return graph.values.flatMap((parameter) => {
+  const parameters = graph.values.filter(({ role }) => role === 'trained');
+  return parameters.flatMap((parameter) => {
     const gradient = states.get(`grad:${parameter.name}`);
-    return parameter.kind === 'param' && gradient !== undefined ? [{ parameter, gradient }] : [];
+    return gradient === undefined ? [] : [{ parameter, gradient }];
   });
 }
 

@@ -27,33 +27,20 @@ export function layerScopes(graph: Graph): string[] {
 export function recompute(graph: Graph, choice: RecomputeChoice): Graph {
   if (choice.full.size === 0 && choice.cheap.size === 0) return graph;
   const repeatable = repeatableNodes(graph, choice);
+  const layers = nodesByScope(graph);
   const builder = GraphBuilder.withValuesOf(graph);
   const copies = new Map<number, number>();
   const begun = new Set<string>();
   for (const node of graph.nodes) {
     if (node.phase === 'backward' && node.scope !== '' && !begun.has(node.scope)) {
       begun.add(node.scope);
-      for (const original of neededCopies(graph, node.scope, repeatable))
+      for (const original of neededCopies(layers.get(node.scope)!, repeatable))
         copyNode(builder, graph, original, copies);
     }
-    const inputs = node.phase === 'backward' ? node.inputs.map((id) => copies.get(id) ?? id) : node.inputs;
-    append(builder, { ...node, inputs });
+    const readsCopy = node.phase === 'backward' && node.inputs.some((id) => copies.has(id));
+    builder.appendNode(readsCopy ? { ...node, inputs: node.inputs.map((id) => copies.get(id) ?? id) } : node);
   }
   return builder.build();
-}
-
-function append(builder: GraphBuilder, node: Node): void {
-  const values = (ids: readonly number[]) => ids.map((id) => builder.value(id)!);
-  builder.phase(node.phase, () =>
-    builder.scope(node.scope, () =>
-      builder.append({
-        op: node.op,
-        inputs: values(node.inputs),
-        outputs: values(node.outputs),
-        attrs: node.attrs,
-      }),
-    ),
-  );
 }
 
 function copyNode(builder: GraphBuilder, graph: Graph, node: Node, copies: Map<number, number>): void {
@@ -61,7 +48,7 @@ function copyNode(builder: GraphBuilder, graph: Graph, node: Node, copies: Map<n
   const outputs = node.outputs.map(
     (id) => builder.clone(getValue(graph, id), `${getValue(graph, id).name}.again`).id,
   );
-  append(builder, { ...node, inputs, outputs, phase: 'recompute' });
+  builder.appendNode({ ...node, inputs, outputs, phase: 'recompute' });
   node.outputs.forEach((id, i) => {
     copies.set(id, outputs[i]!);
   });
@@ -94,16 +81,25 @@ function repeatableNodes(graph: Graph, choice: RecomputeChoice): Map<number, Nod
   return repeatable;
 }
 
-/** Returns the nodes that the backward pass of the layer `scope` needs again, in forward order. */
-function neededCopies(graph: Graph, scope: string, repeatable: ReadonlyMap<number, Node>): Node[] {
+function nodesByScope(graph: Graph): Map<string, Node[]> {
+  const layers = new Map<string, Node[]>();
+  for (const node of graph.nodes) {
+    const layer = layers.get(node.scope);
+    if (layer === undefined) layers.set(node.scope, [node]);
+    else layer.push(node);
+  }
+  return layers;
+}
+
+/** Returns the nodes of `layer` that its backward pass needs again, in forward order. */
+function neededCopies(layer: readonly Node[], repeatable: ReadonlyMap<number, Node>): Node[] {
   const needed = new Set<Node>();
   const demand = (id: number) => {
     const node = repeatable.get(id);
-    if (node === undefined || node.scope !== scope || needed.has(node)) return;
+    if (node === undefined || node.scope !== layer[0]!.scope || needed.has(node)) return;
     needed.add(node);
     node.inputs.forEach(demand);
   };
-  for (const node of graph.nodes)
-    if (node.phase === 'backward' && node.scope === scope) node.inputs.forEach(demand);
-  return graph.nodes.filter((node) => needed.has(node));
+  for (const node of layer) if (node.phase === 'backward') node.inputs.forEach(demand);
+  return layer.filter((node) => needed.has(node));
 }

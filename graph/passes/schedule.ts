@@ -76,18 +76,25 @@ function byMemory(graph: Graph, nodes: readonly Node[]): Node[] {
   const remaining = new Int32Array(graph.values.length);
   for (const ids of inputs) for (const id of ids) remaining[id]!++;
   const sizes = graph.values.map((value) => (value.kind === 'intermediate' ? arenaSize(value) : 0));
+  const made = nodes.map(({ outputs }) => outputs.reduce((bytes, id) => bytes + sizes[id]!, 0));
   const growth = (at: number) => {
-    let bytes = 0;
-    for (const id of nodes[at]!.outputs) bytes += sizes[id]!;
-    for (const id of inputs[at]!) if (remaining[id] === 1) bytes -= sizes[id]!;
+    const read = inputs[at]!;
+    let bytes = made[at]!;
+    for (let i = 0; i < read.length; i++) if (remaining[read[i]!] === 1) bytes -= sizes[read[i]!]!;
     return bytes;
   };
   const windows = windowOf(nodes);
   const ready = Array.from({ length: (windows.at(-1) ?? 0) + 1 }, (): number[] => []);
+  // No window before this one has a node that is ready.
+  let first = 0;
   const queue: ReadyQueue = {
-    push: (at) => ready[windows[at]!]!.push(at),
+    push(at) {
+      first = Math.min(first, windows[at]!);
+      ready[windows[at]!]!.push(at);
+    },
     take() {
-      const window = ready.find((list) => list.length > 0);
+      while (ready[first]?.length === 0) first++;
+      const window = ready[first];
       if (window === undefined) return undefined;
       let best = 0;
       let least = growth(window[0]!);

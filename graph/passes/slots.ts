@@ -40,16 +40,8 @@ export function stageSlots(graph: Graph, micro: string): StagedPrograms {
 }
 
 function stageProgram(graph: Graph, nodes: readonly Node[], addValue: AddValue): Node[] {
-  const inputs = valuesOfKind(
-    graph,
-    'input',
-    nodes.flatMap((node) => node.inputs),
-  );
-  const outputs = valuesOfKind(
-    graph,
-    'output',
-    nodes.flatMap((node) => node.outputs),
-  );
+  const inputs = slotsOf(graph, 'input', nodes);
+  const outputs = slotsOf(graph, 'output', nodes);
   const stage = (slots: readonly Value[]) =>
     slots.map((slot) => addValue(slot, 'staged', `${slot.name}.staged`));
   const uploaded = stage(inputs);
@@ -59,12 +51,15 @@ function stageProgram(graph: Graph, nodes: readonly Node[], addValue: AddValue):
     ...inputs.map(({ id }, i) => [id, working[i]!] as const),
     ...outputs.map(({ id }, i) => [id, computed[i]!] as const),
   ]);
-  const replaced = (ids: readonly number[]) =>
-    ids.some((id) => standIn.has(id)) ? ids.map((id) => standIn.get(id) ?? id) : ids;
+  const replaced = (ids: readonly number[]) => ids.map((id) => standIn.get(id) ?? id);
+  const touchesSlot = ({ inputs: read, outputs: written }: Node) =>
+    read.some((id) => standIn.has(id)) || written.some((id) => standIn.has(id));
   return [
     ...transferNodes('upload', idsOf(inputs), uploaded),
     ...transferNodes('copy', uploaded, working),
-    ...nodes.map((node) => ({ ...node, inputs: replaced(node.inputs), outputs: replaced(node.outputs) })),
+    ...nodes.map((node) =>
+      touchesSlot(node) ? { ...node, inputs: replaced(node.inputs), outputs: replaced(node.outputs) } : node,
+    ),
     ...transferNodes('download', computed, idsOf(outputs)),
   ];
 }
@@ -83,8 +78,11 @@ function transferNodes(op: string, inputs: readonly number[], outputs: readonly 
 
 const idsOf = (values: readonly Value[]): number[] => values.map(({ id }) => id);
 
-/** Values of a kind among `ids`, each once, in the order of the graph. */
-function valuesOfKind(graph: Graph, kind: ValueKind, ids: readonly number[]): Value[] {
-  const distinct = [...new Set(ids)].sort((a, b) => a - b);
-  return distinct.map((id) => getValue(graph, id)).filter((value) => value.kind === kind);
+/** The slots of a kind that the nodes read or write, each once, in the order of the graph. */
+function slotsOf(graph: Graph, kind: 'input' | 'output', nodes: readonly Node[]): Value[] {
+  const slots = new Set<number>();
+  for (const node of nodes)
+    for (const id of kind === 'input' ? node.inputs : node.outputs)
+      if (getValue(graph, id).kind === kind) slots.add(id);
+  return [...slots].sort((a, b) => a - b).map((id) => getValue(graph, id));
 }
