@@ -136,15 +136,24 @@ export const attention: Op = {
     const [dots] = emit('einsum', [qs!, ks!], { spec: 'tghk,sgk->ghts' });
     const [scores] = emit('scale', [dots!], { alpha: attrs.scale! });
     const [mask] = emit('span_mask', [spans!], { axis: tokens });
-    // Softmax without the usual shift: float64 has the range, and the masked terms vanish exactly.
-    const [exps] = emit('unary', [scores!], { fn: 'exp' });
-    const [weights] = emit('einsum', [exps!, mask!], { spec: 'ghts,ts->ghts' });
+    // What is masked is far below everything else, so its exponential is 0; and softmax's shift, so that none overflows.
+    const [masked] = emit('shift', [mask!], { by: -1 });
+    const [below] = emit('scale', [masked!], { alpha: 1e30 });
+    const [eachGH] = emit('literal', [], { axes: `${kvHeads} ${group}`, values: [1] });
+    const [bias] = emit('einsum', [below!, eachGH!], { spec: 'ts,gh->ghts' });
+    const [allowed] = emit('add', [scores!, bias!]);
+    const [largest] = emit('softmax_shift', [allowed!]);
+    const [minusEach] = emit('literal', [], { axes: tokens, values: [-1] });
+    const [down] = emit('einsum', [largest!, minusEach!], { spec: 'ght,s->ghts' });
+    const [shifted] = emit('add', [allowed!, down!]);
+    const [weights] = emit('unary', [shifted!], { fn: 'exp' });
     const [sums] = emit('einsum', [weights!], { spec: 'ghts->ght' });
     const [inverse] = emit('unary', [sums!], { fn: 'reciprocal' });
     const [os] = emit('einsum', [weights!, vs!, inverse!], { spec: 'ghts,sgk,ght->tghk' });
     const [o] = emit('reshape', [os!], { axes: q!.axes.join(' ') });
     const [logs] = emit('unary', [sums!], { fn: 'log' });
-    const [lse] = emit('reshape', [logs!], { axes: `${heads} ${tokens}` });
+    const [logsOfSums] = emit('add', [logs!, largest!]);
+    const [lse] = emit('reshape', [logsOfSums!], { axes: `${heads} ${tokens}` });
     return [o!, lse!];
   },
   onnx(to, [q, k, v], { attrs }) {

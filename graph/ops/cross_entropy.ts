@@ -5,7 +5,7 @@
 import { GraphError } from '../ir/error.js';
 import type { Placement, Value } from '../ir/graph.js';
 import { elements, partial } from '../ir/graph.js';
-import type { Op, OpCall } from './op.js';
+import type { Emit, Op, OpCall } from './op.js';
 import { demand, flag, rowPlacement, zeros } from './op.js';
 import { one } from './operands.js';
 
@@ -95,18 +95,23 @@ export const crossEntropy: Op = {
   },
 };
 
+/** Rows less their largest element, of which no exponential overflows. */
+export function shiftRows(emit: Emit, logits: Value): Value {
+  const [largest] = emit('softmax_shift', [logits]);
+  const [ones] = emit('literal', [], { axes: logits.axes[1]!, values: [-1] });
+  const [down] = emit('einsum', [largest!, ones!], { spec: 't,v->tv' });
+  return emit('add', [logits, down!])[0]!;
+}
+
 /** log softmax(logits)[t, targets[t]], 0 where the target is negative, in primitives. */
-export function emitLogprobs(
-  emit: Parameters<NonNullable<Op['fallback']>>[0],
-  logits: Value,
-  targets: Value,
-): Value[] {
+export function emitLogprobs(emit: Emit, logits: Value, targets: Value): Value[] {
   const [pick] = emit('one_hot', [targets], { axis: logits.axes[1]! });
-  const [exps] = emit('unary', [logits], { fn: 'exp' });
+  const shifted = shiftRows(emit, logits);
+  const [exps] = emit('unary', [shifted], { fn: 'exp' });
   const [sums] = emit('einsum', [exps!], { spec: 'tv->t' });
   const [lse] = emit('unary', [sums!], { fn: 'log' });
   const [all] = emit('einsum', [lse!, pick!], { spec: 't,tv->t' });
   const [minus] = emit('scale', [all!], { alpha: -1 });
-  const [chosen] = emit('einsum', [logits, pick!], { spec: 'tv,tv->t' });
+  const [chosen] = emit('einsum', [shifted, pick!], { spec: 'tv,tv->t' });
   return emit('add', [chosen!, minus!]);
 }

@@ -10,7 +10,14 @@ import type { Attrs } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 import { toBf16 } from '../ir/round.js';
-import { crossEntropy, demandLossTerm, emitLogprobs, logSumExp, lossPlacement } from './cross_entropy.js';
+import {
+  crossEntropy,
+  demandLossTerm,
+  emitLogprobs,
+  logSumExp,
+  lossPlacement,
+  shiftRows,
+} from './cross_entropy.js';
 import type { EvaluateMode, Op, OpCall, Tensor } from './op.js';
 import { demand, flag, rowPlacement, zeros } from './op.js';
 import { flagged, one } from './operands.js';
@@ -153,12 +160,13 @@ export const linearLogprobs: Op = {
   },
   vjp(emit, { inputs: [x, w, targets] }, [dlogprobs], needs) {
     const [logits] = emit('einsum', [x!, w!], { spec: 'td,vd->tv' });
-    const [exps] = emit('unary', [logits!], { fn: 'exp' });
+    const [exps] = emit('unary', [shiftRows(emit, logits!)], { fn: 'exp' });
     const [sums] = emit('einsum', [exps!], { spec: 'tv->t' });
     const [inverse] = emit('unary', [sums!], { fn: 'reciprocal' });
     const [onehot] = emit('one_hot', [targets!], { axis: logits!.axes[1]! });
-    // The sum of a row of onehot: 0 where there is no target, and no gradient.
-    const [softmax] = emit('einsum', [exps!, inverse!, onehot!], { spec: 'tv,t,tw->tv' });
+    // 0 where there is no target, and no gradient.
+    const [isTarget] = emit('einsum', [onehot!], { spec: 'tv->t' });
+    const [softmax] = emit('einsum', [exps!, inverse!, isTarget!], { spec: 'tv,t,t->tv' });
     const [minus] = emit('scale', [softmax!], { alpha: -1 });
     const [difference] = emit('add', [onehot!, minus!]);
     const [dlogits] = emit('einsum', [dlogprobs!, difference!], { spec: 't,tv->tv' });

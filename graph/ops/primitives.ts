@@ -1,17 +1,22 @@
 /**
- * The primitives that fallbacks are written in. They exist in the interpreter alone: no backend runs them. Small in
- * number and obvious in meaning, each with its own VJP, so that a fused op and its gradient have an independent oracle.
+ * The primitives that fallbacks are written in, with those of `arithmetic.ts`. Small in number and obvious in meaning, each
+ * with its own VJP, so that a fused op and its gradient have an independent oracle, and an op that a target has no kernel for
+ * runs all the same (`passes/lower.ts`): slower, and with its intermediate values in memory.
  */
 import { GraphError } from '../ir/error.js';
 import type { Value } from '../ir/graph.js';
 import { elements, replicated } from '../ir/graph.js';
+import { binary, times, where } from './arithmetic.js';
 import type { Emit, Op } from './op.js';
 import { demand, num, text, zeros } from './op.js';
+import { many, one } from './operands.js';
 
 /** literal: a constant tensor with `axes` and `values`; a single value fills it. */
 const literal: Op = {
   name: 'literal',
-  attributes: { axes: 'text', values: 'numbers' },
+  operands: { inputs: [], outputs: one('y') },
+  attributes: { values: 'numbers' },
+  shapeAttributes: { axes: 'text' },
   infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: replicated }],
   flops: () => 0,
   vjp: () => [],
@@ -34,6 +39,7 @@ function parseSpec(spec: string): Spec {
 /** einsum: products of operands, summed over the letters the result does not name. No letter twice in an operand. */
 const einsum: Op = {
   name: 'einsum',
+  operands: { inputs: many('x'), outputs: one('y') },
   attributes: { spec: 'text' },
   infer(inputs, attrs) {
     const { operands, result } = parseSpec(text(attrs, 'spec'));
@@ -62,7 +68,13 @@ const einsum: Op = {
       { axes: [...result].map((letter) => labels.get(letter)!.label), dtype: 'f32', placement: replicated },
     ];
   },
-  flops: ({ inputs, outputs }) => Math.max(...[...inputs, ...outputs].map((v) => elements(v.shape))),
+  flops({ inputs, attrs }) {
+    const { operands } = parseSpec(text(attrs, 'spec'));
+    const sizes = new Map(
+      operands.flatMap((letters, i) => [...letters].map((l, d) => [l, inputs[i]!.shape[d]!])),
+    );
+    return inputs.length * elements([...sizes.values()]);
+  },
   vjp(emit, { inputs, attrs }, [dy], needs) {
     const { operands, result } = parseSpec(text(attrs, 'spec'));
     return inputs.map((input, i) => {
@@ -115,7 +127,9 @@ const einsum: Op = {
 
 const reshape: Op = {
   name: 'reshape',
-  attributes: { axes: 'text' },
+  operands: { inputs: one('x'), outputs: one('y') },
+  attributes: {},
+  shapeAttributes: { axes: 'text' },
   infer: ([x], attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: x!.placement }],
   flops: () => 0,
   vjp: (emit, { inputs }, [dy]) => emit('reshape', [dy!], { axes: inputs[0]!.axes.join(' ') }),
@@ -126,31 +140,27 @@ const reshape: Op = {
       );
     return [x!.data.slice()];
   },
+  inPlace: [{ output: 0, input: 0, when: null }],
+  cheap: true,
 };
 
 /** shift: y = x + by. */
 const shift: Op = {
   name: 'shift',
+  operands: { inputs: one('x'), outputs: one('y') },
   attributes: { by: 'number' },
   infer: ([x]) => [{ axes: x!.axes, dtype: 'f32', placement: x!.placement }],
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   vjp: (_emit, _call, [dy]) => [dy!],
   evaluate: ([x], attrs) => [x!.data.map((v) => v + num(attrs, 'by'))],
+  inPlace: [{ output: 0, input: 0, when: null }],
+  cheap: true,
 };
 
 interface UnaryRule {
   readonly value: (x: number) => number;
-  /** Gradient for input `x` and output `y`. */
-  readonly gradient: (emit: Emit, x: Value, y: Value, dy: Value) => Value;
-}
-
-const letters = (value: Value): string => 'abcdefgh'.slice(0, value.axes.length);
-
-/** The elementwise product of values of one shape, times alpha. */
-function times(emit: Emit, values: readonly Value[], alpha = 1): Value {
-  const all = letters(values[0]!);
-  const [product] = emit('einsum', values, { spec: `${values.map(() => all).join(',')}->${all}` });
-  return alpha === 1 ? product! : emit('scale', [product!], { alpha })[0]!;
+  /** Gradient for input `x` and output `y`; null where it is zero. */
+  readonly gradient: (emit: Emit, x: Value, y: Value, dy: Value) => Value | null;
 }
 
 const unaryRules: Readonly<Record<string, UnaryRule>> = {
@@ -169,10 +179,29 @@ const unaryRules: Readonly<Record<string, UnaryRule>> = {
       return times(emit, [dy, y, rest!]);
     },
   },
+  sqrt: {
+    value: Math.sqrt,
+    gradient: (emit, _x, y, dy) => times(emit, [dy, emit('unary', [y], { fn: 'reciprocal' })[0]!], 0.5),
+  },
+  tanh: {
+    value: Math.tanh,
+    gradient(emit, _x, y, dy) {
+      const [rest] = emit('shift', [times(emit, [y, y], -1)], { by: 1 });
+      return times(emit, [dy, rest!]);
+    },
+  },
+  abs: {
+    value: Math.abs,
+    gradient: (emit, x, _y, dy) => times(emit, [dy, emit('unary', [x], { fn: 'sign' })[0]!]),
+  },
+  sign: { value: Math.sign, gradient: () => null },
+  is_finite: { value: (x) => (Number.isFinite(x) ? 1 : 0), gradient: () => null },
 };
 
+/** unary: y = fn(x), element by element. */
 const unary: Op = {
   name: 'unary',
+  operands: { inputs: one('x'), outputs: one('y') },
   attributes: { fn: 'text' },
   infer([x], attrs) {
     demand(
@@ -188,17 +217,67 @@ const unary: Op = {
     unaryRules[text(attrs, 'fn')]!.gradient(emit, inputs[0]!, outputs[0]!, dy!),
   ],
   evaluate: ([x], attrs) => [x!.data.map(unaryRules[text(attrs, 'fn')]!.value)],
+  inPlace: [{ output: 0, input: 0, when: null }],
+  cheap: true,
+};
+
+/**
+ * softmax_shift: y = the largest element along the last axis, which a softmax subtracts so that no exponential overflows. It
+ * cancels out of the softmax, and so no gradient flows through it.
+ */
+const softmaxShift: Op = {
+  name: 'softmax_shift',
+  operands: { inputs: one('x'), outputs: one('y') },
+  attributes: {},
+  infer([x]) {
+    demand(x!.axes.length > 1, 'softmax_shift', [x!], 'an input with two axes or more');
+    return [{ axes: x!.axes.slice(0, -1), dtype: 'f32', placement: x!.placement }];
+  },
+  flops: ({ inputs }) => elements(inputs[0]!.shape),
+  vjp: () => [null],
+  evaluate([x], _attrs, [shape]) {
+    const width = x!.shape.at(-1)!;
+    const largest = (from: number) => x!.data.subarray(from, from + width).reduce((a, b) => Math.max(a, b));
+    return [zeros(shape!).map((_, row) => largest(row * width))];
+  },
+  cheap: true,
+};
+
+/** pick: y [1] = x[index], of a list of numbers such as an optimizer's scalars. */
+const pick: Op = {
+  name: 'pick',
+  operands: { inputs: one('x'), outputs: one('y') },
+  attributes: { index: 'integer' },
+  infer([x], attrs) {
+    const index = num(attrs, 'index');
+    demand(
+      x!.shape.length === 1 && index >= 0 && index < x!.shape[0]!,
+      'pick',
+      [x!],
+      `a list with an element ${index}`,
+    );
+    return [{ axes: ['1'], dtype: 'f32', placement: x!.placement }];
+  },
+  flops: () => 0,
+  vjp(emit, { inputs, attrs }, [dy]) {
+    const [x] = inputs;
+    const values = Array.from({ length: x!.shape[0]! }, (_, i) => (i === attrs.index ? 1 : 0));
+    const [place] = emit('literal', [], { axes: x!.axes.join(' '), values });
+    return emit('einsum', [dy!, place!], { spec: 'z,a->a' });
+  },
+  evaluate: ([x], attrs) => [Float64Array.of(x!.data[num(attrs, 'index')]!)],
 };
 
 /** one_hot: y[t, v] = 1 where ids[t] = v, along a new last `axis`; a negative id makes a row of zeros. */
 const oneHot: Op = {
   name: 'one_hot',
-  attributes: { axis: 'text' },
+  operands: { inputs: one('ids'), outputs: one('y') },
+  attributes: {},
+  shapeAttributes: { axis: 'text' },
   infer: ([ids], attrs) => [
     { axes: [...ids!.axes, text(attrs, 'axis')], dtype: 'f32', placement: ids!.placement },
   ],
   flops: () => 0,
-  vjp: () => [null],
   evaluate([ids], _attrs, [shape]) {
     const width = shape!.at(-1)!;
     const y = zeros(shape!);
@@ -212,12 +291,13 @@ const oneHot: Op = {
 /** span_mask: y[t, s] = 1 where token t sees key s. */
 const spanMask: Op = {
   name: 'span_mask',
-  attributes: { axis: 'text' },
+  operands: { inputs: one('spans'), outputs: one('y') },
+  attributes: {},
+  shapeAttributes: { axis: 'text' },
   infer: ([spans], attrs) => [
     { axes: [text(attrs, 'axis'), text(attrs, 'axis')], dtype: 'f32', placement: spans!.placement },
   ],
   flops: () => 0,
-  vjp: () => [null],
   evaluate([spans], _attrs, [shape]) {
     const tokens = shape![0]!;
     const y = zeros(shape!);
@@ -229,4 +309,17 @@ const spanMask: Op = {
   },
 };
 
-export const primitives: readonly Op[] = [literal, einsum, reshape, shift, unary, oneHot, spanMask];
+/** All primitives, in the order of docs/plan-format.md. */
+export const primitives: readonly Op[] = [
+  literal,
+  einsum,
+  reshape,
+  shift,
+  unary,
+  binary,
+  where,
+  pick,
+  softmaxShift,
+  oneHot,
+  spanMask,
+];

@@ -46,12 +46,13 @@ export const planOps: readonly Op[] = [
   sgd,
   randomNormal,
   randomUniform,
+  ...primitives,
   upload,
   copy,
   download,
 ];
 
-const byName = new Map([...planOps, ...primitives].map((op) => [op.name, op]));
+const byName = new Map(planOps.map((op) => [op.name, op]));
 
 /** The rules of the op of this name. */
 export function opOf(name: string): Op {

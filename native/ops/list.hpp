@@ -13,7 +13,9 @@
     X(dropout)                                                                                                         \
     X(cross_entropy) X(linear_cross_entropy) X(linear_logprobs)                                                        \
     X(global_norm) X(adamw) X(sgd)                                                                                     \
-    X(random_normal) X(random_uniform)
+    X(random_normal) X(random_uniform)                                                                                 \
+    X(literal) X(einsum) X(reshape) X(shift) X(unary) X(binary) X(where) X(pick)                                       \
+    X(softmax_shift) X(one_hot) X(span_mask)
 
 // What moves tensors between host and device. They are the executor's: no backend has a kernel for them.
 #define TEMPER_MOVES(X) X(upload) X(copy) X(download)

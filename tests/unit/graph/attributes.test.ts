@@ -37,7 +37,7 @@ test('the engine has the compiler’s ops, with the same attributes, operands an
 
 describe.each(planOps.map((op) => [op.name, op] as const))('%s', (_name, op) => {
   test('refuses an attribute that it does not know', () => {
-    const shape = op.shapeAttributes === undefined ? {} : { axes: 'T' };
+    const shape = Object.fromEntries(Object.keys(op.shapeAttributes ?? {}).map((key) => [key, 'T']));
     checkAttributes(op, { ...exampleAttrs(op), ...shape });
     expect(() => checkAttributes(op, { ...exampleAttrs(op), ...shape, window: 2 })).toThrow(
       `${op.name}: unknown attribute 'window'`,
