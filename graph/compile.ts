@@ -18,6 +18,7 @@ import type { LoraOptions } from './passes/lora.js';
 import { insertLora } from './passes/lora.js';
 import type { LossRule } from './passes/loss.js';
 import { attachLogprobs, attachLoss } from './passes/loss.js';
+import { type LoweredOp, Lowering } from './passes/lower.js';
 import type { OptimizerSpec } from './passes/optimizer.js';
 import { appendOptimizer, trainedParameters } from './passes/optimizer.js';
 import type { AssembledPlan } from './passes/plan.js';
@@ -37,6 +38,8 @@ export interface Compiled {
   readonly tensors: readonly TensorSpec[];
   readonly memory: MemoryReport;
   readonly work: WorkReport;
+  /** Ops that the target has no kernel for, which run by their fallback. */
+  readonly lowered: readonly LoweredOp[];
   /** The graph the plan was made from, scheduled: for the interpreter and for prints. */
   readonly graph: Graph;
 }
@@ -59,6 +62,8 @@ export interface ModelOptions {
    * where this is left out, elsewhere none. A validation plan that shares a context with training is given the same.
    */
   readonly trainable?: (parameter: string) => boolean;
+  /** Names of the ops that the target has kernels for; all that a plan may hold where it is left out. */
+  readonly kernels?: ReadonlySet<string>;
 }
 
 export interface TrainingOptions extends ModelOptions {
@@ -98,11 +103,13 @@ export function compileTraining(options: TrainingOptions): CompiledTraining {
   const model = options.lora
     ? insertLora(options.graph, options.lora)
     : setTrainable(options.graph, options.trainable ?? (() => true));
-  const differentiated = fuse(autodiff(withLoss(model, options)));
-  const step = appendOptimizer(accumulateGradients(differentiated), options.optimizer);
+  const lowering = new Lowering(options.kernels ?? null);
+  const differentiated = autodiff(lowering.forward(withLoss(model, options)));
+  const gradients = accumulateGradients(fuse(lowering.all(differentiated)));
+  const step = lowering.all(appendOptimizer(gradients, options.optimizer));
   const { graph, assembled, choice } = chooseRecompute(step, options.recompute ?? { mode: 'none' });
   return {
-    ...reports(graph, assembled),
+    ...reports(graph, assembled, lowering.lowered),
     trained: trainedParameters(graph).map(({ parameter }) => parameter.name),
     recomputed: { full: choice.full.size, cheap: choice.cheap.size, of: layerScopes(graph).length },
   };
@@ -111,13 +118,13 @@ export function compileTraining(options: TrainingOptions): CompiledTraining {
 /** A plan with the program `micro`: the loss of one micro-batch in the output slot `loss`, nothing kept. */
 export function compileValidation(options: ModelOptions & { readonly loss: LossRule }): Compiled {
   const graph = withLoss(withoutDropout(options), options);
-  return forwardOnly(graph, 'micro');
+  return forwardOnly(graph, 'micro', options.kernels ?? null);
 }
 
 /** A plan with the program `score`: log p of `targets` (0 where negative) in the output slot `logprobs` f32 [T]. */
 export function compileScoring(options: ModelOptions): Compiled {
   const graph = setPrecision(attachLogprobs(withoutDropout(options)), options.precision ?? 'f32');
-  return forwardOnly(graph, 'score');
+  return forwardOnly(graph, 'score', options.kernels ?? null);
 }
 
 /** The distribution that `compileInit` fills a tensor with. `site` sets the random streams of tensors apart. */
@@ -173,8 +180,9 @@ const withoutDropout = ({ graph, lora, trainable }: ModelOptions): Graph =>
   lora ? insertLora(graph, { ...lora, dropout: 0 }) : setTrainable(graph, trainable ?? (() => false));
 
 /** Turns the graph's outputs into output slots and assembles the plan. */
-function forwardOnly(graph: Graph, program: string): Compiled {
-  const fused = fuse(removeDeadCode(graph));
+function forwardOnly(graph: Graph, program: string, kernels: ReadonlySet<string> | null): Compiled {
+  const lowering = new Lowering(kernels);
+  const fused = fuse(lowering.all(removeDeadCode(graph)));
   const builder = GraphBuilder.withValuesOf({ ...fused, outputs: {} });
   const slots = new Map<number, number>();
   for (const [name, id] of Object.entries(fused.outputs)) {
@@ -186,14 +194,15 @@ function forwardOnly(graph: Graph, program: string): Compiled {
     outputs: node.outputs.map((id) => slots.get(id) ?? id),
   }));
   const scheduled = schedule({ ...builder.build(), nodes });
-  return reports(scheduled, assemblePlan(scheduled, { program }));
+  return reports(scheduled, assemblePlan(scheduled, { program }), lowering.lowered);
 }
 
-const reports = (graph: Graph, assembled: AssembledPlan): Compiled => ({
+const reports = (graph: Graph, assembled: AssembledPlan, lowered: readonly LoweredOp[]): Compiled => ({
   plan: assembled.plan,
   tensors: tensorsOf(graph),
   memory: memoryReport(graph, assembled),
   work: workReport(graph),
+  lowered,
   graph,
 });
 

@@ -44,12 +44,16 @@ const line = (name: string, ...cells: string[]) =>
   `  ${name.padEnd(12)}${cells.map((cell) => cell.padStart(14)).join('')}`;
 
 function describe(summary: RunForecast): string {
-  const { model, batch, memory, recomputed, plan: compiled } = summary;
+  const { model, batch, memory, recomputed, plan: compiled, lowered } = summary;
   const programs = Object.entries(compiled.programs).map(([name, records]) => `${name} ${records}`);
   return [
     `${model.name}: ${millions(model.parameters)} parameters, ${millions(model.trained)} trained`,
     `micro-batch of ${batch.micro} × ${batch.packedSequenceSize} tokens, ${batch.microBatchesPerStep} per step`,
     `plan ${compiled.digest.slice(0, 16)}: ${compiled.records} records (${programs.join(', ')})`,
+    ...lowered.map(
+      ({ op, records }) =>
+        `runs without a kernel of its own: ${op} (${records} record${records === 1 ? '' : 's'}) by its fallback`,
+    ),
     '',
     'memory per rank',
     ...memoryLines(memory, summary.available),

@@ -1,4 +1,5 @@
 /** Every op the graph knows, by name. */
+import { UsageError } from '../../shared/errors.js';
 import { GraphError } from '../ir/error.js';
 import { adamw } from './adamw.js';
 import { attention, attentionGrad } from './attention.js';
@@ -53,6 +54,19 @@ export const planOps: readonly Op[] = [
 ];
 
 const byName = new Map(planOps.map((op) => [op.name, op]));
+
+/**
+ * Adds an op of one's own, which needs a `fallback` in ops that are there: no engine has a kernel for it. Call it in
+ * `register()` of temporal.config.js.
+ *
+ * @throws UsageError where the name is taken, or the op has no fallback
+ */
+export function registerOp(op: Op): void {
+  if (byName.has(op.name)) throw new UsageError(`the op '${op.name}' is registered twice`);
+  if (op.fallback === undefined)
+    throw new UsageError(`the op '${op.name}' has no fallback, without which nothing can run it`);
+  byName.set(op.name, op);
+}
 
 /** The rules of the op of this name. */
 export function opOf(name: string): Op {

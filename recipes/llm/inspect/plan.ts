@@ -2,7 +2,7 @@
 import { stepsPerEpoch, totalSteps } from '../../../components/training/index.js';
 import type { DataReport, MemoryForecast } from '../../../contracts/index.js';
 import { memoryLimit } from '../../../engine/index.js';
-import { type Plan, printPlan, type WorkReport } from '../../../graph/index.js';
+import { type LoweredOp, type Plan, printPlan, type WorkReport } from '../../../graph/index.js';
 import { DataError } from '../../../shared/errors.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../run/progress.js';
@@ -27,6 +27,8 @@ export interface RunForecast {
   work: WorkReport;
   /** `programs` has the number of records of each. */
   plan: { name: string; digest: string; records: number; programs: Record<string, number> };
+  /** Ops that this engine has no kernel for, which run by their fallback: more slowly, and in more memory. */
+  lowered: readonly LoweredOp[];
   /** Steps, and what the data are; null when they have yet to be prepared, or cannot be (`dataProblem` says why). */
   steps: { perEpoch: number; total: number } | null;
   data: Record<string, DataReport> | null;
@@ -64,6 +66,7 @@ export async function planRun(
     recomputed: training.recomputed,
     work: training.work,
     plan: describePlan(training.plan),
+    lowered: training.lowered,
     notices: modelNotices(recipe, resolved.model),
     ...(await forecastData(recipe, () => preparedPacks(recipe, resolved, resolveRoots(null).cache))),
   };

@@ -13,6 +13,7 @@ import {
 } from '../../../graph/index.js';
 import { OutOfMemoryError } from '../../../shared/errors.js';
 import { adaptedModules, loraOptions } from '../adapter.js';
+import { kernelsOfEngine } from '../kernels.js';
 import type { Recipe } from '../recipe.js';
 import { arenaBudget, arenaDoesNotFit } from './memory.js';
 
@@ -101,4 +102,5 @@ export function compilePlans({ graph, recipe, adapted, memoryLimit }: CompileReq
 const numerics = ({ training }: Recipe) => ({
   precision: training.precision === 'bf16' ? ('bf16' as const) : ('f32' as const),
   loss: lossRule(training.loss),
+  kernels: kernelsOfEngine(),
 });

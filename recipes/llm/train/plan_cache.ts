@@ -7,10 +7,11 @@ import path from 'node:path';
 import { lossRule } from '../../../components/loss/index.js';
 import type { Model, Weights } from '../../../components/models/index.js';
 import { optimizerSpec } from '../../../components/optim/index.js';
-import { attachLoss, compilerDigest } from '../../../graph/index.js';
+import { attachLoss, compilerDigest, planOps } from '../../../graph/index.js';
 import { digestOf, sha256 } from '../../../shared/digest.js';
 import { removeAbandoned, writeUnsynced } from '../../../shared/files.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
+import { kernelsOfEngine } from '../kernels.js';
 import type { Recipe } from '../recipe.js';
 import {
   type CompiledPlans,
@@ -40,7 +41,7 @@ export async function compileRun(
 
 async function loadPlans(request: CompileRequest): Promise<CompiledPlans> {
   const { cache } = resolveRoots(null);
-  if (cache.includes('://')) return compilePlans(request);
+  if (cache.includes('://') || hasOwnOps(request)) return compilePlans(request);
   const folder = path.join(cache, 'plans');
   const file = path.join(folder, `${await digestRequest(request)}.json`);
   const cachedPlans = await read(file);
@@ -51,12 +52,20 @@ async function loadPlans(request: CompileRequest): Promise<CompiledPlans> {
   return plans;
 }
 
+/** True of plans with an operator's own op: its code is no part of the digest, and may change under its name. */
+function hasOwnOps({ graph, recipe: { training } }: CompileRequest): boolean {
+  const { nodes } = attachLoss(graph, lossRule(training.loss));
+  const programOps = new Set(planOps.map(({ name }) => name));
+  return [...nodes, optimizerSpec(training.optimizer)].some(({ op }) => !programOps.has(op));
+}
+
 async function digestRequest({ graph, recipe, memoryLimit }: CompileRequest): Promise<string> {
   const { training, data, peft } = recipe;
   const { optimizer, precision, loss, activation_checkpointing } = training;
   const { op, attrs } = optimizerSpec(optimizer);
   return digestOf({
     compiler: await compilerDigest(),
+    kernels: [...kernelsOfEngine()],
     // What they add, not their names: an operator's own code may change under one name.
     graph: attachLoss(graph, lossRule(loss)),
     update: { op, attrs },

@@ -1,0 +1,139 @@
+/**
+ * Lowering: an op that the target has no kernel for gives way to its fallback, and whatever that is made of to its own, until
+ * every op has a kernel. Primitives keep their intermediate values in memory: a plan runs slower so, and computes the same.
+ */
+import { GraphBuilder } from '../builder/builder.js';
+import { GraphError } from '../ir/error.js';
+import type { Attrs, Graph, Node, Value } from '../ir/graph.js';
+import type { Emit, Op } from '../ops/op.js';
+import { opOf, planOps } from '../ops/registry.js';
+import { removeDeadCode } from './dead_code.js';
+
+/** An op that runs by its fallback. */
+export interface LoweredOp {
+  readonly op: string;
+  /** Nodes of it that were replaced, before activations are recomputed. */
+  readonly records: number;
+}
+
+interface Call {
+  readonly op: Op;
+  readonly inputs: readonly Value[];
+  /** Old values of state that the op reads. */
+  readonly states: readonly Value[];
+  readonly attrs: Attrs;
+}
+
+export class Lowering {
+  readonly #kernels: ReadonlySet<string>;
+  readonly #counts = new Map<string, number>();
+
+  /** @param kernels names of the ops that the target computes; null: every op of a plan */
+  constructor(kernels: ReadonlySet<string> | null) {
+    this.#kernels = kernels ?? new Set(planOps.map(({ name }) => name));
+  }
+
+  /** What has been lowered so far. */
+  get lowered(): LoweredOp[] {
+    return [...this.#counts].map(([op, records]) => ({ op, records }));
+  }
+
+  /**
+   * Lowers a graph that is still to be differentiated. A registered op that brings a gradient of its own waits for it; of the
+   * program's ops the fallback is differentiated, since their gradients are ops with kernels too.
+   *
+   * @throws GraphError for an op with neither a kernel nor a fallback
+   */
+  forward(graph: Graph): Graph {
+    return this.#lower(graph, (op) => op.vjp !== undefined && !planOps.includes(op));
+  }
+
+  /** Lowers every op without a kernel. @throws GraphError for an op with neither a kernel nor a fallback */
+  all(graph: Graph): Graph {
+    return this.#lower(graph, () => false);
+  }
+
+  #lower(graph: Graph, isLater: (op: Op) => boolean): Graph {
+    const isLacking = (op: string) => !this.#kernels.has(op) && !isLater(opOf(op));
+    if (!graph.nodes.some(({ op }) => isLacking(op))) return graph;
+    const builder = GraphBuilder.withValuesOf(graph);
+    const standIns = new Map<number, number>();
+    for (const node of graph.nodes) {
+      builder.phase(node.phase, () =>
+        builder.scope(node.scope, () => {
+          const [inputs, outputs] = [node.inputs, node.outputs].map((ids) =>
+            ids.map((id) => builder.value(id)!),
+          );
+          if (isLacking(node.op)) this.#replace(builder, isLacking, node, inputs!, outputs!, standIns);
+          else builder.append({ op: node.op, inputs: inputs!, outputs: outputs!, attrs: node.attrs });
+        }),
+      );
+    }
+    return removeDeadCode(substitute(builder.build(), standIns));
+  }
+
+  /** Appends the fallback of `node`, and sees to it that what it makes is in the node's outputs. */
+  #replace(
+    builder: GraphBuilder,
+    isLacking: (op: string) => boolean,
+    node: Node,
+    inputs: readonly Value[],
+    outputs: readonly Value[],
+    standIns: Map<number, number>,
+  ): void {
+    const op = opOf(node.op);
+    const firstNew = builder.size;
+    const states = (op.readsOutputs ?? []).flatMap((i) => outputs[i] ?? []);
+    const made = this.#expand(builder, isLacking, { op, inputs, states, attrs: node.attrs }, [node.op]);
+    // State is written when all of it has been read: what is passed on as it was is copied first.
+    const results = outputs.map((output, i) => {
+      const result = made[i];
+      if (result === undefined || result.shape.join() !== output.shape.join()) {
+        throw new GraphError(
+          `the fallback of op '${node.op}' makes ${result === undefined ? 'nothing' : `[${result.shape.join(', ')}]`} for its output ${i}, [${output.shape.join(', ')}]`,
+        );
+      }
+      return result.id >= firstNew ? result : builder.emit('cast', [result])[0]!;
+    });
+    results.forEach((result, i) => {
+      const output = outputs[i]!;
+      if (output.kind === 'intermediate' && !standIns.has(result.id)) standIns.set(result.id, output.id);
+      else builder.append({ op: 'cast', inputs: [result], outputs: [output], attrs: {} });
+    });
+  }
+
+  /** Appends the fallback of a call; `path` has the ops that led to it, the call's own last. */
+  #expand(
+    builder: GraphBuilder,
+    isLacking: (op: string) => boolean,
+    { op, inputs, states, attrs }: Call,
+    path: readonly string[],
+  ): Value[] {
+    if (op.fallback === undefined)
+      throw new GraphError(`the target has no kernel for op '${op.name}', and the op has no fallback`);
+    this.#counts.set(op.name, (this.#counts.get(op.name) ?? 0) + 1);
+    const emit: Emit = (name, values, attributes = {}, options = {}) => {
+      if (!isLacking(name)) return builder.emit(name, values, attributes, options);
+      const longer = [...path, name];
+      if (path.includes(name)) throw new GraphError(`a fallback leads back to its op: ${longer.join(' → ')}`);
+      const call = { op: opOf(name), inputs: values, states: [], attrs: attributes };
+      const made = this.#expand(builder, isLacking, call, longer);
+      return made.map((value, i) => {
+        const dtype = options.dtypes?.[i] ?? value.dtype;
+        return dtype === value.dtype ? value : builder.emit('cast', [value], {}, { dtypes: [dtype] })[0]!;
+      });
+    };
+    return op.fallback(emit, [...inputs, ...states], attrs);
+  }
+}
+
+/** Gives nodes the values that stand in for others. */
+function substitute(graph: Graph, standIns: ReadonlyMap<number, number>): Graph {
+  const replaced = (ids: readonly number[]) => ids.map((id) => standIns.get(id) ?? id);
+  const nodes = graph.nodes.map((node) => ({
+    ...node,
+    inputs: replaced(node.inputs),
+    outputs: replaced(node.outputs),
+  }));
+  return { ...graph, nodes };
+}
