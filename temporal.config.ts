@@ -11,6 +11,6 @@ export default defineConfig({
   worker: { maxCachedWorkflows: 200, maxConcurrentSteps: 2 },
   // prometheus: '0.0.0.0:9464' serves the SDK's metrics.
   telemetry: { prometheus: null },
-  // Register dataset types, tasks, losses, optimizers, model families, loggers and commands of your own here.
+  // Register dataset types, tasks, losses, optimizers, ops, model families, loggers and commands of your own here.
   register() {},
 });

@@ -70,6 +70,46 @@ test(
 );
 
 test(
+  'an optimizer of one’s own as a formula makes the updates, and the plan says how it runs',
+  async () => {
+    const followed = await Followed.page('optimizer', path.join(parent, 'formula'));
+    followed.recipe({
+      training: { optimizer: { name: 'lion' }, learning_rate: 1e-3, max_steps: 3 },
+      checkpoint: { every_steps: 2, async: false },
+    });
+    // Step 3 is done again, from the momentum that the checkpoint holds.
+    await followed.train(3);
+    const steps = JSON.parse(printed(await followed.train())) as { loss: number }[];
+    expect(steps).toHaveLength(3);
+    expect(steps.every(({ loss }) => Number.isFinite(loss))).toBe(true);
+    const plan = printed(await followed.temper('plan', 'recipe.yaml'));
+    expect(plan).toMatch(/runs without a kernel of its own: lion \(\d+ records\) by its fallback/);
+    const json = JSON.parse(printed(await followed.temper('plan', 'recipe.yaml', '--json')));
+    expect(json.lowered).toEqual([{ op: 'lion', records: expect.any(Number) }]);
+  },
+  patience,
+);
+
+test(
+  'an op of one’s own is trained through',
+  async () => {
+    const followed = await Followed.page('op', parent);
+    const losses = async (name: string, loss: unknown) => {
+      followed.recipe({ name, training: { loss, max_steps: 2 } });
+      return (JSON.parse(printed(await followed.train())) as { loss: number }[]).map((step) => step.loss);
+    };
+    const plain = await losses('plain', 'masked_ce');
+    const wide = await losses('wide', { name: 'softcap_ce', cap: 1e4 });
+    for (const [step, loss] of wide.entries()) expect(loss).toBeCloseTo(plain[step]!, 4);
+    const narrow = await losses('narrow', { name: 'softcap_ce', cap: 0.01 });
+    expect(narrow[0]).not.toBeCloseTo(plain[0]!, 3);
+    const plan = printed(await followed.temper('plan', 'recipe.yaml'));
+    expect(plan).toContain('runs without a kernel of its own: softcap (1 record) by its fallback');
+  },
+  patience,
+);
+
+test(
   'a model family of one’s own is trained',
   async () => {
     const followed = await Followed.page('model_family', parent);
@@ -128,7 +168,7 @@ test(
 test('every page has a configuration to follow, or needs a kernel and says so', () => {
   const pages = readdirSync(path.join(root, 'docs/adding')).map((name) => name.replace('.md', ''));
   const withCode = pages.filter((page) => filesOfPage(page).has('temporal.config.mjs'));
-  expect(pages.filter((page) => !withCode.includes(page)).sort()).toEqual(['README', 'activation', 'op']);
+  expect(pages.filter((page) => !withCode.includes(page)).sort()).toEqual(['README', 'activation']);
 });
 
 test('the files that the page about ops lists are those that an op touches', () => {
