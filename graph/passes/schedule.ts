@@ -27,8 +27,11 @@ export function programs(graph: Graph): Map<ProgramName, Node[]> {
 
 export function schedule(graph: Graph): Graph {
   const nodes = [...programs(graph).values()].flatMap((program) => {
+    const peak = peakOf(graph, program);
+    // An update works on tensors alone: all its nodes are ready at once, and no order of them takes less.
+    if (peak === 0) return program;
     const greedy = byMemory(graph, program);
-    return peakOf(graph, greedy) < peakOf(graph, program) ? greedy : program;
+    return peakOf(graph, greedy) < peak ? greedy : program;
   });
   return { ...graph, nodes };
 }
