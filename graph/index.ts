@@ -7,6 +7,7 @@ export * from './interpret.js';
 export * from './interpret_plan.js';
 export * from './ir/error.js';
 export * from './ir/graph.js';
+export * from './ir/layout.js';
 export * from './ir/philox.js';
 export * from './ir/plan.js';
 export { printPlan } from './ir/print_plan.js';

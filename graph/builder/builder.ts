@@ -13,15 +13,24 @@
  * Axes are checked: a product contracts `D` with `D`, never with an `HK` that happens to have its size.
  */
 import { GraphError } from '../ir/error.js';
-import type { Attrs, AxisSizes, Graph, Node, Phase, Placement, TensorRole, Value } from '../ir/graph.js';
-import { axisSize, constantTensor, replicated } from '../ir/graph.js';
+import type { Attrs, AxisSizes, Graph, Node, Phase, TensorRole, Value } from '../ir/graph.js';
+import { axisSize, constantTensor } from '../ir/graph.js';
+import { hasDimensions, type Layout, printLayout, replicated } from '../ir/layout.js';
 import type { DType } from '../ir/plan.js';
 import { matmulCall } from '../ops/matmul.js';
 import type { EmitOptions } from '../ops/op.js';
 import { checkAttributes } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
+import { inferTypes } from '../ops/types.js';
 
-type NewValue = Pick<Value, 'name' | 'kind' | 'role' | 'axes' | 'dtype' | 'placement'>;
+type NewValue = Pick<Value, 'name' | 'kind' | 'role' | 'axes' | 'dtype' | 'layout'>;
+
+interface NewNode {
+  readonly op: string;
+  readonly inputs: readonly Value[];
+  readonly outputs: readonly Value[];
+  readonly attrs: Attrs;
+}
 
 export class GraphBuilder {
   readonly #values: Value[] = [];
@@ -69,13 +78,13 @@ export class GraphBuilder {
   }
 
   /** A slot that the host fills for each run. `axes`: labels with spaces between, e.g. `T` or `8`. */
-  input(name: string, dtype: DType, axes: string, placement: Placement = replicated): Value {
-    return this.#declare({ name, kind: 'input', role: null, dtype, axes, placement });
+  input(name: string, dtype: DType, axes: string, layout: Layout = replicated): Value {
+    return this.#declare({ name, kind: 'input', role: null, dtype, axes, layout });
   }
 
   /** A parameter under its Hugging Face name, in the dtype of its file. It is trained unless a pass freezes it. */
-  param(name: string, dtype: DType, axes: string, placement: Placement = replicated): Value {
-    return this.#declare({ name, kind: 'param', role: 'trained', dtype, axes, placement });
+  param(name: string, dtype: DType, axes: string, layout: Layout = replicated): Value {
+    return this.#declare({ name, kind: 'param', role: 'trained', dtype, axes, layout });
   }
 
   /** A tensor that is computed once and never trained, such as the RoPE table; called `constantTensor(name)` in plans. */
@@ -86,24 +95,18 @@ export class GraphBuilder {
       role: 'constant',
       dtype,
       axes,
-      placement: replicated,
+      layout: replicated,
     });
   }
 
   /** A tensor of the context that the graph writes. */
-  state(
-    name: string,
-    role: TensorRole,
-    dtype: DType,
-    axes: string,
-    placement: Placement = replicated,
-  ): Value {
-    return this.#declare({ name, kind: 'state', role, dtype, axes, placement });
+  state(name: string, role: TensorRole, dtype: DType, axes: string, layout: Layout = replicated): Value {
+    return this.#declare({ name, kind: 'state', role, dtype, axes, layout });
   }
 
   /** A slot that the host reads after a run. */
   outputSlot(name: string, dtype: DType, axes: string): Value {
-    return this.#declare({ name, kind: 'output', role: null, dtype, axes, placement: replicated });
+    return this.#declare({ name, kind: 'output', role: null, dtype, axes, layout: replicated });
   }
 
   /** Names `value` as what the graph is for; `hidden` [T, D] and `head` [V, D] are what a language model declares. */
@@ -150,10 +153,9 @@ export class GraphBuilder {
     }
   }
 
-  /** Appends a node: the op's rules give its outputs' axes and placement. */
+  /** Appends a node: the op's rules give its outputs' axes and layouts. */
   emit = (op: string, inputs: readonly Value[], attrs: Attrs = {}, options: EmitOptions = {}): Value[] => {
-    checkAttributes(opOf(op), attrs);
-    const types = opOf(op).infer(inputs, attrs);
+    const types = inferTypes(opOf(op), inputs, attrs);
     const prefix = this.#currentScope === '' ? '' : `${this.#currentScope}.`;
     const outputs = types.map((type, i) =>
       this.#addValue({
@@ -164,16 +166,20 @@ export class GraphBuilder {
         role: null,
         axes: type.axes,
         dtype: options.dtypes?.[i] ?? type.dtype,
-        placement: type.placement,
+        layout: type.layout,
       }),
     );
-    this.append({ op, inputs, outputs, attrs });
+    this.#addNode({ op, inputs, outputs, attrs });
     return outputs;
   };
 
   /** Appends a node that writes `outputs`, which exist already: state, output slots, values of a rewritten node. */
-  append(call: { op: string; inputs: readonly Value[]; outputs: readonly Value[]; attrs: Attrs }): void {
+  append(call: NewNode): void {
     checkAttributes(opOf(call.op), call.attrs);
+    this.#addNode(call);
+  }
+
+  #addNode(call: NewNode): void {
     this.#nodes.push({
       op: call.op,
       inputs: call.inputs.map((value) => value.id),
@@ -281,17 +287,23 @@ export class GraphBuilder {
       this.rename(known, `${name}.0`);
     } else if (known !== undefined) {
       // Tied parameters and shared inputs are declared where they are used; they must agree.
-      if (known.kind === kind && known.dtype === dtype && known.axes.join(' ') === axes) return known;
-      throw new GraphError(
-        `graph ${this.name}: '${name}' is declared twice, as ${known.kind} ${known.dtype} [${known.axes.join(' ')}] and as ${kind} ${dtype} [${axes}]`,
-      );
+      const again = `${kind} ${dtype} [${axes}] ${printLayout(declared.layout)}`.trimEnd();
+      const before =
+        `${known.kind} ${known.dtype} [${known.axes.join(' ')}] ${printLayout(known.layout)}`.trimEnd();
+      if (before === again) return known;
+      throw new GraphError(`graph ${this.name}: '${name}' is declared twice, as ${before} and as ${again}`);
     }
-    return this.#addValue({ ...declared, axes: axes.split(' ') });
+    const labels = axes.split(' ');
+    if (!hasDimensions(declared.layout, labels.length))
+      throw new GraphError(
+        `${name}: ${printLayout(declared.layout)} splits a dimension that [${axes}] lacks`,
+      );
+    return this.#addValue({ ...declared, axes: labels });
   }
 
-  #addValue({ name, kind, role, axes, dtype, placement }: NewValue): Value {
+  #addValue({ name, kind, role, axes, dtype, layout }: NewValue): Value {
     const shape = axes.map((label) => axisSize(label, this.#axes));
-    const made: Value = { id: this.#values.length, name, axes, shape, dtype, placement, kind, role };
+    const made: Value = { id: this.#values.length, name, axes, shape, dtype, layout, kind, role };
     this.#remember(made);
     return made;
   }

@@ -3,6 +3,7 @@
  * the passes, executed in float64 by the interpreter, and turned into a plan by `compile.ts`.
  */
 import { GraphError } from './error.js';
+import { type Layout, printLayout } from './layout.js';
 import type { AttrValue, DType } from './plan.js';
 
 /** The letters an axis is written with, and what they stand for. */
@@ -26,25 +27,6 @@ export type Axis = Letter | `${string}:${Letter}`;
 export type AxisSizes = Readonly<Partial<Record<Axis, number>>>;
 
 /**
- * How a value lies across ranks: the same everywhere, split along one dimension, or as summands that still have to be
- * added. Placement is part of a value's type: an op refuses a combination it has no meaning for.
- */
-export type Placement =
-  | { readonly kind: 'replicated' }
-  | { readonly kind: 'shard'; readonly dim: number }
-  | { readonly kind: 'partial' };
-
-export const replicated: Placement = { kind: 'replicated' };
-export const partial: Placement = { kind: 'partial' };
-export const shard = (dim: number): Placement => ({ kind: 'shard', dim });
-
-export const samePlacement = (a: Placement, b: Placement): boolean =>
-  a.kind === b.kind && (a.kind !== 'shard' || b.kind !== 'shard' || a.dim === b.dim);
-
-export const printPlacement = (p: Placement): string =>
-  p.kind === 'shard' ? `Shard(${p.dim})` : p.kind === 'partial' ? 'Partial' : 'Replicated';
-
-/**
  * Where a value comes from. `param` and `constant` are tensors that a graph reads; `state` is a tensor of the context
  * that a graph writes (gradients, moments); `input` and `output` are slots of one run; `staged` is what is on its way
  * between a slot and the program (`passes/slots.ts`); the rest is `intermediate`.
@@ -64,7 +46,8 @@ export interface Value {
   readonly axes: readonly string[];
   readonly shape: readonly number[];
   readonly dtype: DType;
-  readonly placement: Placement;
+  /** Part of the value's type: an op refuses a combination that it has no meaning for. */
+  readonly layout: Layout;
   readonly kind: ValueKind;
   /** Of a tensor of the context, given by the pass that makes it; null for slots and intermediate values. */
   readonly role: TensorRole | null;
@@ -147,8 +130,7 @@ export const elements = (shape: readonly number[]): number => shape.reduce((n, d
 
 /** `name[T D] bf16`, for messages and prints. */
 export function printValue(value: Value): string {
-  const placement = value.placement.kind === 'replicated' ? '' : ` ${printPlacement(value.placement)}`;
-  return `${value.name}[${value.axes.join(' ')}] ${value.dtype}${placement}`;
+  return `${value.name}[${value.axes.join(' ')}] ${value.dtype} ${printLayout(value.layout)}`.trimEnd();
 }
 
 /** The value with this id. */

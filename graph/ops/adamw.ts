@@ -7,6 +7,7 @@ import type { Op } from './op.js';
 import { num } from './op.js';
 import { one } from './operands.js';
 import { clipFactor, inferOptimizer, optimizerInputs, scalarsByName } from './optimizer.js';
+import { signatures } from './signatures.js';
 
 const scalars = ['lr', 'beta1', 'beta2', 'eps', 'bias_correction1', 'bias_correction2'] as const;
 
@@ -14,6 +15,7 @@ export const adamw: Op = {
   name: 'adamw',
   operands: { inputs: optimizerInputs, outputs: one('p', 'm', 'v') },
   attributes: { weight_decay: 'number' },
+  signatures: signatures('R R R R R -> R R R', 'S S R R R -> S S S'),
   optimizer: { scalars, states: () => ['m', 'v'] },
   infer: (inputs) => inferOptimizer('adamw', inputs, scalars.length, 2),
   flops: ({ inputs }) => 14 * elements(inputs[0]!.shape),

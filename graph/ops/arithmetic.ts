@@ -1,8 +1,8 @@
 /** binary and where: the primitives of two values or more, element by element; and what gradients share. */
-import type { Placement, Value } from '../ir/graph.js';
+import type { Value } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
 import type { Emit, Op } from './op.js';
-import { commonPlacement, demand, notPartial, sameAxes, text } from './op.js';
+import { demand, sameAxes, text } from './op.js';
 import { one } from './operands.js';
 
 const letters = (value: Value): string => 'abcdefgh'.slice(0, value.axes.length);
@@ -29,16 +29,14 @@ function gradientFor(emit: Emit, value: Value, grad: Value): Value {
   return emit('einsum', [grad, unit!], { spec: `${axes},${result}->${result}` })[0]!;
 }
 
-/** Throws unless `value` is like `result` or one number; returns their placement. */
-function broadcastPlacement(op: string, inputs: readonly Value[], result: Value, value: Value): Placement {
+/** Throws unless `value` is like `result` or one number. */
+function demandBroadcast(op: string, inputs: readonly Value[], result: Value, value: Value): void {
   demand(
     sameAxes(result, value) || isOne(value),
     op,
     inputs,
     `${value.name} to have the axes of ${result.name}, or one element`,
   );
-  notPartial(op, inputs);
-  return sameAxes(result, value) ? commonPlacement(op, [result, value]) : result.placement;
 }
 
 interface BinaryRule {
@@ -94,7 +92,8 @@ export const binary: Op = {
     );
     demand(inputs.length === 2, 'binary', inputs, 'two inputs');
     const [a, b] = inputs;
-    return [{ axes: a!.axes, dtype: 'f32', placement: broadcastPlacement('binary', inputs, a!, b!) }];
+    demandBroadcast('binary', inputs, a!, b!);
+    return [{ axes: a!.axes, dtype: 'f32' }];
   },
   flops: ({ outputs }) => elements(outputs[0]!.shape),
   vjp(emit, { inputs, outputs, attrs }, [dy], needs) {
@@ -124,8 +123,8 @@ export const where: Op = {
       inputs,
       'a condition, and two inputs with the same axes',
     );
-    commonPlacement('where', [a!, b!]);
-    return [{ axes: a!.axes, dtype: 'f32', placement: broadcastPlacement('where', inputs, a!, condition!) }];
+    demandBroadcast('where', inputs, a!, condition!);
+    return [{ axes: a!.axes, dtype: 'f32' }];
   },
   flops: ({ outputs }) => elements(outputs[0]!.shape),
   vjp(emit, { inputs }, [dy], needs) {

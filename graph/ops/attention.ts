@@ -4,28 +4,23 @@
  * lse is the log of each row's softmax sum. Backward (Dao et al. 2022): P = exp(S − lse), D = Σ(do ⊙ o), dv = Pᵀ·do,
  * dS = P ⊙ (do·vᵀ − D), dq = scale · dS·k, dk = scale · dSᵀ·q; a key/value head sums over its query heads.
  */
-import { GraphError } from '../ir/error.js';
-import type { Attrs, AxisSizes, Placement, Value } from '../ir/graph.js';
-import { elements, printPlacement, replicated, shard } from '../ir/graph.js';
+import type { Attrs, AxisSizes, Value } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
 import { causalMask } from '../onnx/mask.js';
 import type { AttributeTypes, Op, Tensor } from './op.js';
-import { commonPlacement, demand, notPartial, num, sameAxes, zeros } from './op.js';
+import { demand, num, sameAxes, zeros } from './op.js';
 import { one } from './operands.js';
+import { signatures } from './signatures.js';
 
-/** Heads may be split over ranks, tokens may not: a document's keys must be at hand. */
-function headPlacement(op: string, values: readonly Value[], spans: Value): Placement {
-  notPartial(op, values);
-  const placement = commonPlacement(op, values);
-  if (placement.kind === 'shard' && placement.dim === 0)
-    throw new GraphError(
-      `${op}: ${values[0]!.name} is ${printPlacement(placement)}, should be Replicated or Shard(1)`,
-    );
-  if (spans.placement.kind !== 'replicated') throw new GraphError(`${op} needs ${spans.name} Replicated`);
-  return placement;
+/** Numbers of heads, from what is at hand: a rank that has a part of the heads has their columns alone. */
+function headsOf(q: Tensor | Value, k: Tensor | Value, attrs: Attrs) {
+  const size = num(attrs, 'head_dim');
+  return { heads: q.shape[1]! / size, kvHeads: k.shape[1]! / size, size };
 }
 
 function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v: Value, attrs: Attrs): void {
-  const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
+  const stated = [num(attrs, 'heads'), num(attrs, 'kv_heads')];
+  const { heads, kvHeads, size } = headsOf(q, k, attrs);
   demand(
     q.axes.length === 2 && sameAxes(k, v) && q.axes[0] === k.axes[0],
     op,
@@ -33,10 +28,10 @@ function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v:
     'q [T, HK], k and v [T, GK]',
   );
   demand(
-    q.shape[1] === heads * size && k.shape[1] === kvHeads * size && heads % kvHeads === 0,
+    heads === stated[0] && kvHeads === stated[1] && heads % kvHeads === 0,
     op,
     inputs,
-    `${heads} query heads, ${kvHeads} key/value heads dividing them, of size ${size}`,
+    `${stated[0]} query heads, ${stated[1]} key/value heads dividing them, of size ${size}`,
   );
 }
 
@@ -63,6 +58,8 @@ export const attention: Op = {
   operands: { inputs: one('q', 'k', 'v', 'spans'), outputs: one('o', 'lse') },
   attributes,
   computes: true,
+  // By whole heads, or by the tokens of q with all keys at hand: spans number them from the start of the whole buffer.
+  signatures: signatures('R R R R -> R R', 'S1 S1 S1 R -> S1 S0', 'S0 R R S0 -> S0 S1'),
   infer(inputs, attrs) {
     const [q, k, v, spans] = inputs;
     demand(
@@ -72,15 +69,9 @@ export const attention: Op = {
       'q, k, v and spans i32 [T, 2]',
     );
     checkHeads('attention', inputs, q!, k!, v!, attrs);
-    const placement = headPlacement('attention', [q!, k!, v!], spans!);
     return [
-      { axes: q!.axes, dtype: 'f32', placement },
-      // [heads, T]: split along its heads where q is.
-      {
-        axes: [String(num(attrs, 'heads')), q!.axes[0]!],
-        dtype: 'f32',
-        placement: placement.kind === 'shard' ? shard(0) : replicated,
-      },
+      { axes: q!.axes, dtype: 'f32' },
+      { axes: [String(num(attrs, 'heads')), q!.axes[0]!], dtype: 'f32' },
     ];
   },
   flops: ({ inputs }, axes) => 2 * causalProduct(inputs[0]!, axes),
@@ -93,12 +84,8 @@ export const attention: Op = {
   },
   evaluate([q, k, v, spans], attrs, shapes) {
     const [tokens, width] = shapes[0] as [number, number];
-    const [heads, kvHeads, size, factor] = [
-      num(attrs, 'heads'),
-      num(attrs, 'kv_heads'),
-      num(attrs, 'head_dim'),
-      num(attrs, 'scale'),
-    ];
+    const { heads, kvHeads, size } = headsOf(q!, k!, attrs);
+    const factor = num(attrs, 'scale');
     const kvWidth = kvHeads * size;
     const o = zeros(shapes[0]!);
     const lse = zeros(shapes[1]!);
@@ -127,7 +114,7 @@ export const attention: Op = {
   },
   float32: [1],
   fallback(emit, [q, k, v, spans], attrs) {
-    const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
+    const { heads, kvHeads, size } = headsOf(q!, k!, attrs);
     const tokens = q!.axes[0]!;
     const group = heads / kvHeads;
     const [qs] = emit('reshape', [q!], { axes: `${tokens} ${kvHeads} ${group} ${size}` });
@@ -180,8 +167,13 @@ export const attentionGrad: Op = {
   },
   attributes,
   computes: true,
+  signatures: signatures(
+    'R R R R R R R -> R R R',
+    'S1 S1 S1 S1 S1 S0 R -> S1 S1 S1',
+    'S0 S0 R R S0 S1 S0 -> S0 P P',
+  ),
   infer(inputs, attrs) {
-    const [dy, q, k, v, o, , spans] = inputs;
+    const [dy, q, k, v, o] = inputs;
     demand(
       inputs.length === 7 && sameAxes(dy!, q!) && sameAxes(o!, q!),
       'attention_grad',
@@ -189,19 +181,14 @@ export const attentionGrad: Op = {
       'do, q, k, v, o, lse, spans',
     );
     checkHeads('attention_grad', inputs, q!, k!, v!, attrs);
-    const placement = headPlacement('attention_grad', [dy!, q!, k!, v!, o!], spans!);
-    return [q!, k!, v!].map((value) => ({ axes: value.axes, dtype: 'f32' as const, placement }));
+    return [q!, k!, v!].map((value) => ({ axes: value.axes, dtype: 'f32' as const }));
   },
   // q·kᵀ and do·vᵀ again, then dv, dq and dk: five products where forward has two.
   flops: ({ inputs }, axes) => 5 * causalProduct(inputs[1]!, axes),
   evaluate([dy, q, k, v, o, lse, spans], attrs, shapes) {
     const [tokens, width] = shapes[0] as [number, number];
-    const [heads, kvHeads, size, factor] = [
-      num(attrs, 'heads'),
-      num(attrs, 'kv_heads'),
-      num(attrs, 'head_dim'),
-      num(attrs, 'scale'),
-    ];
+    const { heads, kvHeads, size } = headsOf(q!, k!, attrs);
+    const factor = num(attrs, 'scale');
     const kvWidth = kvHeads * size;
     const [dq, dk, dv] = shapes.map(zeros) as [Float64Array, Float64Array, Float64Array];
     for (let h = 0; h < heads; h++) {

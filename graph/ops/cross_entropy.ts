@@ -3,14 +3,12 @@
  * dlogits = weight · (softmax − onehot), 0 where there is no label. `weight` is 1 ÷ supervised tokens of the step.
  */
 import { GraphError } from '../ir/error.js';
-import type { Placement, Value } from '../ir/graph.js';
-import { elements, partial } from '../ir/graph.js';
+import type { Value } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
 import type { Emit, Op, OpCall } from './op.js';
-import { demand, flag, rowPlacement, zeros } from './op.js';
+import { demand, flag, zeros } from './op.js';
 import { one } from './operands.js';
-
-/** Rows of a placement that is split over tokens leave a Partial loss. */
-export const lossPlacement = (rows: Placement): Placement => (rows.kind === 'shard' ? partial : rows);
+import { signatures } from './signatures.js';
 
 /**
  * The gradient of a loss op is made by the same op, in one record with the loss. That takes it to be a plain summand of
@@ -39,6 +37,7 @@ export const crossEntropy: Op = {
     outputs: [...one('loss'), { name: 'dlogits', arity: 'one', when: 'grad' }],
   },
   attributes: { grad: 'flag', accumulate: 'text' },
+  signatures: signatures('R R R -> R R', 'S0 S0 R -> P S0'),
   gradientFlags: ['grad'],
   weightInput: 2,
   infer(inputs, attrs) {
@@ -53,9 +52,8 @@ export const crossEntropy: Op = {
       inputs,
       'logits [T, V], labels i32 [T], weight [1]',
     );
-    const placement = rowPlacement('cross_entropy', [logits!, labels!], [weight!]);
-    const loss = { axes: ['1'], dtype: 'f32' as const, placement: lossPlacement(placement) };
-    return flag(attrs, 'grad') ? [loss, { axes: logits!.axes, dtype: 'f32', placement }] : [loss];
+    const loss = { axes: ['1'], dtype: 'f32' as const };
+    return flag(attrs, 'grad') ? [loss, { axes: logits!.axes, dtype: 'f32' }] : [loss];
   },
   flops: ({ inputs, attrs }) => (flag(attrs, 'grad') ? 6 : 4) * elements(inputs[0]!.shape),
   vjp(emit, call, [seed], needs) {

@@ -5,8 +5,9 @@
 import { elements } from '../ir/graph.js';
 import { philox } from '../ir/philox.js';
 import type { Op } from './op.js';
-import { demand, num, rowPlacement, zeros } from './op.js';
+import { demand, num, zeros } from './op.js';
 import { one } from './operands.js';
+import { signatures } from './signatures.js';
 
 /** A place of a pack and four of its columns have one 32-bit word of the counter. */
 const counters = 2 ** 32;
@@ -15,6 +16,7 @@ export const dropout: Op = {
   name: 'dropout',
   operands: { inputs: one('x', 'key', 'packs', 'offsets'), outputs: one('y') },
   attributes: { probability: 'number', site: 'integer' },
+  signatures: signatures('R R R R -> R', 'S0 R S0 S0 -> S0'),
   infer(inputs) {
     const [x, key, packs, offsets] = inputs;
     demand(
@@ -33,9 +35,7 @@ export const dropout: Op = {
       inputs,
       'at most 2^32 groups of four columns in x, or masks would repeat within a pack: use a smaller packed sequence',
     );
-    return [
-      { axes: x!.axes, dtype: 'f32', placement: rowPlacement('dropout', [x!, packs!, offsets!], [key!]) },
-    ];
+    return [{ axes: x!.axes, dtype: 'f32' }];
   },
   flops: ({ outputs }) => elements(outputs[0]!.shape),
   vjp(emit, { inputs, attrs }, [dy]) {

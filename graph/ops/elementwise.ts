@@ -1,17 +1,19 @@
 /** cast, add, scale and accumulate: the elementwise ops that are linear, so they also work on Partial values. */
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
-import { commonPlacement, demand, num, sameAxes } from './op.js';
+import { demand, num, sameAxes } from './op.js';
 import { one } from './operands.js';
+import { signatures } from './signatures.js';
 
 /** cast: y = x in another dtype, the output's. */
 export const cast: Op = {
   name: 'cast',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: {},
+  signatures: signatures('R -> R', 'S -> S', 'P -> P'),
   infer(inputs) {
     demand(inputs.length === 1, 'cast', inputs, 'one input');
-    return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];
+    return [{ axes: inputs[0]!.axes, dtype: 'f32' }];
   },
   flops: () => 0,
   // The gradient keeps the dtype it arrives in: ops read any float dtype.
@@ -27,10 +29,11 @@ export const add: Op = {
   name: 'add',
   operands: { inputs: one('a', 'b'), outputs: one('y') },
   attributes: {},
+  signatures: signatures('R R -> R', 'S S -> S', 'P P -> P'),
   infer(inputs) {
     const [a, b] = inputs;
     demand(inputs.length === 2 && sameAxes(a!, b!), 'add', inputs, 'two inputs with the same axes');
-    return [{ axes: a!.axes, dtype: 'f32', placement: commonPlacement('add', inputs) }];
+    return [{ axes: a!.axes, dtype: 'f32' }];
   },
   flops: ({ outputs }) => elements(outputs[0]!.shape),
   vjp: (_emit, _call, [dy], needs) => needs.map((need) => (need ? dy! : null)),
@@ -49,9 +52,10 @@ export const scale: Op = {
   name: 'scale',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: { alpha: 'number' },
+  signatures: signatures('R -> R', 'S -> S', 'P -> P'),
   infer(inputs) {
     demand(inputs.length === 1, 'scale', inputs, 'one input');
-    return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];
+    return [{ axes: inputs[0]!.axes, dtype: 'f32' }];
   },
   flops: ({ outputs }) => elements(outputs[0]!.shape),
   vjp: (emit, { inputs, attrs }, [dy]) => emit('scale', [dy!], attrs, { dtypes: [inputs[0]!.dtype] }),
@@ -65,9 +69,10 @@ export const accumulate: Op = {
   name: 'accumulate',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: { accumulate: 'text' },
+  signatures: signatures('R -> R', 'S -> S', 'P -> P'),
   infer(inputs) {
     demand(inputs.length === 1, 'accumulate', inputs, 'one input');
-    return [{ axes: inputs[0]!.axes, dtype: 'f32', placement: inputs[0]!.placement }];
+    return [{ axes: inputs[0]!.axes, dtype: 'f32' }];
   },
   flops: ({ outputs }) => elements(outputs[0]!.shape),
   evaluate: ([x]) => [x!.data.slice()],

@@ -1,15 +1,17 @@
 /** embedding: y[t] = table[ids[t]]; its gradient adds dy[t] to row ids[t], in token order. */
 
-import { elements, partial } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 import type { Op } from './op.js';
-import { demand, rowPlacement, zeros } from './op.js';
+import { demand, zeros } from './op.js';
 import { one } from './operands.js';
+import { signatures } from './signatures.js';
 
 export const embedding: Op = {
   name: 'embedding',
   operands: { inputs: one('table', 'ids'), outputs: one('y') },
   attributes: {},
+  signatures: signatures('R R -> R', 'R S0 -> S0'),
   infer(inputs) {
     const [table, ids] = inputs;
     demand(
@@ -18,8 +20,7 @@ export const embedding: Op = {
       inputs,
       'table [V, D] and ids i32 [T]',
     );
-    const placement = rowPlacement('embedding', [ids!], [table!]);
-    return [{ axes: [ids!.axes[0]!, table!.axes[1]!], dtype: 'f32', placement }];
+    return [{ axes: [ids!.axes[0]!, table!.axes[1]!], dtype: 'f32' }];
   },
   flops: () => 0,
   // The rows that are named, not the whole table.
@@ -56,6 +57,7 @@ export const embeddingGrad: Op = {
   operands: { inputs: one('dy', 'ids'), outputs: one('dtable') },
   attributes: { accumulate: 'text' },
   shapeAttributes: { axes: 'text' },
+  signatures: signatures('R R -> R', 'S0 S0 -> P'),
   infer(inputs, attrs) {
     const [dy, ids] = inputs;
     const axes = String(attrs.axes).split(' ');
@@ -65,8 +67,7 @@ export const embeddingGrad: Op = {
       inputs,
       `dy [T, D] and ids [T] for a table [${axes.join(' ')}]`,
     );
-    const placement = rowPlacement('embedding_grad', [dy!, ids!], []);
-    return [{ axes, dtype: 'f32', placement: placement.kind === 'shard' ? partial : placement }];
+    return [{ axes, dtype: 'f32' }];
   },
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   bytes: ({ inputs }) => elements(inputs[0]!.shape) * (dtypeBytes[inputs[0]!.dtype] + 8),

@@ -4,7 +4,8 @@
  */
 import { GraphError } from '../ir/error.js';
 import type { Attrs, Value } from '../ir/graph.js';
-import { elements, replicated } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
+import { replicated } from '../ir/layout.js';
 import type { AttributeTypes, Emit, Op, Tensor } from './op.js';
 import { checkAttributes } from './op.js';
 import { inferOptimizer } from './optimizer.js';
@@ -232,6 +233,7 @@ function traceFallback(
       (type, i): Value => ({
         ...type,
         dtype: options.dtypes?.[i] ?? type.dtype,
+        layout: replicated,
         id: id++,
         name,
         shape: type.axes.map(sizeOf),
@@ -258,7 +260,7 @@ function evaluateFallback(
       axes: shape.map(String),
       shape,
       dtype: 'f32',
-      placement: replicated,
+      layout: replicated,
       kind: 'input',
       role: null,
     }),

@@ -2,18 +2,20 @@ import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
 import { demand } from './op.js';
 import { many, one } from './operands.js';
+import { signatures } from './signatures.js';
 
 /** global_norm: the Euclidean norm over all gradients, and that of each. */
 export const globalNorm: Op = {
   name: 'global_norm',
   operands: { inputs: many('g'), outputs: one('norm', 'norms') },
   attributes: {},
+  // A norm of a part, or of a summand, is no part of the norm.
+  signatures: signatures('R -> R R'),
   infer(inputs) {
     demand(inputs.length > 0, 'global_norm', inputs, 'at least one gradient');
-    const placement = { kind: 'replicated' as const };
     return [
-      { axes: ['1'], dtype: 'f32', placement },
-      { axes: [String(inputs.length)], dtype: 'f32', placement },
+      { axes: ['1'], dtype: 'f32' },
+      { axes: [String(inputs.length)], dtype: 'f32' },
     ];
   },
   flops: ({ inputs }) => inputs.reduce((sum, g) => sum + 2 * elements(g.shape), 0),

@@ -10,17 +10,11 @@ import type { Attrs } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 import { toBf16 } from '../ir/round.js';
-import {
-  crossEntropy,
-  demandLossTerm,
-  emitLogprobs,
-  logSumExp,
-  lossPlacement,
-  shiftRows,
-} from './cross_entropy.js';
+import { crossEntropy, demandLossTerm, emitLogprobs, logSumExp, shiftRows } from './cross_entropy.js';
 import type { EvaluateMode, Op, OpCall, Tensor } from './op.js';
-import { demand, flag, rowPlacement, zeros } from './op.js';
+import { demand, flag, zeros } from './op.js';
 import { flagged, one } from './operands.js';
+import { signatures } from './signatures.js';
 
 /** One row of logits; `x` and `w` already rounded where the products are bf16. */
 function logitsRow(x: Float64Array, w: Float64Array, width: number, t: number): Float64Array {
@@ -61,6 +55,7 @@ export const linearCrossEntropy: Op = {
     outputs: [...one('loss'), flagged('dx'), flagged('dw')],
   },
   attributes: { compute: 'text', dx: 'flag', dw: 'flag', chunk_rows: 'integer', accumulate: 'text' },
+  signatures: signatures('R R R R -> R R R', 'S0 R S0 R -> P S0 P'),
   computes: true,
   gradientFlags: ['dx', 'dw'],
   weightInput: 3,
@@ -76,11 +71,9 @@ export const linearCrossEntropy: Op = {
       inputs,
       'x [T, D], w [V, D], labels i32 [T], weight [1]',
     );
-    const placement = rowPlacement('linear_cross_entropy', [x!, labels!], [w!, weight!]);
-    const types = [{ axes: ['1'], dtype: 'f32' as const, placement: lossPlacement(placement) }];
-    if (flag(attrs, 'dx')) types.push({ axes: [...x!.axes], dtype: 'f32', placement });
-    if (flag(attrs, 'dw'))
-      types.push({ axes: [...w!.axes], dtype: 'f32', placement: lossPlacement(placement) });
+    const types = [{ axes: ['1'], dtype: 'f32' as const }];
+    if (flag(attrs, 'dx')) types.push({ axes: [...x!.axes], dtype: 'f32' });
+    if (flag(attrs, 'dw')) types.push({ axes: [...w!.axes], dtype: 'f32' });
     return types;
   },
   flops({ inputs, attrs }) {
@@ -130,6 +123,7 @@ export const linearLogprobs: Op = {
   name: 'linear_logprobs',
   operands: { inputs: one('x', 'w', 'targets'), outputs: one('logprobs') },
   attributes: { compute: 'text', chunk_rows: 'integer' },
+  signatures: signatures('R R R -> R', 'S0 R S0 -> S0'),
   computes: true,
   infer(inputs) {
     const [x, w, targets] = inputs;
@@ -142,9 +136,7 @@ export const linearLogprobs: Op = {
       inputs,
       'x [T, D], w [V, D], targets i32 [T]',
     );
-    return [
-      { axes: [x!.axes[0]!], dtype: 'f32', placement: rowPlacement('linear_logprobs', [x!, targets!], [w!]) },
-    ];
+    return [{ axes: [x!.axes[0]!], dtype: 'f32' }];
   },
   flops: ({ inputs }) => 2 * elements(inputs[0]!.shape) * inputs[1]!.shape[0]!,
   bytes: streamedBytes,

@@ -3,14 +3,14 @@
  * op(a) is M×K, `a` itself [K, M] when trans_a; op(b) is K×N, `b` itself [N, K] when trans_b.
  */
 
-import { GraphError } from '../ir/error.js';
-import type { Attrs, Placement, Value } from '../ir/graph.js';
-import { elements, partial, printPlacement, replicated, samePlacement, shard } from '../ir/graph.js';
+import type { Attrs, Value } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 import { toBf16 } from '../ir/round.js';
 import type { Op, OpCall, Tensor } from './op.js';
 import { demand, flag, text, zeros } from './op.js';
 import { flagged, many, one } from './operands.js';
+import { signatures } from './signatures.js';
 
 export interface Product<V> {
   readonly a: V;
@@ -65,26 +65,6 @@ export function matmulCall<V>(parts: MatmulParts<V>, compute: string): { inputs:
 const rowAxis = (p: Product<Value>): number => (p.transA ? 1 : 0);
 const columnAxis = (p: Product<Value>): number => (p.transB ? 0 : 1);
 
-/** Placement of one product: rows from a, columns from b, and a contraction over shards leaves summands. */
-function productPlacement(p: Product<Value>): Placement {
-  const { a, b } = p;
-  const whole = (value: Value) => value.placement.kind === 'replicated';
-  if (whole(a) && whole(b)) return replicated;
-  if (a.placement.kind === 'partial' && whole(b)) return partial;
-  if (b.placement.kind === 'partial' && whole(a)) return partial;
-  if (a.placement.kind === 'shard' && whole(b) && a.placement.dim === rowAxis(p)) return shard(0);
-  if (b.placement.kind === 'shard' && whole(a) && b.placement.dim === columnAxis(p)) return shard(1);
-  const bothContracted =
-    a.placement.kind === 'shard' &&
-    b.placement.kind === 'shard' &&
-    a.placement.dim !== rowAxis(p) &&
-    b.placement.dim !== columnAxis(p);
-  if (bothContracted) return partial;
-  throw new GraphError(
-    `matmul: no product of ${a.name} (${printPlacement(a.placement)}) and ${b.name} (${printPlacement(b.placement)}); gather one of them first`,
-  );
-}
-
 function inferMatmul(inputs: readonly Value[], attrs: Attrs) {
   const { products, bias, residual } = matmulParts(inputs, attrs);
   const count = 2 * products.length + (bias === null ? 0 : 1) + (residual === null ? 0 : 1);
@@ -96,7 +76,6 @@ function inferMatmul(inputs: readonly Value[], attrs: Attrs) {
   );
   let rows = '';
   let columns = '';
-  let placement = replicated;
   products.forEach((p, i) => {
     demand(p.a.axes.length === 2 && p.b.axes.length === 2, 'matmul', inputs, 'matrices');
     const inner = [p.a.axes[1 - rowAxis(p)]!, p.b.axes[1 - columnAxis(p)]!];
@@ -107,30 +86,16 @@ function inferMatmul(inputs: readonly Value[], attrs: Attrs) {
       `product ${i} to contract the same axis, not ${inner.join(' with ')}`,
     );
     const outer = [p.a.axes[rowAxis(p)]!, p.b.axes[columnAxis(p)]!];
-    const made = productPlacement(p);
-    if (i === 0) [rows, columns, placement] = [outer[0]!, outer[1]!, made];
+    if (i === 0) [rows, columns] = [outer[0]!, outer[1]!];
     demand(
       outer[0] === rows && outer[1] === columns,
       'matmul',
       inputs,
       `product ${i} to be [${rows} ${columns}] as the first`,
     );
-    demand(
-      samePlacement(made, placement),
-      'matmul',
-      inputs,
-      `product ${i} to be ${printPlacement(placement)} as the first`,
-    );
   });
-  if (bias !== null) {
+  if (bias !== null)
     demand(bias.axes.length === 1 && bias.axes[0] === columns, 'matmul', inputs, `a bias [${columns}]`);
-    demand(
-      placement.kind !== 'partial',
-      'matmul',
-      inputs,
-      'no bias on a Partial result: every rank would add it',
-    );
-  }
   if (residual !== null) {
     demand(
       residual.axes.join(' ') === `${rows} ${columns}`,
@@ -138,14 +103,8 @@ function inferMatmul(inputs: readonly Value[], attrs: Attrs) {
       inputs,
       `a residual [${rows} ${columns}]`,
     );
-    demand(
-      samePlacement(residual.placement, placement),
-      'matmul',
-      inputs,
-      `a residual that is ${printPlacement(placement)}`,
-    );
   }
-  return [{ axes: [rows, columns], dtype: 'f32' as const, placement }];
+  return [{ axes: [rows, columns], dtype: 'f32' as const }];
 }
 
 /** Gradients of one product's factors, each a product itself: no transpose is ever materialized. */
@@ -172,6 +131,20 @@ export const matmul: Op = {
     accumulate: 'text',
   },
   infer: inferMatmul,
+  // Of op(a) M×K and op(b) K×N: rows come from a, columns from b, and a contraction over shards leaves summands. To those a
+  // bias would be added once for each rank.
+  signatures: signatures(
+    'R R R R -> R',
+    'S0 R R S0 -> S0',
+    'R S1 S0 S1 -> S1',
+    'S1 S0 - P -> P',
+    'P R - P -> P',
+    'R P - P -> P',
+  ),
+  transposed(attrs) {
+    const [transA, transB] = [attrs.trans_a as boolean[], attrs.trans_b as boolean[]];
+    return transA.flatMap((turned, i) => [turned, transB[i]!]);
+  },
   flops({ inputs, outputs, attrs }: OpCall) {
     const { products, bias, residual } = matmulParts(inputs, attrs);
     const size = elements(outputs[0]!.shape);
@@ -268,12 +241,11 @@ export const reduceRows: Op = {
   name: 'reduce_rows',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: { accumulate: 'text' },
+  signatures: signatures('R -> R', 'S0 -> P', 'S1 -> S0', 'P -> P'),
   infer(inputs) {
     const [x] = inputs;
     demand(inputs.length === 1 && x!.axes.length === 2, 'reduce_rows', inputs, 'one input [T, N]');
-    const p = x!.placement;
-    const placement = p.kind !== 'shard' ? p : p.dim === 0 ? partial : shard(0);
-    return [{ axes: [x!.axes[1]!], dtype: 'f32', placement }];
+    return [{ axes: [x!.axes[1]!], dtype: 'f32' }];
   },
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   evaluate([x], _attrs, [shape]) {

@@ -1,10 +1,11 @@
 /** The interface of an op in the graph. Each file of this folder holds one op: its rules forward, then those of its gradient. */
 import { GraphError } from '../ir/error.js';
-import type { Attrs, AxisSizes, Placement, Value } from '../ir/graph.js';
-import { elements, printPlacement, printValue, samePlacement } from '../ir/graph.js';
+import type { Attrs, AxisSizes, Value } from '../ir/graph.js';
+import { elements, printValue } from '../ir/graph.js';
 import type { DType } from '../ir/plan.js';
 import type { OnnxTarget } from '../onnx/target.js';
 import type { Operands } from './operands.js';
+import type { Signature } from './signatures.js';
 
 /** A tensor of the interpreter: row-major, float64 whatever its dtype. */
 export interface Tensor {
@@ -12,12 +13,11 @@ export interface Tensor {
   readonly data: Float64Array;
 }
 
-/** Type of one output, as the shape and placement rules derive it. */
+/** Axes and dtype of one output, as the shape rule derives them. */
 export interface OutputType {
   readonly axes: readonly string[];
   /** The type in a float32 graph; the precision pass may narrow it. */
   readonly dtype: DType;
-  readonly placement: Placement;
 }
 
 /** The interpreter's treatment of `compute: "bf16"`: exactly, or rounding the factors as the engine does. */
@@ -79,10 +79,17 @@ export interface Op {
   /** Attributes that a node has for its shape rule and a record does not. */
   readonly shapeAttributes?: AttributeTypes;
   /**
-   * Shape and placement rule.
+   * Shape rule.
    * @throws GraphError when the inputs do not fit
    */
   infer(inputs: readonly Value[], attrs: Attrs): OutputType[];
+  /**
+   * Layout rule (`ops/signatures.ts`): how the operands may lie across the ranks of one mesh axis. An op without takes whole
+   * values, as primitives and formulas do.
+   */
+  readonly signatures?: readonly Signature[];
+  /** For each input whether it lies transposed, so that S0 and S1 of its place in a signature change places. */
+  transposed?(attrs: Attrs): readonly boolean[];
   /** Floating-point operations; a multiply-add counts two. `axes` are the graph's, for what shapes do not say. */
   flops(call: OpCall, axes: AxisSizes): number;
   /** Bytes read and written; where absent, every input and output once. */
@@ -189,49 +196,7 @@ export function demand(
   if (!condition) throw new GraphError(`${op}(${inputs.map(printValue).join(', ')}): expected ${expected}`);
 }
 
-export const sameAxes = (a: Value, b: Value): boolean =>
+export const sameAxes = (a: Pick<Value, 'axes'>, b: Pick<Value, 'axes'>): boolean =>
   a.axes.length === b.axes.length && a.axes.every((label, i) => label === b.axes[i]);
-
-/** The placement all of `values` share. */
-export function commonPlacement(op: string, values: readonly Value[]): Placement {
-  const first = values[0]!.placement;
-  for (const value of values) {
-    if (!samePlacement(value.placement, first)) {
-      throw new GraphError(
-        `${op}: ${value.name} is ${printPlacement(value.placement)}, ${values[0]!.name} is ${printPlacement(first)}; they must agree`,
-      );
-    }
-  }
-  return first;
-}
-
-/** For ops that are not linear: refuses summands that have not been added yet. */
-export function notPartial(op: string, values: readonly Value[]): void {
-  for (const value of values) {
-    if (value.placement.kind === 'partial') {
-      throw new GraphError(`${op} is not linear in ${value.name}, which is Partial: reduce it first`);
-    }
-  }
-}
-
-/**
- * For ops that work on each token alone: `rows` (first axis T) agree on Replicated or Shard(0), and what the tokens
- * share (`shared`) is Replicated. Returns the placement of the rows.
- */
-export function rowPlacement(op: string, rows: readonly Value[], shared: readonly Value[]): Placement {
-  notPartial(op, [...rows, ...shared]);
-  const placement = commonPlacement(op, rows);
-  if (placement.kind === 'shard' && placement.dim !== 0) {
-    throw new GraphError(
-      `${op} needs whole rows: ${rows[0]!.name} is ${printPlacement(placement)}, should be Replicated or Shard(0)`,
-    );
-  }
-  for (const value of shared) {
-    if (value.placement.kind !== 'replicated') {
-      throw new GraphError(`${op} needs ${value.name} Replicated, it is ${printPlacement(value.placement)}`);
-    }
-  }
-  return placement;
-}
 
 export const zeros = (shape: readonly number[]): Float64Array => new Float64Array(elements(shape));

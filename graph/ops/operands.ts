@@ -38,9 +38,13 @@ export function recordOperands(
   if (operands === undefined)
     throw new GraphError(`op ${name} cannot stand in a plan: only the interpreter runs it`);
   if (operands.inputs.every(isAlways) && operands.outputs.every(isAlways)) return operands;
-  const isPresent = ({ when }: OperandGroup) => when === null || attrs[when] === true;
-  return { inputs: operands.inputs.filter(isPresent), outputs: operands.outputs.filter(isPresent) };
+  const present = (group: OperandGroup) => isPresent(group, attrs);
+  return { inputs: operands.inputs.filter(present), outputs: operands.outputs.filter(present) };
 }
+
+/** Returns whether a record with these attributes has the group. */
+export const isPresent = ({ when }: OperandGroup, attrs: Attrs): boolean =>
+  when === null || attrs[when] === true;
 
 /** Sorts a flat list of operands into its groups. @throws GraphError when the list does not fit the rule */
 export function groupOperands(

@@ -27,7 +27,7 @@ export function inferOptimizer(
     inputs,
     `p, g like p, norm [1], max_norm [1] and ${scalars} scalars`,
   );
-  return Array.from({ length: 1 + states }, () => ({ axes: p!.axes, dtype: 'f32', placement: p!.placement }));
+  return Array.from({ length: 1 + states }, () => ({ axes: p!.axes, dtype: 'f32' }));
 }
 
 /** The factor of the gradients; null where the norm is not finite. */

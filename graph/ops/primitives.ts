@@ -5,7 +5,7 @@
  */
 import { GraphError } from '../ir/error.js';
 import type { Value } from '../ir/graph.js';
-import { elements, replicated } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
 import { binary, times, where } from './arithmetic.js';
 import type { Emit, Op } from './op.js';
 import { demand, num, text, zeros } from './op.js';
@@ -17,7 +17,7 @@ const literal: Op = {
   operands: { inputs: [], outputs: one('y') },
   attributes: { values: 'numbers' },
   shapeAttributes: { axes: 'text' },
-  infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: replicated }],
+  infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32' }],
   flops: () => 0,
   vjp: () => [],
   evaluate(_inputs, attrs, [shape]) {
@@ -64,9 +64,7 @@ const einsum: Op = {
         if (known === undefined || /^\d/.test(known.label)) labels.set(letter, { label, size });
       });
     });
-    return [
-      { axes: [...result].map((letter) => labels.get(letter)!.label), dtype: 'f32', placement: replicated },
-    ];
+    return [{ axes: [...result].map((letter) => labels.get(letter)!.label), dtype: 'f32' }];
   },
   flops({ inputs, attrs }) {
     const { operands } = parseSpec(text(attrs, 'spec'));
@@ -130,7 +128,7 @@ const reshape: Op = {
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: {},
   shapeAttributes: { axes: 'text' },
-  infer: ([x], attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: x!.placement }],
+  infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32' }],
   flops: () => 0,
   vjp: (emit, { inputs }, [dy]) => emit('reshape', [dy!], { axes: inputs[0]!.axes.join(' ') }),
   evaluate([x], _attrs, [shape]) {
@@ -149,7 +147,7 @@ const shift: Op = {
   name: 'shift',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: { by: 'number' },
-  infer: ([x]) => [{ axes: x!.axes, dtype: 'f32', placement: x!.placement }],
+  infer: ([x]) => [{ axes: x!.axes, dtype: 'f32' }],
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   vjp: (_emit, _call, [dy]) => [dy!],
   evaluate: ([x], attrs) => [x!.data.map((v) => v + num(attrs, 'by'))],
@@ -210,7 +208,7 @@ const unary: Op = {
       [x!],
       `fn to be one of ${Object.keys(unaryRules).join(', ')}`,
     );
-    return [{ axes: x!.axes, dtype: 'f32', placement: x!.placement }];
+    return [{ axes: x!.axes, dtype: 'f32' }];
   },
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   vjp: (emit, { inputs, outputs, attrs }, [dy]) => [
@@ -231,7 +229,7 @@ const softmaxShift: Op = {
   attributes: {},
   infer([x]) {
     demand(x!.axes.length > 1, 'softmax_shift', [x!], 'an input with two axes or more');
-    return [{ axes: x!.axes.slice(0, -1), dtype: 'f32', placement: x!.placement }];
+    return [{ axes: x!.axes.slice(0, -1), dtype: 'f32' }];
   },
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   vjp: () => [null],
@@ -256,7 +254,7 @@ const pick: Op = {
       [x!],
       `a list with an element ${index}`,
     );
-    return [{ axes: ['1'], dtype: 'f32', placement: x!.placement }];
+    return [{ axes: ['1'], dtype: 'f32' }];
   },
   flops: () => 0,
   vjp(emit, { inputs, attrs }, [dy]) {
@@ -274,9 +272,7 @@ const oneHot: Op = {
   operands: { inputs: one('ids'), outputs: one('y') },
   attributes: {},
   shapeAttributes: { axis: 'text' },
-  infer: ([ids], attrs) => [
-    { axes: [...ids!.axes, text(attrs, 'axis')], dtype: 'f32', placement: ids!.placement },
-  ],
+  infer: ([ids], attrs) => [{ axes: [...ids!.axes, text(attrs, 'axis')], dtype: 'f32' }],
   flops: () => 0,
   evaluate([ids], _attrs, [shape]) {
     const width = shape!.at(-1)!;
@@ -294,9 +290,7 @@ const spanMask: Op = {
   operands: { inputs: one('spans'), outputs: one('y') },
   attributes: {},
   shapeAttributes: { axis: 'text' },
-  infer: ([spans], attrs) => [
-    { axes: [text(attrs, 'axis'), text(attrs, 'axis')], dtype: 'f32', placement: spans!.placement },
-  ],
+  infer: (_inputs, attrs) => [{ axes: [text(attrs, 'axis'), text(attrs, 'axis')], dtype: 'f32' }],
   flops: () => 0,
   evaluate([spans], _attrs, [shape]) {
     const tokens = shape![0]!;

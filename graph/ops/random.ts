@@ -3,15 +3,13 @@
  * site and element. `axes` gives the shape.
  */
 import type { Attrs } from '../ir/graph.js';
-import { replicated } from '../ir/graph.js';
 import { philox } from '../ir/philox.js';
 import type { Op } from './op.js';
 import { num, text, zeros } from './op.js';
 import { one } from './operands.js';
+import { signatures } from './signatures.js';
 
-const infer: Op['infer'] = (_inputs, attrs) => [
-  { axes: text(attrs, 'axes').split(' '), dtype: 'f32', placement: replicated },
-];
+const infer: Op['infer'] = (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32' }];
 
 /** The four words for elements 4·group … 4·group + 3. */
 function words(attrs: Attrs, group: number) {
@@ -27,6 +25,7 @@ export const randomUniform: Op = {
   operands: { inputs: [], outputs: one('y') },
   attributes: { seed: 'integer', site: 'integer', bound: 'number' },
   shapeAttributes: { axes: 'text' },
+  signatures: signatures('-> R'),
   infer,
   flops: () => 0,
   evaluate(_inputs, attrs, [shape]) {
@@ -43,6 +42,7 @@ export const randomNormal: Op = {
   operands: { inputs: [], outputs: one('y') },
   attributes: { seed: 'integer', site: 'integer', std: 'number' },
   shapeAttributes: { axes: 'text' },
+  signatures: signatures('-> R'),
   infer,
   flops: () => 0,
   evaluate(_inputs, attrs, [shape]) {

@@ -2,15 +2,17 @@
  * rmsnorm (Zhang and Sennrich 2019): rstd = 1/√(mean(x²) + eps), y = x · rstd · w. Outputs y and rstd.
  * Backward, g = dy · w: dx = rstd · (g − x · rstd² · mean(g · x)), dw = Σ_t dy · x · rstd.
  */
-import { elements, partial } from '../ir/graph.js';
+import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
-import { demand, flag, num, rowPlacement, zeros } from './op.js';
+import { demand, flag, num, zeros } from './op.js';
 import { flagged, one } from './operands.js';
+import { signatures } from './signatures.js';
 
 export const rmsnorm: Op = {
   name: 'rmsnorm',
   operands: { inputs: one('x', 'w'), outputs: one('y', 'rstd') },
   attributes: { eps: 'number' },
+  signatures: signatures('R R -> R R', 'S0 R -> S0 S0'),
   infer(inputs) {
     const [x, w] = inputs;
     demand(
@@ -19,10 +21,9 @@ export const rmsnorm: Op = {
       inputs,
       'x [T, D] and w [D]',
     );
-    const placement = rowPlacement('rmsnorm', [x!], [w!]);
     return [
-      { axes: x!.axes, dtype: 'f32', placement },
-      { axes: [x!.axes[0]!], dtype: 'f32', placement },
+      { axes: x!.axes, dtype: 'f32' },
+      { axes: [x!.axes[0]!], dtype: 'f32' },
     ];
   },
   flops: ({ inputs }) => 4 * elements(inputs[0]!.shape),
@@ -73,6 +74,7 @@ export const rmsnormGrad: Op = {
     outputs: [...one('dx'), flagged('dw')],
   },
   attributes: { residual: 'flag', dw: 'flag', accumulate: 'text' },
+  signatures: signatures('R R R R R -> R R', 'S0 S0 R S0 S0 -> S0 P'),
   infer(inputs, attrs) {
     const [dy, x, w, rstd, residual] = inputs;
     const rows = flag(attrs, 'residual') ? [dy!, x!, rstd!, residual!] : [dy!, x!, rstd!];
@@ -88,13 +90,8 @@ export const rmsnormGrad: Op = {
       inputs,
       'dy and x [T, D], w [D]',
     );
-    const placement = rowPlacement('rmsnorm_grad', rows, [w!]);
-    const dx = { axes: x!.axes, dtype: 'f32' as const, placement };
-    const dw = {
-      axes: w!.axes,
-      dtype: 'f32' as const,
-      placement: placement.kind === 'shard' ? partial : placement,
-    };
+    const dx = { axes: x!.axes, dtype: 'f32' as const };
+    const dw = { axes: w!.axes, dtype: 'f32' as const };
     return flag(attrs, 'dw') ? [dx, dw] : [dx];
   },
   flops: ({ inputs, attrs }) => (flag(attrs, 'dw') ? 10 : 8) * elements(inputs[0]!.shape),

@@ -6,13 +6,16 @@
 import { GraphError } from '../ir/error.js';
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
-import { commonPlacement, demand, flag, notPartial, num, rowPlacement, zeros } from './op.js';
+import { demand, flag, num, zeros } from './op.js';
 import { one } from './operands.js';
+import { signatures } from './signatures.js';
 
 export const rope: Op = {
   name: 'rope',
   operands: { inputs: one('x', 'table', 'positions'), outputs: one('y') },
   attributes: { heads: 'integer', head_dim: 'integer', inverse: 'flag' },
+  // Along columns by whole heads.
+  signatures: signatures('R R R -> R', 'S0 R S0 -> S0', 'S1 R R -> S1'),
   infer(inputs, attrs) {
     const [x, table, positions] = inputs;
     const heads = num(attrs, 'heads');
@@ -32,12 +35,7 @@ export const rope: Op = {
       inputs,
       `${heads} heads of an even size ${size}`,
     );
-    const placement = x!.placement;
-    notPartial('rope', inputs);
-    if (placement.kind === 'shard' && placement.dim === 1) commonPlacement('rope', [table!, positions!]);
-    else rowPlacement('rope', [x!, positions!], [table!]);
-    if (table!.placement.kind !== 'replicated') throw new GraphError(`rope needs ${table!.name} Replicated`);
-    return [{ axes: x!.axes, dtype: 'f32', placement }];
+    return [{ axes: x!.axes, dtype: 'f32' }];
   },
   flops: ({ inputs }) => 3 * elements(inputs[0]!.shape),
   vjp(emit, { inputs, attrs }, [dy]) {
@@ -73,8 +71,9 @@ export const rope: Op = {
   },
   cheap: true,
   fallback(emit, [x, table, positions], attrs) {
-    const half = num(attrs, 'head_dim') / 2;
-    const split = `${x!.axes[0]!} ${num(attrs, 'heads')} 2 ${half}`;
+    const size = num(attrs, 'head_dim');
+    const half = size / 2;
+    const split = `${x!.axes[0]!} ${x!.shape[1]! / size} 2 ${half}`;
     const [pick] = emit('one_hot', [positions!], { axis: table!.axes[0]! });
     const [angles] = emit('einsum', [pick!, table!], { spec: 'tp,pk->tk' });
     const [pairs] = emit('reshape', [angles!], { axes: `${x!.axes[0]!} 2 ${half}` });

@@ -7,6 +7,7 @@ import type { Op } from './op.js';
 import { flag, num } from './op.js';
 import { flagged, one } from './operands.js';
 import { clipFactor, inferOptimizer, optimizerInputs, scalarsByName } from './optimizer.js';
+import { signatures } from './signatures.js';
 
 const scalars = ['lr', 'momentum', 'first_step'] as const;
 
@@ -14,6 +15,7 @@ export const sgd: Op = {
   name: 'sgd',
   operands: { inputs: optimizerInputs, outputs: [...one('p'), flagged('momentum')] },
   attributes: { weight_decay: 'number', momentum: 'flag' },
+  signatures: signatures('R R R R R -> R R', 'S S R R R -> S S'),
   optimizer: { scalars, states: (attrs) => (flag(attrs, 'momentum') ? ['momentum'] : []) },
   infer: (inputs, attrs) => inferOptimizer('sgd', inputs, scalars.length, flag(attrs, 'momentum') ? 1 : 0),
   flops: ({ inputs }) => 6 * elements(inputs[0]!.shape),

@@ -1,8 +1,9 @@
 /** swiglu (Shazeer 2020): h = gate · σ(gate) · up. Backward: dgate = dh · up · σ(1 + gate(1 − σ)), dup = dh · gate · σ. */
 import { elements } from '../ir/graph.js';
 import type { Op } from './op.js';
-import { commonPlacement, demand, notPartial, sameAxes, zeros } from './op.js';
+import { demand, sameAxes, zeros } from './op.js';
 import { one } from './operands.js';
+import { signatures } from './signatures.js';
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
@@ -10,11 +11,11 @@ export const swiglu: Op = {
   name: 'swiglu',
   operands: { inputs: one('gate', 'up'), outputs: one('h') },
   attributes: {},
+  signatures: signatures('R R -> R', 'S S -> S'),
   infer(inputs) {
     const [gate, up] = inputs;
     demand(inputs.length === 2 && sameAxes(gate!, up!), 'swiglu', inputs, 'gate and up [T, F]');
-    notPartial('swiglu', inputs);
-    return [{ axes: gate!.axes, dtype: 'f32', placement: commonPlacement('swiglu', inputs) }];
+    return [{ axes: gate!.axes, dtype: 'f32' }];
   },
   flops: ({ outputs }) => 5 * elements(outputs[0]!.shape),
   vjp(emit, { inputs }, [dh], needs) {
@@ -37,6 +38,7 @@ export const swigluGrad: Op = {
   name: 'swiglu_grad',
   operands: { inputs: one('dh', 'gate', 'up'), outputs: one('dgate', 'dup') },
   attributes: {},
+  signatures: signatures('R R R -> R R', 'S S S -> S S'),
   infer(inputs) {
     const [dh, gate, up] = inputs;
     demand(
@@ -45,12 +47,7 @@ export const swigluGrad: Op = {
       inputs,
       'dh, gate and up [T, F]',
     );
-    notPartial('swiglu_grad', inputs);
-    const type = {
-      axes: gate!.axes,
-      dtype: 'f32' as const,
-      placement: commonPlacement('swiglu_grad', inputs),
-    };
+    const type = { axes: gate!.axes, dtype: 'f32' as const };
     return [type, type];
   },
   flops: ({ outputs }) => 10 * elements(outputs[0]!.shape),

@@ -5,14 +5,16 @@
 import { GraphError } from '../ir/error.js';
 import type { Op } from './op.js';
 import { many } from './operands.js';
+import { signatures } from './signatures.js';
 
 const transfer = (name: 'upload' | 'copy' | 'download'): Op => ({
   name,
   operands: { inputs: many('x'), outputs: many('y') },
   attributes: {},
+  signatures: signatures('R -> R', 'S -> S', 'P -> P'),
   infer(inputs) {
     if (inputs.length === 0) throw new GraphError(`${name}: there is nothing to move`);
-    return inputs.map(({ axes, dtype, placement }) => ({ axes, dtype, placement }));
+    return inputs.map(({ axes, dtype }) => ({ axes, dtype }));
   },
   flops: () => 0,
   evaluate: (inputs) => inputs.map(({ data }) => data.slice()),

@@ -78,10 +78,10 @@ function sumsOfOutputs(
     return node.inputs.flatMap(termsOf);
   };
   const sums = Object.entries(graph.outputs).map(([name, id]) => {
-    const { axes, placement } = getValue(graph, id);
+    const { axes, layout } = getValue(graph, id);
     const [tensor, role] =
       name === 'loss' ? ([lossState, 'statistic'] as const) : ([name, 'gradient'] as const);
-    const state = builder.state(tensor, role, 'f32', axes.join(' '), placement);
+    const state = builder.state(tensor, role, 'f32', axes.join(' '), layout);
     return { state, terms: termsOf(id).sort((a, b) => a.at - b.at) };
   });
   return { sums, swallowed };

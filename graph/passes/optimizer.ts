@@ -69,7 +69,7 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec): Graph {
             'optimizer',
             'f32',
             parameter.axes.join(' '),
-            parameter.placement,
+            parameter.layout,
           ),
         );
       const inputs = [parameter, gradient, norm, maxNorm, scalars];

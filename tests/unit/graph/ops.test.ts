@@ -1,18 +1,8 @@
-import type { Attrs, DType, Graph, Value } from '../../../graph/index.js';
-import { GraphBuilder, GraphError, interpret, opOf, partial, planOps, shard } from '../../../graph/index.js';
-import { matmulCall } from '../../../graph/ops/matmul.js';
+import type { Graph } from '../../../graph/index.js';
+import { GraphBuilder, GraphError, interpret, opOf, planOps } from '../../../graph/index.js';
 import { autodiff } from '../../../graph/passes/autodiff.js';
+import { type Case, cases, declareInputs, type Sizes } from './op_cases.js';
 import { difference, feedsFor } from './tiny_decoder.js';
-
-/** An op on inputs of its own; trainable ones are differentiated. */
-interface Case {
-  op: string;
-  attrs: Attrs;
-  /** name → axes; integers as `i32:axes`, frozen ones as `frozen:axes`. */
-  inputs: Record<string, string>;
-}
-
-type Sizes = Record<'T' | 'D' | 'H' | 'G' | 'K' | 'F' | 'V', number>;
 
 const shapes: Sizes[] = [
   { T: 1, D: 1, H: 1, G: 1, K: 2, F: 1, V: 2 },
@@ -20,118 +10,6 @@ const shapes: Sizes[] = [
   { T: 7, D: 6, H: 6, G: 3, K: 4, F: 3, V: 11 },
   { T: 13, D: 5, H: 3, G: 3, K: 6, F: 2, V: 3 },
 ];
-
-const product = (transA: boolean, transB: boolean, alpha: number) => ({ a: 0, b: 0, transA, transB, alpha });
-
-const matmulCase = (
-  inputs: Record<string, string>,
-  products: ReturnType<typeof product>[],
-  bias = false,
-  residual = false,
-): Case => ({
-  op: 'matmul',
-  inputs,
-  attrs: matmulCall({ products, bias: bias ? 0 : null, residual: residual ? 0 : null }, 'f32').attrs,
-});
-
-const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
-  add: { op: 'add', inputs: { a: 'T D', b: 'T D' }, attrs: {} },
-  cast: { op: 'cast', inputs: { x: 'T D' }, attrs: {} },
-  scale: { op: 'scale', inputs: { x: 'T D' }, attrs: { alpha: -1.7 } },
-  embedding: { op: 'embedding', inputs: { table: 'V D', ids: 'i32:T' }, attrs: {} },
-  'matmul x·Wᵀ + bias + residual': matmulCase(
-    { x: 'T D', w: 'F D', bias: 'F', residual: 'T F' },
-    [product(false, true, 1)],
-    true,
-    true,
-  ),
-  'matmul a·b + s·cᵀ·d': matmulCase({ a: 'T D', b: 'D F', c: 'K T', d: 'K F' }, [
-    product(false, false, 1),
-    product(true, false, 0.5),
-  ]),
-  'matmul aᵀ·bᵀ': matmulCase({ a: 'D T', b: 'F D' }, [product(true, true, 2)]),
-  rmsnorm: { op: 'rmsnorm', inputs: { x: 'T D', w: 'D' }, attrs: { eps: 1e-3 } },
-  rope: {
-    op: 'rope',
-    inputs: { x: 'T HK', table: 'frozen:T K', positions: 'i32:T' },
-    attrs: { heads: H, head_dim: K, inverse: false },
-  },
-  'rope back': {
-    op: 'rope',
-    inputs: { x: 'T HK', table: 'frozen:T K', positions: 'i32:T' },
-    attrs: { heads: H, head_dim: K, inverse: true },
-  },
-  attention: {
-    op: 'attention',
-    inputs: { q: 'T HK', k: 'T GK', v: 'T GK', spans: 'i32:T 2' },
-    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
-  },
-  'attention in a window of two': {
-    op: 'attention',
-    inputs: { q: 'T HK', k: 'T GK', v: 'T GK', window_spans: 'i32:T 2' },
-    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
-  },
-  'attention over whole documents': {
-    op: 'attention',
-    inputs: { q: 'T HK', k: 'T GK', v: 'T GK', document_spans: 'i32:T 2' },
-    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
-  },
-  swiglu: { op: 'swiglu', inputs: { gate: 'T F', up: 'T F' }, attrs: {} },
-  dropout: {
-    op: 'dropout',
-    inputs: { x: 'T D', dropout_key: 'i32:4', packs: 'i32:T', offsets: 'i32:T' },
-    attrs: { probability: 0.3, site: 2 },
-  },
-  cross_entropy: {
-    op: 'cross_entropy',
-    inputs: { logits: 'T V', labels: 'i32:T', weight: 'frozen:1' },
-    attrs: { grad: false, accumulate: 'never' },
-  },
-  linear_cross_entropy: {
-    op: 'linear_cross_entropy',
-    inputs: { x: 'T D', w: 'V D', labels: 'i32:T', weight: 'frozen:1' },
-    attrs: { compute: 'f32', dx: false, dw: false, chunk_rows: 4, accumulate: 'never' },
-  },
-  'einsum of a product summed': {
-    op: 'einsum',
-    inputs: { a: 'T D', b: 'F D', c: 'T' },
-    attrs: { spec: 'td,fd,t->tf' },
-  },
-  'einsum that sums an axis of one operand': {
-    op: 'einsum',
-    inputs: { a: 'T D', b: 'T' },
-    attrs: { spec: 'td,t->t' },
-  },
-  reshape: { op: 'reshape', inputs: { x: 'T HK' }, attrs: { axes: `T ${H} ${K}` } },
-  shift: { op: 'shift', inputs: { x: 'T D' }, attrs: { by: 0.4 } },
-  ...Object.fromEntries(
-    ['exp', 'sigmoid', 'tanh', 'abs'].map((fn) => [
-      `unary ${fn}`,
-      { op: 'unary', inputs: { x: 'T D' }, attrs: { fn } },
-    ]),
-  ),
-  // Steep or undefined near 0: a list's elements are around 1.
-  ...Object.fromEntries(
-    ['reciprocal', 'log', 'rsqrt', 'sqrt'].map((fn) => [
-      `unary ${fn}`,
-      { op: 'unary', inputs: { x: 'D' }, attrs: { fn } },
-    ]),
-  ),
-  ...Object.fromEntries(
-    ['add', 'subtract', 'multiply', 'divide', 'maximum', 'minimum'].flatMap((fn) => [
-      [`binary ${fn}`, { op: 'binary', inputs: { a: 'D', b: 'D' }, attrs: { fn } }],
-      [`binary ${fn} by one number`, { op: 'binary', inputs: { a: 'T D', b: '1' }, attrs: { fn } }],
-    ]),
-  ),
-  where: { op: 'where', inputs: { condition: 'frozen:T D', a: 'T D', b: 'T D' }, attrs: {} },
-  'where by one number': { op: 'where', inputs: { condition: 'frozen:1', a: 'T D', b: 'T D' }, attrs: {} },
-  pick: { op: 'pick', inputs: { x: 'K' }, attrs: { index: 1 } },
-  linear_logprobs: {
-    op: 'linear_logprobs',
-    inputs: { x: 'T D', w: 'V D', targets: 'i32:T' },
-    attrs: { compute: 'f32', chunk_rows: 4 },
-  },
-});
 
 const names = Object.keys(cases(shapes[1]!));
 const withFallback = names.filter((name) => {
@@ -144,11 +22,7 @@ const withFallback = names.filter((name) => {
  */
 function graphOf(test: Case, sizes: Sizes, fallback: boolean): Graph {
   const g = new GraphBuilder('case', { ...sizes, P: sizes.T });
-  const inputs = Object.entries(test.inputs).map(([name, spec]): Value => {
-    const [kind, axes] = spec.includes(':') ? (spec.split(':') as [string, string]) : ['param', spec];
-    if (kind === 'param') return g.param(name, 'f32', axes);
-    return g.input(name, (kind === 'i32' ? 'i32' : 'f32') as DType, axes);
-  });
+  const inputs = declareInputs(g, test);
   const op = opOf(test.op);
   const [y] = fallback ? op.fallback!(g.emit, inputs, test.attrs) : g.emit(test.op, inputs, test.attrs);
   g.output('y', y!);
@@ -274,31 +148,6 @@ describe('types', () => {
 
   test('a name is declared once', () => {
     expect(() => g.param('x', 'f32', 'D')).toThrow(/'x' is declared twice/);
-  });
-
-  test('column then row sharding leaves Partial, which a non-linear op refuses', () => {
-    const up = g.linear('up', x, g.param('up', 'bf16', 'F D', shard(0)));
-    expect(up.placement).toEqual(shard(1));
-    const down = g.linear('down', up, g.param('down', 'bf16', 'D F', shard(1)));
-    expect(down.placement).toEqual(partial);
-    expect(() => g.rmsnorm('norm', down, g.param('norm', 'bf16', 'D'), 1e-5)).toThrow(
-      /Partial: reduce it first/,
-    );
-    expect(() => g.add('sum', x, down)).toThrow(/must agree/);
-  });
-
-  test('rows split over ranks make Partial weight gradients', () => {
-    const data = new GraphBuilder('data parallel', { T: 4, D: 2, V: 3 });
-    const rows = data.input('rows', 'f32', 'T D', shard(0));
-    const labels = data.input('labels', 'i32', 'T', shard(0));
-    const logits = data.linear('logits', rows, data.param('w', 'f32', 'V D'));
-    const attrs = { grad: false, accumulate: 'never' };
-    data.output(
-      'loss',
-      data.emit('cross_entropy', [logits, labels, data.input('weight', 'f32', '1')], attrs)[0]!,
-    );
-    const graph = autodiff(data.build());
-    expect(graph.values[graph.outputs['grad:w']!]!.placement).toEqual(partial);
   });
 
   test('an unknown op lists the known ones', () => {

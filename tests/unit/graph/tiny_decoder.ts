@@ -97,7 +97,7 @@ export function feedsFor(graph: Graph, seed = 1): Record<string, Float64Array> {
     targets: (i) => (i % 3 === 2 ? -100 : whole(V)),
     positions: inDocument,
     offsets: inDocument,
-    packs: () => 3,
+    packs: (t) => (t < cut ? 3 : 4),
     spans: (i) => (i % 2 === 1 ? (i - 1) / 2 : i / 2 < cut ? 0 : cut),
     window_spans: (i) => (i % 2 === 1 ? (i - 1) / 2 : Math.max(i / 2 < cut ? 0 : cut, i / 2 - 1)),
     document_spans: (i) => (i % 2 === 1 ? (i / 2 < cut ? cut : T) - 1 : i / 2 < cut ? 0 : cut),

@@ -1,0 +1,282 @@
+/** Layouts along the axes of a mesh: every op's signatures are proved, and the rule that applies them. */
+import type { Attrs, Op, Placement, Tensor, Value } from '../../../graph/index.js';
+import { GraphBuilder, opOf, planOps, shardedDimension } from '../../../graph/index.js';
+import { execute } from '../../../graph/ops/execute.js';
+import { signatureTurns, type Turn } from '../../../graph/ops/layout_rule.js';
+import { primitives } from '../../../graph/ops/primitives.js';
+import { type Signature, signatures } from '../../../graph/ops/signatures.js';
+import { type Case, cases, declareInputs, otherCases } from './op_cases.js';
+import { difference, feedsFor, numbers } from './tiny_decoder.js';
+
+const ranks = 2;
+
+/** Along two mesh axes, every dimension is cut into four, and q, k and v into whole heads. */
+const sizes = { T: 8, D: 4, H: 8, G: 4, K: 4, F: 8, V: 12 };
+
+const allCases = Object.values({ ...cases(sizes), ...otherCases(sizes) });
+
+/** A node on whole values, with numbers for its inputs and for what its outputs held before. */
+interface Example {
+  readonly op: Op;
+  readonly attrs: Attrs;
+  readonly values: readonly Value[];
+  readonly inputs: readonly Tensor[];
+  readonly before: readonly Tensor[];
+}
+
+function exampleOf(test: Case): Example {
+  const g = new GraphBuilder('example', { ...sizes, P: sizes.T });
+  const values = declareInputs(g, test);
+  // What adds to its outputs is proved with that.
+  const attrs = test.attrs.accumulate === undefined ? test.attrs : { ...test.attrs, accumulate: 'always' };
+  const outputs = g.emit(test.op, values, attrs);
+  const feeds = feedsFor(g.build(), 7);
+  const random = numbers(11);
+  return {
+    op: opOf(test.op),
+    attrs,
+    values,
+    inputs: values.map(({ name, shape }) => ({ shape, data: feeds[name]! })),
+    before: outputs.map(({ shape }) => ({
+      shape,
+      data: Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => 1 + 0.3 * random()),
+    })),
+  };
+}
+
+interface NodeLayout {
+  readonly inputs: readonly Placement[];
+  readonly outputs: readonly Placement[];
+}
+
+/** Every layout of a node along one mesh axis: a signature for each turn, all agreeing on what the turns share. */
+function layoutsOf(turns: readonly Turn[]): NodeLayout[] {
+  let layouts: NodeLayout[] = [{ inputs: [], outputs: [] }];
+  for (const turn of turns) {
+    layouts = layouts.flatMap((chosen) =>
+      turn.signatures.flatMap((signature) => {
+        const inputs = merged(chosen.inputs, turn.inputs, signature.inputs);
+        const outputs = merged(chosen.outputs, turn.outputs, signature.outputs);
+        return inputs === null || outputs === null ? [] : [{ inputs, outputs }];
+      }),
+    );
+  }
+  return layouts;
+}
+
+function merged(chosen: readonly Placement[], places: readonly number[], placements: readonly Placement[]) {
+  const all = [...chosen];
+  for (const [i, place] of places.entries()) {
+    if ((all[place] ?? placements[i]) !== placements[i]) return null;
+    all[place] = placements[i]!;
+  }
+  return all;
+}
+
+/** Cuts a tensor into each rank's part. */
+function cut({ shape, data }: Tensor, placement: Placement, seed: number): Tensor[] {
+  const dimension = shardedDimension(placement);
+  if (placement === 'R')
+    return [
+      { shape, data },
+      { shape, data },
+    ];
+  if (dimension === null) {
+    const random = numbers(seed);
+    const first = data.map(() => random());
+    return [first, data.map((x, i) => x - first[i]!)].map((part) => ({ shape, data: part }));
+  }
+  const local = partShape(shape, dimension);
+  const inner = local.slice(dimension).reduce((a, b) => a * b, 1);
+  return [0, 1].map((rank) => ({
+    shape: local,
+    data: data.filter((_, i) => Math.floor(i / inner) % ranks === rank),
+  }));
+}
+
+function partShape(shape: readonly number[], dimension: number): number[] {
+  if (shape[dimension]! % ranks !== 0)
+    throw new Error(`[${shape}] cannot be cut along dimension ${dimension}`);
+  return shape.map((size, i) => (i === dimension ? size / ranks : size));
+}
+
+/** Joins the ranks' parts into the whole tensor; NaN where ranks differ that should not. */
+function join(parts: readonly Float64Array[], placement: Placement, shape: readonly number[]): Float64Array {
+  const [first, second] = parts as [Float64Array, Float64Array];
+  const dimension = shardedDimension(placement);
+  if (placement === 'R') return difference(first, second) < 1e-12 ? first : first.map(() => Number.NaN);
+  if (dimension === null) return first.map((x, i) => x + second[i]!);
+  const inner = partShape(shape, dimension)
+    .slice(dimension)
+    .reduce((a, b) => a * b, 1);
+  const next = [0, 0];
+  return Float64Array.from({ length: first.length + second.length }, (_, i) => {
+    const rank = Math.floor(i / inner) % ranks;
+    return parts[rank]![next[rank]!++]!;
+  });
+}
+
+/** Runs the node on each rank's parts, along one mesh axis after the other, and joins what they give. */
+function runSharded(example: Example, layouts: readonly NodeLayout[]): Float64Array[] {
+  const { op, attrs, inputs, before } = example;
+  const [layout, ...rest] = layouts;
+  if (layout === undefined) return execute(op, attrs, inputs, before, { first: false, rounding: false });
+  const cutInputs = inputs.map((tensor, i) => cut(tensor, layout.inputs[i]!, i + 1));
+  const cutBefore = before.map((tensor, i) => cut(tensor, layout.outputs[i]!, i + 101));
+  const parts = [0, 1].map((rank) =>
+    runSharded(
+      {
+        ...example,
+        inputs: cutInputs.map((tensor) => tensor[rank]!),
+        before: cutBefore.map((tensor) => tensor[rank]!),
+      },
+      rest,
+    ),
+  );
+  return before.map(({ shape }, i) =>
+    join(
+      parts.map((outputs) => outputs[i]!),
+      layout.outputs[i]!,
+      shape,
+    ),
+  );
+}
+
+/** The largest difference between the outputs of ranks, joined, and those of one process. */
+function errorOf(example: Example, ...layouts: NodeLayout[]): number {
+  const whole = runSharded(example, []);
+  const joined = runSharded(example, layouts);
+  return Math.max(...whole.map((data, i) => difference(joined[i]!, data)));
+}
+
+const examplesOf = (op: Op): Example[] => allCases.filter((test) => test.op === op.name).map(exampleOf);
+
+const print = ({ inputs, outputs }: Signature): string => [...inputs, '->', ...outputs].join(' ');
+
+/** The layouts of a node whose op has these signatures alone. */
+const layoutsWith = ({ op, values, attrs }: Example, own: readonly Signature[]): NodeLayout[] =>
+  layoutsOf(signatureTurns({ ...op, signatures: own }, values, attrs));
+
+const signed = planOps.filter((op) => op.signatures !== undefined);
+
+test('all ops of plans have signatures but the primitives', () => {
+  expect(planOps.filter((op) => !signed.includes(op))).toEqual(primitives);
+});
+
+describe.each(signed.map((op) => [op.name, op] as const))('%s', (_name, op) => {
+  test.each(op.signatures!.map((signature) => [print(signature), signature] as const))(
+    '%s: what ranks compute is, joined, what one process computes',
+    (_text, signature) => {
+      const tried = examplesOf(op).map((example) => {
+        const layouts = layoutsWith(example, [signature]);
+        for (const layout of layouts) expect(errorOf(example, layout)).toBeLessThan(1e-12);
+        return layouts.length;
+      });
+      expect(Math.max(0, ...tried)).toBeGreaterThan(0);
+    },
+  );
+
+  test('signatures along two mesh axes combine', () => {
+    for (const example of examplesOf(op)) {
+      const layouts = op.signatures!.flatMap((signature) => layoutsWith(example, [signature]));
+      for (const outer of layouts)
+        for (const inner of layouts) expect(errorOf(example, outer, inner)).toBeLessThan(1e-12);
+    }
+  });
+
+  test('takes whole values, has one entry for each operand, and gives one answer for given inputs', () => {
+    const { inputs, outputs } = op.operands!;
+    expect(op.signatures!.map((s) => [s.inputs.length, s.outputs.length])).toEqual(
+      op.signatures!.map(() => [inputs.length, outputs.length]),
+    );
+    expect(
+      [...op.signatures![0]!.inputs, ...op.signatures![0]!.outputs].every((entry) => entry === 'R'),
+    ).toBe(true);
+    for (const { values, attrs } of examplesOf(op)) {
+      for (const turn of signatureTurns(op, values, attrs)) {
+        const texts = turn.signatures.map((signature) => signature.inputs.join(' '));
+        expect(new Set(texts).size).toBe(texts.length);
+      }
+    }
+  });
+});
+
+test('products of one matmul may take signatures of their own, where they give the same', () => {
+  const example = exampleOf(cases(sizes)['matmul a·b + s·cᵀ·d']!);
+  const layouts = layoutsWith(example, opOf('matmul').signatures!);
+  // One way each to be R, S0 or S1; three for each product to be Partial.
+  expect(layouts.length).toBe(3 + 9);
+  for (const layout of layouts) expect(errorOf(example, layout)).toBeLessThan(1e-12);
+});
+
+test.each([
+  ['swiglu', 'P R -> P'],
+  ['rmsnorm', 'S1 S0 -> S1 R'],
+  ['attention', 'S0 S0 S0 R -> S0 S1'],
+])('a signature that does not hold is found out: %s, %s', (op, text) => {
+  const example = examplesOf(opOf(op))[0]!;
+  const [layout] = layoutsWith(example, signatures(text));
+  expect(errorOf(example, layout!)).not.toBeLessThan(1e-12);
+});
+
+describe('the layout rule', () => {
+  const g = new GraphBuilder('layouts', { T: 4, D: 6, F: 8, V: 9 });
+  const x = g.input('x', 'f32', 'T D');
+
+  test('a column-parallel and then a row-parallel linear leave summands', () => {
+    const up = g.linear('up', x, g.param('up', 'bf16', 'F D', { tensor: 'S0' }));
+    expect(up.layout).toEqual({ tensor: 'S1' });
+    const down = g.linear('down', up, g.param('down', 'bf16', 'D F', { tensor: 'S1' }));
+    expect(down.layout).toEqual({ tensor: 'P' });
+  });
+
+  test('each mesh axis has a signature of its own', () => {
+    const h = g.input('h', 'f32', 'T F', { tensor: 'S1', context: 'S0' });
+    const y = g.linear('y', h, g.param('w', 'bf16', 'D F', { tensor: 'S1' }));
+    expect(y.layout).toEqual({ tensor: 'P', context: 'S0' });
+  });
+
+  test('the error names the op, the mesh axis, the inputs and the signatures', () => {
+    const sum = g.input('sum', 'f32', 'T D', { tensor: 'P' });
+    expect(() => g.rmsnorm('norm', sum, g.param('scale', 'bf16', 'D'), 1e-5)).toThrow(
+      "rmsnorm on mesh axis 'tensor': sum P, scale R; its signatures are 'R R -> R R', 'S0 R -> S0 S0': convert an input first",
+    );
+  });
+
+  test('signatures are named as the node has its operands: transposed, and without those that it lacks', () => {
+    const w = g.param('v', 'bf16', 'V D', { context: 'S1' });
+    expect(() => g.linear('y', x, w)).toThrow(
+      "x R, v S1; its signatures are 'R R -> R', 'S0 R -> S0', 'R S0 -> S1', 'S1 S1 -> P', 'P R -> P', 'R P -> P'",
+    );
+  });
+
+  test('products that give different layouts are refused', () => {
+    const rows = g.input('rows', 'f32', 'T D', { context: 'S0' });
+    const w = g.param('narrow', 'bf16', 'V D');
+    const attrs = {
+      compute: 'f32',
+      trans_a: [false, false],
+      trans_b: [true, true],
+      alpha: [1, 1],
+      bias: false,
+      residual: false,
+      accumulate: 'never',
+    };
+    expect(() => g.emit('matmul', [x, w, rows, w], attrs)).toThrow(
+      "matmul on mesh axis 'context': rows S0, narrow R; these give S0, the operands before them R",
+    );
+  });
+
+  test('primitives take whole values', () => {
+    const sum = g.input('sum', 'f32', 'T D', { tensor: 'P' });
+    expect(() => g.emit('unary', [sum], { fn: 'exp' })).toThrow(
+      "unary on mesh axis 'tensor': sum P; its signatures are 'R -> R'",
+    );
+  });
+
+  test('a layout that splits a dimension which is not there is refused', () => {
+    expect(() => g.input('bad', 'f32', 'T D', { tensor: 'S2' })).toThrow(
+      'bad: tensor:S2 splits a dimension that [T D] lacks',
+    );
+  });
+});
