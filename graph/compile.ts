@@ -10,6 +10,7 @@ import { GraphBuilder } from './builder/builder.js';
 import { GraphError } from './ir/error.js';
 import type { Graph, TensorRole } from './ir/graph.js';
 import type { Plan } from './ir/plan.js';
+import { checkGraph } from './ops/types.js';
 import { accumulateGradients } from './passes/accumulate.js';
 import { autodiff } from './passes/autodiff.js';
 import { removeDeadCode } from './passes/dead_code.js';
@@ -107,6 +108,7 @@ export function compileTraining(options: TrainingOptions): CompiledTraining {
   const differentiated = autodiff(lowering.forward(withLoss(model, options)));
   const gradients = accumulateGradients(fuse(lowering.all(differentiated)));
   const step = lowering.all(appendOptimizer(gradients, options.optimizer));
+  checkGraph(step);
   const { graph, assembled, choice } = chooseRecompute(step, options.recompute ?? { mode: 'none' });
   return {
     ...reports(graph, assembled, lowering.lowered),
@@ -193,7 +195,9 @@ function forwardOnly(graph: Graph, program: string, kernels: ReadonlySet<string>
     ...node,
     outputs: node.outputs.map((id) => slots.get(id) ?? id),
   }));
-  const scheduled = schedule({ ...builder.build(), nodes });
+  const whole = { ...builder.build(), nodes };
+  checkGraph(whole);
+  const scheduled = schedule(whole);
   return reports(scheduled, assemblePlan(scheduled, { program }), lowering.lowered);
 }
 

@@ -18,18 +18,15 @@ import { axisSize, constantTensor } from '../ir/graph.js';
 import { hasDimensions, type Layout, printLayout, replicated } from '../ir/layout.js';
 import type { DType } from '../ir/plan.js';
 import { matmulCall } from '../ops/matmul.js';
-import type { EmitOptions } from '../ops/op.js';
+import type { EmitOptions, OpCall } from '../ops/op.js';
 import { checkAttributes } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
-import { inferTypes } from '../ops/types.js';
+import { checkTypes, inferTypes } from '../ops/types.js';
 
 type NewValue = Pick<Value, 'name' | 'kind' | 'role' | 'axes' | 'dtype' | 'layout'>;
 
-interface NewNode {
+interface NewNode extends OpCall {
   readonly op: string;
-  readonly inputs: readonly Value[];
-  readonly outputs: readonly Value[];
-  readonly attrs: Attrs;
 }
 
 export class GraphBuilder {
@@ -173,9 +170,13 @@ export class GraphBuilder {
     return outputs;
   };
 
-  /** Appends a node that writes `outputs`, which exist already: state, output slots, values of a rewritten node. */
+  /**
+   * Appends a node that writes `outputs`, which exist already: state, output slots, values of a rewritten node.
+   *
+   * @throws GraphError unless their shapes and layouts are what the op's rules give
+   */
   append(call: NewNode): void {
-    checkAttributes(opOf(call.op), call.attrs);
+    checkTypes(opOf(call.op), call, this.#axes);
     this.#addNode(call);
   }
 
@@ -190,7 +191,10 @@ export class GraphBuilder {
     });
   }
 
-  /** Appends a node of the graph that this builder was made from, with its own scope and phase. */
+  /**
+   * Appends a node of the graph that this builder was made from, with its own scope and phase. Its types were checked when it
+   * was made.
+   */
   appendNode(node: Node): void {
     checkAttributes(opOf(node.op), node.attrs);
     this.#nodes.push(node);

@@ -36,7 +36,6 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec): Graph {
   const builder = GraphBuilder.from(graph);
   const trained = trainedParameters(graph);
   if (trained.length === 0) throw new GraphError(`graph ${graph.name} has no gradients to optimize with`);
-  const loss = builder.state(lossState, 'statistic', 'f32', '1');
   const norm = builder.state(normState, 'statistic', 'f32', '1');
   builder.phase('norm', () => {
     const norms = builder.outputSlot('norms', 'f32', String(trained.length));
@@ -48,6 +47,7 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec): Graph {
       outputs: [builder.outputSlot('norm', 'f32', '1')],
       attrs: {},
     });
+    const loss = builder.state(lossState, 'statistic', 'f32', '1');
     builder.append({
       op: 'cast',
       inputs: [loss],

@@ -5,6 +5,10 @@ import { execute } from '../../../graph/ops/execute.js';
 import { signatureTurns, type Turn } from '../../../graph/ops/layout_rule.js';
 import { primitives } from '../../../graph/ops/primitives.js';
 import { type Signature, signatures } from '../../../graph/ops/signatures.js';
+import { checkGraph } from '../../../graph/ops/types.js';
+import { accumulateGradients } from '../../../graph/passes/accumulate.js';
+import { autodiff } from '../../../graph/passes/autodiff.js';
+import { appendOptimizer } from '../../../graph/passes/optimizer.js';
 import { type Case, cases, declareInputs, otherCases } from './op_cases.js';
 import { difference, feedsFor, numbers } from './tiny_decoder.js';
 
@@ -277,6 +281,69 @@ describe('the layout rule', () => {
   test('a layout that splits a dimension which is not there is refused', () => {
     expect(() => g.input('bad', 'f32', 'T D', { tensor: 'S2' })).toThrow(
       'bad: tensor:S2 splits a dimension that [T D] lacks',
+    );
+  });
+});
+
+describe('nodes that passes append', () => {
+  /** A classifier whose rows are split, so that each rank has a summand of its weight's gradient. */
+  const splitRows = () => {
+    const g = new GraphBuilder('split rows', { T: 4, D: 2, V: 3 });
+    const [rows, labels] = [
+      g.input('rows', 'f32', 'T D', { context: 'S0' }),
+      g.input('labels', 'i32', 'T', { context: 'S0' }),
+    ];
+    const logits = g.linear('logits', rows, g.param('w', 'f32', 'V D'));
+    g.output('loss', g.crossEntropy('loss', logits, labels, g.input('weight', 'f32', '1')));
+    return accumulateGradients(autodiff(g.build()));
+  };
+
+  test('the norm refuses gradients that are not whole', () => {
+    const graph = splitRows();
+    expect(graph.values.find(({ name }) => name === 'grad:w')!.layout).toEqual({ context: 'P' });
+    expect(() => appendOptimizer(graph, { op: 'adamw', attrs: {}, weightDecay: () => 0 })).toThrow(
+      "global_norm on mesh axis 'context': grad:w P; its signatures are 'R -> R R'",
+    );
+  });
+
+  /** Appends the update of a parameter, with its gradient and moments as they are said to lie. */
+  const update = (p: Placement, gradient: Placement, moment: Placement, op: string) => {
+    const g = new GraphBuilder('update', { F: 8, D: 6 });
+    const parameter = g.param('w', 'f32', 'F D', { tensor: p });
+    const state = (name: string) => g.state(name, 'optimizer', 'f32', 'F D', { tensor: moment });
+    const slots = ['norm', 'max_norm'].map((name) => g.input(name, 'f32', '1'));
+    g.append({
+      op,
+      inputs: [
+        parameter,
+        g.state('grad:w', 'gradient', 'f32', 'F D', { tensor: gradient }),
+        ...slots,
+        g.input('scalars', 'f32', op === 'adamw' ? '6' : '3'),
+      ],
+      outputs: [parameter, ...(op === 'adamw' ? [state('m:w'), state('v:w')] : [state('momentum:w')])],
+      attrs: op === 'adamw' ? { weight_decay: 0 } : { weight_decay: 0, momentum: true },
+    });
+  };
+
+  test.each(['adamw', 'sgd'])(
+    '%s refuses a gradient of summands, and moments that lie unlike the parameter',
+    (op) => {
+      expect(() => update('R', 'P', 'R', op)).toThrow(`${op} on mesh axis 'tensor': w R, grad:w P`);
+      expect(() => update('S0', 'S0', 'R', op)).toThrow(
+        /output m\S*:w\[F D\] f32 should be \[F D\] tensor:S0/,
+      );
+      update('S0', 'S0', 'S0', op);
+    },
+  );
+
+  test('checkGraph finds a node that a pass wrote itself and whose output lies otherwise', () => {
+    const g = new GraphBuilder('rewritten', { T: 4, D: 6 });
+    g.scale('y', g.input('x', 'f32', 'T D', { tensor: 'S1' }), 2);
+    const graph = g.build();
+    checkGraph(graph);
+    const values = graph.values.map((value) => (value.kind === 'input' ? value : { ...value, layout: {} }));
+    expect(() => checkGraph({ ...graph, values })).toThrow(
+      'scale: output y[T D] f32 should be [T D] tensor:S1',
     );
   });
 });
