@@ -6,7 +6,7 @@
  */
 import { GraphBuilder } from '../builder/builder.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
-import { getValue } from '../ir/graph.js';
+import { elements, getValue } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
 
 /** The context's tensor that a step's loss is summed in. */
@@ -107,20 +107,26 @@ function modesOfMakers(
     const isTerm = outputs.every((id, i) => adding.includes(i) || !terms.has(id));
     if (adding.length > 0 && isWhole && isTerm) makers.set(at, 'always');
   }
+  // The largest first: where the loss and a gradient disagree, a part of the loss is what is added by a node of its own.
+  const bySize = [...sums].sort((a, b) => elements(b.state.shape) - elements(a.state.shape));
   for (;;) {
-    const conflict = setFirst(sums, makers);
+    const conflict = setFirst(bySize, makers);
     if (conflict === null) return makers;
     makers.delete(conflict);
   }
 }
 
-/** Lets the first maker of each sum overwrite. Returns one that would have to overwrite one tensor and add to another. */
+/**
+ * Lets the first maker of each sum overwrite. Returns the maker to give up where another would have to overwrite one tensor
+ * and add to another: the one before it in this sum, or itself where it is the first.
+ */
 function setFirst(sums: readonly Sum[], makers: Map<number, Mode>): number | null {
   const decided = new Map<number, Mode>();
   for (const { terms } of sums) {
-    for (const [i, { at }] of inOrder(terms, makers)[0].entries()) {
+    const direct = inOrder(terms, makers)[0];
+    for (const [i, { at }] of direct.entries()) {
       const mode = i === 0 ? 'after_first' : 'always';
-      if ((decided.get(at) ?? mode) !== mode) return at;
+      if ((decided.get(at) ?? mode) !== mode) return direct[0]!.at;
       decided.set(at, mode);
     }
   }

@@ -13,6 +13,8 @@ const parts: Record<string, Append> = {
   /** Cross-entropy of half the hidden states: a second loss that reads the head. */
   auxiliary: (g, inputs) =>
     lossRule('linear_ce').append(g, { ...inputs, hidden: g.scale('half', inputs.hidden, 0.5) }),
+  otherHead: (g, inputs) =>
+    lossRule('chunked_ce').append(g, { ...inputs, head: g.param('other_head.weight', 'f32', 'V D') }),
   /** A trained scalar, which no micro-batch changes. */
   scalar: (g) => g.param('scalar', 'f32', '1'),
 };
@@ -31,6 +33,11 @@ const expressions: Record<string, Expression> = {
   'aux + ce of logits': {
     append: (g, inputs) => g.add('sum', parts.auxiliary!(g, inputs), parts.chunked!(g, inputs)),
     sum: { auxiliary: 1, chunked: 1 },
+  },
+  // The backward pass makes the second part first, and the first is alone with its head.
+  'ce + ce of another head': {
+    append: (g, inputs) => g.add('sum', parts.linear!(g, inputs), parts.otherHead!(g, inputs)),
+    sum: { linear: 1, otherHead: 1 },
   },
   '0.1 · ce': {
     append: (g, inputs) => g.scale('less', parts.linear!(g, inputs), 0.1),
@@ -138,6 +145,14 @@ test('a loss that is added or scaled still makes its gradient in the record that
   const both = compile(models.untied!, expressions['ce + aux']!.append);
   const modes = recordsOf(both, 'linear_cross_entropy').map(({ attrs }) => attrs.accumulate);
   expect(modes).toEqual(['after_first', 'always']);
+});
+
+test('where the loss and a gradient disagree on which node is first, only a scalar is added by a node of its own', () => {
+  const compiled = compile(models.untied!, expressions['ce + ce of another head']!.append);
+  const [record] = recordsOf(compiled, 'linear_cross_entropy');
+  expect(record!.attrs).toMatchObject({ dw: true, accumulate: 'after_first' });
+  const added = recordsOf(compiled, 'accumulate').flatMap(({ outputs }) => Object.values(outputs).flat());
+  expect(added.map((buffer) => compiled.plan.buffers[buffer]!.name)).toEqual(['stat:loss']);
 });
 
 test('the parts of a loss and their weights stay float32 in bf16', () => {
