@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { alignment } from '../../graph/passes/liveness.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 
 interface Probe {
@@ -42,7 +43,8 @@ test.each([
   '%s: the arena is what was planned, and resident memory within 15 %% of the plan',
   async (name, peft) => {
     const { idle, resident, arenaHighWater, arena, total } = await measure(name, peft);
-    expect(arenaHighWater).toBe(arena);
+    // To the end of the last buffer, which the arena rounds up.
+    expect(Math.ceil(arenaHighWater / alignment) * alignment).toBe(arena);
     expect((resident - idle) / total).toBeGreaterThan(0.85);
     expect((resident - idle) / total).toBeLessThan(1.15);
   },
