@@ -8,6 +8,7 @@ import { GraphBuilder } from '../builder/builder.js';
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { elements, getValue } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
+import { countUses } from './liveness.js';
 
 /** The context's tensor that a step's loss is summed in. */
 export const lossState = 'stat:loss';
@@ -137,12 +138,4 @@ function setFirst(sums: readonly Sum[], makers: Map<number, Mode>): number | nul
 /** Terms that their makers add themselves, which go first, and the others. */
 function inOrder(terms: readonly Term[], makers: ReadonlyMap<number, Mode>): [Term[], Term[]] {
   return [terms.filter(({ at }) => makers.has(at)), terms.filter(({ at }) => !makers.has(at))];
-}
-
-function countUses(graph: Graph): Map<number, number> {
-  const uses = new Map<number, number>();
-  const use = (id: number) => uses.set(id, (uses.get(id) ?? 0) + 1);
-  for (const node of graph.nodes) node.inputs.forEach(use);
-  Object.values(graph.outputs).forEach(use);
-  return uses;
 }

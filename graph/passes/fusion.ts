@@ -9,6 +9,7 @@ import type { Graph, Node } from '../ir/graph.js';
 import type { FusedCall } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
 import { removeDeadCode } from './dead_code.js';
+import { countUses } from './liveness.js';
 
 export function fuse(graph: Graph): Graph {
   return removeDeadCode(fuseSums(mergeLossWithGradient(graph)));
@@ -118,11 +119,3 @@ const rank = (node: Node | null): number => (node !== null && opOf(node.op).comp
 /** The node, where output 0 is the term and its op could add to it. */
 const absorbing = (node: Node | null, term: number): Node | null =>
   node !== null && node.outputs[0] === term && opOf(node.op).withResidual !== undefined ? node : null;
-
-function countUses(graph: Graph): Map<number, number> {
-  const uses = new Map<number, number>();
-  const use = (id: number) => uses.set(id, (uses.get(id) ?? 0) + 1);
-  for (const node of graph.nodes) node.inputs.forEach(use);
-  Object.values(graph.outputs).forEach(use);
-  return uses;
-}

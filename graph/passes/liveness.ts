@@ -43,6 +43,15 @@ export function dependencies(graph: Graph, nodes: readonly Node[]): number[][] {
   });
 }
 
+/** Returns how often each value, by id, is read by a node or is an output of the graph. */
+export function countUses(graph: Graph): Map<number, number> {
+  const uses = new Map<number, number>();
+  const use = (id: number) => uses.set(id, (uses.get(id) ?? 0) + 1);
+  for (const node of graph.nodes) node.inputs.forEach(use);
+  Object.values(graph.outputs).forEach(use);
+  return uses;
+}
+
 export interface Lifetime {
   /** Index of the node that makes the value. */
   first: number;
