@@ -230,16 +230,16 @@ void Context::engine_loop() {
     pthread_setname_np(pthread_self(), "temper-engine");
 #endif
     // Where streams run beside the host, so many jobs are given to the device before the first is waited for.
-    const size_t ahead = device_.target().runs_beside() ? 8 : 1;
+    const size_t ahead = device_.target().runs_beside() ? 8 : SIZE_MAX;
+    const auto can_begin = [&] { return !queue_.empty() && begun_.size() < ahead; };
     for (;;) {
         std::shared_ptr<Job> job;
         {
             std::unique_lock lock(mutex_);
-            const auto has_work = [this] { return closing_ || !queue_.empty(); };
-            if (begun_.empty()) wake_.wait(lock, has_work);
-            else if (queue_.empty()) wake_.wait_for(lock, std::chrono::microseconds(200), has_work);
+            if (begun_.empty()) wake_.wait(lock, [&] { return closing_ || can_begin(); });
+            else wake_.wait_for(lock, std::chrono::microseconds(200), can_begin);
             if (queue_.empty() && begun_.empty()) break;
-            if (!queue_.empty() && (begun_.size() < ahead || !device_.target().runs_beside())) {
+            if (can_begin()) {
                 job = queue_.front();
                 queue_.pop_front();
                 begun_.push_back(job);
