@@ -1,9 +1,8 @@
 // The CPU's backend: its kernel sets are its targets.
+#include "device.hpp"
 #include "host_device.hpp"
 
 namespace temper {
-
-const TemperBackend& cpu_backend();
 
 const TemperBackend& cpu_backend() {
     static const TemperBackend table = [] {

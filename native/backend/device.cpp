@@ -7,8 +7,6 @@
 
 namespace temper {
 
-extern const TemperBackend& cpu_backend();
-
 const TemperBackend& find_backend(const std::string& name_or_file) {
     if (name_or_file == "cpu") return cpu_backend();
     static std::mutex mutex;
@@ -150,7 +148,7 @@ PreparedRecord Device::prepare(const Operands& record, void* scratch) const {
 }
 
 void Device::enqueue(const PreparedRecord& record, bool first, int stream) const {
-    target_.require(target_.backend.enqueue(device_, record.call(), first, stream));
+    target_.require(target_.backend.enqueue(device_, record.get(), first, stream));
 }
 
 void Device::events(uint32_t count) const { target_.require(target_.backend.events(device_, count)); }
@@ -178,7 +176,7 @@ CapturedSegment Device::end_capture(int stream) const {
     return {*this, graph};
 }
 
-void Device::launch(const CapturedSegment& segment, int stream) const { target_.require(target_.backend.launch(device_, segment.graph(), stream)); }
+void Device::launch(const CapturedSegment& segment, int stream) const { target_.require(target_.backend.launch(device_, segment.get(), stream)); }
 
 DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
     std::swap(device_, other.device_);
@@ -189,14 +187,6 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 
 DeviceMemory::~DeviceMemory() {
     if (at_) device_->target_.backend.release(device_->device_, at_);
-}
-
-PreparedRecord::~PreparedRecord() {
-    if (call_) device_->target_.backend.discard(device_->device_, call_);
-}
-
-CapturedSegment::~CapturedSegment() {
-    if (graph_) device_->target_.backend.drop(device_->device_, graph_);
 }
 
 } // namespace temper

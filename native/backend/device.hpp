@@ -1,25 +1,18 @@
 // A device as the engine uses it: the table's functions with errors as exceptions.
 #pragma once
 #include "../ops/op.hpp"
-#include "backend.h"
+#include "backend_error.hpp"
 
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace temper {
 
-// A status other than OK and PENDING.
-class BackendError : public std::runtime_error {
-public:
-    BackendError(TemperStatus status, const std::string& what) : std::runtime_error(what), status(status) {}
-    const TemperStatus status;
-};
-
 // The backend of that name: "cpu", or a plugin by its file. Loaded once and kept. Throws std::runtime_error.
 const TemperBackend& find_backend(const std::string& name_or_file);
+const TemperBackend& cpu_backend();
 
 // What records are prepared for; needs no device.
 class Target {
@@ -64,29 +57,21 @@ private:
     size_t bytes_ = 0;
 };
 
-class PreparedRecord {
+// What a device has made for the engine, given back by the table's function DROP when destroyed.
+template <class Made, void (*TemperBackend::*DROP)(TemperDevice*, Made*)> class DeviceObject {
 public:
-    PreparedRecord(const Device& device, TemperCall* call) : device_(&device), call_(call) {}
-    PreparedRecord(PreparedRecord&& other) noexcept : device_(other.device_), call_(std::exchange(other.call_, nullptr)) {}
-    ~PreparedRecord();
-    TemperCall* call() const { return call_; }
+    DeviceObject(const Device& device, Made* made) : device_(&device), made_(made) {}
+    DeviceObject(DeviceObject&& other) noexcept : device_(other.device_), made_(std::exchange(other.made_, nullptr)) {}
+    ~DeviceObject();
+    Made* get() const { return made_; }
 
 private:
     const Device* device_;
-    TemperCall* call_;
+    Made* made_;
 };
 
-class CapturedSegment {
-public:
-    CapturedSegment(const Device& device, TemperGraph* graph) : device_(&device), graph_(graph) {}
-    CapturedSegment(CapturedSegment&& other) noexcept : device_(other.device_), graph_(std::exchange(other.graph_, nullptr)) {}
-    ~CapturedSegment();
-    TemperGraph* graph() const { return graph_; }
-
-private:
-    const Device* device_;
-    TemperGraph* graph_;
-};
+using PreparedRecord = DeviceObject<TemperCall, &TemperBackend::discard>;
+using CapturedSegment = DeviceObject<TemperGraph, &TemperBackend::drop>;
 
 class Device {
 public:
@@ -122,11 +107,14 @@ public:
 
 private:
     friend class DeviceMemory;
-    friend class PreparedRecord;
-    friend class CapturedSegment;
+    template <class Made, void (*TemperBackend::*DROP)(TemperDevice*, Made*)> friend class DeviceObject;
 
     const Target target_;
     TemperDevice* device_ = nullptr;
 };
+
+template <class Made, void (*TemperBackend::*DROP)(TemperDevice*, Made*)> DeviceObject<Made, DROP>::~DeviceObject() {
+    if (made_) (device_->target_.backend.*DROP)(device_->device_, made_);
+}
 
 } // namespace temper

@@ -52,7 +52,7 @@ Call call_of(const TemperRecord& record, Threads threads) {
 const Kernel& kernel_of(const std::string& op, const std::string& isa, const std::string& without) {
     const Kernel* kernel = op == without ? nullptr : find_kernel(isa, op);
     if (kernel) return *kernel;
-    throw DeviceError(TEMPER_UNSUPPORTED, "the kernel set '" + isa + "' has no kernel for it");
+    throw BackendError(TEMPER_UNSUPPORTED, "the kernel set '" + isa + "' has no kernel for it");
 }
 
 } // namespace
@@ -83,7 +83,7 @@ void* HostDevice::given(void* address) const {
 void* HostDevice::allocate(size_t bytes) {
     std::lock_guard lock(memory_mutex_);
     if (options_.faults.memory && allocated_ + bytes > *options_.faults.memory)
-        throw DeviceError(TEMPER_OUT_OF_MEMORY, "cannot allocate " + std::to_string(bytes) + " bytes: " + std::to_string(allocated_) +
+        throw BackendError(TEMPER_OUT_OF_MEMORY, "cannot allocate " + std::to_string(bytes) + " bytes: " + std::to_string(allocated_) +
                                                     " of " + std::to_string(*options_.faults.memory) + " are in use");
     Pages pages = Pages::zeroed(std::max<size_t>(bytes, 1));
     void* at = given(pages.data());
@@ -112,7 +112,7 @@ void* HostDevice::load(const std::string& file, size_t offset, size_t bytes, siz
 void HostDevice::release(void* at) {
     std::lock_guard lock(memory_mutex_);
     const auto memory = memory_.find(at);
-    if (memory == memory_.end()) throw DeviceError(TEMPER_INVALID, "releases what was not allocated");
+    if (memory == memory_.end()) throw BackendError(TEMPER_INVALID, "releases what was not allocated");
     allocated_ -= memory->second.bytes();
     memory_.erase(memory);
 }
@@ -161,7 +161,7 @@ void HostDevice::run_front(std::unique_lock<std::mutex>& lock, int stream) {
                 item.work();
             }
         }
-    } catch (const DeviceError& error) {
+    } catch (const BackendError& error) {
         if (!lock.owns_lock()) lock.lock();
         if (!failure_) failure_.emplace(error);
     } catch (const std::exception& error) {
@@ -178,7 +178,7 @@ void HostDevice::reach(std::unique_lock<std::mutex>& lock, uint32_t event, uint6
             return item.kind == Item::Kind::record && item.event == event && item.times >= times;
         };
         while (stream < TEMPER_STREAMS && std::none_of(streams_[stream].queue.begin(), streams_[stream].queue.end(), records)) stream++;
-        if (stream == TEMPER_STREAMS) throw DeviceError(TEMPER_INVALID, "event " + std::to_string(event) + " is never reached");
+        if (stream == TEMPER_STREAMS) throw BackendError(TEMPER_INVALID, "event " + std::to_string(event) + " is never reached");
         run_front(lock, stream);
     }
 }
@@ -253,7 +253,7 @@ void HostDevice::enqueue(TemperCall& call, bool first, int stream) {
 
 void HostDevice::run_record(TemperCall& call, bool first) {
     if (options_.faults.lost_after && records_++ >= *options_.faults.lost_after)
-        throw DeviceError(TEMPER_DEVICE_LOST, "the device was lost after " + std::to_string(*options_.faults.lost_after) + " records");
+        throw BackendError(TEMPER_DEVICE_LOST, "the device was lost after " + std::to_string(*options_.faults.lost_after) + " records");
     call.prepared->run(first);
 }
 
@@ -308,13 +308,13 @@ void HostDevice::synchronize(int stream) {
 
 void HostDevice::begin_capture(int stream) {
     std::lock_guard lock(mutex_);
-    if (streams_[stream].captured) throw DeviceError(TEMPER_INVALID, "the stream is captured already");
+    if (streams_[stream].captured) throw BackendError(TEMPER_INVALID, "the stream is captured already");
     streams_[stream].captured.emplace();
 }
 
 TemperGraph* HostDevice::end_capture(int stream) {
     std::lock_guard lock(mutex_);
-    if (!streams_[stream].captured) throw DeviceError(TEMPER_INVALID, "the stream is not captured");
+    if (!streams_[stream].captured) throw BackendError(TEMPER_INVALID, "the stream is not captured");
     auto graph = std::make_unique<TemperGraph>();
     graph->work = std::move(*streams_[stream].captured);
     streams_[stream].captured.reset();
@@ -332,7 +332,7 @@ void HostDevice::launch(const TemperGraph& graph, int stream) {
 TemperStatus status_of_exception() {
     try {
         throw;
-    } catch (const DeviceError& error) {
+    } catch (const BackendError& error) {
         last_message = error.what();
         return error.status;
     } catch (const OutOfMemory& error) {

@@ -4,7 +4,7 @@
 #include "../cpu/kernel.hpp"
 #include "../engine/memory.hpp"
 #include "../engine/thread_pool.hpp"
-#include "backend.h"
+#include "backend_error.hpp"
 
 #include <condition_variable>
 #include <deque>
@@ -29,13 +29,6 @@ struct Faults {
     std::optional<size_t> memory;       // bytes that may be allocated
     std::optional<uint64_t> lost_after; // records, after which the device is lost
     std::string without;                // an op that has no kernel
-};
-
-// An error with the status that the table returns for it.
-class DeviceError : public std::runtime_error {
-public:
-    DeviceError(TemperStatus status, const std::string& what) : std::runtime_error(what), status(status) {}
-    const TemperStatus status;
 };
 
 class HostDevice {
@@ -119,12 +112,12 @@ private:
     std::condition_variable changed_;
     std::vector<Event> events_;
     Stream streams_[TEMPER_STREAMS];
-    std::optional<DeviceError> failure_; // the first, which every later call repeats
+    std::optional<BackendError> failure_; // the first, which every later call repeats
     bool busy_ = false, closing_ = false; // of the downloading thread
     std::thread downloader_;
 };
 
-// What a record needs of a host device. Throws DeviceError UNSUPPORTED where the kernel set has no kernel.
+// What a record needs of a host device. Throws BackendError UNSUPPORTED where the kernel set has no kernel.
 TemperNeeds host_needs(const TemperRecord& record, const std::string& isa, int threads, const std::string& without);
 
 // The functions of a table for host devices, but for those that say which targets and devices there are, and open().
