@@ -25,15 +25,13 @@ export function inferTypes(op: Op, inputs: readonly Value[], attrs: Attrs): Valu
  * @throws GraphError unless the shapes and layouts of the outputs are what the op makes of the inputs
  */
 export function checkTypes(op: Op, { inputs, outputs, attrs }: OpCall, sizes: AxisSizes): void {
-  checkAttributes(op, attrs);
-  const types = op.infer(inputs, attrs);
+  const types = inferTypes(op, inputs, attrs);
   if (types.length !== outputs.length)
     throw new GraphError(`${op.name} has ${types.length} outputs, not ${outputs.length}`);
-  const layouts = outputLayouts(op, inputs, attrs, types.length);
   types.forEach((type, i) => {
-    const [output, layout] = [outputs[i]!, layouts[i]!];
-    if (hasShapeOf(output, type, sizes) && sameLayout(output.layout, layout)) return;
-    const expected = `[${type.axes.join(' ')}] ${printLayout(layout)}`.trimEnd();
+    const output = outputs[i]!;
+    if (hasShapeOf(output, type, sizes) && sameLayout(output.layout, type.layout)) return;
+    const expected = `[${type.axes.join(' ')}] ${printLayout(type.layout)}`.trimEnd();
     throw new GraphError(`${op.name}: output ${printValue(output)} should be ${expected}`);
   });
 }
