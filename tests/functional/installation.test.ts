@@ -34,7 +34,7 @@ export default defineConfig({
     appendFileSync('${inFolder('loaded.log')}', process.argv[1] + ' ' + (threadId === 0 ? 'process' : 'thread') + '\\n');
     registerDataset({
       type: 'mine', schema: row, needsTokenizer: false,
-      generatedRows: () => 40, textUnit: () => 'line',
+      source: { kind: 'generated', rows: () => 40 },
       convert: (_, { token }) => [{ ids: Int32Array.of(token, 4, 5), labels: Int32Array.of(token, 4, 5) }],
     });
     registerTask({

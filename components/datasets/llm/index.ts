@@ -8,16 +8,17 @@ export {
   findPrepared,
   type PreparedPacks,
   type PrepareOptions,
-  type PrepareProgress,
   prepareData,
 } from './prepare.js';
 export { type Preview, type PreviewOptions, previewDataset } from './preview.js';
 export { readFileRows } from './sources/read.js';
+export type { PrepareProgress } from './tokenize/tokenize_sources.js';
 export {
   type DatasetContext,
   type DatasetDefinition,
   fileKeys,
   lengthKeys,
+  linesOfFiles,
   RowError,
   requireColumn,
   requireRecord,

@@ -32,8 +32,7 @@ export default defineConfig({
       type: 'hostile',
       schema,
       needsTokenizer: false,
-      generatedRows: ({ preparing }) => (act(preparing) ? 8 : 0),
-      textUnit: () => 'line',
+      source: { kind: 'generated', rows: ({ preparing }) => (act(preparing) ? 8 : 0) },
       convert: () => [{ ids: Int32Array.of(1, 2, 3), labels: Int32Array.of(1, 2, 3) }],
     });
   },

@@ -29,6 +29,17 @@ export interface TokenizedChunk extends ChunkCounts {
   documents: Document[];
 }
 
+/** What a chunk holds, in numbers. */
+export interface ChunkSummary extends ChunkCounts {
+  documents: number;
+  tokens: number;
+}
+
+export function summarize({ documents, ...counts }: TokenizedChunk): ChunkSummary {
+  const tokens = documents.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { ...counts, documents: documents.length, tokens };
+}
+
 export const chunkFile = (folder: string, source: number, index: number): string =>
   path.join(folder, `${String(source).padStart(3, '0')}-${String(index).padStart(6, '0')}.chunk`);
 

@@ -27,7 +27,7 @@ export async function planSource(
   signal?: AbortSignal,
 ): Promise<PlannedSource> {
   const files: SourceFile[] = [];
-  if (datasetDefinition(dataset.dataset_type).generatedRows === null) {
+  if (datasetDefinition(dataset.dataset_type).source.kind === 'files') {
     const options = dataset as unknown as FileOptions;
     for (const file of await resolveFiles(options.path)) {
       const format = await detectFormat(file.path, options.format ?? 'auto');
@@ -38,18 +38,18 @@ export async function planSource(
 }
 
 /** Rows of a chunk of generated data. */
-const generatedRows = 4096;
+const rowsOfGeneratedChunk = 4096;
 
 /** Yields the chunks that hold the dataset's selected rows, in order. */
 export async function* planChunks({
   dataset,
   files,
 }: Pick<PlannedSource, 'dataset' | 'files'>): AsyncGenerator<Chunk> {
-  const definition = datasetDefinition(dataset.dataset_type);
-  if (definition.generatedRows !== null) {
-    const rows = definition.generatedRows(dataset);
-    for (let start = 0; start < rows; start += generatedRows) {
-      const end = Math.min(rows, start + generatedRows);
+  const { source } = datasetDefinition(dataset.dataset_type);
+  if (source.kind === 'generated') {
+    const rows = source.rows(dataset);
+    for (let start = 0; start < rows; start += rowsOfGeneratedChunk) {
+      const end = Math.min(rows, start + rowsOfGeneratedChunk);
       const range = {
         file: null,
         format: 'generated' as const,
@@ -64,7 +64,7 @@ export async function* planChunks({
   }
   const options = dataset as unknown as FileOptions;
   const [from, to] = rowRange({ rows: options.rows ?? null, limit: options.limit ?? null });
-  const unit = definition.textUnit(dataset);
+  const unit = source.textUnit(dataset);
   let firstRow = 0;
   for (const { path: file, format } of files) {
     const chunks =

@@ -3,6 +3,7 @@ import type { Failure } from '../../../../shared/processes/failures.js';
 import type { TokenizerSource } from '../documents/tokenizer_source.js';
 import type { Chunk } from '../sources/chunk.js';
 import type { SingleDataset } from '../types/schema.js';
+import type { ChunkSummary } from './chunk_store.js';
 
 export interface PoolSettings {
   tokenizer: TokenizerSource | null;
@@ -25,9 +26,4 @@ export interface ChunkTask {
   file: string;
 }
 
-export interface TaskResult {
-  documents: number;
-  tokens: number;
-}
-
-export type TaskReply = { result: TaskResult } | { failure: Failure };
+export type TaskReply = { summary: ChunkSummary } | { failure: Failure };

@@ -43,7 +43,8 @@ export async function tokenizeChunk(
 ): Promise<TokenizedChunk> {
   const definition = datasetDefinition(dataset.dataset_type);
   const options = dataset as Partial<FileOptions> & SingleDataset;
-  const rows = await readRows(chunk, definition.textUnit(dataset));
+  const { source } = definition;
+  const rows = await readRows(chunk, source.kind === 'files' ? source.textUnit(dataset) : 'line');
   const counts: ChunkCounts = { read: 0, truncated: 0, split: 0, dropped: 0 };
   const documents: Document[] = [];
   const invalid: { row: Row; message: string }[] = [];

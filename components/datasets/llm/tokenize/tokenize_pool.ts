@@ -2,7 +2,8 @@
 import { Worker } from 'node:worker_threads';
 import { DataError } from '../../../../shared/errors.js';
 import { errorFrom } from '../../../../shared/processes/failures.js';
-import type { ChunkTask, PoolSettings, TaskReply, TaskResult, ThreadSettings } from './thread_messages.js';
+import type { ChunkSummary } from './chunk_store.js';
+import type { ChunkTask, PoolSettings, TaskReply, ThreadSettings } from './thread_messages.js';
 
 /**
  * Runs every task. After a failure no further task starts, and the failure of the lowest task is thrown: which one that
@@ -14,7 +15,7 @@ export async function tokenizeAll(
   tasks: readonly ChunkTask[],
   settings: PoolSettings,
   threads: number,
-  onDone: (task: ChunkTask, result: TaskResult) => void,
+  onDone: (task: ChunkTask, summary: ChunkSummary) => void,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   let next = 0;
@@ -26,7 +27,7 @@ export async function tokenizeAll(
         signal?.throwIfAborted();
         const number = next++;
         const reply = await thread.run(tasks[number]!, signal);
-        if ('result' in reply) onDone(tasks[number]!, reply.result);
+        if ('summary' in reply) onDone(tasks[number]!, reply.summary);
         else failures.push({ task: number, error: errorFrom(reply.failure) });
       }
     } finally {

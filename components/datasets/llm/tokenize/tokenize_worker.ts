@@ -4,8 +4,8 @@ import { loadInstallation } from '../../../../shared/installation.js';
 import { encodeFailure } from '../../../../shared/processes/failures.js';
 import type { Tokenizer } from '../../../../shared/text.js';
 import { buildTokenizer } from '../documents/tokenizer_source.js';
-import { writeChunk } from './chunk_store.js';
-import type { ChunkTask, TaskReply, TaskResult, ThreadSettings } from './thread_messages.js';
+import { type ChunkSummary, summarize, writeChunk } from './chunk_store.js';
+import type { ChunkTask, TaskReply, ThreadSettings } from './thread_messages.js';
 import { tokenizeChunk } from './tokenize.js';
 
 const settings = workerData as ThreadSettings;
@@ -18,7 +18,7 @@ async function prepare(): Promise<Tokenizer | null> {
 
 let tokenizer: Promise<Tokenizer | null> | null = null;
 
-async function run(task: ChunkTask): Promise<TaskResult> {
+async function run(task: ChunkTask): Promise<ChunkSummary> {
   tokenizer ??= prepare();
   const context = {
     tokenizer: await tokenizer,
@@ -32,13 +32,12 @@ async function run(task: ChunkTask): Promise<TaskResult> {
   begin(task.chunk.firstRowOfFile);
   const chunk = await tokenizeChunk(task.chunk, task.dataset, context, begin);
   await writeChunk(task.file, chunk);
-  const tokens = chunk.documents.reduce((sum, { ids }) => sum + ids.length, 0);
-  return { documents: chunk.documents.length, tokens };
+  return summarize(chunk);
 }
 
 port.on('message', (task: ChunkTask) => {
   run(task).then(
-    (result) => port.postMessage({ result } satisfies TaskReply),
+    (summary) => port.postMessage({ summary } satisfies TaskReply),
     (error: unknown) => port.postMessage({ failure: encodeFailure(error) } satisfies TaskReply),
   );
 });

@@ -4,7 +4,14 @@ import { columnAt, lacksColumns } from '../../../../shared/rows.js';
 import type { Message } from '../../../../shared/text.js';
 import type { Document } from '../documents/document.js';
 import { encodeConversation } from './completion.js';
-import { type DatasetDefinition, fileKeys, RowError, requireRecord, requireTokenizer } from './definition.js';
+import {
+  type DatasetDefinition,
+  fileKeys,
+  linesOfFiles,
+  RowError,
+  requireRecord,
+  requireTokenizer,
+} from './definition.js';
 
 const schema = z
   .strictObject({
@@ -45,8 +52,7 @@ export const chat: DatasetDefinition<Options> = {
   type: 'chat',
   schema,
   needsTokenizer: true,
-  generatedRows: null,
-  textUnit: () => 'line',
+  source: linesOfFiles,
   convert(row, options, context): Document[] {
     const tokenizer = requireTokenizer(context);
     if (!tokenizer.hasChatTemplate)

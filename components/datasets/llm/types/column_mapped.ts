@@ -7,6 +7,7 @@ import { encodeCompletion, encodeConversation, type LossScope } from './completi
 import {
   type DatasetDefinition,
   fileKeys,
+  linesOfFiles,
   RowError,
   requireRecord,
   requireTokenizer,
@@ -80,8 +81,7 @@ export const columnMapped: DatasetDefinition<Options> = {
   type: 'column_mapped',
   schema,
   needsTokenizer: true,
-  generatedRows: null,
-  textUnit: () => 'line',
+  source: linesOfFiles,
   convert(row, options, context): Document[] {
     const fields = readFields(requireRecord(row), options.columns);
     return [encodeExchange(buildExchange(fields, options), requireTokenizer(context))];

@@ -74,15 +74,27 @@ export interface DatasetContext {
   packedSequenceSize: number;
 }
 
+/** Rows of files, whose options are `fileKeys`; `textUnit` gives the part of a plain text file that is one row. */
+export interface FileSource<Options> {
+  kind: 'files';
+  textUnit(options: Options): TextUnit;
+}
+
+/** Rows that `convert` makes from their numbers; `rows` gives how many there are. */
+export interface GeneratedSource<Options> {
+  kind: 'generated';
+  rows(options: Options): number;
+}
+
+/** Rows of files; in a plain text file each line is one. */
+export const linesOfFiles: FileSource<unknown> = { kind: 'files', textUnit: () => 'line' };
+
 export interface DatasetDefinition<Options = unknown> {
   /** `dataset_type`. */
   type: string;
   schema: z.ZodObject;
   needsTokenizer: boolean;
-  /** Generated data: how many rows there are. Null: rows come from files. */
-  generatedRows: ((options: Options) => number) | null;
-  /** Unit of a text file that is one row. */
-  textUnit: (options: Options) => TextUnit;
+  source: FileSource<Options> | GeneratedSource<Options>;
   /**
    * One row's documents.
    * @throws RowError for a row that cannot be one

@@ -6,6 +6,7 @@ import { encodeCompletion } from './completion.js';
 import {
   type DatasetDefinition,
   fileKeys,
+  linesOfFiles,
   RowError,
   requireColumn,
   requireRecord,
@@ -27,8 +28,7 @@ export const hellaswag: DatasetDefinition<z.output<typeof schema>> = {
   type: 'hellaswag',
   schema,
   needsTokenizer: true,
-  generatedRows: null,
-  textUnit: () => 'line',
+  source: linesOfFiles,
   convert(row, { loss }, context): Document[] {
     const record = requireRecord(row);
     const [ctx, endings, right] = ['ctx', 'endings', 'label'].map((name) => requireColumn(record, name));

@@ -40,8 +40,7 @@ export const mock: DatasetDefinition<z.output<typeof mockSchema>> = {
   type: 'mock',
   schema: mockSchema,
   needsTokenizer: false,
-  generatedRows: ({ documents }) => documents,
-  textUnit: () => 'line',
+  source: { kind: 'generated', rows: ({ documents }) => documents },
   convert(row, { seed, lengths, vocabulary_size: size }, context): Document[] {
     const { min, max, distribution } = lengths;
     const u = uniform(seed, row.index, 0xffff_ffff);
@@ -62,8 +61,7 @@ export const mockPacked: DatasetDefinition<z.output<typeof mockPackedSchema>> = 
   type: 'mock_packed',
   schema: mockPackedSchema,
   needsTokenizer: false,
-  generatedRows: ({ packs }) => packs,
-  textUnit: () => 'line',
+  source: { kind: 'generated', rows: ({ packs }) => packs },
   convert(row, { seed, vocabulary_size: size }, context): Document[] {
     return [randomDocument(seed, row.index, context.packedSequenceSize, vocabulary(size, context))];
   },

@@ -2,7 +2,14 @@
 import { z } from 'zod';
 import { columnAt } from '../../../../shared/rows.js';
 import type { Document } from '../documents/document.js';
-import { type DatasetDefinition, fileKeys, RowError, requireColumn, requireRecord } from './definition.js';
+import {
+  type DatasetDefinition,
+  fileKeys,
+  linesOfFiles,
+  RowError,
+  requireColumn,
+  requireRecord,
+} from './definition.js';
 
 const schema = z
   .strictObject({
@@ -17,8 +24,7 @@ export const pretokenized: DatasetDefinition<z.output<typeof schema>> = {
   type: 'pretokenized',
   schema,
   needsTokenizer: false,
-  generatedRows: null,
-  textUnit: () => 'line',
+  source: linesOfFiles,
   convert(row, _, { vocabularySize }): Document[] {
     const record = requireRecord(row);
     const ids = integers(requireColumn(record, 'input_ids'), 'input_ids');

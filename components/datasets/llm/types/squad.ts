@@ -6,6 +6,7 @@ import {
   type DatasetContext,
   type DatasetDefinition,
   fileKeys,
+  linesOfFiles,
   RowError,
   requireColumn,
   requireRecord,
@@ -34,8 +35,7 @@ export const squad: DatasetDefinition<Options> = {
   type: 'squad',
   schema,
   needsTokenizer: true,
-  generatedRows: null,
-  textUnit: () => 'line',
+  source: linesOfFiles,
   convert(row, options, context): Document[] {
     const record = requireRecord(row);
     if (!('paragraphs' in record)) {

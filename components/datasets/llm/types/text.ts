@@ -27,8 +27,7 @@ export const text: DatasetDefinition<z.output<typeof schema>> = {
   type: 'text',
   schema,
   needsTokenizer: true,
-  generatedRows: null,
-  textUnit: ({ documents }) => documents,
+  source: { kind: 'files', textUnit: ({ documents }) => documents },
   convert(row, { column }, context): Document[] {
     const tokenizer = requireTokenizer(context);
     let content: unknown = row.value;

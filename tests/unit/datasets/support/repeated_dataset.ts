@@ -8,8 +8,7 @@ registerDataset<z.output<typeof schema>>({
   type: 'repeated',
   schema,
   needsTokenizer: false,
-  generatedRows: ({ times }) => times,
-  textUnit: () => 'line',
+  source: { kind: 'generated', rows: ({ times }) => times },
   convert: (_, { token }) => [
     { ids: Int32Array.of(token, token, token), labels: Int32Array.of(token, token, token) },
   ],
