@@ -1,5 +1,5 @@
 /** The steps of a run, which activities and ranks call. */
-export type { ChatMessage, Prompt } from '../shared/text.js';
+export type { AnswerOptions, ChatMessage, Prompt } from '../shared/text.js';
 export {
   type AdmitInfo,
   admit,
@@ -20,12 +20,7 @@ export {
   readTasks,
 } from './llm/evaluate/evaluate_model.js';
 export { type JobRunner, runEvaluationJob } from './llm/evaluate/evaluation_job.js';
-export {
-  type Answer,
-  type AnswerOptions,
-  openTextGenerator,
-  TextGenerator,
-} from './llm/generate/generate.js';
+export { type Answer, openTextGenerator, TextGenerator } from './llm/generate/generate.js';
 export { generateFile } from './llm/generate/generate_file.js';
 export { planRun, type RunForecast } from './llm/inspect/plan.js';
 export { type PreviewRunOptions, previewRun, type SetPreview } from './llm/inspect/preview.js';

@@ -16,6 +16,23 @@ export interface ChatMessage {
 /** A text to continue, or a conversation to answer in the model's own chat template. */
 export type Prompt = string | readonly ChatMessage[];
 
+export interface AnswerOptions {
+  maxNewTokens: number;
+  /** An answer ends before the first of these. */
+  stop?: readonly string[];
+  /** 0, the default, is greedy. */
+  temperature?: number;
+  /** 0 or left out: all tokens. */
+  topK?: number;
+  /** 1 or left out: all tokens. */
+  topP?: number;
+  repetitionPenalty?: number;
+  /** Random seed; draws depend only on it and on a prompt's number, not on how prompts are batched. */
+  seed?: number;
+  /** Number of the first prompt, where a long list is answered in parts. */
+  firstPrompt?: number;
+}
+
 export interface Encoding {
   ids: ArrayLike<number>;
   /**

@@ -1,9 +1,8 @@
 /** Evaluation: tasks by name, their scores, and text from a model. */
 export { rstrip } from '../../shared/python_text.js';
-export type { ChatMessage, Prompt } from '../../shared/text.js';
+export type { AnswerOptions, ChatMessage, Prompt } from '../../shared/text.js';
 export { meanEstimate, meansOfScores, ratioEstimate } from './scoring/statistics.js';
 export type {
-  AnswerOptions,
   Direction,
   Estimate,
   EvaluatedModel,

@@ -1,25 +1,12 @@
 /** The interface of a task, and all that it can use: rows to read, and a model that scores and answers. */
 import type { z } from 'zod';
 import { DataError } from '../../../shared/errors.js';
-import type { Prompt } from '../../../shared/text.js';
+import type { AnswerOptions, Prompt } from '../../../shared/text.js';
 
 export interface Likelihood {
   /** Σ log p of the scored tokens, natural logarithm. */
   logprob: number;
   tokens: number;
-}
-
-export interface AnswerOptions {
-  maxNewTokens: number;
-  /** The answer ends before the first of these. */
-  stop: readonly string[];
-  /** 0 is greedy. */
-  temperature: number;
-  topP: number;
-  /** Random seed; draws depend only on it and on a prompt's number. */
-  seed: number;
-  /** Number of the first prompt. */
-  firstPrompt: number;
 }
 
 /** A model under evaluation. Recipes implement it on the engine and on ONNX Runtime; a test may do so by hand. */

@@ -4,7 +4,7 @@ import { canonicalJson } from '../../../shared/digest.js';
 import { meansOfScores } from '../scoring/statistics.js';
 import { rowError, type TaskDefinition } from '../scoring/task.js';
 import { allRows, requireColumn, requireRecord, textColumn } from './columns.js';
-import { answerOptions, fileOptions, greedy } from './options.js';
+import { answerOptions, fileOptions } from './options.js';
 import { conversation, usesChat } from './prompts.js';
 
 const schema = z
@@ -98,7 +98,6 @@ export const jsonFields: TaskDefinition<Options, Example> = {
       chat ? conversation(system_prompt, question) : `${question} `,
     );
     const answers = await model.generate(prompts, {
-      ...greedy,
       maxNewTokens: max_new_tokens,
       stop: chat ? [] : ['\n'],
     });

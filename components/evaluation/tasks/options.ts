@@ -32,5 +32,3 @@ export const answerOptions = (maxNewTokens: number) => ({
     .describe("chat: the model's chat template; auto: chat where the model has one"),
   max_new_tokens: z.int().min(1).default(maxNewTokens).describe('most tokens of an answer'),
 });
-
-export const greedy = { temperature: 0, topP: 1, seed: 0, firstPrompt: 0 };

@@ -7,7 +7,7 @@ import { split } from '../../../shared/python_text.js';
 import { meansOfScores } from '../scoring/statistics.js';
 import { type RowReader, rowError, type TaskDefinition, type TaskRow } from '../scoring/task.js';
 import { allRows, requireColumn, requireRecord, textColumn } from './columns.js';
-import { answerOptions, fileOptions, greedy } from './options.js';
+import { answerOptions, fileOptions } from './options.js';
 import { conversation, usesChat } from './prompts.js';
 
 const schema = z
@@ -108,7 +108,7 @@ export const squad: TaskDefinition<Options, Example> = {
     const prompts = examples.map((example) =>
       chat ? conversation(null, chatPrompt(example)) : plainPrompt(example),
     );
-    const answers = await model.generate(prompts, { ...greedy, maxNewTokens: max_new_tokens, stop: ['\n'] });
+    const answers = await model.generate(prompts, { maxNewTokens: max_new_tokens, stop: ['\n'] });
     return examples.map(({ id, question, answers: truths }, index) => {
       const answer = answers[index]!.trim();
       const best = (score: (prediction: string, truth: string) => number) =>

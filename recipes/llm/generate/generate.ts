@@ -11,7 +11,7 @@ import { type Model, openModel, resolveModel } from '../../../components/models/
 import { loadTokenizer, type ModelTokenizer } from '../../../components/tokenizer/index.js';
 import { defaultThreads } from '../../../engine/index.js';
 import { DataError, ModelError } from '../../../shared/errors.js';
-import type { Prompt } from '../../../shared/text.js';
+import type { AnswerOptions, Prompt } from '../../../shared/text.js';
 import type { StepHooks } from '../../run/progress.js';
 import { type CachedModel, cachedOnnx } from '../onnx/onnx_cache.js';
 import { onnxContext } from '../onnx/onnx_files.js';
@@ -24,23 +24,6 @@ export interface TextGeneratorOptions extends CachedModel {
   batchSize?: number;
   /** For conversations: a prompt continues from what was computed for the one before it. */
   reusePrompts?: boolean;
-}
-
-export interface AnswerOptions {
-  maxNewTokens: number;
-  /** An answer ends before the first of these. */
-  stop?: readonly string[];
-  /** 0, the default, is greedy. */
-  temperature?: number;
-  /** 0 or left out: all tokens. */
-  topK?: number;
-  /** 1 or left out: all tokens. */
-  topP?: number;
-  repetitionPenalty?: number;
-  /** Random seed; draws depend only on it and on a prompt's number, not on how prompts are batched. */
-  seed?: number;
-  /** Number of the first prompt, where a long list is answered in parts. */
-  firstPrompt?: number;
 }
 
 export interface AnswerHooks {

@@ -1,10 +1,10 @@
 /** `temper generate`: JSON lines of prompts in, JSON lines of answers out, in the same order. */
 import { DataError, UsageError } from '../../../shared/errors.js';
-import type { ChatMessage, Prompt } from '../../../shared/text.js';
+import type { AnswerOptions, ChatMessage, Prompt } from '../../../shared/text.js';
 import type { StepHooks } from '../../run/progress.js';
 import { readJsonLines } from '../json_lines.js';
 import { openFile } from '../open_file.js';
-import type { AnswerOptions, TextGenerator } from './generate.js';
+import type { TextGenerator } from './generate.js';
 
 export interface GenerateFileOptions extends AnswerOptions {
   /** Files, on disk or s3://. */
