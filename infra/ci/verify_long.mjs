@@ -30,6 +30,11 @@ const checks = [
   { name: 'mutations', run: ['node', jest, 'dist/tests/mutations', '--runInBand'], kept: 5 },
   { name: 'numbers on SmolLM2', run: ['node', jest, 'dist/tests/parity/smollm2', '--runInBand'], kept: 8 },
   { name: 'same bits as before', run: ['node', 'infra/peers/against.mjs', values.against], kept: 10 },
+  {
+    name: 'dropout as before, mean of 20 seeds',
+    run: ['node', 'infra/peers/against.mjs', values.against, '--dropout-seeds', '20'],
+    kept: 2,
+  },
   ...['lora', 'full'].map((mode) => ({
     name: `speed against before, ${mode}`,
     run: ['node', 'dist/bench/step_pairs.js', '--against', built, '--mode', mode],

@@ -1,7 +1,8 @@
 // Trains the same steps on this checkout and on another commit, and compares every loss and every saved tensor bit by bit.
-//   node infra/peers/against.mjs COMMIT [--steps 20] [--only lora-bf16-2] [--losses 1e-5]
+//   node infra/peers/against.mjs COMMIT [--steps 20] [--only lora-bf16-2] [--losses 1e-5] [--dropout-seeds 20]
 // Eight cases on SmolLM2: LoRA (dropout 0) and full fine-tuning, fp32 and bf16, one thread and two. With --losses, weights
-// may differ (a sum was reordered on purpose) and losses must agree to that relative error. Each side runs `temper run`
+// may differ (a sum was reordered on purpose) and losses must agree to that relative error. With --dropout-seeds, instead:
+// LoRA with dropout 0.1 from so many seeds, whose mean losses must agree within two standard errors. Each side runs `temper run`
 // in its own processes, folders and caches; the other commit is built once, in build/against/.
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -25,11 +26,12 @@ const { values, positionals } = parseArgs({
     steps: { type: 'string', default: '20' },
     only: { type: 'string', default: '' },
     losses: { type: 'string' },
+    'dropout-seeds': { type: 'string' },
   },
 });
 if (positionals.length !== 1) {
   process.stderr.write(
-    'usage: node infra/peers/against.mjs COMMIT [--steps N] [--only CASE] [--losses ERROR]\n',
+    'usage: node infra/peers/against.mjs COMMIT [--steps N] [--only CASE] [--losses ERROR] [--dropout-seeds N]\n',
   );
   process.exit(2);
 }
@@ -60,11 +62,12 @@ function writeDocuments(file) {
   writeFileSync(file, `${lines.join('\n')}\n`);
 }
 
-function recipe({ peft, precision }, output) {
+function recipe({ peft, precision, dropout = 0, seed = 1111 }, output) {
   return {
     name: path.basename(output),
+    seed,
     model: { name: path.join(cache, 'models/SmolLM2-135M-Instruct.Q4_1.gguf') },
-    ...(peft && { peft: { type: 'lora', rank: 8, alpha: 16, dropout: 0, target_modules: ['*_proj'] } }),
+    ...(peft && { peft: { type: 'lora', rank: 8, alpha: 16, dropout, target_modules: ['*_proj'] } }),
     data: {
       train: { dataset_type: 'pretokenized', path: path.join(work, 'documents.jsonl') },
       packed_sequence_size: 128,
@@ -165,19 +168,49 @@ const cases = ['lora', 'full'].flatMap((mode) =>
     })),
   ),
 );
-let failed = 0;
-let passed = 0;
-for (const { name, options } of cases.filter((entry) => entry.name.includes(values.only))) {
-  const { error, different, tensors } = compare(train(here, name, options), train(there, name, options));
-  const equal = different.length === 0 && error === 0;
-  const accepted = equal || (values.losses !== undefined && error <= Number(values.losses));
-  if (accepted) passed += 1;
-  else failed += 1;
-  const bits = equal ? `same bits (${tensors} tensors)` : `${different.length} of ${tensors} tensors differ`;
-  process.stdout.write(
-    `${accepted ? '✓' : '✗'} ${name.padEnd(12)} ${bits}, losses and norms within ${error.toExponential(1)}` +
-      `${equal ? '' : `; first: ${different.slice(0, 3).join(', ')}`}\n`,
-  );
+
+/** Trains every case on both sides; returns how many agree and how many do not. */
+function compareCases() {
+  const counts = { passed: 0, failed: 0 };
+  for (const { name, options } of cases.filter((entry) => entry.name.includes(values.only))) {
+    const { error, different, tensors } = compare(train(here, name, options), train(there, name, options));
+    const equal = different.length === 0 && error === 0;
+    const accepted = equal || (values.losses !== undefined && error <= Number(values.losses));
+    counts[accepted ? 'passed' : 'failed'] += 1;
+    const bits = equal
+      ? `same bits (${tensors} tensors)`
+      : `${different.length} of ${tensors} tensors differ`;
+    process.stdout.write(
+      `${accepted ? '✓' : '✗'} ${name.padEnd(12)} ${bits}, losses and norms within ${error.toExponential(1)}` +
+        `${equal ? '' : `; first: ${different.slice(0, 3).join(', ')}`}\n`,
+    );
+  }
+  return counts;
 }
+
+/** The masks of two commits may differ; the mean of many seeds may not. Both sides see the same packs in one order. */
+function compareDropout(seeds) {
+  const mean = (numbers) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+  const options = { peft: true, precision: 'bf16', threads: 2, dropout: 0.1 };
+  const meanLoss = (side, seed) =>
+    mean(train(side, `dropout-${seed}`, { ...options, seed }).losses.map(({ loss }) => loss));
+  const differences = Array.from({ length: seeds }, (_, index) => {
+    const [ours, theirs] = [here, there].map((side) => meanLoss(side, index + 1));
+    process.stdout.write(`seed ${index + 1}: ${ours.toFixed(6)} and ${theirs.toFixed(6)}\n`);
+    return ours - theirs;
+  });
+  const difference = mean(differences);
+  const variance = mean(differences.map((x) => (x - difference) ** 2)) * (seeds / (seeds - 1));
+  const standardError = Math.sqrt(variance / seeds);
+  const agrees = Math.abs(difference) <= 2 * standardError;
+  process.stdout.write(
+    `${agrees ? '✓' : '✗'} dropout 0.1, ${seeds} seeds: mean losses differ by ${difference.toExponential(2)}, ` +
+      `standard error ${standardError.toExponential(2)}\n`,
+  );
+  return { passed: agrees ? 1 : 0, failed: agrees ? 0 : 1 };
+}
+
+const seeds = values['dropout-seeds'];
+const { passed, failed } = seeds === undefined ? compareCases() : compareDropout(Number(seeds));
 process.stdout.write(`${passed} passed, ${failed} failed\n`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;

@@ -59,7 +59,22 @@ export class Deployment {
     return new Deployment(folder, server, connection, client, environment, control, host);
   }
 
+  /** What a worker of this deployment, started by other means, needs in its environment. */
+  get workerEnvironment(): Record<string, string> {
+    return {
+      ...Deployment.#environmentIn(this.folder),
+      ...this.#environment,
+      TEMPORAL_ADDRESS: this.server.address,
+    };
+  }
+
   /** One thread: several deployments may share the machine. */
+  static readonly #environmentIn = (folder: string): Record<string, string> => ({
+    TEMPER_CACHE: path.join(folder, 'cache'),
+    TEMPER_RUNTIME: path.join(folder, 'runtime'),
+    TEMPER_THREADS: '1',
+  });
+
   static #worker(
     folder: string,
     server: TestServer,
@@ -67,12 +82,7 @@ export class Deployment {
     environment: Record<string, string>,
     wrapper: readonly string[] = [],
   ): Promise<TestWorker> {
-    const added = {
-      TEMPER_CACHE: path.join(folder, 'cache'),
-      TEMPER_RUNTIME: path.join(folder, 'runtime'),
-      TEMPER_THREADS: '1',
-      ...environment,
-    };
+    const added = { ...Deployment.#environmentIn(folder), ...environment };
     return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), added, wrapper);
   }
 
