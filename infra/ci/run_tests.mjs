@@ -149,13 +149,17 @@ await mkdir(results, { recursive: true });
 await check('types', bin('tsc'), ['--noEmit']);
 await check('style', bin('biome'), ['check', '--error-on-warnings', '.']);
 await native();
-await jest('unit tests', ['tests/unit', '--maxWorkers=2']);
-await jest('simulators', ['tests/simulators', 'tests/mutations', '--runInBand']);
-await jest('parity tests', ['tests/parity', '--runInBand']);
-await jest('functional tests', ['tests/functional', '--runInBand']);
-await jest('durability tests', ['tests/durability', '--runInBand']);
+await jest('unit tests', [
+  'tests/unit',
+  'tests/parity',
+  'tests/simulators',
+  'tests/mutations',
+  '--maxWorkers=2',
+]);
+// These start servers and processes, and wait for them half of the time.
+await jest('functional and durability tests', ['tests/durability', 'tests/functional', '--maxWorkers=3']);
 if (process.argv.includes('--interop')) {
-  await jest('interop tests', ['--testMatch', '<rootDir>/dist/tests/interop/*.interop.js', '--runInBand']);
+  await jest('interop tests', ['--testMatch', '<rootDir>/dist/tests/interop/*.interop.js', '--maxWorkers=2']);
 }
 if (failures.length > 0) process.stdout.write(`\n── what failed\n${failures.join('\n')}\n`);
 process.stdout.write(`\n${passed} passed, ${failed} failed\n`);

@@ -8,14 +8,8 @@ packages=()
 command -v aarch64-linux-gnu-g++ >/dev/null || packages+=(g++-aarch64-linux-gnu)
 command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
 if [ "${#packages[@]}" -gt 0 ]; then
-  sudo=
-  [ "$(id -u)" = 0 ] || sudo='sudo -n'
-  if ! { command -v apt-get && $sudo true; } >/dev/null 2>&1; then
-    echo "test_arm64: install these first: ${packages[*]}" >&2
-    exit 1
-  fi
-  $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${packages[@]}"
+  . infra/setup/install_packages.sh
+  install_packages "${packages[@]}"
 fi
 
 generator=()

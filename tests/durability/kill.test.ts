@@ -147,19 +147,3 @@ test('stop ends a run early and publishes what it has', async () => {
   expect(result.steps).toBeLessThan(2 * stepsOfEpoch);
   await expect(readFile(path.join(result.model, 'config.json'))).resolves.toBeDefined();
 }, 120_000);
-
-test('a server that is away for longer than the heartbeat timeout costs no step', async () => {
-  const handle = await deployment.run('outage');
-  await deployment.reached('outage', 1, 3);
-  // Held where it is, so that the epoch is under way when the server comes back.
-  await handle.signal('pause');
-  await deployment.phase(handle, 'paused');
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  await deployment.server.kill();
-  await new Promise((resolve) => setTimeout(resolve, 70_000));
-  await deployment.server.restart();
-  await handle.signal('resume');
-  const end = await deployment.ending(handle);
-  expectUndisturbed(end);
-  expect(interruptions(end.result)).toEqual([]);
-}, 240_000);

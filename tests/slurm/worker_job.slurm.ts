@@ -17,7 +17,7 @@ beforeAll(async () => {
   deployment = await Deployment.start();
   undisturbed = await deployment.ending(await start('undisturbed'));
   await deployment.host.stop();
-}, 240_000);
+}, 600_000);
 
 afterEach(() => cluster.cancelAll());
 
@@ -56,7 +56,7 @@ test('near its time limit the job saves the run and queues itself again, and the
   await until('its second start', () => cluster.field(job, 'JobState') === 'RUNNING');
   cluster.call('scontrol', ['update', `JobId=${job}`, 'TimeLimit=60']);
   await expectPreempted(handle);
-}, 300_000);
+}, 600_000);
 
 test('a job of higher priority preempts it: Slurm queues it again, and no step is lost', async () => {
   const job = submitWorker('preempted', ['--partition=low']);
@@ -65,7 +65,7 @@ test('a job of higher priority preempts it: Slurm queues it again, and no step i
   cluster.submit(['--partition=high', '--exclusive', '--wrap=true', '--output=/dev/null']);
   await expectPreempted(handle);
   expect(cluster.field(job, 'Restarts')).toBe('1');
-}, 300_000);
+}, 600_000);
 
 test('scancel: the run waits for a host, and goes on in the next job', async () => {
   const first = submitWorker('canceled', []);
@@ -74,4 +74,4 @@ test('scancel: the run waits for a host, and goes on in the next job', async () 
   cluster.call('scancel', [first]);
   submitWorker('next', []);
   await expectPreempted(handle);
-}, 300_000);
+}, 600_000);

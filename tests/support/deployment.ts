@@ -168,10 +168,10 @@ export class Deployment {
   }
 }
 
-/** Lines of metrics that a generation has written into a run's folder. */
-export async function linesOf(runId: string, generation: number): Promise<number> {
+/** Returns the lines of metrics in a run's folder that a generation has written; null: any generation. */
+export async function linesOf(runId: string, generation: number | null): Promise<number> {
   const text = await readFile(path.join(runId, 'metrics.jsonl'), 'utf8').catch(() => '');
-  return text.split(new RegExp(`"generation":${generation}\\b`)).length - 1;
+  return text.split(new RegExp(`"generation":${generation ?? '\\d+'}\\b`)).length - 1;
 }
 
 export function interruptions({ timeline }: FinetuneResult): TimelineEntry[] {

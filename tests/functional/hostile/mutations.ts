@@ -1,17 +1,6 @@
 /** Damage drawn from a seed: bytes and JSON values as neither a writer nor a disk would leave them. */
 
-export type Random = (below: number) => number;
-
-/** Whole numbers in [0, below), the same ones for a seed (mulberry32). */
-export function randomFrom(seed: number): Random {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
+import type { Random } from '../../support/random.js';
 
 const hostileBytes = [
   Buffer.from('ffffffffffffffff', 'hex'),
@@ -29,15 +18,15 @@ const hostileBytes = [
 /** Bytes changed at one to four positions, or cut, or repeated. */
 export function damageBytes(sound: Buffer, random: Random): Buffer {
   let bytes = Buffer.from(sound);
-  for (let count = 1 + random(4); count > 0 && bytes.length > 0; count -= 1) {
-    const at = random(bytes.length);
-    const piece = hostileBytes[random(hostileBytes.length)]!;
-    switch (random(7)) {
+  for (let count = 1 + random.below(4); count > 0 && bytes.length > 0; count -= 1) {
+    const at = random.below(bytes.length);
+    const piece = hostileBytes[random.below(hostileBytes.length)]!;
+    switch (random.below(7)) {
       case 0:
-        bytes[at]! ^= 1 << random(8);
+        bytes[at]! ^= 1 << random.below(8);
         break;
       case 1:
-        bytes[at] = random(256);
+        bytes[at] = random.below(256);
         break;
       case 2:
         piece.copy(bytes, at);
@@ -51,11 +40,11 @@ export function damageBytes(sound: Buffer, random: Random): Buffer {
       case 5:
         bytes = Buffer.concat([
           bytes.subarray(0, at),
-          bytes.subarray(Math.min(bytes.length, at + 1 + random(64))),
+          bytes.subarray(Math.min(bytes.length, at + 1 + random.below(64))),
         ]);
         break;
       default:
-        bytes = Buffer.concat([bytes, bytes.subarray(at, at + random(4096))]);
+        bytes = Buffer.concat([bytes, bytes.subarray(at, at + random.below(4096))]);
     }
   }
   return bytes;
@@ -87,19 +76,19 @@ const hostileValues: unknown[] = [
 /** A JSON value of which one to three parts have become something else. */
 export function damageJson(sound: unknown, random: Random): unknown {
   const copy = structuredClone(sound);
-  for (let count = 1 + random(3); count > 0; count -= 1) {
+  for (let count = 1 + random.below(3); count > 0; count -= 1) {
     let part = copy as Record<string, unknown>;
     for (;;) {
       const keys = Object.keys(part);
       if (keys.length === 0) break;
-      const key = keys[random(keys.length)]!;
+      const key = keys[random.below(keys.length)]!;
       const inner = part[key];
-      if (typeof inner === 'object' && inner !== null && random(3) > 0) {
+      if (typeof inner === 'object' && inner !== null && random.below(3) > 0) {
         part = inner as Record<string, unknown>;
         continue;
       }
-      if (random(6) === 0) delete part[key];
-      else part[key] = structuredClone(hostileValues[random(hostileValues.length)]);
+      if (random.below(6) === 0) delete part[key];
+      else part[key] = structuredClone(hostileValues[random.below(hostileValues.length)]);
       break;
     }
   }

@@ -12,7 +12,8 @@ import { recipeSchema } from '../../../recipes/llm/recipe.js';
 import { TemperError } from '../../../shared/errors.js';
 import { readSafetensorsHeader } from '../../../shared/safetensors/safetensors.js';
 import { golden } from '../../support/goldens.js';
-import { damageBytes, damageJson, type Random, randomFrom } from './mutations.js';
+import { Random } from '../../support/random.js';
+import { damageBytes, damageJson } from './mutations.js';
 
 const [reader, seed, count, folder] = process.argv.slice(2) as [string, string, string, string];
 /** Seconds that any one input may take. */
@@ -73,11 +74,11 @@ async function packsAttempt(): Promise<Attempt> {
   const damaged = path.join(folder, 'damaged');
   mkdirSync(damaged, { recursive: true });
   return async (random) => {
-    const both = random(3);
+    const both = random.below(3);
     const text = JSON.stringify(both === 0 ? index : damageJson(index, random));
     writeFileSync(
       path.join(damaged, 'index.json'),
-      random(4) === 0 ? damageBytes(Buffer.from(text), random) : text,
+      random.below(4) === 0 ? damageBytes(Buffer.from(text), random) : text,
     );
     writeFileSync(path.join(damaged, packFile), both === 1 ? sound : damageBytes(sound, random));
     const opened = await PackReader.open(damaged);
@@ -104,8 +105,8 @@ const readers: Record<string, () => Attempt | Promise<Attempt>> = {
     return (random) => loadRecipe({ text: damageBytes(Buffer.from(recipe), random).toString() }, options);
   },
   rows: () => (random) => {
-    const [name, text] = Object.entries(sources)[random(Object.keys(sources).length)]!;
-    const unit = (['file', 'line', 'paragraph'] as const)[random(3)]!;
+    const [name, text] = Object.entries(sources)[random.below(Object.keys(sources).length)]!;
+    const unit = (['file', 'line', 'paragraph'] as const)[random.below(3)]!;
     return drain(readFileRows(scratch(name, damageBytes(Buffer.from(text), random)), unit));
   },
   parquet: () => {
@@ -114,7 +115,7 @@ const readers: Record<string, () => Attempt | Promise<Attempt>> = {
       readFileSync(path.resolve('tests/unit/datasets/goldens', `${name}.parquet`)),
     );
     return (random) =>
-      drain(readFileRows(scratch('rows.parquet', damageBytes(files[random(2)]!, random)), 'line'));
+      drain(readFileRows(scratch('rows.parquet', damageBytes(files[random.below(2)]!, random)), 'line'));
   },
   tokenizer: () => {
     const { tokenizer, config } = tokenizerParts();
@@ -139,7 +140,7 @@ for (let number = 0; number < Number(count); number += 1) {
   const report = (outcome: string) =>
     console.log(JSON.stringify({ reader, seed: Number(seed), number, outcome }));
   try {
-    await attempt(randomFrom(Number(seed) * 100_003 + number));
+    await attempt(new Random(Number(seed) * 100_003 + number));
   } catch (error) {
     if (!(error instanceof TemperError)) report((error as Error).stack ?? String(error));
   }

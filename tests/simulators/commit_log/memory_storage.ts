@@ -2,7 +2,8 @@
 import { Readable } from 'node:stream';
 import { ServiceUnavailable, StorageError } from '../../../shared/errors.js';
 import type { Storage, StoredObject } from '../../../shared/storage/index.js';
-import type { Random, Scheduler } from './scheduler.js';
+import type { Random } from '../../support/random.js';
+import type { Scheduler } from './scheduler.js';
 
 /** Sees each change at the moment that it takes effect. */
 export interface ChangeObserver {

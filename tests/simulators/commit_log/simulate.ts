@@ -9,9 +9,10 @@ import {
 } from '../../../components/checkpoint/index.js';
 import type { StepMetrics } from '../../../contracts/index.js';
 import { TemperError } from '../../../shared/errors.js';
+import { Random } from '../../support/random.js';
 import { Invariants, Violation } from './invariants.js';
 import { type Faults, UnreliableStorage } from './memory_storage.js';
-import { Random, Scheduler } from './scheduler.js';
+import { Scheduler } from './scheduler.js';
 
 const writers = 3;
 const digest = 'a'.repeat(64);
