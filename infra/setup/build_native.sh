@@ -32,7 +32,7 @@ for argument in "$@"; do
   esac
 done
 
-# Two builds in one folder would trip over each other; the second waits, and then finds little to do.
+# One build at a time: two would write the same objects. The second waits, and then finds little to do.
 mkdir -p build
 if command -v flock >/dev/null; then exec 9>build/.lock && flock 9; fi
 
@@ -45,11 +45,6 @@ if [ -f build/CMakeCache.txt ]; then
   fi
 fi
 if [ ! -f build/CMakeCache.txt ] && command -v ninja >/dev/null; then options+=(-G Ninja); fi
-
-# One build at a time: two would write the same objects.
-mkdir -p build
-exec 9>build/.lock
-flock 9
 
 sources=$(digest)
 # Said each time, because CMake would remember the last answer.

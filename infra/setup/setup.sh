@@ -83,10 +83,13 @@ temporal_cli() {
 check_node
 system_packages
 npm_packages
+temporal_cli &
+cli=$!
+trap 'kill $cli 2>/dev/null || true' EXIT
 step "TypeScript" node infra/setup/build_ts.mjs
 [ "$(bash infra/setup/build_native.sh --check 2>/dev/null)" = current ] || step "native engine" bash infra/setup/build_native.sh
 step "workflow bundle" node infra/setup/build_workflows.mjs
-temporal_cli
+wait $cli
 if [ "$quickstart" = yes ]; then
   step "weights of SmolLM2-135M-Instruct" bash infra/quickstart/fetch_weights.sh
   step "data: countries" node infra/quickstart/make_countries.mjs
