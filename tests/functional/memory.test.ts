@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { alignment } from '../../graph/passes/liveness.js';
@@ -16,8 +16,14 @@ interface Probe {
 const folder = temporaryFolder();
 const probe = path.join(import.meta.dirname, 'support/memory_probe.js');
 
-async function measure(name: string, peft: string): Promise<Probe> {
-  const recipe = path.join(folder, `${name}.yaml`);
+/** Some 8 million parameters: enough for the plan to outweigh the process itself. */
+const model = { vocabulary: 2048, hidden: 256, intermediate: 1024, layers: 8, heads: 4 };
+const lora = 'peft: {type: lora}';
+
+/** Trains two steps; each micro-batch has `tokens` in four packs. */
+async function measure(name: string, peft: string, shape: object, tokens: number): Promise<Probe> {
+  const recipe = path.join(folder, name, 'recipe.yaml');
+  await mkdir(path.dirname(recipe));
   await writeFile(
     recipe,
     `name: ${name}
@@ -25,28 +31,48 @@ model: {name: ./model}
 ${peft}
 data:
   train: {dataset_type: mock_packed, packs: 16, vocabulary_size: 2048}
-  packed_sequence_size: 512
+  packed_sequence_size: ${tokens / 4}
   batch_size: {global: 4, micro: 4}
 training: {precision: bf16}
 `,
   );
-  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', probe, recipe], {
+  const parameters = ['--expose-gc', probe, recipe, JSON.stringify(shape)];
+  const { stdout } = await promisify(execFile)(process.execPath, parameters, {
     env: { ...process.env, TEMPER_CACHE: path.join(folder, 'cache') },
   });
   return JSON.parse(stdout) as Probe;
 }
 
+function expectAsPlanned({ idle, resident, total }: Probe): void {
+  expect((resident - idle) / total).toBeGreaterThan(0.85);
+  expect((resident - idle) / total).toBeLessThan(1.15);
+}
+
 test.each([
   ['full', ''],
-  ['lora', 'peft: {type: lora}'],
+  ['lora', lora],
 ])(
   '%s: the arena is what was planned, and resident memory within 15 %% of the plan',
   async (name, peft) => {
-    const { idle, resident, arenaHighWater, arena, total } = await measure(name, peft);
+    const measured = await measure(name, peft, model, 2048);
     // To the end of the last buffer, which the arena rounds up.
-    expect(Math.ceil(arenaHighWater / alignment) * alignment).toBe(arena);
-    expect((resident - idle) / total).toBeGreaterThan(0.85);
-    expect((resident - idle) / total).toBeLessThan(1.15);
+    expect(Math.ceil(measured.arenaHighWater / alignment) * alignment).toBe(measured.arena);
+    expectAsPlanned(measured);
   },
   120_000,
 );
+
+test('float16 weights take the bytes of their file, half of those of float32', async () => {
+  // 34 million parameters and few tokens: the weights are most of the memory.
+  const large = { ...model, hidden: 512, intermediate: 2048 };
+  const single = await measure('f32', lora, { ...large, dtype: 'F32' }, 128);
+  const half = await measure('f16', lora, { ...large, dtype: 'F16' }, 128);
+  expectAsPlanned(single);
+  expectAsPlanned(half);
+  const bytesOf = async (name: string) =>
+    (await stat(path.join(folder, name, 'model/model.safetensors'))).size;
+  const saved = single.resident - single.idle - (half.resident - half.idle);
+  const expected = (await bytesOf('f32')) - (await bytesOf('f16'));
+  expect(saved / expected).toBeGreaterThan(0.85);
+  expect(saved / expected).toBeLessThan(1.15);
+}, 120_000);

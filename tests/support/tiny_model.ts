@@ -1,6 +1,7 @@
 /** A small Llama with random weights, the same ones each time, in the Hugging Face layout. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { fromFloat32 } from '../../shared/safetensors/floats.js';
 import { writeSafetensors } from '../../shared/safetensors/safetensors.js';
 
 export interface TinyModelOptions {
@@ -10,11 +11,14 @@ export interface TinyModelOptions {
   layers?: number;
   heads?: number;
   seed?: number;
+  /** Type of the weights in the file. Default F32. */
+  dtype?: 'F32' | 'F16' | 'BF16';
 }
 
-/** Writes `config.json` and `model.safetensors` (F32, tied embeddings) into the folder. */
+/** Writes `config.json` and `model.safetensors` (tied embeddings) into the folder. */
 export async function writeTinyModel(folder: string, options: TinyModelOptions = {}): Promise<void> {
   const { vocabulary = 256, hidden = 64, intermediate = 128, layers = 2, heads = 4, seed = 1 } = options;
+  const { dtype = 'F32' } = options;
   await mkdir(folder, { recursive: true });
   const config = {
     architectures: ['LlamaForCausalLM'],
@@ -32,7 +36,7 @@ export async function writeTinyModel(folder: string, options: TinyModelOptions =
     eos_token_id: 2,
     tie_word_embeddings: true,
     rope_parameters: { rope_type: 'default', rope_theta: 10000 },
-    dtype: 'float32',
+    dtype: { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }[dtype],
   };
   await writeFile(path.join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   const random = gaussian(seed);
@@ -56,7 +60,7 @@ export async function writeTinyModel(folder: string, options: TinyModelOptions =
   const sources = shapes.map(([name, shape]) => {
     const count = shape.reduce((product, size) => product * size, 1);
     const data = Float32Array.from({ length: count }, () => (shape.length === 1 ? 1 : 0.05 * random()));
-    return { name, dtype: 'F32' as const, shape, chunks: () => [new Uint8Array(data.buffer)] };
+    return { name, dtype, shape, chunks: () => [fromFloat32(data, dtype)] };
   });
   await writeSafetensors(path.join(folder, 'model.safetensors'), sources);
 }

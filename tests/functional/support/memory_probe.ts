@@ -1,8 +1,7 @@
 /**
- * Runs two steps and a snapshot of a recipe in a process of its own and prints what it took as JSON:
- * `memory_probe.js RECIPE.yaml`.
+ * Runs two steps and a snapshot of a recipe in a process of its own and prints what it took as JSON. The model is made
+ * first, in `model` beside the recipe: `memory_probe.js RECIPE.yaml '{"hidden": 256, …}'`.
  */
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { PackReader } from '../../../components/datasets/llm/index.js';
 import { optimizerInputs } from '../../../components/optim/index.js';
@@ -14,11 +13,8 @@ import { openSession } from '../../../recipes/llm/train/open_session.js';
 import { buildSchedule } from '../../../recipes/llm/train/trainer.js';
 import { writeTinyModel } from '../../support/tiny_model.js';
 
-const [recipeFile] = process.argv.slice(2);
-// Some 8 million parameters: enough for the plan to outweigh the process itself.
-const modelFolder = path.join(path.dirname(recipeFile!), 'model');
-const shape = { vocabulary: 2048, hidden: 256, intermediate: 1024, layers: 8, heads: 4 };
-if (!existsSync(modelFolder)) await writeTinyModel(modelFolder, shape);
+const [recipeFile, shape] = process.argv.slice(2) as [string, string];
+await writeTinyModel(path.join(path.dirname(recipeFile), 'model'), JSON.parse(shape));
 const hooks = { progress: () => {}, signal: new AbortController().signal };
 const info = { workflowId: 'memory', runId: '1', namespace: 'default', server: null, roots: null };
 const { run } = await admit({ recipe: recipeFile }, info);
