@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fromFloat32 } from '../../shared/safetensors/floats.js';
 import { writeSafetensors } from '../../shared/safetensors/safetensors.js';
+import { Random } from './random.js';
 
 export interface TinyModelOptions {
   vocabulary?: number;
@@ -65,15 +66,8 @@ export async function writeTinyModel(folder: string, options: TinyModelOptions =
   await writeSafetensors(path.join(folder, 'model.safetensors'), sources);
 }
 
-/** Box–Muller over mulberry32. */
+/** Draws from a normal distribution (Box–Muller). */
 function gaussian(seed: number): () => number {
-  let state = seed >>> 0;
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  const random = new Random(seed);
+  return () => Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next());
 }
