@@ -11,6 +11,7 @@ export function openLoggers({ run, recipe, document, storage }: OpenRun): Logger
   return new LoggerFeed({
     loggers: recipe.loggers,
     run: { name: recipe.name, id: run.id, recipe: document, storage },
+    readMetrics: () => readMetrics(storage),
     onFailure: (message) => process.emitWarning(message, 'LoggerWarning'),
   });
 }

@@ -1,8 +1,12 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { jest } from '@jest/globals';
 import { z } from 'zod';
 import { LoggerFeed, registerLogger } from '../../../components/loggers/index.js';
-import type { StepMetrics } from '../../../contracts/index.js';
+import type { MetricsLine, StepMetrics } from '../../../contracts/index.js';
 import { openStorage } from '../../../shared/storage/index.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
+import { until } from '../../support/until.js';
 
 const folder = temporaryFolder();
 
@@ -27,11 +31,13 @@ const tasks = (number: number) => ({ step: number, 'facts/acc': 0.5, timestamp: 
 
 /** The calls of the logger `memory`, and its behavior. */
 const seen: string[] = [];
+let opening = async () => {};
 let flush = async () => {};
 registerLogger({
   name: 'memory',
   schema: z.strictObject({ name: z.literal('memory') }),
   open: async (_, { id, isNew }) => {
+    await opening();
     seen.push(`open ${id}${isNew ? ' new' : ''}`);
     return {
       step: (metrics) => void seen.push(`step ${metrics.step}`),
@@ -44,11 +50,14 @@ registerLogger({
 });
 
 const failures: string[] = [];
+/** What metrics.jsonl has. */
+let written: MetricsLine[] = [];
 async function openFeed(run: string, name: string): Promise<LoggerFeed> {
   const storage = await openStorage(`${folder}/${run}`, { roots: null });
   return new LoggerFeed({
     loggers: [{ name }],
     run: { name: run, id: run, recipe: {}, storage },
+    readMetrics: async () => written,
     onFailure: (message) => failures.push(message),
   });
 }
@@ -59,8 +68,11 @@ const readCsv = async (run: string) =>
 beforeEach(() => {
   seen.length = 0;
   failures.length = 0;
+  written = [];
+  opening = async () => {};
   flush = async () => {};
 });
+afterEach(() => jest.useRealTimers());
 
 test('a process that continues gives what the one before has not', async () => {
   const before = await openFeed('continued', 'memory');
@@ -94,6 +106,69 @@ test('what a logger has not made durable comes again in the next process', async
   flush = async () => {};
   await (await openFeed('full', 'memory')).deliver([step(1)]);
   expect(seen).toEqual(['open full new', 'step 1', 'open full new', 'step 1']);
+});
+
+test('a logger that failed gets what it has missed from metrics.jsonl, as far as it is committed', async () => {
+  const feed = await openFeed('missed', 'memory');
+  opening = () => Promise.reject(new Error('no route to host'));
+  await feed.deliver([step(1), validation(1)]);
+  await feed.deliver([step(2)]);
+  opening = async () => {};
+  written = [step(1), validation(1), tasks(1), step(2), step(3), validation(3), step(4)];
+  await feed.deliver([step(3)]);
+  expect(seen).toEqual(['open missed new', 'step 1', 'validation 1', 'step 2', 'step 3']);
+  await feed.deliver([validation(3), step(4)]);
+  expect(seen.slice(5)).toEqual(['validation 3', 'step 4']);
+});
+
+test('no metrics are kept in memory for a logger that fails', async () => {
+  const feed = await openFeed('forgotten', 'memory');
+  opening = () => Promise.reject(new Error('no route to host'));
+  const kept = await (async () => {
+    const metrics = step(1);
+    await feed.deliver([metrics]);
+    return new WeakRef(metrics);
+  })();
+  await feed.deliver([step(2)]);
+  setFlagsFromString('--expose-gc');
+  // A reference that was looked at is held until the next turn of the event loop.
+  await new Promise((resolve) => setImmediate(resolve));
+  runInNewContext('gc')();
+  expect(kept.deref()).toBeUndefined();
+});
+
+test('a logger that hangs holds up nothing for longer than its time, says so once, and takes the rest when it answers', async () => {
+  const feed = await openFeed('hanging', 'memory');
+  let answer = () => {};
+  const flushing = new Promise<void>((called) => {
+    flush = () => {
+      called();
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    };
+  });
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'performance'] });
+  const delivery = feed.deliver([step(1)]);
+  await flushing;
+  jest.advanceTimersByTime(30_000);
+  await delivery;
+  await feed.deliver([step(2)]);
+  expect(failures).toEqual([
+    "logger 'memory': it has not answered for 30 s; the run goes on without it until it does",
+  ]);
+  expect(seen).toEqual(['open hanging new', 'step 1']);
+
+  jest.useRealTimers();
+  flush = async () => {};
+  answer();
+  written = [step(1), step(2), step(3)];
+  await until('the logger to take the rest', async () => {
+    await feed.deliver([step(3)]);
+    return seen.includes('step 3');
+  });
+  expect(seen.slice(2)).toEqual(['step 2', 'step 3']);
+  expect(failures).toHaveLength(1);
 });
 
 test('csv has a row for each step, with its validation and tasks', async () => {
