@@ -3,20 +3,12 @@
 #include "memory.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <chrono>
 #include <pthread.h>
 
 namespace temper {
 
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-constexpr int POISON = 0xff; // every float of 0xff bytes is a NaN, in each dtype
-
-} // namespace
-
-Context::Context(const Target& target, const std::string& device) : device_(target, device) {
+Context::Context(const Target& target, const std::string& device) : device_(target, device), executor_(device_) {
     thread_ = std::thread([this] { engine_loop(); });
 }
 
@@ -248,8 +240,7 @@ void Context::engine_loop() {
         if (job) issue(job);
         if (!job || !device_.target().runs_beside()) settle();
     }
-    arena_ = DeviceMemory();
-    workspace_ = DeviceMemory();
+    executor_.release_memory();
 }
 
 void Context::issue(const std::shared_ptr<Job>& job) {
@@ -341,18 +332,16 @@ void Context::mark_end(Job& job) {
 
 void Context::prepare_plans() {
     reserve();
-    // Every page of them is committed now.
-    if (arena_.bytes()) device_.fill(arena_.at(), 0, arena_.bytes(), TEMPER_COMPUTE);
-    if (workspace_.bytes()) device_.fill(workspace_.at(), 0, workspace_.bytes(), TEMPER_COMPUTE);
-    device_.synchronize(TEMPER_COMPUTE);
+    executor_.touch_memory();
     std::vector<std::shared_ptr<LoadedPlan>> plans;
     {
         std::lock_guard lock(mutex_);
         for (const auto& [id, plan] : plans_) plans.push_back(plan);
     }
-    for (const auto& plan : plans) plan->bind(device_, arena_.at(), workspace_.at());
+    for (const auto& plan : plans) executor_.bind(*plan);
 }
 
+// Arena and scratch as large as the largest loaded plan needs.
 void Context::reserve() {
     size_t arena = 0, workspace = 0;
     {
@@ -362,171 +351,21 @@ void Context::reserve() {
             workspace = std::max(workspace, plan->workspace_bytes());
         }
     }
-    if (arena_.bytes() >= arena && workspace_.bytes() >= workspace) return;
-    device_.synchronize();
-    // The old range goes first: the two together may be more than there is.
-    const auto grow = [this](DeviceMemory& memory, size_t bytes, const char* what) {
-        if (memory.bytes() >= bytes) return;
-        memory = DeviceMemory();
-        memory = device_.allocate(bytes, what);
-    };
-    grow(arena_, arena, "the arena");
-    grow(workspace_, workspace, "the workspace");
+    executor_.reserve(arena, workspace);
 }
 
 void Context::run_program(Job& job) {
-    LoadedPlan& plan = *job.plan;
-    const Program& program = *job.program;
     reserve();
-    plan.bind(device_, arena_.at(), workspace_.at());
-    dead_.clear();
-    if (poison_) {
-        device_.synchronize();
-        dead_ = plan.dead_ranges(program);
-        if (arena_.bytes()) device_.fill(arena_.at(), POISON, arena_.bytes(), TEMPER_COMPUTE);
-        device_.synchronize();
-    }
-    for (size_t s = program.segments.from; s < program.segments.to; s++) {
-        const auto& loop = plan.segment(s).loop;
-        int64_t turns = 1;
-        if (loop) {
-            int32_t count = 0;
-            const size_t input = static_cast<size_t>(std::find(program.inputs.begin(), program.inputs.end(), loop->count) - program.inputs.begin());
-            std::memcpy(&count, job.inputs[input].data(), sizeof count);
-            if (count < 0 || count > loop->max)
-                throw std::out_of_range("plan '" + plan.name() + "': the loop count '" + plan.buffer(loop->count).name + "' is " +
-                                        std::to_string(count) + "; it must lie in [0, " + std::to_string(loop->max) + "]");
-            turns = count;
-        }
-        for (int64_t turn = 0; turn < turns; turn++) run_segment(job, s);
-    }
-}
-
-namespace {
-
-bool applies(const Record& record, MicroBatch micro_batch) {
-    return record.when == When::always || (record.when == When::first ? micro_batch.first : micro_batch.last);
-}
-
-} // namespace
-
-void Context::run_segment(Job& job, size_t segment) {
-    if (device_.target().captures() && !poison_ && !profiling_ && job.plan->can_capture(segment)) return run_captured(job, segment);
-    const Range records = job.plan->segment(segment).records;
-    for (size_t r = records.from; r < records.to; r++) {
+    executor_.run(job, [&] {
         if (is_aborted(job)) throw std::runtime_error("aborted");
-        if (applies(job.plan->record(r), job.micro_batch)) run_record(job, r);
         if (begun_.size() > 1 && !device_.target().runs_beside()) settle();
-    }
-}
-
-// What any of its records waits for is waited for first, and what any signals is signalled last.
-void Context::run_captured(Job& job, size_t segment) {
-    if (is_aborted(job)) throw std::runtime_error("aborted");
-    LoadedPlan& plan = *job.plan;
-    const Range records = plan.segment(segment).records;
-    std::unique_ptr<CapturedSegment>& captured = plan.captured(segment, job.micro_batch.first, job.micro_batch.last);
-    const auto each = [&](auto work) {
-        for (size_t r = records.from; r < records.to; r++)
-            if (applies(plan.record(r), job.micro_batch)) work(r);
-    };
-    each([&](size_t r) { await_events(plan, plan.record(r)); });
-    if (!captured) {
-        device_.begin_capture(TEMPER_COMPUTE);
-        each([&](size_t r) { enqueue_record(job, r); });
-        captured = std::make_unique<CapturedSegment>(device_.end_capture(TEMPER_COMPUTE));
-    }
-    device_.launch(*captured, TEMPER_COMPUTE);
-    each([&](size_t r) {
-        signal_events(plan, plan.record(r));
-        count_record(plan, r);
     });
-}
-
-void Context::run_record(Job& job, size_t r) {
-    LoadedPlan& plan = *job.plan;
-    const Record& record = plan.record(r);
-    const auto start = Clock::now();
-    if (poison_ && plan.checked(r).scratch) device_.fill(workspace_.at(), POISON, plan.checked(r).scratch, record.stream);
-    await_events(plan, record);
-    try {
-        enqueue_record(job, r);
-        if (profiling_) device_.synchronize(record.stream);
-    } catch (const BackendError& error) {
-        throw BackendError(error.status, "plan '" + plan.name() + "' " + record.describe(r) + ": " + error.what());
-    }
-    signal_events(plan, record);
-    count_record(plan, r);
-    if (poison_) poison_dead(job, r);
-    if (!profiling_) return;
-    std::lock_guard lock(profile_mutex_);
-    OpTime& time = times_.try_emplace(record.op, OpTime{record.op, 0, 0}).first->second;
-    time.runs++;
-    time.seconds += std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-void Context::enqueue_record(Job& job, size_t r) {
-    LoadedPlan& plan = *job.plan;
-    const int stream = plan.record(r).stream;
-    const auto position = [](const std::vector<size_t>& slots, size_t slot) { // they ascend
-        return static_cast<size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
-    };
-    switch (plan.checked(r).kind) {
-    case CheckedRecord::Kind::kernel:
-        device_.enqueue(plan.prepared(r), job.micro_batch.first, stream);
-        break;
-    case CheckedRecord::Kind::upload:
-        for (const Move& move : plan.moves(r))
-            device_.upload(plan.address(move.to), job.inputs[position(job.program->inputs, move.from)].data(), move.bytes, stream);
-        break;
-    case CheckedRecord::Kind::copy:
-        for (const Move& move : plan.moves(r)) device_.copy(plan.address(move.to), plan.address(move.from), move.bytes, stream);
-        break;
-    case CheckedRecord::Kind::download:
-        for (const Move& move : plan.moves(r))
-            device_.download(job.destinations[position(job.program->outputs, move.to)], plan.address(move.from), move.bytes, stream);
-        break;
-    }
-}
-
-void Context::await_events(const LoadedPlan& plan, const Record& record) {
-    for (size_t event : record.waits) device_.wait(plan.first_event + static_cast<uint32_t>(event), record.stream);
-}
-
-void Context::signal_events(const LoadedPlan& plan, const Record& record) {
-    for (size_t event : record.signals) device_.record(plan.first_event + static_cast<uint32_t>(event), record.stream);
-}
-
-void Context::count_record(const LoadedPlan& plan, size_t r) {
-    records_++;
-    if (plan.checked(r).arena_end > arena_high_) arena_high_ = plan.checked(r).arena_end;
-}
-
-void Context::poison_dead(Job& job, size_t r) {
-    device_.synchronize();
-    for (const Dead& dead : dead_)
-        if (dead.record == r) device_.fill(arena_.at(dead.offset), POISON, dead.bytes, job.plan->record(r).stream);
-    device_.synchronize();
 }
 
 // --- Watching --------------------------------------------------------------------------------------------------------
 
 Progress Context::progress() const {
-    return {records_, runs_, arena_high_};
-}
-
-void Context::profile(bool on) {
-    profiling_ = on;
-    if (on) return;
-    std::lock_guard lock(profile_mutex_);
-    times_.clear();
-}
-
-std::vector<OpTime> Context::profile_times() {
-    std::lock_guard lock(profile_mutex_);
-    std::vector<OpTime> times;
-    for (const auto& entry : times_) times.push_back(entry.second);
-    return times;
+    return {executor_.records(), runs_, executor_.arena_high()};
 }
 
 } // namespace temper

@@ -1,10 +1,9 @@
 // A context: named tensors, loaded plans, and one engine thread that gives a device what is queued, in order. Every method may
 // be called from any other thread.
 #pragma once
-#include "loaded_plan.hpp"
+#include "executor.hpp"
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -19,12 +18,6 @@ struct Progress {
     uint64_t arena_high;     // largest arena byte touched so far, exclusive
 };
 
-struct OpTime {
-    std::string op;
-    uint64_t runs;
-    double seconds;
-};
-
 struct OutputSlot {
     std::string name;
     size_t bytes;
@@ -34,12 +27,6 @@ struct OutputSlot {
 struct Failure {
     std::string message;
     TemperStatus status; // TEMPER_OK where the device is not to blame
-};
-
-// How a run stands in its step.
-struct MicroBatch {
-    bool first = false; // records that accumulate after the first overwrite
-    bool last = true;
 };
 
 class Context {
@@ -77,19 +64,15 @@ public:
 
     void abort();
     Progress progress() const;
-    void profile(bool on);
-    std::vector<OpTime> profile_times();
-    void poison(bool on) { poison_ = on; }
+    void profile(bool on) { executor_.profile(on); }
+    std::vector<OpTime> profile_times() { return executor_.profile_times(); }
+    void poison(bool on) { executor_.poison(on); }
     // Aborts what is queued, joins the engine thread and frees everything. Later calls throw.
     void close();
 
 private:
-    struct Job {
-        std::shared_ptr<LoadedPlan> plan; // none: prepares
-        const Program* program = nullptr;
-        std::vector<std::vector<std::byte>> inputs; // as program->inputs
-        MicroBatch micro_batch;
-        std::vector<void*> destinations; // as program->outputs
+    // Without a plan it prepares those that are loaded.
+    struct Job : ProgramRun {
         Done done;
         uint64_t epoch = 0;
         bool is_issued = false;
@@ -112,17 +95,9 @@ private:
     void end(const std::shared_ptr<Job>& job, const Failure* failure);
     bool is_aborted(const Job& job) const { return job.epoch != epoch_; }
     void prepare_plans();
-    void reserve(); // arena and workspace for the loaded plans; both only grow
+    void reserve();
     void run_program(Job& job);
-    void run_segment(Job& job, size_t segment);
-    void run_captured(Job& job, size_t segment);
-    void run_record(Job& job, size_t record);
-    void enqueue_record(Job& job, size_t record);
-    void await_events(const LoadedPlan& plan, const Record& record);
-    void signal_events(const LoadedPlan& plan, const Record& record);
-    void count_record(const LoadedPlan& plan, size_t record);
     void mark_end(Job& job);
-    void poison_dead(Job& job, size_t record);
     uint32_t new_events(size_t count);
 
     Device device_;
@@ -136,18 +111,13 @@ private:
     bool closing_ = false;
     int next_plan_ = 1;
 
-    // The engine thread's.
-    DeviceMemory arena_, workspace_;
-    std::vector<Dead> dead_; // of the run under way, while poison is on
-    std::vector<uint32_t> free_events_;
+    Executor executor_;
+    std::vector<uint32_t> free_events_; // the engine thread's
 
     std::mutex events_mutex_;
     uint32_t events_ = 0;
     std::atomic<uint64_t> epoch_{0}; // abort() ends the jobs of all epochs before
-    std::atomic<bool> poison_{false}, profiling_{false};
-    std::atomic<uint64_t> records_{0}, runs_{0}, arena_high_{0};
-    std::mutex profile_mutex_;
-    std::map<std::string, OpTime> times_;
+    std::atomic<uint64_t> runs_{0};
 
     std::thread thread_;
 };

@@ -206,6 +206,7 @@ void LoadedPlan::collect_programs() {
         program.outputs.assign(outputs.begin(), outputs.end());
         program.streams.assign(streams.begin(), streams.end());
         program.rules = slot_rules(program.records);
+        program.dead = dead_ranges(program.records);
         programs_[name] = std::move(program);
     }
 }
@@ -223,6 +224,44 @@ std::vector<SlotRule> LoadedPlan::slot_rules(const Range& records) const {
         }
     }
     return rules;
+}
+
+// A buffer dies with the last record that touches it or a window of it. One whose first use is a read is a view of memory that
+// another buffer wrote, so while a view is concerned, both must be past before their common bytes are dead.
+std::vector<std::vector<Range>> LoadedPlan::dead_ranges(const Range& records) const {
+    struct Life {
+        size_t buffer, first, last;
+        bool view;
+    };
+    std::map<size_t, Life> lives;
+    for (size_t r = records.from; r < records.to; r++) {
+        auto touch = [&](size_t index, bool reads) {
+            const size_t i = base_of(plan_, index);
+            if (plan_.buffers[i].space != Space::arena) return;
+            lives.try_emplace(i, Life{i, r, r, reads}).first->second.last = r;
+        };
+        for (size_t i : checked_[r].inputs) touch(i, true);
+        for (size_t i : checked_[r].outputs) touch(i, false);
+    }
+    std::vector<Life> by_offset;
+    for (const auto& entry : lives) by_offset.push_back(entry.second);
+    auto offset = [&](const Life& life) { return plan_.buffers[life.buffer].offset; };
+    auto end = [&](const Life& life) { return offset(life) + plan_.buffers[life.buffer].bytes; };
+    std::sort(by_offset.begin(), by_offset.end(), [&](const Life& a, const Life& b) { return offset(a) < offset(b); });
+
+    std::vector<std::vector<Range>> dead(records.to - records.from);
+    for (const Life& life : by_offset) {
+        bool shared = false;
+        for (const Life& other : by_offset) {
+            if (offset(other) >= end(life)) break;
+            if (other.buffer == life.buffer || end(other) <= offset(life)) continue;
+            const bool alive = (other.view || other.first <= life.last) && other.last > life.last;
+            // Outputs made in place take over their input's bytes at the record that reads it last.
+            shared = shared || (alive && (life.view || other.view || other.first == life.last));
+        }
+        if (!shared) dead[life.last - records.from].push_back({offset(life), end(life)});
+    }
+    return dead;
 }
 
 void LoadedPlan::check_input(const std::string& program, size_t buffer, std::span<const std::byte> data) const {
@@ -315,45 +354,6 @@ bool LoadedPlan::can_capture(size_t segment) const {
     for (size_t r = records.from; r < records.to; r++)
         if (plan_.records[r].stream != TEMPER_COMPUTE) return false;
     return true;
-}
-
-// A buffer dies with the last record that touches it or a window of it. One whose first use is a read is a view of memory that
-// another buffer wrote, so while a view is concerned, both must be past before their common bytes are dead.
-std::vector<Dead> LoadedPlan::dead_ranges(const Program& program) const {
-    struct Life {
-        size_t buffer, first, last;
-        bool view;
-    };
-    std::map<size_t, Life> lives;
-    for (size_t r = program.records.from; r < program.records.to; r++) {
-        auto touch = [&](size_t index, bool reads) {
-            const size_t i = base_of(plan_, index);
-            if (plan_.buffers[i].space != Space::arena) return;
-            lives.try_emplace(i, Life{i, r, r, reads}).first->second.last = r;
-        };
-        for (size_t i : checked_[r].inputs) touch(i, true);
-        for (size_t i : checked_[r].outputs) touch(i, false);
-    }
-    std::vector<Life> by_offset;
-    for (const auto& entry : lives) by_offset.push_back(entry.second);
-    auto offset = [&](const Life& life) { return plan_.buffers[life.buffer].offset; };
-    auto end = [&](const Life& life) { return offset(life) + plan_.buffers[life.buffer].bytes; };
-    std::sort(by_offset.begin(), by_offset.end(), [&](const Life& a, const Life& b) { return offset(a) < offset(b); });
-
-    std::vector<Dead> dead;
-    for (const Life& life : by_offset) {
-        bool shared = false;
-        for (const Life& other : by_offset) {
-            if (offset(other) >= end(life)) break;
-            if (other.buffer == life.buffer || end(other) <= offset(life)) continue;
-            const bool alive = (other.view || other.first <= life.last) && other.last > life.last;
-            // Outputs made in place take over their input's bytes at the record that reads it last.
-            shared = shared || (alive && (life.view || other.view || other.first == life.last));
-        }
-        if (!shared) dead.push_back({life.last, offset(life), end(life) - offset(life)});
-    }
-    std::stable_sort(dead.begin(), dead.end(), [](const Dead& a, const Dead& b) { return a.record < b.record; });
-    return dead;
 }
 
 } // namespace temper

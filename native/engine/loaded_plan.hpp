@@ -36,11 +36,7 @@ struct Program {
     std::set<std::string> reads, writes; // tensors of the context
     bool uses_arena = false;
     std::vector<SlotRule> rules; // of its input slots, each once
-};
-
-// Arena bytes that nothing of the program reads after a record.
-struct Dead {
-    size_t record, offset, bytes;
+    std::vector<std::vector<Range>> dead; // per record: arena bytes that nothing of the program reads after it
 };
 
 // Bytes that an upload, a copy or a download moves.
@@ -101,8 +97,6 @@ public:
     bool can_capture(size_t segment) const;
     // A place for the captured segment, by whether the run is the step's first and last micro-batch.
     std::unique_ptr<CapturedSegment>& captured(size_t segment, bool first, bool last) { return captured_[segment * 4 + first * 2 + last]; }
-    // Ranges to poison, in the order of their records.
-    std::vector<Dead> dead_ranges(const Program& program) const;
 
 private:
     struct TensorUse {
@@ -113,6 +107,7 @@ private:
     void find_tensors(const FindTensor& find_tensor);
     void collect_programs();
     std::vector<SlotRule> slot_rules(const Range& records) const;
+    std::vector<std::vector<Range>> dead_ranges(const Range& records) const;
     std::vector<size_t> next_steps() const; // items of the step that may come next
 
     Plan plan_;
