@@ -4,8 +4,9 @@ import { createContext, engineOps } from '../../../engine/index.js';
 import type { Attrs, Op } from '../../../graph/index.js';
 import { GraphBuilder, GraphError, opOf, planOps } from '../../../graph/index.js';
 import { checkAttributes } from '../../../graph/ops/op.js';
+import { checkGraph } from '../../../graph/ops/types.js';
 import { tinyPlan } from '../engine/tiny_plans.js';
-import { assemblePlan, compileTraining } from './checked.js';
+import { compileTraining } from './checked.js';
 import { tinyDecoder } from './tiny_decoder.js';
 
 const example = {
@@ -69,14 +70,14 @@ test('an integer refuses a fraction, here and in the engine', () => {
   context.close();
 });
 
-test('neither the builder nor the plan takes an attribute that an op does not have', () => {
+test('neither the builder nor the compiler takes an attribute that an op does not have', () => {
   const g = new GraphBuilder('strict', { T: 4, D: 2 });
   const x = g.input('x', 'f32', 'T D');
   expect(() => g.emit('scale', [x], { alpha: 2, softcap: 30 })).toThrow(GraphError);
   g.scale('y', x, 2);
   const graph = g.build();
   const nodes = graph.nodes.map((node) => ({ ...node, attrs: { ...node.attrs, softcap: 30 } }));
-  expect(() => assemblePlan({ ...graph, nodes })).toThrow("scale: unknown attribute 'softcap'");
+  expect(() => checkGraph({ ...graph, nodes })).toThrow("scale: unknown attribute 'softcap'");
 });
 
 test('what only the shape rule needs is not in the plan', () => {
