@@ -34,6 +34,14 @@ export interface NativeTarget {
   threads: number;
 }
 
+/** What a plan for a target may hold, and how it is laid out. */
+export interface NativeTargetProperties {
+  /** Names of the ops that it has kernels for. */
+  kernels: string[];
+  /** Of buffers in the arena, bytes. */
+  alignment: number;
+}
+
 export interface NativeContextOptions extends NativeTarget {
   /** The backend's name for one of its devices. */
   device: string;
@@ -117,6 +125,7 @@ export interface NativeModule {
   opTable(): NativeOp[];
   /** Names of the targets that a backend has on this machine, best first. */
   targets(backend: string): string[];
+  targetProperties(target: NativeTarget): NativeTargetProperties;
   /** What a plan needs beside its tensors, which need not exist. */
   planNeeds(plan: string, target: NativeTarget): NativePlanNeeds;
   createContext(options: NativeContextOptions): NativeContext;

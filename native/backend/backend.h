@@ -99,6 +99,7 @@ typedef struct TemperBackend {
 
     /* Without a device: these answer on a machine that has no driver. */
     TemperStatus (*targets)(const TemperTarget** list, uint32_t* count); /* that this machine can run, best first */
+    /* With null for the needs: whether there is a kernel for the op at all; the record has no operands then. */
     TemperStatus (*supports)(const TemperOptions*, const TemperRecord*, TemperNeeds*);
     TemperStatus (*devices)(const TemperDeviceInfo** list, uint32_t* count);
 

@@ -20,7 +20,7 @@ const TemperBackend& cpu_backend() {
             });
         };
         cpu.supports = [](const TemperOptions* options, const TemperRecord* record, TemperNeeds* needs) {
-            return guarded([&] { *needs = host_needs(*record, options->target, options->threads, ""); });
+            return guarded([&] { host_supports(*record, options->target, options->threads, "", needs); });
         };
         cpu.devices = [](const TemperDeviceInfo** list, uint32_t* count) {
             static const TemperDeviceInfo cpus{"0", "CPU", physical_memory()};

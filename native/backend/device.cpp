@@ -99,6 +99,14 @@ void Target::require(TemperStatus status, const std::string& doing) const {
     if (status != TEMPER_OK) throw BackendError(status, doing + backend.last_error());
 }
 
+bool Target::has_kernel(const std::string& op) const {
+    const TemperOptions options{name_.c_str(), threads_};
+    const TemperRecord record{op.c_str(), 0, 0, 0, nullptr, nullptr, nullptr};
+    const TemperStatus status = backend.supports(&options, &record, nullptr);
+    if (status != TEMPER_UNSUPPORTED) require(status);
+    return status == TEMPER_OK;
+}
+
 size_t Target::scratch(const Operands& record) const {
     const TemperOptions options{name_.c_str(), threads_};
     TemperNeeds needs{};

@@ -25,6 +25,7 @@ public:
     size_t alignment() const { return properties_.alignment; }
     bool captures() const { return properties_.captures != 0; }
     bool runs_beside() const { return properties_.runs_beside != 0; }
+    bool has_kernel(const std::string& op) const;
     // Bytes of scratch that a record needs; throws BackendError UNSUPPORTED where there is no kernel for it.
     size_t scratch(const Operands& record) const;
     void require(TemperStatus status, const std::string& doing = "") const; // throws BackendError unless it is OK

@@ -252,13 +252,18 @@ void HostDevice::enqueue(TemperCall& call, bool first, int stream) {
 }
 
 void HostDevice::run_record(TemperCall& call, bool first) {
-    if (options_.faults.lost_after && records_++ >= *options_.faults.lost_after)
-        throw BackendError(TEMPER_DEVICE_LOST, "the device was lost after " + std::to_string(*options_.faults.lost_after) + " records");
+    const auto& [memory, lost_after, peer_lost_after, without] = options_.faults;
+    const uint64_t before = records_++;
+    if (lost_after && before >= *lost_after)
+        throw BackendError(TEMPER_DEVICE_LOST, "the device was lost after " + std::to_string(*lost_after) + " records");
+    if (peer_lost_after && before >= *peer_lost_after)
+        throw BackendError(TEMPER_PEER_LOST, "another rank was lost after " + std::to_string(*peer_lost_after) + " records");
     call.prepared->run(first);
 }
 
-TemperNeeds host_needs(const TemperRecord& record, const std::string& isa, int threads, const std::string& without) {
-    return {kernel_of(record.op, isa, without).workspace(call_of(record, {nullptr, threads})), 1};
+void host_supports(const TemperRecord& record, const std::string& isa, int threads, const std::string& without, TemperNeeds* needs) {
+    const Kernel& kernel = kernel_of(record.op, isa, without);
+    if (needs) *needs = {kernel.workspace(call_of(record, {nullptr, threads})), 1};
 }
 
 // --- Events ----------------------------------------------------------------------------------------------------------

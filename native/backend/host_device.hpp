@@ -27,7 +27,7 @@ enum class Order {
 // Faults that a test asks for.
 struct Faults {
     std::optional<size_t> memory;       // bytes that may be allocated
-    std::optional<uint64_t> lost_after; // records, after which the device is lost
+    std::optional<uint64_t> lost_after, peer_lost_after; // records, after which the device, or another rank, is lost
     std::string without;                // an op that has no kernel
 };
 
@@ -117,8 +117,8 @@ private:
     std::thread downloader_;
 };
 
-// What a record needs of a host device. Throws BackendError UNSUPPORTED where the kernel set has no kernel.
-TemperNeeds host_needs(const TemperRecord& record, const std::string& isa, int threads, const std::string& without);
+// supports() of a host device. Throws BackendError UNSUPPORTED where the kernel set has no kernel.
+void host_supports(const TemperRecord& record, const std::string& isa, int threads, const std::string& without, TemperNeeds* needs);
 
 // The functions of a table for host devices, but for those that say which targets and devices there are, and open().
 TemperBackend host_backend(const char* name);

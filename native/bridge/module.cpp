@@ -108,6 +108,20 @@ Napi::Value targets(const Napi::CallbackInfo& info) {
     return targets_of(info.Env(), find_backend(to_text(info[0])));
 }
 
+// What a plan for the target may hold, and how it is laid out.
+Napi::Value target_properties(const Napi::CallbackInfo& info) {
+    Napi::Object properties = Napi::Object::New(info.Env());
+    with_codes(info.Env(), [&] {
+        const Target target = to_target(info[0].As<Napi::Object>());
+        Napi::Array kernels = Napi::Array::New(info.Env());
+        for (const std::string& op : op_names())
+            if (target.has_kernel(op)) kernels.Set(kernels.Length(), op);
+        properties.Set("kernels", kernels);
+        properties.Set("alignment", static_cast<double>(target.alignment()));
+    });
+    return properties;
+}
+
 // What a plan needs beside its tensors, which need not exist.
 Napi::Value plan_needs(const Napi::CallbackInfo& info) {
     Napi::Object needs = Napi::Object::New(info.Env());
@@ -195,6 +209,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     exports.Set("capabilities", Napi::Function::New(env, capabilities));
     exports.Set("opTable", Napi::Function::New(env, op_table));
     exports.Set("targets", Napi::Function::New(env, targets));
+    exports.Set("targetProperties", Napi::Function::New(env, target_properties));
     exports.Set("planNeeds", Napi::Function::New(env, plan_needs));
     exports.Set("createContext", Napi::Function::New(env, create_context));
     exports.Set("dequantize", Napi::Function::New(env, dequantize_file));

@@ -115,7 +115,7 @@ void require_checked_slots(const Plan& plan, const CheckedRecord& record, const 
 std::vector<CheckedRecord> check_records(const Plan& plan, const Target& target) {
     if (plan.alignment % target.alignment() != 0)
         throw std::invalid_argument("plan '" + plan.name + "' is aligned to " + std::to_string(plan.alignment) + " bytes; the target '" +
-                                    target.name() + "' needs " + std::to_string(target.alignment()));
+                                    target.name() + "' needs " + std::to_string(target.alignment()) + ": compile the plan for it");
     std::vector<CheckedRecord> records;
     auto at_record = [&](size_t index, auto work) {
         const Record& record = plan.records[index];

@@ -509,6 +509,10 @@ TEST(an_op_without_a_kernel_is_another_error_than_an_unknown_op) {
         CHECK_EQ(error.status, TEMPER_UNSUPPORTED);
         CHECK_EQ(std::string(error.what()), "plan 'test' record 0 (fill): the kernel set 'portable' has no kernel for it");
     }
+    CHECK(!Target(find_backend(fake_file()), "fake", 1).has_kernel("fill"));
+    CHECK(Target(find_backend(fake_file()), "fake", 1).has_kernel("scale"));
+    CHECK(Target(find_backend("cpu"), "portable", 1).has_kernel("fill"));
+    CHECK(!Target(find_backend("cpu"), "portable", 1).has_kernel("upload"));
     unsetenv("TEMPER_FAKE_WITHOUT");
     CHECK_THROWS(load("fall"), "plan 'test' record 0 (fall): unknown op; known are fill, cast");
     CHECK_THROWS(Target(find_backend("cpu"), "avx1024", 1), "does not run the kernel set 'avx1024'; it runs ");
@@ -836,19 +840,30 @@ TEST(a_device_without_memory_says_what_for) {
     });
 }
 
-TEST(a_lost_device_fails_every_run_from_then_on) {
-    on_fake({{"LOST_AFTER", "3"}}, [](Context& c) {
+TEST(what_a_device_has_lost_fails_every_run_from_then_on) {
+    const auto fails = [](const std::string& setting, TemperStatus status, const std::string& message) {
+        on_fake({{setting, "3"}}, [&](Context& c) {
+            c.allocate("w", DType::f32, {4});
+            const int id = c.load(example()).plan;
+            run(c, id, "go", {{"x", {1, 2, 3, 4}}});
+            for (int i = 0; i < 2; i++) {
+                const std::vector<float> x(4);
+                std::vector<float> y(4);
+                std::promise<Failure> end;
+                c.run(id, "go", {{"x", std::as_bytes(std::span(x))}}, {}, {y.data()}, [&](const Failure* failure) { end.set_value(failure ? *failure : Failure{}); });
+                const Failure failure = end.get_future().get();
+                CHECK_EQ(failure.status, status);
+                CHECK(failure.message.find(message) != std::string::npos);
+            }
+        });
+    };
+    fails("LOST_AFTER", TEMPER_DEVICE_LOST, "the device was lost after 3 records");
+    fails("PEER_LOST_AFTER", TEMPER_PEER_LOST, "another rank was lost after 3 records");
+}
+
+TEST(a_plan_is_aligned_for_its_target) {
+    on_fake({{"ALIGNMENT", "256"}}, [](Context& c) {
         c.allocate("w", DType::f32, {4});
-        const int id = c.load(example()).plan;
-        run(c, id, "go", {{"x", {1, 2, 3, 4}}});
-        for (int i = 0; i < 2; i++) {
-            const std::vector<float> x(4);
-            std::vector<float> y(4);
-            std::promise<Failure> end;
-            c.run(id, "go", {{"x", std::as_bytes(std::span(x))}}, {}, {y.data()}, [&](const Failure* failure) { end.set_value(failure ? *failure : Failure{}); });
-            const Failure failure = end.get_future().get();
-            CHECK_EQ(failure.status, TEMPER_DEVICE_LOST);
-            CHECK(failure.message.find("the device was lost after 3 records") != std::string::npos);
-        }
+        CHECK_THROWS(c.load(example()), "plan 'test' is aligned to 64 bytes; the target 'fake' needs 256: compile the plan for it");
     });
 }
