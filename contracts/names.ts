@@ -50,6 +50,8 @@ export const timelineWindow = 100;
 export const failureTypes = {
   /** A rank's process ended without an outcome. Details: LossDetails. */
   rankLost: 'RankLost',
+  /** A rank misses another one of its gang: PeerLost of `shared/errors.ts`. */
+  peerLost: 'PeerLost',
   /** A host worker ended while it held the activity. Details: LossDetails. */
   hostLost: 'HostLost',
   /** The host no longer holds a slot for this generation. */

@@ -1,4 +1,4 @@
-import { EngineError, OutOfMemoryError } from '../shared/errors.js';
+import { EngineError, OutOfMemoryError, PeerLost } from '../shared/errors.js';
 
 /** The run was ended by `abort()` or `close()`; tensors it writes hold what it had got to. */
 export class EngineAborted extends EngineError {}
@@ -12,6 +12,7 @@ function typed(error: unknown): Error {
   if (message === 'aborted') return new EngineAborted('the engine was aborted', { cause: error });
   if (code === 'OUT_OF_MEMORY') return new OutOfMemoryError(message, { cause: error });
   if (code === 'DEVICE_LOST') return new DeviceLost(message, { cause: error });
+  if (code === 'PEER_LOST') return new PeerLost(message, { cause: error });
   return new EngineError(message, { cause: error });
 }
 

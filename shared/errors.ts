@@ -82,6 +82,11 @@ export class EngineError extends NamedError {
   static override readonly retry = 'process';
 }
 
+/** Another rank of the gang is gone: this one computes nothing more, and its generation ends. */
+export class PeerLost extends NamedError {
+  static override readonly retry = 'process';
+}
+
 /** Training became non-finite and was stopped before the update. */
 export class NonFiniteError extends NamedError {}
 
@@ -129,6 +134,7 @@ const retries = new Map<string, Retry>(
     FencedError,
     StorageError,
     EngineError,
+    PeerLost,
     NonFiniteError,
     OutOfMemoryError,
     ServiceUnavailable,

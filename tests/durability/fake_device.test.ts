@@ -59,6 +59,22 @@ test('a lost device costs its rank, not the run', async () => {
   expect(JSON.stringify(loss)).toContain('the device was lost after 7000 records');
 }, 120_000);
 
+test('a lost peer costs the generation, not the run', async () => {
+  deployment = await Deployment.start({
+    ...fake,
+    TEMPER_FAKE_PEER_LOST_AFTER: '7000',
+    TEMPER_FAKE_CAPTURE: 'off',
+  });
+  const host = deployment.host.child.pid;
+  const { result, losses, weights } = await deployment.ending(await deployment.run('peer'));
+  expect(losses).toEqual(onCpu.losses);
+  expect(weights).toBe(onCpu.weights);
+  const [loss] = interruptions(result);
+  expect(loss).toMatchObject({ event: 'rank_lost', exactness: 'bitwise' });
+  expect(loss!.detail).toBe('another rank was lost after 7000 records');
+  expect(deployment.host.child).toMatchObject({ pid: host, exitCode: null });
+}, 120_000);
+
 test('a device with too little memory ends the run with the forecast', async () => {
   deployment = await Deployment.start({ ...fake, TEMPER_FAKE_MEMORY: '100000' });
   const handle = await deployment.run('small');

@@ -131,6 +131,18 @@ test('after the loss of a host another one is asked first, and the same one wher
   expect(queues).toEqual([[], [hostQueue], [hostQueue], [hostQueue], []]);
 });
 
+test('a gang that has lost a rank is replaced as often as it takes, and the hosts of the others are not avoided', async () => {
+  const lost: TrainScript[number] = async () => {
+    throw failing(failureTypes.peerLost, 'process', 'another rank is gone');
+  };
+  gang.follow([lost, lost, lost, lost, finished]);
+  const { state, interruptions, timeline } = await result();
+  expect(state).toBe('completed');
+  expect(interruptions).toMatchObject({ rank_lost: 4, error_retried: 0 });
+  expect(timeline.find(({ event }) => event === 'rank_lost')?.detail).toBe('another rank is gone');
+  expect(gang.acquires.map(({ avoid }) => avoid)).toEqual([[], [], [], [], []]);
+}, 60_000);
+
 test('the entry of an interruption is complete although the next generation was lost before its epoch ended', async () => {
   const resumed = {
     fromStep: 3,

@@ -1,6 +1,6 @@
 /**
  * The failures that a run survives. Each cause has a budget of its own, which is renewed when the run gets ahead: by a commit, or by a
- * step that is done. Preemptions, lost hosts and the wait for a slot have none.
+ * step that is done. Preemptions, lost hosts, lost peers and the wait for a slot have none.
  */
 import { ApplicationFailure } from '@temporalio/workflow';
 import type { CrashDetails } from '../../contracts/activities.js';

@@ -17,8 +17,11 @@ export type StepFailure =
   | { kind: 'error'; detail: string; cause: Cause };
 
 export interface GangLoss {
-  /** `silent`: no heartbeat for a while, though the host may live; `fatal`: no new gang would do better. */
-  kind: 'silent' | 'host_lost' | 'rank_lost' | 'error' | 'fatal';
+  /**
+   * `silent`: no heartbeat for a while, though the host may live; `peer_lost`: the rank itself is well, and misses another
+   * one; `fatal`: no new gang would do better.
+   */
+  kind: 'silent' | 'host_lost' | 'rank_lost' | 'peer_lost' | 'error' | 'fatal';
   /** The reaction that an error calls for. */
   cause: Cause;
   detail: string;
@@ -82,6 +85,7 @@ export function classifyLoss(error: unknown): GangLoss {
     Object.assign(loss, { progress, silentFor, ended });
   }
   if (cause.type === failureTypes.rankLost) return { ...loss, kind: 'rank_lost' };
+  if (cause.type === failureTypes.peerLost) return { ...loss, kind: 'peer_lost' };
   if (failure.kind === 'fatal' || failure.kind === 'error') return { ...loss, kind: failure.kind };
   return loss;
 }

@@ -221,6 +221,8 @@ export class Training {
           budget.rankCrashes.push({ host, step: progress?.step ?? null, ended: loss.ended });
         return await this.#survive('rank_lost', loss, error);
       }
+      case 'peer_lost':
+        return await this.#survive('rank_lost', loss, error);
       case 'error':
         return await this.#survive('error_retried', loss, error);
     }
@@ -230,10 +232,7 @@ export class Training {
   async #survive(event: 'rank_lost' | 'error_retried', loss: GangLoss, error: unknown): Promise<void> {
     const run = this.#run;
     const { budget } = run.state;
-    // A host on which processes fail is asked last.
-    if (loss.cause === 'process') this.#avoidGang();
-    // A run that has trained waits for a service however long it is away.
-    const milliseconds = loss.cause === 'service' ? 15_000 : spend(budget, loss.cause);
+    const milliseconds = this.#count(loss);
     const torn = await this.release({ keepGrant: true });
     const detail = torn
       ? loss.detail
@@ -243,8 +242,21 @@ export class Training {
       throw diagnosed(error, diagnoseRankCrashes(budget));
     }
     run.interrupted(event, { ...loss, detail });
+    await pause(milliseconds);
+  }
+
+  /** Counts a loss and returns the pause before the next gang in ms, or null when the budget is spent. */
+  #count({ kind, cause }: GangLoss): number | null {
+    const { budget } = this.#run.state;
+    // The ranks that report it are not to blame, nor are their hosts.
+    if (kind === 'peer_lost') return pauseUncounted(budget);
+    // A host on which processes fail is asked last.
+    if (cause === 'process') this.#avoidGang();
+    // A run that has trained waits for a service however long it is away.
+    if (cause === 'service') return 15_000;
+    const milliseconds = spend(budget, cause);
     // The first lost rank is replaced without a pause.
-    if (event !== 'rank_lost' || budget.process > 1) await pause(milliseconds);
+    return kind === 'rank_lost' && budget.process === 1 ? 0 : milliseconds;
   }
 
   #avoidGang(): void {
