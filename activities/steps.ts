@@ -25,7 +25,12 @@ export type Steps = {
 } & StepActivities;
 
 type Compute = {
-  [Name in StepName]: (request: Parameters<Steps[Name]>[0], hooks: StepHooks) => ReturnType<Steps[Name]>;
+  [Name in StepName]: (
+    request: Parameters<Steps[Name]>[0],
+    hooks: StepHooks,
+    /** The device that this host's ranks train on. Steps compute on the CPU: it is for what they plan. */
+    device: string,
+  ) => ReturnType<Steps[Name]>;
 };
 
 export const steps: Compute = {
@@ -37,9 +42,9 @@ export const steps: Compute = {
     const { prepareData } = await import('../recipes/llm/prepare/prepare_data.js');
     return await prepareData(run, hooks);
   },
-  shardModel: async (run: RunReference, hooks) => {
+  shardModel: async (run: RunReference, hooks, device) => {
     const { shardModel } = await import('../recipes/llm/check/check_run.js');
-    return await shardModel(run, hooks);
+    return await shardModel(run, hooks, device);
   },
   evaluateEpoch: async ({ run, model, step, finished }: EvaluateEpochRequest, hooks) => {
     const { evaluateEpoch } = await import('../recipes/llm/evaluate/evaluate.js');

@@ -99,7 +99,7 @@ async function open(recipe: Recipe): Promise<Session> {
   const folder = recipe.model.name;
   const model = await openModel(folder);
   const weights = await locateWeights(folder, model);
-  const compiled = await compileRun(recipe, model, weights, Number.MAX_SAFE_INTEGER);
+  const compiled = await compileRun(recipe, model, weights, 'cpu:0', Number.MAX_SAFE_INTEGER);
   return Session.open(compiled, {
     device: 'cpu:0',
     weights,

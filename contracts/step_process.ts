@@ -13,7 +13,13 @@ export const stepNames = [
 export type StepName = (typeof stepNames)[number];
 
 export const stepCommandSchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('compute'), step: z.enum(stepNames), request: z.unknown() }),
+  z.strictObject({
+    type: z.literal('compute'),
+    step: z.enum(stepNames),
+    request: z.unknown(),
+    /** The device that the host's ranks train on, e.g. `cpu:0`: what a step plans is planned for it. */
+    device: z.string().min(1),
+  }),
   z.strictObject({ type: z.literal('cancel') }),
 ]);
 export type StepCommand = z.infer<typeof stepCommandSchema>;

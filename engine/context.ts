@@ -4,7 +4,7 @@ import type { DType, Plan, PlanBuffer } from '../graph/index.js';
 import { dtypeBytes, elements } from '../graph/index.js';
 import { EngineError } from '../shared/errors.js';
 import { addon } from './addon.js';
-import { type Device, parseDevice } from './device.js';
+import { type Device, defaultDevice, parseDevice } from './device.js';
 import { native, nativeAsync } from './errors.js';
 import { defaultThreads } from './host.js';
 import type {
@@ -26,6 +26,14 @@ export interface ContextOptions {
   threads?: number;
   /** Kernel set. Default: `TEMPER_ISA` on a CPU, otherwise the best the device runs. */
   isa?: string;
+}
+
+/** What the compiler has to know of the device that a plan is for. */
+export interface PlanTarget {
+  /** Names of the ops that it has kernels for; others run by their fallback. */
+  readonly kernels: ReadonlySet<string>;
+  /** Of buffers in the arena, bytes. */
+  readonly alignment: number;
 }
 
 export interface TensorInfo {
@@ -50,6 +58,14 @@ export function engineOps(): NativeOp[] {
   return native(() => addon().opTable());
 }
 
+/** Returns what plans for a device are compiled with; the device need not be there. @throws EngineError for one that is not known */
+export const planTarget = (options: ContextOptions): PlanTarget => propertiesOf(chooseTarget(options).target);
+
+function propertiesOf(target: NativeTarget): PlanTarget {
+  const { kernels, alignment } = native(() => addon().targetProperties(target));
+  return { kernels: new Set(kernels), alignment };
+}
+
 /** Returns what a plan needs beside its tensors, bytes, without a device or tensors. @throws EngineError where the target lacks a kernel */
 export function planNeeds(plan: Plan, options: ContextOptions = {}): NativePlanNeeds {
   const { target } = chooseTarget(options);
@@ -67,15 +83,17 @@ export function createContext(options: ContextOptions = {}): EngineContext {
     threads: target.threads,
     libraries: capabilities.libraries,
   };
+  const planned = propertiesOf(target);
   return new EngineContext(
     native(() => addon().createContext({ ...target, device: device.id })),
     signature,
+    planned,
   );
 }
 
 /** The device that is asked for, and what plans are prepared for on it. */
 function chooseTarget(options: ContextOptions): { target: NativeTarget; device: Device } {
-  const device = parseDevice(options.device ?? (process.env.TEMPER_DEVICE || 'cpu:0'));
+  const device = parseDevice(options.device ?? defaultDevice());
   const threads = options.threads ?? defaultThreads();
   if (!Number.isInteger(threads) || threads < 1 || threads > 4096) {
     throw new EngineError(`an engine cannot have ${threads} threads: it takes 1 to 4096`);
@@ -104,13 +122,16 @@ function chooseTarget(options: ContextOptions): { target: NativeTarget; device: 
 export class EngineContext {
   /** What the bits of its results depend on besides plan and inputs. */
   readonly signature: ExecutionSignature;
+  /** What plans that are loaded here are compiled with. */
+  readonly target: PlanTarget;
   readonly #native: NativeContext;
   readonly #tensors = new Map<string, TensorInfo>();
   #closed = false;
 
-  constructor(context: NativeContext, signature: ExecutionSignature) {
+  constructor(context: NativeContext, signature: ExecutionSignature, target: PlanTarget) {
     this.#native = context;
     this.signature = signature;
+    this.target = target;
   }
 
   /** A zero-filled tensor of the context. Pages are committed when first touched. */

@@ -11,6 +11,12 @@ export interface Device {
   readonly id: string;
 }
 
+/** The CPU: every slot of it is the same machine. */
+export const cpuDevice = 'cpu:0';
+
+/** Returns the device of this process where nobody names one: `TEMPER_DEVICE`, otherwise the CPU. */
+export const defaultDevice = (): string => process.env.TEMPER_DEVICE || cpuDevice;
+
 const fakeBackend = fileURLToPath(new URL('../../build/temper-fake.so', import.meta.url));
 
 /**
@@ -20,7 +26,6 @@ const fakeBackend = fileURLToPath(new URL('../../build/temper-fake.so', import.m
 export function parseDevice(name: string): Device {
   const [, kind, id] = /^(cpu|fake)(?::(\d+))?$/.exec(name) ?? [];
   if (kind === undefined) throw new EngineError(`'${name}' is not a device: use cpu:N or fake:N`);
-  // Every slot of a CPU is the same machine.
   if (kind === 'cpu') return { kind, backend: 'cpu', id: '0' };
   if (!existsSync(fakeBackend)) {
     throw new EngineError(

@@ -6,11 +6,13 @@ export {
   EnginePlan,
   engineCapabilities,
   engineOps,
+  type PlanTarget,
   planNeeds,
+  planTarget,
   type RunOptions,
   type TensorInfo,
 } from './context.js';
-export { parseDevice } from './device.js';
+export { cpuDevice, defaultDevice, parseDevice } from './device.js';
 export { DeviceLost, EngineAborted } from './errors.js';
 export { crc32c, type DequantizeOptions, dequantize, firstNonFinite, ggmlTypes } from './files.js';
 export { defaultThreads, memoryLimit } from './host.js';

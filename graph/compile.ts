@@ -15,6 +15,7 @@ import { accumulateGradients } from './passes/accumulate.js';
 import { autodiff } from './passes/autodiff.js';
 import { removeDeadCode } from './passes/dead_code.js';
 import { fuse } from './passes/fusion.js';
+import { defaultAlignment } from './passes/liveness.js';
 import type { LoraOptions } from './passes/lora.js';
 import { insertLora } from './passes/lora.js';
 import type { LossRule } from './passes/loss.js';
@@ -65,6 +66,8 @@ export interface ModelOptions {
   readonly trainable?: (parameter: string) => boolean;
   /** Names of the ops that the target has kernels for; all that a plan may hold where it is left out. */
   readonly kernels?: ReadonlySet<string>;
+  /** Alignment that the target needs of buffers in the arena, bytes; 64 where it is left out. */
+  readonly alignment?: number;
 }
 
 export interface TrainingOptions extends ModelOptions {
@@ -109,7 +112,7 @@ export function compileTraining(options: TrainingOptions): CompiledTraining {
   const gradients = accumulateGradients(fuse(lowering.all(differentiated)));
   const step = lowering.all(appendOptimizer(gradients, options.optimizer));
   checkGraph(step);
-  const { graph, assembled, choice } = chooseRecompute(step, options.recompute ?? { mode: 'none' });
+  const { graph, assembled, choice } = chooseRecompute(step, options);
   return {
     ...reports(graph, assembled, lowering.lowered),
     trained: trainedParameters(graph).map(({ parameter }) => parameter.name),
@@ -120,13 +123,13 @@ export function compileTraining(options: TrainingOptions): CompiledTraining {
 /** A plan with the program `micro`: the loss of one micro-batch in the output slot `loss`, nothing kept. */
 export function compileValidation(options: ModelOptions & { readonly loss: LossRule }): Compiled {
   const graph = withLoss(withoutDropout(options), options);
-  return forwardOnly(graph, 'micro', options.kernels ?? null);
+  return forwardOnly(graph, 'micro', options);
 }
 
 /** A plan with the program `score`: log p of `targets` (0 where negative) in the output slot `logprobs` f32 [T]. */
 export function compileScoring(options: ModelOptions): Compiled {
   const graph = setPrecision(attachLogprobs(withoutDropout(options)), options.precision ?? 'f32');
-  return forwardOnly(graph, 'score', options.kernels ?? null);
+  return forwardOnly(graph, 'score', options);
 }
 
 /** The distribution that `compileInit` fills a tensor with. `site` sets the random streams of tensors apart. */
@@ -152,8 +155,12 @@ export type Init =
       readonly site: number;
     };
 
-/** A plan with the program `init`, which fills f32 tensors of the context. `seed`: a whole number below 2⁵³. */
-export function compileInit(inits: readonly Init[], seed: number): Plan {
+/**
+ * A plan with the program `init`, which fills f32 tensors of the context.
+ * @param seed a whole number below 2⁵³
+ * @param alignment that the target needs, bytes
+ */
+export function compileInit(inits: readonly Init[], seed: number, alignment = defaultAlignment): Plan {
   if (inits.length === 0) throw new GraphError('nothing to initialize');
   const builder = new GraphBuilder('init', {});
   for (const init of inits) {
@@ -166,7 +173,7 @@ export function compileInit(inits: readonly Init[], seed: number): Plan {
       append('random_uniform', { seed, site: init.site, bound: init.bound, axes });
     else append('random_normal', { seed, site: init.site, std: init.std, axes });
   }
-  return assemblePlan(builder.build(), { program: 'init' }).plan;
+  return assemblePlan(builder.build(), { program: 'init', alignment }).plan;
 }
 
 function withLoss(graph: Graph, options: { readonly loss: LossRule; readonly precision?: Precision }): Graph {
@@ -182,7 +189,8 @@ const withoutDropout = ({ graph, lora, trainable }: ModelOptions): Graph =>
   lora ? insertLora(graph, { ...lora, dropout: 0 }) : setTrainable(graph, trainable ?? (() => false));
 
 /** Turns the graph's outputs into output slots and assembles the plan. */
-function forwardOnly(graph: Graph, program: string, kernels: ReadonlySet<string> | null): Compiled {
+function forwardOnly(graph: Graph, program: string, options: ModelOptions): Compiled {
+  const { kernels = null, alignment = defaultAlignment } = options;
   const lowering = new Lowering(kernels);
   const fused = fuse(lowering.all(removeDeadCode(graph)));
   const builder = GraphBuilder.withValuesOf({ ...fused, outputs: {} });
@@ -197,8 +205,8 @@ function forwardOnly(graph: Graph, program: string, kernels: ReadonlySet<string>
   }));
   const whole = { ...builder.build(), nodes };
   checkGraph(whole);
-  const scheduled = schedule(whole);
-  return reports(scheduled, assemblePlan(scheduled, { program }), lowering.lowered);
+  const scheduled = schedule(whole, alignment);
+  return reports(scheduled, assemblePlan(scheduled, { program, alignment }), lowering.lowered);
 }
 
 const reports = (graph: Graph, assembled: AssembledPlan, lowered: readonly LoweredOp[]): Compiled => ({
@@ -220,7 +228,8 @@ interface Recomputed {
  * Least recompute first: nothing; then the cheap ops of ever more layers; then ever more layers in full. The layers
  * are taken from the first on, since the first layers' activations live longest.
  */
-function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recompute']>): Recomputed {
+function chooseRecompute(graph: Graph, options: TrainingOptions): Recomputed {
+  const { recompute: mode = { mode: 'none' }, alignment = defaultAlignment } = options;
   const layers = layerScopes(graph);
   const most = 2 * layers.length;
   const choiceAt = (level: number): RecomputeChoice => ({
@@ -229,8 +238,8 @@ function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recomp
   });
   const attempt = (level: number): Recomputed => {
     const choice = choiceAt(level);
-    const made = schedule(recompute(graph, choice));
-    return { graph: made, assembled: assemblePlan(made), choice };
+    const made = schedule(recompute(graph, choice), alignment);
+    return { graph: made, assembled: assemblePlan(made, { alignment }), choice };
   };
   if (mode.mode === 'none') return attempt(0);
   if (mode.mode === 'full') return attempt(most);
@@ -241,7 +250,8 @@ function chooseRecompute(graph: Graph, mode: NonNullable<TrainingOptions['recomp
   let [low, high] = [-1, most];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
-    if (peakOfMicro(schedule(recompute(graph, choiceAt(middle)))) <= budget) high = middle;
+    const scheduled = schedule(recompute(graph, choiceAt(middle)), alignment);
+    if (peakOfMicro(scheduled, alignment) <= budget) high = middle;
     else low = middle;
   }
   for (let level = high; ; level++) {

@@ -1,6 +1,7 @@
 /** A plan that widens or narrows whole tensors of a context, such as weights to the float32 masters they are trained in. */
 import { GraphBuilder } from './builder/builder.js';
 import type { DType, Plan } from './ir/plan.js';
+import { defaultAlignment } from './passes/liveness.js';
 import { assemblePlan } from './passes/plan.js';
 
 export interface Cast {
@@ -9,8 +10,11 @@ export interface Cast {
   readonly shape: readonly number[];
 }
 
-/** A plan with the program `cast`: every `to` from its `from`, both tensors of the context. */
-export function compileCast(casts: readonly Cast[]): Plan {
+/**
+ * A plan with the program `cast`: every `to` from its `from`, both tensors of the context.
+ * @param alignment that the target needs, bytes
+ */
+export function compileCast(casts: readonly Cast[], alignment = defaultAlignment): Plan {
   const builder = new GraphBuilder('cast', {});
   for (const { from, to, shape } of casts) {
     const tensor = ({ name, dtype }: Cast['from'], role: 'frozen' | 'trained') =>
@@ -18,5 +22,5 @@ export function compileCast(casts: readonly Cast[]): Plan {
     const [x, y] = [tensor(from, 'frozen'), tensor(to, 'trained')];
     builder.append({ op: 'cast', inputs: [x], outputs: [y], attrs: {} });
   }
-  return assemblePlan(builder.build(), { program: 'cast' }).plan;
+  return assemblePlan(builder.build(), { program: 'cast', alignment }).plan;
 }

@@ -67,13 +67,13 @@ export function memoryReport(graph: Graph, assembled: AssembledPlan): MemoryRepo
     constants: bytes.constant,
     arena,
     arenaLowerBound: assembled.arenaLowerBound,
-    activationsPerLayer: activationsPerLayer(graph),
+    activationsPerLayer: activationsPerLayer(graph, assembled.plan.alignment),
     total: Object.values(bytes).reduce((sum, size) => sum + size, arena),
   };
 }
 
 /** Bytes that the forward nodes of a layer make and later backward or recomputed nodes read; the largest layer. */
-function activationsPerLayer(graph: Graph): number {
+function activationsPerLayer(graph: Graph, alignment: number): number {
   const readLater = new Set(
     graph.nodes.filter((node) => node.phase !== 'forward').flatMap((node) => node.inputs),
   );
@@ -82,7 +82,7 @@ function activationsPerLayer(graph: Graph): number {
     if (node.phase !== 'forward' || node.scope === '') continue;
     const kept = node.outputs
       .filter((id) => readLater.has(id))
-      .reduce((sum, id) => sum + arenaSize(getValue(graph, id)), 0);
+      .reduce((sum, id) => sum + arenaSize(getValue(graph, id), alignment), 0);
     perLayer.set(node.scope, (perLayer.get(node.scope) ?? 0) + kept);
   }
   return Math.max(0, ...perLayer.values());

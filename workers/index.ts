@@ -55,7 +55,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<WorkerHandle
   for (const text of passedOver) options.log(text);
   installRuntime(config);
   handleUnhandledRejections(options.log);
-  const steps = new StepProcesses(config);
+  const steps = new StepProcesses(config, devices[0]!);
   try {
     return await startWorker(options, devices, config, steps);
   } catch (error) {
@@ -70,8 +70,6 @@ async function startWorker(
   config: TemperConfig,
   steps: StepProcesses,
 ): Promise<WorkerHandle> {
-  // What steps ask of plans, such as their memory, they ask for the devices that this host trains on.
-  if (options.role !== 'control') process.env.TEMPER_DEVICE ||= devices[0]!;
   const connected = await connect(config, options.address);
   const records = path.join(await openRuntimeFolder(), 'hosts');
   const control: ServedWorker | null =

@@ -23,12 +23,14 @@ export const plan = recipeCommand<Flags>({
     json: jsonFlag,
     print: { kind: 'boolean', brief: 'print the whole plan as text', default: false },
   },
-  async run({ device = null, json, print }, recipe) {
+  async run({ device, json, print }, recipe) {
+    const { defaultDevice } = await import('../../engine/index.js');
     const { doesNotFit, planRun, readRecipe } = await import('../../recipes/index.js');
     const { OutOfMemoryError } = await import('../../shared/errors.js');
     const { value } = await readRecipe(recipe, this.overrides);
     const display = new ProgressDisplay(process.stderr);
-    const { summary, text } = await planRun(value, stepHooks(display), device).finally(() => display.clear());
+    const planned = planRun(value, stepHooks(display), device ?? defaultDevice());
+    const { summary, text } = await planned.finally(() => display.clear());
     if (json) process.stdout.write(`${JSON.stringify(summary)}\n`);
     else process.stdout.write(`${print ? text() : describe(summary)}\n`);
     if (summary.memory.total > summary.available) {

@@ -3,11 +3,11 @@ import type { Graph, Node, Value } from '../ir/graph.js';
 import { elements, getValue } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 
-/** Alignment of every buffer, bytes: a cache line, and the widest vector. */
-export const alignment = 64;
+/** Alignment of buffers in the arena where a target asks for no other, bytes: a cache line, and the widest vector. */
+export const defaultAlignment = 64;
 
-/** Bytes a value takes in the arena. */
-export const arenaSize = (value: Value): number =>
+/** Returns the bytes that a value takes in an arena whose buffers are aligned to so many bytes. */
+export const arenaSize = (value: Value, alignment: number): number =>
   Math.ceil((elements(value.shape) * dtypeBytes[value.dtype]) / alignment) * alignment;
 
 /**

@@ -8,7 +8,7 @@ import { elements, getValue } from '../ir/graph.js';
 import { dtypeBytes } from '../ir/plan.js';
 import { opOf } from '../ops/registry.js';
 import type { Lifetime } from './liveness.js';
-import { arenaSize, lifetimes, peakBytes } from './liveness.js';
+import { arenaSize, defaultAlignment, lifetimes, peakBytes } from './liveness.js';
 
 export interface MemoryPlan {
   /** Byte offset of each intermediate value, by id. */
@@ -26,13 +26,20 @@ interface Range {
   offset: number;
 }
 
-/** `inPlace: false` gives every value a range of its own. */
+export interface MemoryOptions {
+  /** False gives every value a range of its own. */
+  readonly inPlace: boolean;
+  /** Of every offset, bytes. */
+  readonly alignment: number;
+}
+
 export function planMemory(
   graph: Graph,
   nodes: readonly Node[],
-  options: { inPlace: boolean } = { inPlace: true },
+  { inPlace, alignment }: MemoryOptions = { inPlace: true, alignment: defaultAlignment },
 ): MemoryPlan {
-  const ranges = options.inPlace ? sharedRanges(graph, nodes) : separateRanges(graph, nodes);
+  const separate = separateRanges(graph, nodes, alignment);
+  const ranges = inPlace ? sharedRanges(graph, nodes, separate) : separate;
   const bySize = [...ranges].sort((a, b) => b.bytes - a.bytes || a.life.first - b.life.first);
   const placed = new PlacedRanges(nodes.length);
   for (const range of bySize) {
@@ -44,18 +51,18 @@ export function planMemory(
   return { offsets, arenaBytes, lowerBound: peakBytes(ranges, nodes.length) };
 }
 
-function separateRanges(graph: Graph, nodes: readonly Node[]): Range[] {
+function separateRanges(graph: Graph, nodes: readonly Node[], alignment: number): Range[] {
   return [...lifetimes(graph, nodes)].map(([id, life]) => ({
     ids: [id],
-    bytes: arenaSize(getValue(graph, id)),
+    bytes: arenaSize(getValue(graph, id), alignment),
     life,
     offset: 0,
   }));
 }
 
 /** Lets an output take over the range of an input that dies there, where the op works in place. */
-function sharedRanges(graph: Graph, nodes: readonly Node[]): Range[] {
-  const ranges = new Map(separateRanges(graph, nodes).map((range) => [range.ids[0]!, range]));
+function sharedRanges(graph: Graph, nodes: readonly Node[], separate: readonly Range[]): Range[] {
+  const ranges = new Map(separate.map((range) => [range.ids[0]!, range]));
   nodes.forEach((node, at) => {
     for (const { output, input, when } of opOf(node.op).inPlace ?? []) {
       const [made, read] = [node.outputs[output], node.inputs.at(input)];

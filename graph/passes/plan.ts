@@ -5,8 +5,8 @@ import { getValue } from '../ir/graph.js';
 import type { AttrValue, Plan, PlanBuffer, PlanRecord, Space, StepItem } from '../ir/plan.js';
 import { groupOperands, recordOperands } from '../ops/operands.js';
 import { opOf } from '../ops/registry.js';
-import { alignment, arenaSize } from './liveness.js';
-import { planMemory } from './memory.js';
+import { arenaSize, defaultAlignment } from './liveness.js';
+import { type MemoryOptions, planMemory } from './memory.js';
 import { orderTransfers, streamOf } from './plan_events.js';
 import { type StagedPrograms, stageSlots } from './slots.js';
 
@@ -34,13 +34,17 @@ export interface AssembledPlan {
   readonly arenaLowerBound: number;
 }
 
-/** `program` is what the program of forward and backward is called: `micro` where it is left out. */
+/**
+ * `program` is what the program of forward and backward is called: `micro` where it is left out. `alignment` is that of
+ * buffers in the arena, bytes.
+ */
 export function assemblePlan(
   scheduled: Graph,
-  options: { program?: string; inPlace?: boolean } = {},
+  options: { program?: string; inPlace?: boolean; alignment?: number } = {},
 ): AssembledPlan {
-  const { graph, programs } = stageSlots(scheduled, options.program ?? 'micro');
-  const memory = arenaOf({ graph, programs }, options.inPlace ?? true);
+  const { program = 'micro', inPlace = true, alignment = defaultAlignment } = options;
+  const { graph, programs } = stageSlots(scheduled, program);
+  const memory = arenaOf({ graph, programs }, { inPlace, alignment });
   const buffers: PlanBuffer[] = [];
   const bufferOf = new Map<number, number>();
   const buffer = (id: number): number => {
@@ -54,7 +58,8 @@ export function assemblePlan(
     programs.map(({ program, nodes }) => [program, nodes.map((n) => recordFor(n, buffer))]),
   );
   const step = records.has('update') ? trainingStep.map((item) => ({ ...item })) : [];
-  const plan = joinPrograms({ name: graph.name, arenaBytes: memory.arenaBytes, buffers, step }, records);
+  const { arenaBytes } = memory;
+  const plan = joinPrograms({ name: graph.name, alignment, arenaBytes, buffers, step }, records);
   return { plan, arenaLowerBound: memory.lowerBound };
 }
 
@@ -63,7 +68,13 @@ export function assemblePlan(
  * that what it computes is a segment of its own, to be captured.
  */
 export function joinPrograms(
-  { name, arenaBytes, buffers, step }: Pick<Plan, 'name' | 'arenaBytes' | 'buffers' | 'step'>,
+  {
+    name,
+    alignment,
+    arenaBytes,
+    buffers,
+    step,
+  }: Pick<Plan, 'name' | 'alignment' | 'arenaBytes' | 'buffers' | 'step'>,
   programs: ReadonlyMap<string, readonly PlanRecord[]>,
 ): Plan {
   const events = orderTransfers(programs);
@@ -94,15 +105,15 @@ interface Arena {
  * The programs share the arena from its start on, since they run one after the other. Behind it every staged value has a
  * range of its own: it is moved while another run, or another program, computes.
  */
-function arenaOf({ graph, programs }: StagedPrograms, inPlace: boolean): Arena {
-  const memories = programs.map(({ nodes }) => planMemory(graph, nodes, { inPlace }));
+function arenaOf({ graph, programs }: StagedPrograms, options: MemoryOptions): Arena {
+  const memories = programs.map(({ nodes }) => planMemory(graph, nodes, options));
   const offsets = new Map(memories.flatMap((memory) => [...memory.offsets]));
   const shared = Math.max(0, ...memories.map((memory) => memory.arenaBytes));
   let end = shared;
   for (const value of graph.values) {
     if (value.kind !== 'staged') continue;
     offsets.set(value.id, end);
-    end += arenaSize(value);
+    end += arenaSize(value, options.alignment);
   }
   const mostAlive = Math.max(0, ...memories.map(({ lowerBound }) => lowerBound));
   return { offsets, arenaBytes: end, lowerBound: mostAlive + end - shared };
@@ -146,9 +157,9 @@ function recordAttrs(node: Node): Record<string, AttrValue> {
  * the order of keys.
  */
 export function planDigest(plan: Omit<Plan, 'digest'>): string {
-  const { version, name, alignment: aligned, arenaBytes, events, segments, programs, step } = plan;
+  const { version, name, alignment, arenaBytes, events, segments, programs, step } = plan;
   const lines = [
-    JSON.stringify([version, name, aligned, arenaBytes, events, byName(programs)]),
+    JSON.stringify([version, name, alignment, arenaBytes, events, byName(programs)]),
     JSON.stringify(segments.map(({ from, to, loop }) => [from, to, loop && [loop.count, loop.max]])),
     JSON.stringify(step.map(({ program, repeat, optional }) => [program, repeat, optional])),
   ];

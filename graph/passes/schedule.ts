@@ -6,7 +6,7 @@
 import { GraphError } from '../ir/error.js';
 import type { Graph, Node, Phase } from '../ir/graph.js';
 import { getValue } from '../ir/graph.js';
-import { arenaSize, dependencies, lifetimes, peakBytes } from './liveness.js';
+import { arenaSize, defaultAlignment, dependencies, lifetimes, peakBytes } from './liveness.js';
 
 export type ProgramName = 'micro' | 'norm' | 'update';
 
@@ -25,23 +25,25 @@ export function programs(graph: Graph): Map<ProgramName, Node[]> {
   return found;
 }
 
-export function schedule(graph: Graph): Graph {
+/** @param alignment of buffers in the arena, bytes */
+export function schedule(graph: Graph, alignment = defaultAlignment): Graph {
   const nodes = [...programs(graph).values()].flatMap((program) => {
-    const peak = peakOf(graph, program);
+    const peak = peakOf(graph, program, alignment);
     // An update works on tensors alone: all its nodes are ready at once, and no order of them takes less.
     if (peak === 0) return program;
-    const greedy = byMemory(graph, program);
-    return peakOf(graph, greedy) < peak ? greedy : program;
+    const greedy = byMemory(graph, program, alignment);
+    return peakOf(graph, greedy, alignment) < peak ? greedy : program;
   });
   return { ...graph, nodes };
 }
 
 /** The most bytes alive at one node of the program `micro`, in the order the graph has. */
-export const peakOfMicro = (graph: Graph): number => peakOf(graph, programs(graph).get('micro') ?? []);
+export const peakOfMicro = (graph: Graph, alignment: number): number =>
+  peakOf(graph, programs(graph).get('micro') ?? [], alignment);
 
-function peakOf(graph: Graph, nodes: readonly Node[]): number {
+function peakOf(graph: Graph, nodes: readonly Node[], alignment: number): number {
   const lives = lifetimes(graph, nodes);
-  const sizes = [...lives].map(([id, life]) => ({ life, bytes: arenaSize(getValue(graph, id)) }));
+  const sizes = [...lives].map(([id, life]) => ({ life, bytes: arenaSize(getValue(graph, id), alignment) }));
   return peakBytes(sizes, nodes.length);
 }
 
@@ -74,11 +76,13 @@ function listSchedule(before: readonly (readonly number[])[], ready: ReadyQueue)
   return order;
 }
 
-function byMemory(graph: Graph, nodes: readonly Node[]): Node[] {
+function byMemory(graph: Graph, nodes: readonly Node[], alignment: number): Node[] {
   const inputs = nodes.map((node) => [...new Set(node.inputs)]);
   const remaining = new Int32Array(graph.values.length);
   for (const ids of inputs) for (const id of ids) remaining[id]!++;
-  const sizes = graph.values.map((value) => (value.kind === 'intermediate' ? arenaSize(value) : 0));
+  const sizes = graph.values.map((value) =>
+    value.kind === 'intermediate' ? arenaSize(value, alignment) : 0,
+  );
   const made = nodes.map(({ outputs }) => outputs.reduce((bytes, id) => bytes + sizes[id]!, 0));
   const growth = (at: number) => {
     const read = inputs[at]!;

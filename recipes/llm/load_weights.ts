@@ -28,7 +28,7 @@ export async function loadWeights(
     casts.push({ from: { name: source, dtype: weight.dtype }, to: spec, shape: spec.shape });
   }
   if (casts.length === 0) return;
-  const plan = context.load(compileCast(casts));
+  const plan = context.load(compileCast(casts, context.target.alignment));
   await plan.run('cast');
   plan.unload();
   for (const { from } of casts) context.free(from.name);

@@ -16,7 +16,8 @@ afterEach(async () => deployment.stop(), 60_000);
 
 let onCpu: Ending;
 beforeAll(async () => {
-  onCpu = await ending({ TEMPER_ISA: 'portable' }, 'cpu');
+  // What the fake device lacks is nothing to a run on the CPU.
+  onCpu = await ending({ TEMPER_ISA: 'portable', TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'cpu');
   await deployment.stop();
 }, 120_000);
 
@@ -84,10 +85,24 @@ test('a device with too little memory ends the run with the forecast', async () 
   );
 }, 120_000);
 
-test('an op that the device has no kernel for ends the run before it trains', async () => {
-  deployment = await Deployment.start({ ...fake, TEMPER_FAKE_WITHOUT: 'attention_grad' });
+test('an op that the device has no kernel for runs by its fallback', async () => {
+  const { losses, weights } = await ending({ ...fake, TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'lowered');
+  // The fallback rounds elsewhere: the same model, and soon other bits.
+  expect(Math.abs(losses.get(1)! / onCpu.losses.get(1)! - 1)).toBeLessThan(1e-5);
+  expect(weights).not.toBe(onCpu.weights);
+}, 120_000);
+
+test('an op that has no fallback either ends the run before it trains', async () => {
+  deployment = await Deployment.start({ ...fake, TEMPER_FAKE_WITHOUT: 'matmul' });
   const handle = await deployment.run('unsupported');
   const error = (await handle.result().catch((thrown: unknown) => thrown)) as { cause: Error };
-  expect(error.cause.message).toContain('(attention_grad, backward layers.');
-  expect(error.cause.message).toContain('has no kernel for it');
+  expect(error.cause.message).toContain(
+    "the target has no kernel for op 'matmul', and the op has no fallback",
+  );
+}, 120_000);
+
+test('a device that needs another alignment computes the same bits', async () => {
+  const { losses, weights } = await ending({ ...fake, TEMPER_FAKE_ALIGNMENT: '256' }, 'aligned');
+  expect(losses).toEqual(onCpu.losses);
+  expect(weights).toBe(onCpu.weights);
 }, 120_000);

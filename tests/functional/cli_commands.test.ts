@@ -154,14 +154,34 @@ test('plan --device asks what a device can do, without one', async () => {
   const file = recipe('device.yaml', `name: device\nmodel: {name: ./model}\n${mock}`);
   const fake = await temper(['plan', file, '--device=fake:0', '--json']);
   expect(JSON.parse(fake.stdout).memory.workspace).toBeGreaterThan(0);
-  const without = { TEMPER_FAKE_WITHOUT: 'rope' };
-  const refused = await temper(['plan', file, '--device=fake:0'], without);
-  expect(refused.code).toBe(1);
-  expect(refused.stderr).toMatch(
-    /plan 'llama' record \d+ \(rope, forward layers\.0\): the kernel set 'portable' has no kernel for it/,
-  );
   const unknown = await temper(['plan', file, '--device=tpu:0']);
   expect(unknown.stderr).toContain("'tpu:0' is not a device: use cpu:N or fake:N");
+});
+
+test('plan lowers the ops that the device has no kernel for, not those of another device', async () => {
+  const file = recipe('lowered.yaml', `name: lowered\nmodel: {name: ./model}\n${mock}`);
+  const plan = async (device: string, op: string) =>
+    await temper(['plan', file, `--device=${device}`, '--json'], { TEMPER_FAKE_WITHOUT: op });
+  const [onFake, onCpu] = [await plan('fake:0', 'rmsnorm'), await plan('cpu:0', 'rmsnorm')];
+  expect(JSON.parse(onFake.stdout).lowered).toMatchObject([{ op: 'rmsnorm' }]);
+  expect(JSON.parse(onCpu.stdout).lowered).toEqual([]);
+  const refused = await plan('fake:0', 'matmul');
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("the target has no kernel for op 'matmul', and the op has no fallback");
+});
+
+test('plan aligns the arena as the device needs it', async () => {
+  const file = recipe('aligned.yaml', `name: aligned\nmodel: {name: ./model}\n${mock}`);
+  const plan = async (device: string) =>
+    (await temper(['plan', file, `--device=${device}`, '--print'], { TEMPER_FAKE_ALIGNMENT: '256' })).stdout;
+  const offsets = (text: string) => [...text.matchAll(/@(\d+)\+\d+/g)].map(([, offset]) => Number(offset));
+  const [onFake, onCpu] = [await plan('fake:0'), await plan('cpu:0')];
+  expect(onFake).toMatch(/^plan llama v2 [0-9a-f]{12}, arena \d+ bytes, aligned to 256\n/);
+  expect(onCpu).toMatch(/aligned to 64\n/);
+  const isAligned = (offset: number) => offset % 256 === 0;
+  expect(offsets(onFake).length).toBeGreaterThan(100);
+  expect(offsets(onFake).every(isAligned)).toBe(true);
+  expect(offsets(onCpu).every(isAligned)).toBe(false);
 });
 
 test('preview brackets what is trained on, and colors nothing in a pipe', async () => {

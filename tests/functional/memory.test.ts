@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { alignment } from '../../graph/passes/liveness.js';
+import { defaultAlignment } from '../../graph/passes/liveness.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 
 interface Probe {
@@ -56,7 +56,7 @@ test.each([
   async (name, peft) => {
     const measured = await measure(name, peft, model, 2048);
     // To the end of the last buffer, which the arena rounds up.
-    expect(Math.ceil(measured.arenaHighWater / alignment) * alignment).toBe(measured.arena);
+    expect(Math.ceil(measured.arenaHighWater / defaultAlignment) * defaultAlignment).toBe(measured.arena);
     expectAsPlanned(measured);
   },
   120_000,

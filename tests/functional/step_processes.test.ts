@@ -16,7 +16,7 @@ beforeAll(async () => {
   process.env.TEMPER_CONFIG = path.resolve(import.meta.dirname, '../durability/support/hostile_config.js');
   process.env.TEMPER_CACHE = path.join(folder, 'cache');
   await writeTinyModel(path.join(folder, 'model'));
-  steps = new StepProcesses(defineConfig({ worker: { bounds } }));
+  steps = new StepProcesses(defineConfig({ worker: { bounds } }), 'cpu:0');
 });
 afterAll(() => steps.close());
 

@@ -46,7 +46,8 @@ export async function prepareRun(recipe: Record<string, unknown> & { name: strin
     roots: null,
   });
   const { run } = admitted;
-  return { admitted, data: await prepareData(run, quietHooks), model: await shardModel(run, quietHooks) };
+  const data = await prepareData(run, quietHooks);
+  return { admitted, data, model: await shardModel(run, quietHooks, 'cpu:0') };
 }
 
 /** A rank of the run's next generation. `onStep` is called with the step it starts from, and with each step that is done. */

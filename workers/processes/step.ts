@@ -20,8 +20,12 @@ async function handleCommand(message: unknown): Promise<void> {
     signal: cancellation.signal,
   };
   // The parent has checked the request of each step by its schema.
-  const compute = steps[command.step] as (request: unknown, hooks: StepHooks) => Promise<unknown>;
-  emit({ type: 'done', result: await compute(command.request, hooks) });
+  const compute = steps[command.step] as (
+    request: unknown,
+    hooks: StepHooks,
+    device: string,
+  ) => Promise<unknown>;
+  emit({ type: 'done', result: await compute(command.request, hooks, command.device) });
 }
 
 serve(handleCommand, preloadSteps);

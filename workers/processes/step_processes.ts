@@ -29,9 +29,12 @@ export class StepProcesses {
   #spare: StepProcess | null = null;
   #closed = false;
   readonly #bounds: TemperConfig['worker']['bounds'];
+  readonly #device: string;
 
-  constructor({ worker }: TemperConfig) {
+  /** @param device that this host's ranks train on, e.g. `cpu:0` */
+  constructor({ worker }: TemperConfig, device: string) {
     this.#bounds = worker.bounds;
+    this.#device = device;
     this.#keepSpare();
   }
 
@@ -45,7 +48,8 @@ export class StepProcesses {
     const process = this.#spare?.alive ? this.#spare : new StepProcess();
     this.#spare = null;
     try {
-      const result = await process.compute(step, request, this.#boundsOf(step), hooks);
+      const command = { type: 'compute', step, request, device: this.#device } as const;
+      const result = await process.compute(command, this.#boundsOf(step), hooks);
       this.#putBack(process);
       return result as never;
     } catch (error) {
@@ -80,6 +84,8 @@ export class StepProcesses {
   }
 }
 
+type ComputeCommand = Extract<StepCommand, { type: 'compute' }>;
+
 class StepProcess {
   alive = true;
   readonly #conversation = new Conversation<StepCommand, StepEvent>(
@@ -91,7 +97,7 @@ class StepProcess {
     },
   );
 
-  async compute(step: StepName, request: unknown, bounds: Bounds, hooks: StepHooks): Promise<unknown> {
+  async compute(command: ComputeCommand, bounds: Bounds, hooks: StepHooks): Promise<unknown> {
     const { process } = this.#conversation;
     let result: unknown = null;
     let timer: NodeJS.Timeout | null = null;
@@ -103,8 +109,8 @@ class StepProcess {
     const lift = process.bound(bounds);
     hooks.signal.addEventListener('abort', cancel);
     try {
-      process.grant(selectCredentials(credentialsFor(step, request)));
-      await this.#conversation.request({ type: 'compute', step, request }, (event) => {
+      process.grant(selectCredentials(credentialsFor(command.step, command.request)));
+      await this.#conversation.request(command, (event) => {
         if (event.type === 'progress') hooks.progress(event.fraction, event.text);
         else result = event.result;
         return event.type === 'done';

@@ -13,8 +13,15 @@ import type { Recipe } from '../recipe.js';
 import { doesNotFit, forecastMemory, usableShare } from '../train/memory.js';
 import { compileRun } from '../train/plan_cache.js';
 
-/** Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published. */
-export async function shardModel(run: RunReference, hooks: StepHooks): Promise<VerifiedModel> {
+/**
+ * Resolves and verifies the run's weights, and refuses now what cannot fit or could not be published.
+ * @param device that this host's ranks train on, e.g. `cpu:0`
+ */
+export async function shardModel(
+  run: RunReference,
+  hooks: StepHooks,
+  device: string,
+): Promise<VerifiedModel> {
   const { recipe, cache } = await openRun(run);
   const { publish_to } = recipe.export;
   if (publish_to !== null) await checkLocation(parsePublishLocation(publish_to), run.outputDir);
@@ -24,23 +31,24 @@ export async function shardModel(run: RunReference, hooks: StepHooks): Promise<V
   await oncePerState(files, cache, () => checkFinite(resolved.weights, firstNonFinite));
   hooks.progress(null, 'planning memory');
   for (const notice of modelNotices(recipe, resolved.model)) hooks.progress(null, `notice: ${notice}`);
-  const { memory, trainedParameters } = await forecastRun(recipe, resolved);
+  const { memory, trainedParameters } = await forecastRun(recipe, resolved, device);
   const parameters = [...resolved.weights.values()].reduce((sum, { shape }) => sum + elements(shape), 0);
   const { folder, source } = resolved;
   return { folder, digest: digestOf(source), parameters, trainedParameters, memory };
 }
 
 /**
- * Compiles a recipe for this host.
+ * Compiles a recipe for a device of this host.
  * @throws OutOfMemoryError naming the largest parts when it cannot fit
  */
 export async function forecastRun(
   recipe: Recipe,
   { model, weights }: Pick<ResolvedModel, 'model' | 'weights'>,
+  device: string,
 ) {
   const limit = memoryLimit() * usableShare;
-  const compiled = await compileRun(recipe, model, weights, limit);
-  const memory = forecastMemory(compiled);
+  const compiled = await compileRun(recipe, model, weights, device, limit);
+  const memory = forecastMemory(compiled, device);
   if (memory.total > limit) throw new OutOfMemoryError(doesNotFit(memory, limit));
   const trainedParameters = compiled.training.tensors
     .filter(({ role }) => role === 'trained')

@@ -27,7 +27,7 @@ export interface RunForecast {
   work: WorkReport;
   /** `programs` has the number of records of each. */
   plan: { name: string; digest: string; records: number; programs: Record<string, number> };
-  /** Ops that this engine has no kernel for, which run by their fallback: more slowly, and in more memory. */
+  /** Ops that the device has no kernel for, which run by their fallback: more slowly, and in more memory. */
   lowered: readonly LoweredOp[];
   /** Steps, and what the data are; null when they have yet to be prepared, or cannot be (`dataProblem` says why). */
   steps: { perEpoch: number; total: number } | null;
@@ -39,18 +39,18 @@ export interface RunForecast {
 
 /**
  * Plans a recipe for one rank of this host, and finds prepared data.
- * @param device that it is planned for, e.g. `cpu:0`; null for this host's
+ * @param device that it is planned for, e.g. `cpu:0`; it need not be there
  * @throws OutOfMemoryError where no arena fits, EngineError where the device has no kernel for a record
  */
 export async function planRun(
   recipe: Recipe,
   hooks: StepHooks,
-  device: string | null = null,
+  device: string,
 ): Promise<{ summary: RunForecast; text: () => string }> {
   const resolved = await resolveRunModel(recipe, hooks);
   const weights = [...resolved.weights.values()];
   const available = memoryLimit() * usableShare;
-  const compiled = await compileRun(recipe, resolved.model, resolved.weights, available);
+  const compiled = await compileRun(recipe, resolved.model, resolved.weights, device, available);
   const { training } = compiled;
   const trained = training.tensors.filter(({ role }) => role === 'trained');
   const { batch_size: batch, packed_sequence_size: packedSequenceSize } = recipe.data;

@@ -12,7 +12,6 @@ import { createContext, type EngineContext, type EnginePlan } from '../../../eng
 import { compileScoring, constantTensor, type TensorSpec } from '../../../graph/index.js';
 import { ModelError } from '../../../shared/errors.js';
 import { loraOptions } from '../adapter.js';
-import { kernelsOfEngine } from '../kernels.js';
 import { loadWeights } from '../load_weights.js';
 
 export interface ScorerOptions {
@@ -117,7 +116,7 @@ export class Scorer {
       graph,
       precision: this.#precision === 'bf16' ? 'bf16' : 'f32',
       lora: this.#adapter && loraOptions(this.#adapter, this.#adapter.modules),
-      kernels: kernelsOfEngine(),
+      ...this.#context.target,
     });
     await this.#load(tensors.filter(({ name }) => !this.#context.tensors.has(name)));
     const loaded = this.#context.load(plan);

@@ -2,6 +2,7 @@
 import { lossRule } from '../../../components/loss/index.js';
 import { type Model, type Weights, weightDTypes } from '../../../components/models/index.js';
 import { optimizerSpec } from '../../../components/optim/index.js';
+import { type PlanTarget, planTarget } from '../../../engine/index.js';
 import {
   ArenaTooLarge,
   type Compiled,
@@ -13,7 +14,6 @@ import {
 } from '../../../graph/index.js';
 import { OutOfMemoryError } from '../../../shared/errors.js';
 import { adaptedModules, loraOptions } from '../adapter.js';
-import { kernelsOfEngine } from '../kernels.js';
 import type { Recipe } from '../recipe.js';
 import { arenaBudget, arenaDoesNotFit } from './memory.js';
 
@@ -41,17 +41,22 @@ export interface CompileRequest extends Pick<CompiledRun, 'positions' | 'adapted
   /** The model's forward pass for one micro-batch. */
   graph: Graph;
   recipe: Recipe;
+  /** What the device that it is compiled for can do. */
+  target: PlanTarget;
   /** Bytes that the rank may use, which `activation_checkpointing: auto` keeps within. */
   memoryLimit: number;
 }
 
+/** @param device that the plans are for, e.g. `cpu:0`; it need not be there */
 export function compileRequest(
   recipe: Recipe,
   model: Model,
   weights: Weights,
+  device: string,
   memoryLimit: number,
 ): CompileRequest {
   const { data, peft } = recipe;
+  const target = planTarget({ device });
   const positions = data.packed_sequence_size;
   const graph = model.forward({
     tokens: data.batch_size.micro * data.packed_sequence_size,
@@ -61,13 +66,14 @@ export function compileRequest(
   return {
     graph,
     recipe,
+    target,
     memoryLimit,
     positions,
     adapted: peft === null ? null : adaptedModules(peft, model),
     compileBaseValidation:
       data.validation === null || peft === null || peft.init_from !== null
         ? null
-        : () => compileValidation({ graph, ...numerics(recipe) }),
+        : () => compileValidation({ graph, ...numerics(recipe), ...target }),
   };
 }
 
@@ -75,10 +81,10 @@ export function compileRequest(
  * Runs the compiler.
  * @throws OutOfMemoryError where no arena fits the budget
  */
-export function compilePlans({ graph, recipe, adapted, memoryLimit }: CompileRequest): CompiledPlans {
+export function compilePlans({ graph, recipe, target, adapted, memoryLimit }: CompileRequest): CompiledPlans {
   const { training, data, peft } = recipe;
   const lora = peft === null || adapted === null ? null : loraOptions(peft, adapted, peft.dropout);
-  const options = { graph, ...numerics(recipe), lora };
+  const options = { graph, ...numerics(recipe), ...target, lora };
   const mode = training.activation_checkpointing;
   try {
     const { graph: _, ...compiled } = compileTraining({
@@ -102,5 +108,4 @@ export function compilePlans({ graph, recipe, adapted, memoryLimit }: CompileReq
 const numerics = ({ training }: Recipe) => ({
   precision: training.precision === 'bf16' ? ('bf16' as const) : ('f32' as const),
   loss: lossRule(training.loss),
-  kernels: kernelsOfEngine(),
 });

@@ -15,19 +15,17 @@ interface PlannedRun {
 }
 
 /** Returns the bytes that the engine's scratch will take; nothing is allocated for the answer. */
-function workspaceBytes({ training, validation }: PlannedRun, device: string | null): number {
+function workspaceBytes({ training, validation }: PlannedRun, device: string): number {
   const plans = validation === null ? [training] : [training, validation];
-  return Math.max(
-    ...plans.map(({ plan }) => planNeeds(plan, device === null ? {} : { device }).workspaceBytes),
-  );
+  return Math.max(...plans.map(({ plan }) => planNeeds(plan, { device }).workspaceBytes));
 }
 
 /**
  * Returns the bytes per rank, exact but for the snapshot, which exists only while a checkpoint is written.
- * @param device that the run is planned for, e.g. `cpu:0`; it need not be there. Null for this host's
+ * @param device that the plans are for, e.g. `cpu:0`; it need not be there
  * @throws EngineError that names the record for which the device has no kernel
  */
-export function forecastMemory(compiled: PlannedRun, device: string | null = null): MemoryForecast {
+export function forecastMemory(compiled: PlannedRun, device: string): MemoryForecast {
   const { memory } = compiled.training;
   const arena = Math.max(memory.arena, compiled.validation?.memory.arena ?? 0);
   const parts = { ...forecastParts({ ...memory, arena }), workspace: workspaceBytes(compiled, device) };

@@ -24,7 +24,7 @@ export async function openSession(
 ): Promise<Session> {
   const model = await openModel(modelFolder, recipe.model.config_overrides);
   const weights = await locateWeights(modelFolder, model);
-  const compiled = await compileRun(recipe, model, weights, memoryLimit() * usableShare);
+  const compiled = await compileRun(recipe, model, weights, device, memoryLimit() * usableShare);
   const { adapted } = compiled;
   const initial = new Map<string, Float32Array>();
   if (recipe.peft !== null && recipe.peft.init_from !== null && adapted !== null) {
@@ -48,6 +48,8 @@ export async function openSession(
     return await Session.open(compiled, options);
   } catch (error) {
     if (!(error instanceof OutOfMemoryError)) throw error;
-    throw new OutOfMemoryError(beyondForecast(error.message, forecastMemory(compiled)), { cause: error });
+    throw new OutOfMemoryError(beyondForecast(error.message, forecastMemory(compiled, device)), {
+      cause: error,
+    });
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Compiled plans, kept in the cache under the digest of everything that they follow from: the model's graph, the
- * recipe's options and the compiler itself. A run that resumes, or starts over, finds its plans there.
+ * recipe's options, what the device can do and the compiler itself. A run that resumes, or starts over, finds its plans there.
  */
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -11,7 +11,6 @@ import { attachLoss, compilerDigest, planOps } from '../../../graph/index.js';
 import { digestOf, sha256 } from '../../../shared/digest.js';
 import { removeAbandoned, writeUnsynced } from '../../../shared/files.js';
 import { resolveRoots } from '../../../shared/storage/index.js';
-import { kernelsOfEngine } from '../kernels.js';
 import type { Recipe } from '../recipe.js';
 import {
   type CompiledPlans,
@@ -26,15 +25,17 @@ const maxCachedPlans = 64;
 
 /**
  * Returns the plans of a run, from the cache when they are in it.
+ * @param device that they are for, e.g. `cpu:0`; it need not be there
  * @throws OutOfMemoryError where no arena fits the budget
  */
 export async function compileRun(
   recipe: Recipe,
   model: Model,
   weights: Weights,
+  device: string,
   memoryLimit: number,
 ): Promise<CompiledRun> {
-  const request = compileRequest(recipe, model, weights, memoryLimit);
+  const request = compileRequest(recipe, model, weights, device, memoryLimit);
   const { positions, adapted, compileBaseValidation } = request;
   return { ...(await loadPlans(request)), positions, adapted, compileBaseValidation };
 }
@@ -59,13 +60,13 @@ function hasOwnOps({ graph, recipe: { training } }: CompileRequest): boolean {
   return [...nodes, optimizerSpec(training.optimizer)].some(({ op }) => !programOps.has(op));
 }
 
-async function digestRequest({ graph, recipe, memoryLimit }: CompileRequest): Promise<string> {
+async function digestRequest({ graph, recipe, target, memoryLimit }: CompileRequest): Promise<string> {
   const { training, data, peft } = recipe;
   const { optimizer, precision, loss, activation_checkpointing } = training;
   const { op, attrs } = optimizerSpec(optimizer);
   return digestOf({
     compiler: await compilerDigest(),
-    kernels: [...kernelsOfEngine()],
+    target: { ...target, kernels: [...target.kernels] },
     // What they add, not their names: an operator's own code may change under one name.
     graph: attachLoss(graph, lossRule(loss)),
     update: { op, attrs },

@@ -155,7 +155,7 @@ export class Session {
 async function initialize(context: EngineContext, { inits, initial, seed }: SessionOptions): Promise<void> {
   const initializers = inits.filter(({ name }) => !initial.has(name));
   if (initializers.length > 0) {
-    const plan = context.load(compileInit(initializers, seed));
+    const plan = context.load(compileInit(initializers, seed, context.target.alignment));
     await plan.run('init');
     plan.unload();
   }

@@ -19,7 +19,7 @@ const hooks = { progress: () => {}, signal: new AbortController().signal };
 const info = { workflowId: 'memory', runId: '1', namespace: 'default', server: null, roots: null };
 const { run } = await admit({ recipe: recipeFile }, info);
 const data = await prepareData(run, hooks);
-const model = await shardModel(run, hooks);
+const model = await shardModel(run, hooks, 'cpu:0');
 const opened = await openRun(run);
 const reader = await PackReader.open(data.train);
 const schedule = buildSchedule(opened.recipe, reader.packs);

@@ -4,7 +4,9 @@ import {
   EngineAborted,
   type EngineContext,
   engineCapabilities,
+  planTarget,
 } from '../../../engine/index.js';
+import { planOps } from '../../../graph/index.js';
 import { EngineError, OutOfMemoryError } from '../../../shared/errors.js';
 import { snapshotPlan, tinyPlan } from './tiny_plans.js';
 
@@ -315,6 +317,16 @@ test('options that this machine does not have are refused', () => {
   );
   expect(() => createContext({ threads: 0 })).toThrow('cannot have 0 threads');
 });
+
+test.each(engineCapabilities().isas)(
+  'the kernel set %s computes every op of a plan, so that none is lowered',
+  (isa) => {
+    const { kernels, alignment } = planTarget({ device: 'cpu:0', isa });
+    const moves = ['upload', 'copy', 'download'];
+    expect([...kernels, ...moves].sort()).toEqual(planOps.map(({ name }) => name).sort());
+    expect(alignment).toBe(64);
+  },
+);
 
 test('TEMPER_ISA chooses a kernel set', () => {
   process.env.TEMPER_ISA = 'portable';

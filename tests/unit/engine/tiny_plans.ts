@@ -1,7 +1,7 @@
 import type { DType, Plan, PlanBuffer, PlanRecord } from '../../../graph/ir/plan.js';
 import { groupOperands, recordOperands } from '../../../graph/ops/operands.js';
 import { opOf } from '../../../graph/ops/registry.js';
-import { alignment } from '../../../graph/passes/liveness.js';
+import { defaultAlignment } from '../../../graph/passes/liveness.js';
 import { joinPrograms } from '../../../graph/passes/plan.js';
 import { streamOf } from '../../../graph/passes/plan_events.js';
 import { bufferBytes } from '../../../graph/passes/plan_memory.js';
@@ -56,7 +56,7 @@ export function tinyPlan(
   let arenaBytes = options.arenaBytes ?? 0;
   const inArena = (index: number, suffix: string): number => {
     const { name, dtype, shape } = table[index]!;
-    const offset = Math.ceil(arenaBytes / alignment) * alignment;
+    const offset = Math.ceil(arenaBytes / defaultAlignment) * defaultAlignment;
     arenaBytes = offset + bufferBytes({ dtype, shape });
     return table.push({ name: `${name}.${suffix}`, dtype, shape, space: 'arena', offset, view: null }) - 1;
   };
@@ -96,7 +96,10 @@ export function tinyPlan(
 
   const ranges = Object.entries(options.programs ?? { go: [0, records.length] as const });
   const programs = new Map(ranges.map(([name, range]) => [name, programOf(records.slice(...range))]));
-  return joinPrograms({ name: 'tiny', arenaBytes, buffers: table, step: [] }, programs);
+  return joinPrograms(
+    { name: 'tiny', alignment: defaultAlignment, arenaBytes, buffers: table, step: [] },
+    programs,
+  );
 }
 
 /** w += x in the program `go`, and a copy of w in `snapshot`, ordered by events as the compiler orders them. */

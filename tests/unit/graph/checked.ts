@@ -21,7 +21,8 @@ export const compileValidation: typeof compiler.compileValidation = (options) =>
   checked(compiler.compileValidation(options));
 export const compileInit: typeof compiler.compileInit = (...args) =>
   checkedPlan(compiler.compileInit(...args));
-export const compileCast: typeof compiler.compileCast = (casts) => checkedPlan(compiler.compileCast(casts));
+export const compileCast: typeof compiler.compileCast = (...args) =>
+  checkedPlan(compiler.compileCast(...args));
 export const assemblePlan: typeof passes.assemblePlan = (...args) => checked(passes.assemblePlan(...args));
 
 export const programRecords = (plan: Plan, program: string): PlanRecord[] =>
