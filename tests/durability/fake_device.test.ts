@@ -3,7 +3,9 @@
  * are captured and replayed. It ends with the bits of the CPU's portable kernels, also where its rank is killed or the
  * device is lost on the way.
  */
+import path from 'node:path';
 import { Deployment, type Ending, interruptions } from '../support/deployment.js';
+import { writeTokenizedModel } from '../support/tokenized_model.js';
 
 let deployment: Deployment;
 
@@ -74,6 +76,18 @@ test('a lost peer costs the generation, not the run', async () => {
   expect(loss).toMatchObject({ event: 'rank_lost', exactness: 'bitwise' });
   expect(loss!.detail).toBe('another rank was lost after 7000 records');
   expect(deployment.host.child).toMatchObject({ pid: host, exitCode: null });
+}, 120_000);
+
+test('an evaluation computes on the CPU, and its process never loads the device’s backend', async () => {
+  const config = path.join(import.meta.dirname, 'support/loaded_backend_config.js');
+  deployment = await Deployment.start({ ...fake, TEMPER_CONFIG: config });
+  await writeTokenizedModel(path.join(deployment.folder, 'model'));
+  const evaluation = { tasks: [{ task: 'backend', when: 'epoch' }] };
+  const { result } = await deployment.ending(await deployment.run('evaluated', { evaluation }));
+  for (const scores of [result.evaluation!.before, result.evaluation!.after]) {
+    expect(scores['backend/tokens']).toBeGreaterThan(1);
+    expect(scores['backend/is_loaded']).toBe(0);
+  }
 }, 120_000);
 
 test('a device with too little memory ends the run with the forecast', async () => {

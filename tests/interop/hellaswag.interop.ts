@@ -40,7 +40,13 @@ whereShared(file, smollm2)('HellaSwag on SmolLM2-135M', () => {
       num_fewshot: 0,
       fewshot_path: null,
     });
-    const model = await FolderModel.open({ folder, adapter: null, precision: 'fp32', hooks: quietHooks });
+    const model = await FolderModel.open({
+      folder,
+      adapter: null,
+      precision: 'fp32',
+      device: 'cpu:0',
+      hooks: quietHooks,
+    });
     ours = (await evaluateTask(task, model, null, () => {}, quietHooks.signal)).results;
     await model.close();
     const answer = await askTasksPeer<{ examples: Expected[] }>({
@@ -78,7 +84,13 @@ whereShared(file, smollm2)('HellaSwag on SmolLM2-135M', () => {
     const { folder } = await resolveModel(smollm2, { ggufDType: 'f32' });
     const text = await readFile(path.resolve(import.meta.dirname, '../../../LICENSE'), 'utf8');
     const texts = [text.slice(0, 3000), 'Short.'];
-    const model = await FolderModel.open({ folder, adapter: null, precision: 'fp32', hooks: quietHooks });
+    const model = await FolderModel.open({
+      folder,
+      adapter: null,
+      precision: 'fp32',
+      device: 'cpu:0',
+      hooks: quietHooks,
+    });
     const ours = await model.rollingLoglikelihoods(texts);
     await model.close();
     const { logprobs } = await askTasksPeer<{ logprobs: number[] }>({

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { ProcessCrashed, type StepRunner } from '../../activities/index.js';
 import { type StepCommand, type StepEvent, type StepName, stepEventSchema } from '../../contracts/index.js';
-import { memoryLimit } from '../../engine/index.js';
+import { memoryLimit, parseDevice } from '../../engine/index.js';
 import type { StepHooks } from '../../recipes/index.js';
 import { canonicalJson, digestOf } from '../../shared/digest.js';
 import type { TemperConfig } from '../../shared/installation.js';
@@ -50,7 +50,7 @@ export class StepProcesses {
     try {
       const command = { type: 'compute', step, request, device: this.#device } as const;
       const result = await process.compute(command, this.#boundsOf(step), hooks);
-      this.#putBack(process);
+      this.#putBack(process, step);
       return result as never;
     } catch (error) {
       void process.end();
@@ -71,12 +71,18 @@ export class StepProcesses {
     return { memory: Math.min(memory ?? Number.POSITIVE_INFINITY, usableShare * memoryLimit()), seconds };
   }
 
-  #putBack(process: StepProcess): void {
-    if (this.#spare === null && !this.#closed && process.isSmall) this.#spare = process;
+  #putBack(process: StepProcess, step: StepName): void {
+    const isFit = process.isSmall && !this.#loadsPlugin(step);
+    if (this.#spare === null && !this.#closed && isFit) this.#spare = process;
     else {
       void process.end();
       this.#keepSpare();
     }
+  }
+
+  /** True of a step that plans for an accelerator: it loads the accelerator's backend, which an evaluation must not have. */
+  #loadsPlugin(step: StepName): boolean {
+    return step === 'shardModel' && parseDevice(this.#device).kind !== 'cpu';
   }
 
   #keepSpare(): void {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { loadRecipe } from '../../../components/config/index.js';
 import { type RecipeTask, recipeTaskSchema, taskName } from '../../../components/evaluation/index.js';
 import { resolveModel } from '../../../components/models/index.js';
+import { defaultDevice } from '../../../engine/index.js';
 import { UsageError } from '../../../shared/errors.js';
 import type { StepHooks } from '../../run/progress.js';
 import { openFile } from '../open_file.js';
@@ -100,6 +101,7 @@ export async function evaluateModel(options: EvaluateModelOptions, hooks: StepHo
     folder,
     adapter: options.adapter,
     precision: options.precision,
+    device: defaultDevice(),
     hooks,
     onWork: (done) => {
       tokens = done.tokens;

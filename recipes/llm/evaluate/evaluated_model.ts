@@ -19,6 +19,8 @@ export interface EvaluatedModelOptions {
   adapter: string | null;
   /** Precision of the engine's matrix products and activations. */
   precision: 'fp32' | 'bf16';
+  /** Device that log-likelihoods are computed on, e.g. `cpu:0`. */
+  device: string;
   hooks: StepHooks;
   /** Tokens scored and answers given since it was opened. */
   onWork?: (done: { tokens: number; answers: number }) => void;

@@ -1,6 +1,7 @@
 /** Tasks on one model of a run: what an evaluating process does. */
 import { taskName } from '../../../components/evaluation/index.js';
 import type { EvaluationJob } from '../../../contracts/index.js';
+import { cpuDevice } from '../../../engine/index.js';
 import type { StepHooks } from '../../run/progress.js';
 import { openRun } from '../kind.js';
 import { evaluateTask, prepareTask } from './evaluate_tasks.js';
@@ -25,6 +26,8 @@ export const runEvaluationJob: JobRunner = async (job, hooks) => {
     folder,
     adapter,
     precision,
+    // The host's accelerators are its ranks'.
+    device: cpuDevice,
     // Exporting the model for generation says what it does.
     hooks: { signal: hooks.signal, progress: (_fraction, doing) => hooks.progress(done / of, doing) },
     onWork: () => hooks.progress(done / of, text),

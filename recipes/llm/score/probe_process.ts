@@ -1,4 +1,5 @@
 /** The process in which the engine scores an export's probes, so that a crash of native code takes no worker with it. */
+import { cpuDevice } from '../../../engine/index.js';
 import { emit, serve } from '../../../shared/processes/forked_process.js';
 import { Scorer } from './scorer.js';
 
@@ -15,7 +16,8 @@ export interface ProbeAnswer {
 }
 
 async function score({ modelFolder, adapter, probes }: ProbeJob): Promise<void> {
-  const scorer = await Scorer.open(modelFolder, { adapter, precision: 'fp32' });
+  // The host's accelerators are its ranks'.
+  const scorer = await Scorer.open(modelFolder, { adapter, precision: 'fp32', device: cpuDevice });
   emit({ logprobs: await scorer.score(probes) } satisfies ProbeAnswer);
 }
 

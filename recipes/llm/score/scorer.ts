@@ -8,7 +8,7 @@ import {
   weightDTypes,
 } from '../../../components/models/index.js';
 import { type Adapter, readAdapter, readAdapterTensor } from '../../../components/peft/index.js';
-import { createContext, type EngineContext, type EnginePlan } from '../../../engine/index.js';
+import { createContext, defaultDevice, type EngineContext, type EnginePlan } from '../../../engine/index.js';
 import { compileScoring, constantTensor, type TensorSpec } from '../../../graph/index.js';
 import { ModelError } from '../../../shared/errors.js';
 import { loraOptions } from '../adapter.js';
@@ -19,8 +19,8 @@ export interface ScorerOptions {
   adapter: string | null;
   /** Precision of matrix products and activations; reductions are float32 in both. */
   precision: 'fp32' | 'bf16';
-  /** Default: the engine's. */
-  threads?: number;
+  /** Device that computes, e.g. `cpu:0`; this process's where it is left out. */
+  device?: string;
 }
 
 /** Tokens that one buffer holds unless a document is longer: enough to keep all cores busy. */
@@ -75,7 +75,7 @@ export class Scorer {
     const model = await openModel(folder);
     const weights = await locateWeights(folder, model);
     const adapter = options.adapter === null ? null : await readAdapter(options.adapter, model.linearModules);
-    const context = createContext(options.threads === undefined ? {} : { threads: options.threads });
+    const context = createContext({ device: options.device ?? defaultDevice() });
     return new Scorer(model, weights, adapter, options.precision, context);
   }
 
