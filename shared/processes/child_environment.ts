@@ -1,4 +1,5 @@
 /** The environment of child processes: what they need to work, and secrets only for those whose work needs them. */
+import { isNamedLikeSecret, listedVariables, lookUp } from '../recipe_environment.js';
 import { isS3 } from '../storage/roots.js';
 
 /** Variables that every child process gets. */
@@ -49,20 +50,20 @@ const credentialVariables: Record<Credentials, (name: string) => boolean> = {
   s3: (name) => name.startsWith('AWS_'),
 };
 
-const isSecret = (name: string) => Object.values(credentialVariables).some((matches) => matches(name));
+const isCredential = (name: string) => Object.values(credentialVariables).some((matches) => matches(name));
 
 /**
  * Returns the environment to start a child process with. In addition to the variables above it has those that the operator lets
- * recipes read (`TEMPER_RECIPE_ENV`: names separated by commas, `NAME_*` for all that begin so), because the child
- * resolves them.
+ * recipes read (`TEMPER_RECIPE_ENV`), because the child resolves them. What is named like a secret is left out, unless the
+ * operator lists it by its name.
  */
 export function childEnvironment(environment: NodeJS.ProcessEnv = process.env): Record<string, string> {
-  const readable = (environment.TEMPER_RECIPE_ENV ?? '').split(',').map((name) => name.trim());
-  const isReadable = (name: string) =>
-    readable.some((entry) => entry === name || (/.\*$/.test(entry) && name.startsWith(entry.slice(0, -1))));
+  const listed = listedVariables(environment);
   const isPassed = (name: string) =>
-    passed.has(name) || passedPrefixes.some((prefix) => name.startsWith(prefix)) || isReadable(name);
-  return select(environment, (name) => isPassed(name) && !isSecret(name));
+    passed.has(name) ||
+    lookUp(name, listed) === 'listed' ||
+    (passedPrefixes.some((prefix) => name.startsWith(prefix)) && !isNamedLikeSecret(name));
+  return select(environment, (name) => isPassed(name) && !isCredential(name));
 }
 
 /** Returns the variables that hold credentials of these kinds. */
@@ -74,8 +75,11 @@ export function selectCredentials(
 }
 
 /** Returns the object store's keys where one of the locations is in an object store; otherwise nothing. */
-export function storageCredentials(locations: readonly string[]): Record<string, string> {
-  return selectCredentials(locations.some(isS3) ? ['s3'] : []);
+export function storageCredentials(
+  locations: readonly string[],
+  environment: NodeJS.ProcessEnv = process.env,
+): Record<string, string> {
+  return selectCredentials(locations.some(isS3) ? ['s3'] : [], environment);
 }
 
 function select(

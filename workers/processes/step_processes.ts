@@ -144,7 +144,8 @@ const usesHub: readonly StepName[] = ['prepareData', 'shardModel', 'consolidate'
 /** Steps that read or write where the recipe says, which the request does not show. */
 const readsLocations: readonly StepName[] = ['admit', 'shardModel', 'consolidate'];
 
-function credentialsFor(step: StepName, request: unknown): Credentials[] {
+/** Returns the kinds of credentials that a step's process receives with its request. */
+export function credentialsFor(step: StepName, request: unknown): Credentials[] {
   const usesS3 = readsLocations.includes(step) || canonicalJson(request).includes('"s3://');
   return [...(usesHub.includes(step) ? (['hub'] as const) : []), ...(usesS3 ? (['s3'] as const) : [])];
 }

@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
-import { listedVariables } from '../../../components/config/environment.js';
 import {
   composeRecipe,
   type LoadOptions,
@@ -10,6 +9,7 @@ import {
   pathKeyword,
 } from '../../../components/config/index.js';
 import { InvalidRecipe, type RecipeProblem } from '../../../shared/errors.js';
+import { listedVariables } from '../../../shared/recipe_environment.js';
 
 const dataset = z.discriminatedUnion('dataset_type', [
   z.strictObject({ dataset_type: z.literal('text'), path: z.string().meta({ [pathKeyword]: 'file' }) }),

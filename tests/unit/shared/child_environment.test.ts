@@ -14,12 +14,17 @@ const environment = {
   AWS_SECRET_ACCESS_KEY: 'aws_secret',
   TEMPORAL_API_KEY: 'temporal_secret',
   DATABASE_URL: 'postgres://user:secret@host',
+  NODE_AUTH_TOKEN: 'npm_secret',
+  HF_INFERENCE_TOKEN: 'hf_other_secret',
+  TEMPER_LOGGER_API_KEY: 'logger_secret',
+  MY_PASSWORD: 'secret',
+  LISTED_TOKEN: 'read by recipes',
   SPLIT: 'train',
   MY_DATA: '/data',
-  TEMPER_RECIPE_ENV: 'SPLIT, MY_*, HF_TOKEN',
+  TEMPER_RECIPE_ENV: 'SPLIT, MY_*, HF_TOKEN, LISTED_TOKEN',
 };
 
-test('children get what they need to work, and what recipes may read, and no secret', () => {
+test('children get what they need to work, what recipes may read, and no secret that the operator has not listed by name', () => {
   expect(childEnvironment(environment)).toEqual({
     PATH: '/bin',
     LC_ALL: 'C',
@@ -27,7 +32,8 @@ test('children get what they need to work, and what recipes may read, and no sec
     HF_ENDPOINT: 'https://hub.example',
     SPLIT: 'train',
     MY_DATA: '/data',
-    TEMPER_RECIPE_ENV: 'SPLIT, MY_*, HF_TOKEN',
+    LISTED_TOKEN: 'read by recipes',
+    TEMPER_RECIPE_ENV: 'SPLIT, MY_*, HF_TOKEN, LISTED_TOKEN',
   });
 });
 
@@ -40,5 +46,9 @@ test('each kind of credentials is given by itself', () => {
 });
 
 test("the object store's keys go with its locations only", () => {
-  expect(storageCredentials(['/runs/one', '/cache/packs'])).toEqual({});
+  expect(storageCredentials(['/runs/one', '/cache/packs'], environment)).toEqual({});
+  expect(storageCredentials(['/runs/one', 's3://bucket/packs'], environment)).toEqual({
+    AWS_REGION: 'eu-west-1',
+    AWS_SECRET_ACCESS_KEY: 'aws_secret',
+  });
 });
