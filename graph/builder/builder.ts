@@ -272,9 +272,14 @@ export class GraphBuilder {
     })[0]!;
   }
 
-  /** gate and up [T, F] → gate · σ(gate) · up. */
-  swiglu(name: string, gate: Value, up: Value): Value {
-    return this.emit('swiglu', [gate, up], {}, { names: [name] })[0]!;
+  /** gate and up [T, F] → fn(gate) · up, with an activation function such as `silu`. */
+  glu(name: string, gate: Value, up: Value, fn: string): Value {
+    return this.emit('glu', [gate, up], { fn }, { names: [name] })[0]!;
+  }
+
+  /** x → fn(x), with an activation function such as `gelu`. */
+  act(name: string, x: Value, fn: string): Value {
+    return this.emit('act', [x], { fn }, { names: [name] })[0]!;
   }
 
   /** logits [T, V], labels i32 [T] (negative: masked), weight f32 [1] → weight · Σ −log p(label), [1]. */

@@ -9,7 +9,11 @@ export const onnxDType = { f32: 1, i32: 6, i64: 7, bool: 9, f16: 10 } as const;
 export type OnnxDType = keyof typeof onnxDType;
 
 /** A node's attribute; the key says which field of AttributeProto holds it. */
-export type OnnxAttr = { readonly i: number } | { readonly f: number } | { readonly ints: readonly number[] };
+export type OnnxAttr =
+  | { readonly i: number }
+  | { readonly f: number }
+  | { readonly s: string }
+  | { readonly ints: readonly number[] };
 
 export interface OnnxNode {
   readonly name: string;

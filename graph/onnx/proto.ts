@@ -14,8 +14,8 @@ const opset = 23;
 const model = { irVersion: 1, producerName: 2, graph: 7, opsetImport: 8 } as const;
 const graphField = { node: 1, name: 2, initializer: 5, input: 11, output: 12 } as const;
 const nodeField = { input: 1, output: 2, name: 3, opType: 4, attribute: 5 } as const;
-const attribute = { name: 1, f: 2, i: 3, ints: 8, type: 20 } as const;
-const attributeType = { float: 1, int: 2, ints: 7 } as const;
+const attribute = { name: 1, f: 2, i: 3, s: 4, ints: 8, type: 20 } as const;
+const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 const tensorField = {
   dims: 1,
   dataType: 2,
@@ -99,6 +99,10 @@ function encodeAttribute(name: string, value: OnnxAttr): Uint8Array {
   if ('i' in value) {
     writer.uint32(tag(attribute.i, varint)).int64(value.i);
     return writer.uint32(tag(attribute.type, varint)).int32(attributeType.int).finish();
+  }
+  if ('s' in value) {
+    writer.uint32(tag(attribute.s, bytes)).string(value.s);
+    return writer.uint32(tag(attribute.type, varint)).int32(attributeType.string).finish();
   }
   for (const item of value.ints) writer.uint32(tag(attribute.ints, varint)).int64(item);
   return writer.uint32(tag(attribute.type, varint)).int32(attributeType.ints).finish();

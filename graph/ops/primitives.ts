@@ -7,6 +7,7 @@ import { GraphError } from '../ir/error.js';
 import type { Value } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
 import { binary, times, where } from './arithmetic.js';
+import { erf } from './erf.js';
 import type { Emit, Op } from './op.js';
 import { demand, num, text, zeros } from './op.js';
 import { many, one } from './operands.js';
@@ -186,6 +187,13 @@ const unaryRules: Readonly<Record<string, UnaryRule>> = {
     gradient(emit, _x, y, dy) {
       const [rest] = emit('shift', [times(emit, [y, y], -1)], { by: 1 });
       return times(emit, [dy, rest!]);
+    },
+  },
+  erf: {
+    value: erf,
+    gradient(emit, x, _y, dy) {
+      const density = emit('unary', [times(emit, [x, x], -1)], { fn: 'exp' })[0]!;
+      return times(emit, [dy, density], 2 / Math.sqrt(Math.PI));
     },
   },
   abs: {

@@ -1,6 +1,7 @@
 /** Every op the graph knows, by name. */
 import { UsageError } from '../../shared/errors.js';
 import { GraphError } from '../ir/error.js';
+import { act, actGrad } from './act.js';
 import { adamw } from './adamw.js';
 import { attention, attentionGrad } from './attention.js';
 import { crossEntropy } from './cross_entropy.js';
@@ -9,6 +10,7 @@ import { accumulate, add, cast, scale } from './elementwise.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { fill } from './fill.js';
 import { globalNorm } from './global_norm.js';
+import { glu, gluGrad } from './glu.js';
 import { linearCrossEntropy, linearLogprobs } from './linear_cross_entropy.js';
 import { matmul, reduceRows } from './matmul.js';
 import type { Op } from './op.js';
@@ -17,7 +19,6 @@ import { randomNormal, randomUniform } from './random.js';
 import { rmsnorm, rmsnormGrad } from './rmsnorm.js';
 import { rope } from './rope.js';
 import { sgd } from './sgd.js';
-import { swiglu, swigluGrad } from './swiglu.js';
 import { copy, download, upload } from './transfer.js';
 
 /** Ops that a plan may hold, in the order of docs/plan-format.md. */
@@ -35,8 +36,10 @@ export const planOps: readonly Op[] = [
   rope,
   attention,
   attentionGrad,
-  swiglu,
-  swigluGrad,
+  glu,
+  gluGrad,
+  act,
+  actGrad,
   reduceRows,
   dropout,
   crossEntropy,

@@ -135,8 +135,14 @@ int main(int argc, char** argv) {
     bench.measure("rmsnorm_grad, residual, dw", "rmsnorm_grad", {{"residual", true}, {"dw", true}, {"accumulate", std::string("always")}}, {y16, x32, w, rstd, y32}, {tensor(f32, {T, D}), tensor(f32, {D})});
     bench.measure("rope bf16", "rope", {{"heads", double(H)}, {"head_dim", double(K)}, {"inverse", false}}, {x16, table, positions}, {y16});
     const Tensor gate = tensor(b16, {T, F}), up = tensor(b16, {T, F}), h = tensor(b16, {T, F}), dup = tensor(b16, {T, F});
-    bench.measure("swiglu bf16", "swiglu", {}, {gate, up}, {h});
-    bench.measure("swiglu_grad bf16", "swiglu_grad", {}, {h, gate, up}, {tensor(b16, {T, F}), dup});
+    const Tensor gate32 = tensor(f32, {T, F}), h32 = tensor(f32, {T, F});
+    for (const char* name : {"silu", "gelu", "gelu_tanh", "quick_gelu", "relu2"}) {
+        const std::string fn = name;
+        bench.measure(("glu " + fn + " bf16").c_str(), "glu", {{"fn", fn}}, {gate, up}, {h});
+        bench.measure(("glu_grad " + fn + " bf16").c_str(), "glu_grad", {{"fn", fn}}, {h, gate, up}, {tensor(b16, {T, F}), dup});
+        bench.measure(("act " + fn + " bf16").c_str(), "act", {{"fn", fn}}, {gate}, {h});
+        bench.measure(("act " + fn + " f32").c_str(), "act", {{"fn", fn}}, {gate32}, {h32});
+    }
     bench.measure("add f32", "add", {}, {x32, y32}, {tensor(f32, {T, D})});
     bench.measure("dropout bf16", "dropout", {{"probability", 0.1}, {"site", 1.0}}, {x16, integers({1, 2, 3, 0}), positions, positions}, {y16});
     bench.measure("reduce_rows bf16", "reduce_rows", {{"accumulate", std::string("never")}}, {gate}, {tensor(f32, {F})});

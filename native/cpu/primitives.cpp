@@ -60,6 +60,7 @@ std::unique_ptr<Prepared> prepare_unary(const Call& call) {
     if (fn == "sqrt") return prepare_map(call, [](float x) { return std::sqrt(x); });
     if (fn == "sigmoid") return prepare_map(call, [](float x) { return static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(x)))); });
     if (fn == "tanh") return prepare_map(call, [](float x) { return static_cast<float>(std::tanh(static_cast<double>(x))); });
+    if (fn == "erf") return prepare_map(call, [](float x) { return static_cast<float>(std::erf(static_cast<double>(x))); });
     if (fn == "abs") return prepare_map(call, [](float x) { return std::fabs(x); });
     if (fn == "sign") return prepare_map(call, [](float x) { return x > 0 ? 1.0f : x < 0 ? -1.0f : x; }); // 0 and NaN stay
     return prepare_map(call, [](float x) { return std::isfinite(x) ? 1.0f : 0.0f; });

@@ -8,7 +8,7 @@
     X(rmsnorm) X(rmsnorm_grad)                                                                                         \
     X(rope)                                                                                                            \
     X(attention) X(attention_grad)                                                                                     \
-    X(swiglu) X(swiglu_grad)                                                                                           \
+    X(glu) X(glu_grad) X(act) X(act_grad)                                                                              \
     X(reduce_rows)                                                                                                     \
     X(dropout)                                                                                                         \
     X(cross_entropy) X(linear_cross_entropy) X(linear_logprobs)                                                        \

@@ -48,7 +48,7 @@ static void check_shift(const Operands& record) {
 static void check_unary(const Operands& record) {
     expect_counts(record, 1, 1);
     expect_like(record, record.in[0], "x");
-    expect_function(record, {"exp", "log", "reciprocal", "rsqrt", "sqrt", "sigmoid", "tanh", "abs", "sign", "is_finite"});
+    expect_function(record, {"exp", "log", "reciprocal", "rsqrt", "sqrt", "sigmoid", "tanh", "erf", "abs", "sign", "is_finite"});
 }
 
 static void check_binary(const Operands& record) {

@@ -1,4 +1,4 @@
-// fill, cast, add, scale, accumulate, swiglu and its gradient: element by element against double precision.
+// fill, cast, add, scale, accumulate: element by element against double precision.
 #include "kernel_call.hpp"
 
 using namespace temper;
@@ -125,70 +125,7 @@ TEST(accumulate_adds_to_its_output_but_where_it_overwrites) {
             }
 }
 
-namespace {
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-} // namespace
-
-TEST(swiglu_is_gate_times_its_sigmoid_times_up) {
-    for (DType gate : floats)
-        for (DType h : floats)
-            for (const auto& shape : shapes) {
-                const Values g = normal(gate, shape, 3), u = normal(DType::bf16, shape);
-                Invocation{"swiglu", {}, {g, u}, {zeros(h, shape)}}.on_each_isa([&](const auto& results) {
-                    auto expected = [&](int64_t i) { return g[i] * sigmoid(g[i]) * u[i]; };
-                    check_elements(results[0], h, 6, expected, expected);
-                });
-            }
-}
-
-TEST(swiglu_is_right_at_the_ends_of_the_exponential) {
-    const Values g = values(DType::f32, {8}, {-1000, -104, -88, -1e-30, 0, 1e-30, 88, 1000});
-    const Values u = values(DType::f32, {8}, std::vector<double>(8, 1.0));
-    Invocation{"swiglu", {}, {{g.dtype, {1, 8}, g.data}, {u.dtype, {1, 8}, u.data}}, {zeros(DType::f32, {1, 8})}}.on_each_isa(
-        [&](const auto& results) {
-            for (int64_t i = 0; i < 8; i++) {
-                const double expected = g[i] * sigmoid(g[i]);
-                CHECK_CLOSE(results[0][static_cast<size_t>(i)], expected, 4e-7 * std::fabs(expected) + 1e-36);
-            }
-        });
-}
-
-TEST(swiglu_grad_agrees_with_the_formula_in_place_too) {
-    for (bool in_place : {false, true})
-        for (DType dtype : floats)
-            for (const auto& shape : shapes) {
-                const Values d = normal(DType::bf16, shape), g = normal(dtype, shape, 3), u = normal(dtype, shape);
-                Invocation invocation{"swiglu_grad", {}, {d, g, u}, {zeros(dtype, shape), zeros(dtype, shape)}};
-                if (in_place) invocation.in_place = {{0, 1}, {1, 2}};
-                invocation.on_each_isa([&](const auto& results) {
-                    check_elements(
-                        results[0], dtype, 8,
-                        [&](int64_t i) {
-                            const double s = sigmoid(g[i]);
-                            return d[i] * u[i] * s * (1 + g[i] * (1 - s));
-                        },
-                        [&](int64_t i) { return d[i] * u[i] * sigmoid(g[i]) * (1 + std::fabs(g[i])); });
-                    auto dup = [&](int64_t i) { return d[i] * g[i] * sigmoid(g[i]); };
-                    check_elements(results[1], dtype, 6, dup, dup);
-                });
-            }
-}
-
-TEST(swiglu_grad_agrees_with_finite_differences) {
-    const std::vector<int64_t> shape = {3, 11};
-    const Values d = normal(DType::f32, shape), g = normal(DType::f32, shape), u = normal(DType::f32, shape);
-    Invocation{"swiglu_grad", {}, {d, g, u}, {zeros(DType::f32, shape), zeros(DType::f32, shape)}}.on_each_isa(
-        [&](const auto& results) {
-            const double step = 1e-5;
-            for (int64_t i = 0; i < 33; i++) {
-                auto h = [&](double gate) { return gate * sigmoid(gate) * u[i]; };
-                CHECK_CLOSE(results[0][static_cast<size_t>(i)], d[i] * (h(g[i] + step) - h(g[i] - step)) / (2 * step), 1e-5);
-            }
-        });
-}
-
 TEST(elementwise_checks_name_the_op) {
     CHECK_THROWS((Invocation{"add", {}, {zeros(DType::f32, {3}), zeros(DType::f32, {4})}, {zeros(DType::f32, {3})}}.run("portable", 1)), "add: ");
     CHECK_THROWS((Invocation{"scale", {}, {zeros(DType::f32, {3})}, {zeros(DType::f32, {3})}}.run("portable", 1)), "'alpha' is missing");
-    CHECK_THROWS((Invocation{"swiglu", {}, {zeros(DType::f32, {3, 2})}, {zeros(DType::f32, {3, 2})}}.run("portable", 1)), "takes 2 inputs");
 }

@@ -59,6 +59,7 @@ TEST(unary_functions_are_those_of_double_precision_rounded) {
     check_unary("sqrt", [](double x) { return std::sqrt(x); }, true);
     check_unary("sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }, false);
     check_unary("tanh", [](double x) { return std::tanh(x); }, false);
+    check_unary("erf", [](double x) { return std::erf(x); }, false);
     check_unary("abs", [](double x) { return std::fabs(x); }, false);
     check_unary("sign", [](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }, false);
 }

@@ -10,7 +10,9 @@ import {
   lowerToOnnx,
   type OnnxTensor,
   outputOf,
+  type Value,
 } from '../../graph/index.js';
+import { activationNames } from '../../graph/ops/activation.js';
 import { matmulCall } from '../../graph/ops/matmul.js';
 import { OnnxProcess } from '../support/onnx.js';
 import { feedsFor, tinyDecoder } from '../unit/graph/tiny_decoder.js';
@@ -30,6 +32,10 @@ const graphs: [name: string, graph: Graph][] = [
   ['a decoder', tinyDecoder({ T: 9 })],
   ['a decoder with biases and a head of its own', tinyDecoder({ T: 9, tied: false, bias: true })],
   ['heads that each have keys of their own', tinyDecoder({ T: 9, G: 4 })],
+  ...activationNames.flatMap((fn): [string, Graph][] => [
+    [`glu ${fn}`, activated((g, x) => g.glu('h', x, g.scale('up', x, -0.7), fn))],
+    [`act ${fn}`, activated((g, x) => g.act('h', x, fn))],
+  ]),
   ['products added to a bias and a residual', products()],
   ['scale and cast', scaled()],
 ];
@@ -49,6 +55,13 @@ test.each(graphs)('%s', async (_name, graph) => {
     expect(Math.max(...scores!.map((score, i) => Math.abs(score - exact[i]!)))).toBeLessThan(1e-5);
   }
 });
+
+/** Embeddings from −3 to 3 through `write`. */
+function activated(write: (g: GraphBuilder, x: Value) => Value): Graph {
+  const { g, x } = embedded();
+  g.output('hidden', write(g, g.scale('wide', x, 5)));
+  return g.build();
+}
 
 /** x·Wᵀ + 0.5 · u·Bᵀ + bias + x, with u = x·Aᵀ: what an adapted linear on a residual stream is. */
 function products(): Graph {

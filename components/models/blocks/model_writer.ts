@@ -115,11 +115,11 @@ export class ModelWriter {
     return this.linear(`${module}.o_proj`, mixed, 'D HK', bias);
   }
 
-  /** Returns the gated feed-forward of Llama (Shazeer 2020): down(silu(gate(x)) ⊙ up(x)). */
-  swiglu(module: string, xTD: Value, { bias }: { bias: boolean }): Value {
+  /** Returns a gated feed-forward (Shazeer 2020): down(fn(gate(x)) ⊙ up(x)), with an activation function such as `silu`. */
+  glu(module: string, xTD: Value, { fn, bias }: { fn: string; bias: boolean }): Value {
     const gate = this.linear(`${module}.gate_proj`, xTD, 'F D', bias);
     const up = this.linear(`${module}.up_proj`, xTD, 'F D', bias);
-    return this.linear(`${module}.down_proj`, this.#graph.swiglu('swiglu', gate, up), 'D F', bias);
+    return this.linear(`${module}.down_proj`, this.#graph.glu('glu', gate, up, fn), 'D F', bias);
   }
 
   /** Declares what the model is for: the hidden states [T, D], and the head [V, D] that turns them into logits. */

@@ -42,11 +42,13 @@ export const textConfig = z.object({
     .optional(),
 });
 
-/** The base that every family's schema extends. */
-export type TextConfigSchema = z.ZodType<z.output<typeof textConfig>>;
+/** The base that every family's schema extends; a family may have another activation function. */
+export type TextConfigSchema = z.ZodType<
+  Omit<z.output<typeof textConfig>, 'hidden_act'> & { hidden_act: string }
+>;
 
 /** A config as forward functions see it: what the file may leave out is filled in. */
-export type TextConfig<Schema extends TextConfigSchema = typeof textConfig> = z.output<Schema> & {
+export type TextConfig<Schema extends TextConfigSchema = TextConfigSchema> = z.output<Schema> & {
   /** G */
   num_key_value_heads: number;
   /** K */

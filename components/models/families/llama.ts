@@ -19,7 +19,7 @@ export const llama = textFamily({
       const mixed = m.attention('self_attn', attentionIn, { ...heads(c), rope, bias: c.attention_bias });
       x = m.add('attn_out', x, mixed);
       const mlpIn = norm('post_attention_layernorm', x);
-      x = m.add('mlp_out', x, m.swiglu('mlp', mlpIn, { bias: c.mlp_bias }));
+      x = m.add('mlp_out', x, m.glu('mlp', mlpIn, { fn: c.hidden_act, bias: c.mlp_bias }));
     });
     m.head(norm('norm', x), { tied: c.tie_word_embeddings });
   },

@@ -114,10 +114,10 @@ describe.each(engineCapabilities().isas)('%s', (isa) => {
     expect(compiled.lowered.map(({ op }) => op).sort()).toEqual([
       'attention',
       'embedding',
+      'glu',
       'linear_cross_entropy',
       'rmsnorm',
       'rope',
-      'swiglu',
       'test_lion',
     ]);
     const exact = interpretSteps(compiled, false);

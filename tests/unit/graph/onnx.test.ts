@@ -79,6 +79,18 @@ test('the mask is made once, whatever the number of layers', () => {
   expect(nodes(model, 'Attention').map(({ input }) => input[3])).toEqual(Array(3).fill(mask!.output[0]));
 });
 
+test('GELU by tanh says so in a text attribute', () => {
+  const g = GraphBuilder.from(tinyDecoder({ layers: 1 }));
+  g.output('hidden', g.act('gelu', g.value(g.build().outputs.hidden!)!, 'gelu_tanh'));
+  const [gelu] = nodes(exported(g.build()), 'Gelu');
+  const [attribute] = gelu!.attribute!;
+  expect({ ...attribute, s: Buffer.from(attribute!.s!).toString() }).toEqual({
+    name: 'approximate',
+    type: 'STRING',
+    s: 'tanh',
+  });
+});
+
 test('a layer reshapes at its projections’ outputs and its attention’s output alone', () => {
   const reshapes = (layers: number) => nodes(exported(tinyDecoder({ layers })), 'Reshape').length;
   expect(reshapes(3) - reshapes(2)).toBe(4);

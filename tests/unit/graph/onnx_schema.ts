@@ -83,7 +83,7 @@ export interface ReadModel {
       op_type: string;
       input: string[];
       output: string[];
-      attribute?: { name: string; type: string; i?: number; f?: number; ints?: number[] }[];
+      attribute?: { name: string; type: string; i?: number; f?: number; s?: Uint8Array; ints?: number[] }[];
     }[];
     initializer: ReadTensor[];
     input: ReadSlot[];

@@ -1,5 +1,6 @@
 /** Ops on small inputs of their own: what their gradients, fallbacks and layout signatures are tried on. */
 import type { Attrs, DType, GraphBuilder, Value } from '../../../graph/index.js';
+import { activationNames } from '../../../graph/ops/activation.js';
 import { matmulCall } from '../../../graph/ops/matmul.js';
 
 /** An op on inputs of its own; trainable ones are differentiated. */
@@ -68,7 +69,12 @@ export const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', document_spans: 'i32:T 2' },
     attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
   },
-  swiglu: { op: 'swiglu', inputs: { gate: 'T F', up: 'T F' }, attrs: {} },
+  ...Object.fromEntries(
+    activationNames.flatMap((fn) => [
+      [`glu ${fn}`, { op: 'glu', inputs: { gate: 'T F', up: 'T F' }, attrs: { fn } }],
+      [`act ${fn}`, { op: 'act', inputs: { x: 'T F' }, attrs: { fn } }],
+    ]),
+  ),
   dropout: {
     op: 'dropout',
     inputs: { x: 'T D', dropout_key: 'i32:4', packs: 'i32:T', offsets: 'i32:T' },
@@ -97,7 +103,7 @@ export const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
   reshape: { op: 'reshape', inputs: { x: 'T HK' }, attrs: { axes: `T ${H} ${K}` } },
   shift: { op: 'shift', inputs: { x: 'T D' }, attrs: { by: 0.4 } },
   ...Object.fromEntries(
-    ['exp', 'sigmoid', 'tanh', 'abs'].map((fn) => [
+    ['exp', 'sigmoid', 'tanh', 'erf', 'abs'].map((fn) => [
       `unary ${fn}`,
       { op: 'unary', inputs: { x: 'T D' }, attrs: { fn } },
     ]),
@@ -159,7 +165,12 @@ export const otherCases = ({ H, G, K }: Sizes): Record<string, Case> => ({
     inputs: { do: 'T HK', q: 'T HK', k: 'T GK', v: 'T GK', o: 'T HK', lse: `${H} T`, spans: 'i32:T 2' },
     attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
   },
-  swiglu_grad: { op: 'swiglu_grad', inputs: { dh: 'T F', gate: 'T F', up: 'T F' }, attrs: {} },
+  ...Object.fromEntries(
+    activationNames.flatMap((fn) => [
+      [`glu_grad ${fn}`, { op: 'glu_grad', inputs: { dh: 'T F', gate: 'T F', up: 'T F' }, attrs: { fn } }],
+      [`act_grad ${fn}`, { op: 'act_grad', inputs: { dy: 'T F', x: 'T F' }, attrs: { fn } }],
+    ]),
+  ),
   accumulate: gradientOf('accumulate', { x: 'T D' }),
   reduce_rows: gradientOf('reduce_rows', { x: 'T D' }),
   'cross_entropy with its gradient': gradientOf(

@@ -150,6 +150,13 @@ describe('types', () => {
     expect(() => g.param('x', 'f32', 'D')).toThrow(/'x' is declared twice/);
   });
 
+  test('an activation function that is not there is named with those that are', () => {
+    for (const fn of ['mish', 'constructor'])
+      expect(() => g.act('y', x, fn)).toThrow(
+        `act: fn is '${fn}'; it must be one of silu, gelu, gelu_tanh, quick_gelu, relu2`,
+      );
+  });
+
   test('an unknown op lists the known ones', () => {
     expect(() => opOf('softmax')).toThrow(GraphError);
     expect(() => opOf('softmax')).toThrow(/linear_cross_entropy/);

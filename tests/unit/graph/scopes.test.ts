@@ -15,10 +15,11 @@ function twoTowers(): Graph {
         g.scope(scope, () => {
           const weight = (name: string, axes: string) => g.param(`${scope}.${name}.weight`, 'f32', axes);
           const nTD = g.rmsnorm('norm', xTD, weight('norm', 'D'), 1e-5);
-          const hTF = g.swiglu(
+          const hTF = g.glu(
             'h',
             g.linear('gate', nTD, weight('gate', `${F} D`)),
             g.linear('up', nTD, weight('up', `${F} D`)),
+            'silu',
           );
           return g.add('out', xTD, g.linear('down', hTF, weight('down', `D ${F}`)));
         }),

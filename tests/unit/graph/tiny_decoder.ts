@@ -65,7 +65,7 @@ export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
         g.param(`${at}.post_attention_layernorm.weight`, dtype, 'D'),
         1e-5,
       );
-      const hTF = g.swiglu('h', project('gate', mTD, 'F D'), project('up', mTD, 'F D'));
+      const hTF = g.glu('h', project('gate', mTD, 'F D'), project('up', mTD, 'F D'), 'silu');
       xTD = g.add('mlp_out', xTD, project('down', hTF, 'D F'));
     });
   }

@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { z } from 'zod';
 import { readTextConfig, textConfig } from '../../../components/models/blocks/text_config.js';
+import { textFamily } from '../../../components/models/blocks/text_family.js';
 import {
   knownArchitectures,
   modelFromConfig,
@@ -55,6 +57,23 @@ test('what a config leaves out is what transformers takes', () => {
     tie_word_embeddings: false,
     rope: { rope_type: 'default', rope_theta: 10000 },
   });
+});
+
+test('a family has an activation function of its own, and refuses the others', () => {
+  const family = textFamily({
+    architecture: 'TestGeluForCausalLM',
+    modelType: 'test_gelu',
+    gguf: { architecture: 'test_gelu', interleavedRope: false },
+    config: textConfig.extend({ hidden_act: z.literal('gelu_pytorch_tanh') }),
+    forward(m) {
+      m.head(m.glu('mlp', m.embed(), { fn: 'gelu_tanh', bias: false }), { tied: true });
+    },
+  });
+  const model = family.model({ ...base, hidden_act: 'gelu_pytorch_tanh' }, 'config.json');
+  const dtypes = new Map(model.tensors.map(({ name }) => [name, 'f32' as const]));
+  const { nodes } = model.forward({ tokens: 4, positions: 4, dtypes });
+  expect(nodes.find(({ op }) => op === 'glu')!.attrs).toEqual({ fn: 'gelu_tanh' });
+  expect(() => family.model({ ...base, hidden_act: 'gelu' }, 'config.json')).toThrow('hidden_act');
 });
 
 test('the original context length of YaRN is the config’s where the scaling has none', () => {

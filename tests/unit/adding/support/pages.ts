@@ -66,15 +66,20 @@ export class Followed {
   }
 
   #node(file: string, parameters: readonly string[]): Promise<Ran> {
-    const { TEMPER_CONFIG: _, NODE_OPTIONS: __, ...env } = process.env;
-    const options = {
-      cwd: this.folder,
-      env: { ...env, TEMPER_CACHE: path.join(this.folder, 'cache'), TEMPER_THREADS: '1' },
-    };
-    return new Promise((resolve) => {
-      execFile(process.execPath, [file, ...parameters], options, (error, stdout, stderr) =>
-        resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-      );
-    });
+    return runProcess(this.folder, process.execPath, [file, ...parameters]);
   }
+}
+
+/** Runs a program in a folder to its end. */
+export function runProcess(folder: string, program: string, parameters: readonly string[]): Promise<Ran> {
+  const { TEMPER_CONFIG: _, NODE_OPTIONS: __, ...env } = process.env;
+  const options = {
+    cwd: folder,
+    env: { ...env, TEMPER_CACHE: path.join(folder, 'cache'), TEMPER_THREADS: '1' },
+  };
+  return new Promise((resolve) => {
+    execFile(program, parameters, options, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+  });
 }

@@ -1,9 +1,10 @@
-// swiglu and its gradient.
-#include "expect.hpp"
+// glu and its gradient.
+#include "activation.hpp"
 
 namespace temper {
 
 static void expect_all(const Operands& record, const Tensor& like) {
+    expect_activation(record);
     expect_rank(record, like, "gate", 2);
     for (const auto* tensors : {&record.in, &record.out})
         for (const Tensor& tensor : *tensors) {
@@ -12,19 +13,19 @@ static void expect_all(const Operands& record, const Tensor& like) {
         }
 }
 
-static void check_swiglu(const Operands& record) {
+static void check_glu(const Operands& record) {
     expect_counts(record, 2, 1);
     expect_all(record, record.in[0]);
 }
 
-static void check_swiglu_grad(const Operands& record) {
+static void check_glu_grad(const Operands& record) {
     expect_counts(record, 3, 2);
     expect_all(record, record.in[1]);
 }
 
-extern const OpRules swiglu_rules = {"swiglu", check_swiglu,
-    {{"gate"}, {"up"}}, {{"h"}}};
-extern const OpRules swiglu_grad_rules = {"swiglu_grad", check_swiglu_grad,
-    {{"dh"}, {"gate"}, {"up"}}, {{"dgate"}, {"dup"}}, {}, {{0, 1}, {1, 2}}};
+extern const OpRules glu_rules = {"glu", check_glu,
+    {{"gate"}, {"up"}}, {{"h"}}, {{"fn", AttrType::text}}};
+extern const OpRules glu_grad_rules = {"glu_grad", check_glu_grad,
+    {{"dh"}, {"gate"}, {"up"}}, {{"dgate"}, {"dup"}}, {{"fn", AttrType::text}}, {{0, 1}, {1, 2}}};
 
 } // namespace temper
