@@ -242,14 +242,8 @@ export class GraphBuilder {
   }
 
   /** x [T, n·K], table f32 [P, K] (K/2 cosines, then K/2 sines), positions i32 [T] → [T, n·K]. */
-  rope(
-    name: string,
-    x: Value,
-    tablePK: Value,
-    positionsT: Value,
-    shape: { heads: number; headDim: number },
-  ): Value {
-    const attrs = { heads: shape.heads, head_dim: shape.headDim, inverse: false };
+  rope(name: string, x: Value, tablePK: Value, positionsT: Value, { headDim }: { headDim: number }): Value {
+    const attrs = { head_dim: headDim, inverse: false };
     return this.emit('rope', [x, tablePK, positionsT], attrs, { names: [name] })[0]!;
   }
 
@@ -257,16 +251,10 @@ export class GraphBuilder {
   attention(
     name: string,
     qkv: { q: Value; k: Value; v: Value; spansT2: Value },
-    shape: { heads: number; kvHeads: number; headDim: number; scale?: number },
+    shape: { headDim: number; scale?: number },
   ): Value {
     const scale = shape.scale ?? 1 / Math.sqrt(shape.headDim);
-    const attrs = {
-      compute: 'f32',
-      heads: shape.heads,
-      kv_heads: shape.kvHeads,
-      head_dim: shape.headDim,
-      scale,
-    };
+    const attrs = { compute: 'f32', head_dim: shape.headDim, scale };
     return this.emit('attention', [qkv.q, qkv.k, qkv.v, qkv.spansT2], attrs, {
       names: [name, `${name}.lse`],
     })[0]!;

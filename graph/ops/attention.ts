@@ -12,14 +12,13 @@ import { demand, num, sameAxes, zeros } from './op.js';
 import { one } from './operands.js';
 import { signatures } from './signatures.js';
 
-/** Numbers of heads, from what is at hand: a rank that has a part of the heads has their columns alone. */
+/** Returns the numbers of heads; a rank that has a part of them has their columns alone. */
 function headsOf(q: Tensor | Value, k: Tensor | Value, attrs: Attrs) {
   const size = num(attrs, 'head_dim');
   return { heads: q.shape[1]! / size, kvHeads: k.shape[1]! / size, size };
 }
 
 function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v: Value, attrs: Attrs): void {
-  const stated = [num(attrs, 'heads'), num(attrs, 'kv_heads')];
   const { heads, kvHeads, size } = headsOf(q, k, attrs);
   demand(
     q.axes.length === 2 && sameAxes(k, v) && q.axes[0] === k.axes[0],
@@ -28,10 +27,10 @@ function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v:
     'q [T, HK], k and v [T, GK]',
   );
   demand(
-    heads === stated[0] && kvHeads === stated[1] && heads % kvHeads === 0,
+    Number.isInteger(kvHeads) && heads % kvHeads === 0,
     op,
     inputs,
-    `${stated[0]} query heads, ${stated[1]} key/value heads dividing them, of size ${size}`,
+    `whole heads of size ${size}, of q a multiple of those of k and v`,
   );
 }
 
@@ -47,8 +46,6 @@ const causalProduct = (q: Value, { P: longest }: AxisSizes): number =>
 
 const attributes: AttributeTypes = {
   compute: 'text',
-  heads: 'integer',
-  kv_heads: 'integer',
   head_dim: 'integer',
   scale: 'number',
 };
@@ -71,7 +68,7 @@ export const attention: Op = {
     checkHeads('attention', inputs, q!, k!, v!, attrs);
     return [
       { axes: q!.axes, dtype: 'f32' },
-      { axes: [String(num(attrs, 'heads')), q!.axes[0]!], dtype: 'f32' },
+      { axes: [String(headsOf(q!, k!, attrs).heads), q!.axes[0]!], dtype: 'f32' },
     ];
   },
   flops: ({ inputs }, axes) => 2 * causalProduct(inputs[0]!, axes),
@@ -143,8 +140,8 @@ export const attention: Op = {
     const [lse] = emit('reshape', [logsOfSums!], { axes: `${heads} ${tokens}` });
     return [o!, lse!];
   },
-  onnx(to, [q, k, v], { attrs }) {
-    const [heads, kvHeads, size] = [num(attrs, 'heads'), num(attrs, 'kv_heads'), num(attrs, 'head_dim')];
+  onnx(to, [q, k, v], { inputs, attrs }) {
+    const { heads, kvHeads, size } = headsOf(inputs[0]!, inputs[1]!, attrs);
     const cache = to.cache(kvHeads, size);
     const kv = (rows: string) => to.batched(rows, [kvHeads * size]);
     const mixed = to.node(

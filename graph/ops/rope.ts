@@ -13,12 +13,11 @@ import { signatures } from './signatures.js';
 export const rope: Op = {
   name: 'rope',
   operands: { inputs: one('x', 'table', 'positions'), outputs: one('y') },
-  attributes: { heads: 'integer', head_dim: 'integer', inverse: 'flag' },
+  attributes: { head_dim: 'integer', inverse: 'flag' },
   // Along columns by whole heads.
   signatures: signatures('R R R -> R', 'S0 R S0 -> S0', 'S1 R R -> S1'),
   infer(inputs, attrs) {
     const [x, table, positions] = inputs;
-    const heads = num(attrs, 'heads');
     const size = num(attrs, 'head_dim');
     demand(
       inputs.length === 3 &&
@@ -30,10 +29,10 @@ export const rope: Op = {
       'x [T, nK], table [P, K], positions i32 [T]',
     );
     demand(
-      x!.shape[1] === heads * size && table!.shape[1] === size && size % 2 === 0,
+      x!.shape[1]! % size === 0 && table!.shape[1] === size && size % 2 === 0,
       'rope',
       inputs,
-      `${heads} heads of an even size ${size}`,
+      `whole heads of an even size ${size}`,
     );
     return [{ axes: x!.axes, dtype: 'f32' }];
   },
@@ -88,13 +87,13 @@ export const rope: Op = {
   onnx(to, [x, table, positions], { inputs, attrs }) {
     if (flag(attrs, 'inverse')) throw new GraphError('rope: only the forward rotation has an ONNX form');
     const size = num(attrs, 'head_dim');
-    const width = num(attrs, 'heads') * size;
+    const width = inputs[0]!.shape[1]!;
     const part = (from: number, until: number) =>
       to.tensor(to.sourceOf(table!), inputs[1]!.shape, [from, until]);
     const turned = to.node(
       'RotaryEmbedding',
       [to.batched(x!, [width]), part(0, size / 2), part(size / 2, size), to.batched(positions!, [])],
-      { attrs: { num_heads: { i: num(attrs, 'heads') } } },
+      { attrs: { num_heads: { i: width / size } } },
     );
     return [to.rows(turned, [width])];
   },

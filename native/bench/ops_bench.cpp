@@ -107,7 +107,7 @@ void attention(const Bench& bench, DType dtype, int32_t length) {
     }
     const Tensor q = tensor(dtype, {T, H * K}), k = tensor(dtype, {T, G * K}), v = tensor(dtype, {T, G * K});
     const Tensor o = tensor(dtype, q.shape), lse = tensor(DType::f32, {H, T}), spans = integers(keys, {T, 2});
-    const std::map<std::string, Attr> attrs = {{"compute", std::string(dtype == DType::bf16 ? "bf16" : "f32")}, {"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", 1 / std::sqrt(double(K))}};
+    const std::map<std::string, Attr> attrs = {{"compute", std::string(dtype == DType::bf16 ? "bf16" : "f32")}, {"head_dim", double(K)}, {"scale", 1 / std::sqrt(double(K))}};
     const std::string suffix = std::string(dtype == DType::f32 ? " f32" : " bf16") + ", documents of " + std::to_string(length);
     bench.measure(("attention" + suffix).c_str(), "attention", attrs, {q, k, v, spans}, {o, lse}, 4 * pairs * H * K);
     bench.measure(("attention_grad" + suffix).c_str(), "attention_grad", attrs,
@@ -133,7 +133,7 @@ int main(int argc, char** argv) {
     bench.measure("rmsnorm f32 → bf16", "rmsnorm", {{"eps", 1e-5}}, {x32, w}, {y16, rstd});
     bench.measure("rmsnorm_grad, residual", "rmsnorm_grad", {{"residual", true}, {"dw", false}}, {y16, x32, w, rstd, y32}, {tensor(f32, {T, D})});
     bench.measure("rmsnorm_grad, residual, dw", "rmsnorm_grad", {{"residual", true}, {"dw", true}, {"accumulate", std::string("always")}}, {y16, x32, w, rstd, y32}, {tensor(f32, {T, D}), tensor(f32, {D})});
-    bench.measure("rope bf16", "rope", {{"heads", double(H)}, {"head_dim", double(K)}, {"inverse", false}}, {x16, table, positions}, {y16});
+    bench.measure("rope bf16", "rope", {{"head_dim", double(K)}, {"inverse", false}}, {x16, table, positions}, {y16});
     const Tensor gate = tensor(b16, {T, F}), up = tensor(b16, {T, F}), h = tensor(b16, {T, F}), dup = tensor(b16, {T, F});
     const Tensor gate32 = tensor(f32, {T, F}), h32 = tensor(f32, {T, F});
     for (const char* name : {"silu", "gelu", "gelu_tanh", "quick_gelu", "relu2"}) {

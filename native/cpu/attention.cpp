@@ -138,14 +138,14 @@ template <class P> static void attention(const Call& call, const Attention& a, c
 
 static size_t workspace(const Call& call) {
     return with_arithmetic(call, [&](auto arithmetic) {
-        return ForwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[0]), call.threads.count, nullptr).bytes;
+        return ForwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[0], call.in[1]), call.threads.count, nullptr).bytes;
     });
 }
 
 static std::unique_ptr<Prepared> prepare(const Call& call) {
     return with_arithmetic(call, [&](auto arithmetic) {
         using P = decltype(arithmetic);
-        const Attention a(call, call.in[0]);
+        const Attention a(call, call.in[0], call.in[1]);
         ForwardWorkspace<P> w(a, call.threads.count, call.workspace);
         return prepared([&call, a, w = std::move(w)](bool) { attention<P>(call, a, w); });
     });

@@ -210,14 +210,14 @@ template <class P> static void attention_grad(const Call& call, const Attention&
 
 static size_t workspace(const Call& call) {
     return with_arithmetic(call, [&](auto arithmetic) {
-        return BackwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[1]), call.threads.count, nullptr).bytes;
+        return BackwardWorkspace<decltype(arithmetic)>(Attention(call, call.in[1], call.in[2]), call.threads.count, nullptr).bytes;
     });
 }
 
 static std::unique_ptr<Prepared> prepare(const Call& call) {
     return with_arithmetic(call, [&](auto arithmetic) {
         using P = decltype(arithmetic);
-        const Attention a(call, call.in[1]);
+        const Attention a(call, call.in[1], call.in[2]);
         BackwardWorkspace<P> w(a, call.threads.count, call.workspace);
         return prepared([&call, a, w = std::move(w)](bool) { attention_grad<P>(call, a, w); });
     });

@@ -110,8 +110,8 @@ struct Attention {
     int64_t K_columns; // head size as columns: whole panels
     float scale;
 
-    explicit Attention(const Call& call, const Tensor& q)
-        : T(q.shape[0]), H(call.attrs.integer("heads")), G(call.attrs.integer("kv_heads")),
+    Attention(const Call& call, const Tensor& q, const Tensor& k)
+        : T(q.shape[0]), H(q.shape[1] / call.attrs.integer("head_dim")), G(k.shape[1] / call.attrs.integer("head_dim")),
           K(call.attrs.integer("head_dim")), group(H / G), padded_T(round_up(T, BLOCK)), K_sum(round_up(K, 2)),
           K_columns(round_up(K, PANEL)), scale(static_cast<float>(call.attrs.number("scale"))) {}
 

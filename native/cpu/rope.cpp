@@ -4,8 +4,8 @@
 
 namespace temper::TEMPER_ISA {
 
-static void run(const Call& call, int64_t heads, int64_t K, bool inverse) {
-    const int64_t T = call.in[0].shape[0], half = K / 2;
+static void run(const Call& call, int64_t K, bool inverse) {
+    const int64_t T = call.in[0].shape[0], heads = call.in[0].shape[1] / K, half = K / 2;
     const float sign = inverse ? -1.0f : 1.0f;
     const float* table = call.in[1].as<float>();
     const int32_t* positions = call.in[2].as<int32_t>();
@@ -29,8 +29,7 @@ static void run(const Call& call, int64_t heads, int64_t K, bool inverse) {
 }
 
 static std::unique_ptr<Prepared> prepare(const Call& call) {
-    const int64_t heads = call.attrs.integer("heads"), K = call.attrs.integer("head_dim");
-    return prepared([&call, heads, K, inverse = call.attrs.flag("inverse")](bool) { run(call, heads, K, inverse); });
+    return prepared([&call, K = call.attrs.integer("head_dim"), inverse = call.attrs.flag("inverse")](bool) { run(call, K, inverse); });
 }
 
 extern const Kernel rope_kernel = {"rope", no_workspace, prepare};

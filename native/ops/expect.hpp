@@ -50,4 +50,10 @@ inline void expect_weight(const Operands& record, const Tensor& tensor, const ch
     expect(tensor.dtype == DType::f32 || tensor.dtype == DType::bf16 || tensor.dtype == DType::f16, record, std::string(name) + " must be f32, bf16 or f16");
 }
 
+// The columns of x are heads of K elements each, one at least.
+inline void expect_whole_heads(const Operands& record, const Tensor& x, const char* name, int64_t K) {
+    expect(x.shape[1] > 0 && x.shape[1] % K == 0, record,
+           std::string(name) + " has " + std::to_string(x.shape[1]) + " columns, which are no whole heads of " + std::to_string(K));
+}
+
 } // namespace temper

@@ -14,7 +14,7 @@ struct Problem {
     Values q, k, v, dout;
 
     std::map<std::string, Attr> attrs() const {
-        return {{"compute", std::string(q.dtype == DType::bf16 ? "bf16" : "f32")}, {"heads", double(H)}, {"kv_heads", double(G)}, {"head_dim", double(K)}, {"scale", scale}};
+        return {{"compute", std::string(q.dtype == DType::bf16 ? "bf16" : "f32")}, {"head_dim", double(K)}, {"scale", scale}};
     }
     Values spans() const {
         std::vector<int64_t> pairs;
@@ -196,4 +196,17 @@ TEST(attention_names_a_bad_span) {
     CHECK_THROWS(with({0, 0, 1, 1, 0, 2}), "[4] is 0; (the first key of token 2) it must be at least that of the token before, 1");
     CHECK_THROWS(with({0, 2, 0, 1, 0, 2}), "[3] is 1; (the last key of token 1) it must be at least that of the token before, 2");
     CHECK_THROWS(with({1, 0, 1, 1, 1, 2}), "[1] is 0; (the last key of token 0) it must be at least the first key, 1");
+}
+
+TEST(heads_are_whole_and_those_of_q_a_multiple_of_those_of_k_and_v) {
+    const auto attend = [](int64_t q_columns, int64_t k_columns) {
+        const Values q = zeros(DType::f32, {2, q_columns}), k = zeros(DType::f32, {2, k_columns});
+        return Invocation{"attention", {{"compute", std::string("f32")}, {"head_dim", 4.0}, {"scale", 1.0}},
+                          {q, k, k, integers({0, 0, 0, 1}, {2, 2})}, {q, zeros(DType::f32, {q_columns / 4, 2})}}
+            .run("portable", 1);
+    };
+    attend(8, 4);
+    CHECK_THROWS(attend(10, 4), "attention: q has 10 columns, which are no whole heads of 4");
+    CHECK_THROWS(attend(8, 6), "attention: k has 6 columns, which are no whole heads of 4");
+    CHECK_THROWS(attend(12, 8), "attention: the heads of q must be a multiple of those of k and v");
 }

@@ -435,8 +435,8 @@ TEST(a_bad_value_of_a_slot_rejects_a_run_before_any_of_it_has_changed_a_tensor) 
 
 TEST(spans_and_positions_are_checked_before_a_run) {
     Context c = context();
-    const std::string rope = R"("heads":1,"head_dim":2,"inverse":false)";
-    const std::string attention = R"("compute":"f32","heads":1,"kv_heads":1,"head_dim":2,"scale":1)";
+    const std::string rope = R"("head_dim":2,"inverse":false)";
+    const std::string attention = R"("compute":"f32","head_dim":2,"scale":1)";
     c.allocate("table", DType::f32, {8, 2});
     const int id = c.load(PlanText()
                               .buffer("q", "arena", "4,2", 0).buffer("table", "tensor", "8,2").buffer("positions", "input", "4", -1, "i32")
@@ -529,8 +529,8 @@ TEST(refuses_attributes_that_are_not_exactly_those_of_the_op) {
                  "plan 'test' record 0 (scale): unknown attribute 'softcap'; this engine knows alpha");
     CHECK_THROWS(load(""), "the attribute 'alpha' is missing");
     CHECK_THROWS(load(R"("alpha":true)"), "the attribute 'alpha' is not of type number");
-    CHECK_THROWS(c.load(PlanText().buffer("x", "arena", "4", 0).record("rope", "x=x table=x positions=x", "y=x", R"("heads":1.9,"head_dim":2,"inverse":false)").text(64)),
-                 "the attribute 'heads' is not of type integer");
+    CHECK_THROWS(c.load(PlanText().buffer("x", "arena", "4", 0).record("rope", "x=x table=x positions=x", "y=x", R"("head_dim":1.9,"inverse":false)").text(64)),
+                 "the attribute 'head_dim' is not of type integer");
 }
 
 TEST(every_op_refuses_an_attribute_that_it_does_not_know) {
@@ -574,7 +574,7 @@ TEST(an_output_lies_on_an_input_only_where_the_op_works_in_place) {
     CHECK_THROWS(c.load(PlanText().buffer("w", "tensor", "4").record("scale", "x=w", "y=w", R"("alpha":2)").text()), "its output 'w' lies on its input 'w'");
     CHECK_THROWS(c.load(matrices("q", "k", "v", "x").buffer("slot", "input", "4,2", -1, "i32").buffer("s", "arena", "4,2", 256, "i32").buffer("lse", "arena", "2,4", 320)
                             .upload("slot", "s")
-                            .record("attention", "q=q k=k v=v spans=s", "o=q lse=lse", R"("compute":"f32","heads":2,"kv_heads":2,"head_dim":2,"scale":1)")
+                            .record("attention", "q=q k=k v=v spans=s", "o=q lse=lse", R"("compute":"f32","head_dim":2,"scale":1)")
                             .text(384)),
                  "its output 'q' lies on its input 'q'");
 }

@@ -164,7 +164,7 @@ TEST(rope_turns_pairs_of_elements) {
                     y[i] = j < K / 2 ? x[i] * c - x[i + K / 2] * s : x[i] * c + x[i - K / 2] * s;
                 }
                 Invocation{"rope",
-                           {{"heads", double(heads)}, {"head_dim", double(K)}, {"inverse", inverse}},
+                           {{"head_dim", double(K)}, {"inverse", inverse}},
                            {x, table, positions},
                            {zeros(dtype, {T, heads * K})}}
                     .on_each_isa([&](const auto& results) { check_all(results[0], y, dtype, 6e-7); });
@@ -173,11 +173,18 @@ TEST(rope_turns_pairs_of_elements) {
 
 TEST(rope_names_a_position_outside_the_table) {
     CHECK_THROWS((Invocation{"rope",
-                             {{"heads", 1.0}, {"head_dim", 2.0}, {"inverse", false}},
+                             {{"head_dim", 2.0}, {"inverse", false}},
                              {zeros(DType::f32, {2, 2}), zeros(DType::f32, {4, 2}), integers({0, 4})},
                              {zeros(DType::f32, {2, 2})}}
                       .run("portable", 1)),
                  "[1] is 4; it must lie in [0, 4)");
+}
+
+TEST(rope_takes_whole_heads) {
+    const Values x = zeros(DType::f32, {2, 6});
+    CHECK_THROWS((Invocation{"rope", {{"head_dim", 4.0}, {"inverse", false}}, {x, zeros(DType::f32, {4, 4}), integers({0, 1})}, {x}}
+                      .run("portable", 1)),
+                 "rope: x has 6 columns, which are no whole heads of 4");
 }
 
 TEST(reduce_rows_sums_columns) {

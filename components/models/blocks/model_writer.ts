@@ -7,12 +7,11 @@
  */
 import { type AxisSizes, type DType, type Graph, GraphBuilder, type Value } from '../../../graph/index.js';
 import { ModelError } from '../../../shared/errors.js';
-import type { AttentionGeometry } from './family.js';
 import { type Rope, ropeTable } from './rope.js';
 
 export interface WriterOptions {
   name: string;
-  axes: AxisSizes & { T: number; P: number };
+  axes: AxisSizes & { T: number; K: number; P: number };
   /**
    * The dtype of each tensor's file; null makes every parameter float32, for callers that need only names and shapes.
    */
@@ -89,8 +88,8 @@ export class ModelWriter {
   rope(rope: Rope): RopeTable {
     const { K: headDim, P: positions } = this.#options.axes;
     this.constants.set('rope', {
-      shape: [positions, headDim!],
-      data: () => ropeTable(rope, headDim!, positions),
+      shape: [positions, headDim],
+      data: () => ropeTable(rope, headDim, positions),
     });
     return { tablePK: this.#graph.constant('rope', 'f32', 'P K') };
   }
@@ -99,19 +98,16 @@ export class ModelWriter {
    * Returns grouped-query attention over the keys that each token sees: projections q, k, v, rotation of q and k, projection
    * o.
    */
-  attention(
-    module: string,
-    xTD: Value,
-    { heads, kvHeads, headDim, rope, bias }: AttentionGeometry & { rope: RopeTable; bias: boolean },
-  ): Value {
+  attention(module: string, xTD: Value, { rope, bias }: { rope: RopeTable; bias: boolean }): Value {
+    const { K: headDim } = this.#options.axes;
     const positionsT = this.#graph.input('positions', 'i32', 'T');
     const spansT2 = this.#graph.input('spans', 'i32', 'T 2');
-    const rotate = (name: string, x: Value, n: number) =>
-      this.#graph.rope(name, x, rope.tablePK, positionsT, { heads: n, headDim });
-    const q = rotate('q_rope', this.linear(`${module}.q_proj`, xTD, 'HK D', bias), heads);
-    const k = rotate('k_rope', this.linear(`${module}.k_proj`, xTD, 'GK D', bias), kvHeads);
+    const rotate = (name: string, x: Value) =>
+      this.#graph.rope(name, x, rope.tablePK, positionsT, { headDim });
+    const q = rotate('q_rope', this.linear(`${module}.q_proj`, xTD, 'HK D', bias));
+    const k = rotate('k_rope', this.linear(`${module}.k_proj`, xTD, 'GK D', bias));
     const v = this.linear(`${module}.v_proj`, xTD, 'GK D', bias);
-    const mixed = this.#graph.attention('attention', { q, k, v, spansT2 }, { heads, kvHeads, headDim });
+    const mixed = this.#graph.attention('attention', { q, k, v, spansT2 }, { headDim });
     return this.linear(`${module}.o_proj`, mixed, 'D HK', bias);
   }
 

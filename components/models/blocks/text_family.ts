@@ -1,5 +1,5 @@
 /** A family of decoders from its config and its forward function; everything else follows from the graph. */
-import { type Graph, linearModules } from '../../../graph/index.js';
+import { type Graph, getValue, linearModules } from '../../../graph/index.js';
 import type { AttentionGeometry, ForwardOptions, Model, ModelFamily } from './family.js';
 import { textConfigFromGguf } from './gguf_config.js';
 import { ggufTensorRule } from './gguf_names.js';
@@ -106,9 +106,9 @@ function axisSizes(config: TextConfig, { tokens, positions }: { tokens: number; 
 function attentionLayers(graph: Graph): AttentionGeometry[] {
   return graph.nodes
     .filter(({ op }) => op === 'attention')
-    .map(({ attrs }) => ({
-      heads: Number(attrs.heads),
-      kvHeads: Number(attrs.kv_heads),
-      headDim: Number(attrs.head_dim),
-    }));
+    .map(({ inputs, attrs }) => {
+      const headDim = Number(attrs.head_dim);
+      const [q, k] = inputs.map((id) => getValue(graph, id));
+      return { heads: q!.shape[1]! / headDim, kvHeads: k!.shape[1]! / headDim, headDim };
+    });
 }

@@ -1,6 +1,6 @@
 /** Llama (Touvron et al. 2023), which SmolLM2, TinyLlama and many others share. */
 import { z } from 'zod';
-import { heads, textConfig, textFamily } from '../blocks/index.js';
+import { textConfig, textFamily } from '../blocks/index.js';
 
 export const llama = textFamily({
   architecture: 'LlamaForCausalLM',
@@ -16,7 +16,7 @@ export const llama = textFamily({
     let x = m.embed();
     m.layers(c.num_hidden_layers, () => {
       const attentionIn = norm('input_layernorm', x);
-      const mixed = m.attention('self_attn', attentionIn, { ...heads(c), rope, bias: c.attention_bias });
+      const mixed = m.attention('self_attn', attentionIn, { rope, bias: c.attention_bias });
       x = m.add('attn_out', x, mixed);
       const mlpIn = norm('post_attention_layernorm', x);
       x = m.add('mlp_out', x, m.glu('mlp', mlpIn, { fn: c.hidden_act, bias: c.mlp_bias }));

@@ -59,13 +59,13 @@ describe.each(planOps.map((op) => [op.name, op] as const))('%s', (_name, op) => 
 });
 
 test('an integer refuses a fraction, here and in the engine', () => {
-  const attrs = { ...exampleAttrs(opOf('rope')), heads: 1.9 };
+  const attrs = { ...exampleAttrs(opOf('rope')), head_dim: 1.9 };
   expect(() => checkAttributes(opOf('rope'), attrs)).toThrow(
-    "rope: the attribute 'heads' is 1.9, which is not of type integer",
+    "rope: the attribute 'head_dim' is 1.9, which is not of type integer",
   );
   const context = createContext({ threads: 1 });
   expect(() => context.load(tinyPlan([], [['rope', [], [], attrs]]))).toThrow(
-    "record 0 (rope, forward): the attribute 'heads' is not of type integer",
+    "record 0 (rope, forward): the attribute 'head_dim' is not of type integer",
   );
   context.close();
 });

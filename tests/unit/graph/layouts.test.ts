@@ -205,6 +205,36 @@ describe.each(signed.map((op) => [op.name, op] as const))('%s', (_name, op) => {
   });
 });
 
+/** Returns the shapes of the outputs that the shape rule gives a rank for its parts of the inputs. */
+function inferParts({ op, attrs, values, inputs }: Example, layout: NodeLayout): string[] {
+  const parts = values.map((value, i): Value => {
+    const { shape } = cut(inputs[i]!, layout.inputs[i]!, 1)[0]!;
+    return { ...value, shape, axes: shape.map(String) };
+  });
+  return op.infer(parts, attrs).map(({ axes }) => axes.join(' '));
+}
+
+/** An op that is told the axes of its outputs is told those of the whole. */
+const inferring = signed.filter((op) => !Object.values(op.shapeAttributes ?? {}).includes('text'));
+
+/** Signatures by the tokens of q alone: with fewer queries than keys, which the shape rule and the kernels refuse. */
+const fewerQueries = ['S0 R R S0 -> S0 S1', 'S0 S0 R R S0 S1 S0 -> S0 P P'];
+
+test.each(
+  inferring.flatMap((op) => op.signatures!.map((signature) => [op.name, print(signature), op] as const)),
+)('a rank’s parts make a node of %s with the same attributes: %s', (_name, text, op) => {
+  for (const example of examplesOf(op)) {
+    for (const layout of layoutsWith(example, signatures(text))) {
+      const expected = example.before.map((tensor, i) =>
+        cut(tensor, layout.outputs[i]!, 1)[0]!.shape.join(' '),
+      );
+      if (fewerQueries.includes(text))
+        expect(() => inferParts(example, layout)).toThrow('expected q [T, HK]');
+      else expect(inferParts(example, layout)).toEqual(expected);
+    }
+  }
+});
+
 test('products of one matmul may take signatures of their own, where they give the same', () => {
   const example = exampleOf(cases(sizes)['matmul a·b + s·cᵀ·d']!);
   const layouts = layoutsWith(example, opOf('matmul').signatures!);

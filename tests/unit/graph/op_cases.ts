@@ -27,7 +27,7 @@ const matmulCase = (
 });
 
 /** The ops that have a gradient. */
-export const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
+export const cases = ({ H, K }: Sizes): Record<string, Case> => ({
   add: { op: 'add', inputs: { a: 'T D', b: 'T D' }, attrs: {} },
   cast: { op: 'cast', inputs: { x: 'T D' }, attrs: {} },
   scale: { op: 'scale', inputs: { x: 'T D' }, attrs: { alpha: -1.7 } },
@@ -47,27 +47,27 @@ export const cases = ({ H, G, K }: Sizes): Record<string, Case> => ({
   rope: {
     op: 'rope',
     inputs: { x: 'T HK', table: 'frozen:T K', positions: 'i32:T' },
-    attrs: { heads: H, head_dim: K, inverse: false },
+    attrs: { head_dim: K, inverse: false },
   },
   'rope back': {
     op: 'rope',
     inputs: { x: 'T HK', table: 'frozen:T K', positions: 'i32:T' },
-    attrs: { heads: H, head_dim: K, inverse: true },
+    attrs: { head_dim: K, inverse: true },
   },
   attention: {
     op: 'attention',
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', spans: 'i32:T 2' },
-    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
   },
   'attention in a window of two': {
     op: 'attention',
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', window_spans: 'i32:T 2' },
-    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
   },
   'attention over whole documents': {
     op: 'attention',
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', document_spans: 'i32:T 2' },
-    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
   },
   ...Object.fromEntries(
     activationNames.flatMap((fn) => [
@@ -138,7 +138,7 @@ const gradientOf = (op: string, inputs: Record<string, string>, attrs: Attrs = {
 });
 
 /** The ops of plans that have no gradient of their own: gradients, optimizers, moves. */
-export const otherCases = ({ H, G, K }: Sizes): Record<string, Case> => ({
+export const otherCases = ({ H, K }: Sizes): Record<string, Case> => ({
   fill: { op: 'fill', inputs: {}, attrs: { value: 3, axes: 'T D' } },
   random_uniform: { op: 'random_uniform', inputs: {}, attrs: { seed: 1, site: 2, bound: 3, axes: 'T D' } },
   random_normal: { op: 'random_normal', inputs: {}, attrs: { seed: 1, site: 2, std: 3, axes: 'T D' } },
@@ -163,7 +163,7 @@ export const otherCases = ({ H, G, K }: Sizes): Record<string, Case> => ({
   attention_grad: {
     op: 'attention_grad',
     inputs: { do: 'T HK', q: 'T HK', k: 'T GK', v: 'T GK', o: 'T HK', lse: `${H} T`, spans: 'i32:T 2' },
-    attrs: { compute: 'f32', heads: H, kv_heads: G, head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
   },
   ...Object.fromEntries(
     activationNames.flatMap((fn) => [

@@ -157,6 +157,17 @@ describe('types', () => {
       );
   });
 
+  test('attention takes whole heads, those of q a multiple of those of k and v', () => {
+    const attend = (heads: number, kvHeads: number) => {
+      const [q, k, v] = [heads, kvHeads, kvHeads].map((n, i) => g.input(`${i} ${n}`, 'f32', `T ${2 * n}`));
+      const spansT2 = g.input('spans', 'i32', 'T 2');
+      return g.attention('o', { q: q!, k: k!, v: v!, spansT2 }, { headDim: 2 });
+    };
+    expect(attend(4, 2).shape).toEqual([4, 8]);
+    expect(() => attend(3, 2)).toThrow('whole heads of size 2, of q a multiple of those of k and v');
+    expect(() => attend(4, 1.5)).toThrow('whole heads of size 2');
+  });
+
   test('an unknown op lists the known ones', () => {
     expect(() => opOf('softmax')).toThrow(GraphError);
     expect(() => opOf('softmax')).toThrow(/linear_cross_entropy/);

@@ -50,14 +50,10 @@ export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
         return g.linear(name, x, weight, bias ? g.param(`${module}.bias`, dtype, axes.split(' ')[0]!) : null);
       };
       const nTD = g.rmsnorm('attn_norm', xTD, g.param(`${at}.input_layernorm.weight`, dtype, 'D'), 1e-5);
-      const qTHK = g.rope('q_rope', project('q', nTD, 'HK D'), ropePK, positionsT, { heads: H, headDim: K });
-      const kTGK = g.rope('k_rope', project('k', nTD, 'GK D'), ropePK, positionsT, { heads: G, headDim: K });
+      const qTHK = g.rope('q_rope', project('q', nTD, 'HK D'), ropePK, positionsT, { headDim: K });
+      const kTGK = g.rope('k_rope', project('k', nTD, 'GK D'), ropePK, positionsT, { headDim: K });
       const vTGK = project('v', nTD, 'GK D');
-      const oTHK = g.attention(
-        'attn',
-        { q: qTHK, k: kTGK, v: vTGK, spansT2 },
-        { heads: H, kvHeads: G, headDim: K },
-      );
+      const oTHK = g.attention('attn', { q: qTHK, k: kTGK, v: vTGK, spansT2 }, { headDim: K });
       xTD = g.add('attn_out', xTD, project('o', oTHK, 'D HK'));
       const mTD = g.rmsnorm(
         'mlp_norm',
