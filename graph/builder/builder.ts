@@ -29,6 +29,14 @@ interface NewNode extends OpCall {
   readonly op: string;
 }
 
+export interface AttentionOptions {
+  readonly headDim: number;
+  /** Factor of the scores; 1/√headDim where it is null. */
+  readonly scale: number | null;
+  readonly causal: boolean;
+  readonly window: number | null;
+}
+
 export class GraphBuilder {
   readonly #values: Value[] = [];
   readonly #nodes: Node[] = [];
@@ -247,14 +255,22 @@ export class GraphBuilder {
     return this.emit('rope', [x, tablePK, positionsT], attrs, { names: [name] })[0]!;
   }
 
-  /** q [T, H·K], k and v [T, G·K], spans i32 [T, 2] (first and last key that a token sees) → [T, H·K]. */
+  /**
+   * q [T, H·K], k and v [T, G·K], spans i32 [T, 2] (first and last key that a token sees) → [T, H·K]. `causal` and `window` say
+   * what the host writes to the spans: no key after the token itself, and none `window` tokens away or more (null: no bound).
+   */
   attention(
     name: string,
     qkv: { q: Value; k: Value; v: Value; spansT2: Value },
-    shape: { headDim: number; scale?: number },
+    { headDim, scale, causal, window }: AttentionOptions,
   ): Value {
-    const scale = shape.scale ?? 1 / Math.sqrt(shape.headDim);
-    const attrs = { compute: 'f32', head_dim: shape.headDim, scale };
+    const attrs = {
+      compute: 'f32',
+      head_dim: headDim,
+      scale: scale ?? 1 / Math.sqrt(headDim),
+      causal,
+      window: window ?? 0,
+    };
     return this.emit('attention', [qkv.q, qkv.k, qkv.v, qkv.spansT2], attrs, {
       names: [name, `${name}.lse`],
     })[0]!;

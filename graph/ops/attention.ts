@@ -6,9 +6,9 @@
  */
 import type { Attrs, AxisSizes, Value } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
-import { causalMask } from '../onnx/mask.js';
+import { attentionMask } from '../onnx/mask.js';
 import type { AttributeTypes, Op, Tensor } from './op.js';
-import { demand, num, sameAxes, zeros } from './op.js';
+import { demand, flag, num, sameAxes, zeros } from './op.js';
 import { one } from './operands.js';
 import { signatures } from './signatures.js';
 
@@ -18,7 +18,7 @@ function headsOf(q: Tensor | Value, k: Tensor | Value, attrs: Attrs) {
   return { heads: q.shape[1]! / size, kvHeads: k.shape[1]! / size, size };
 }
 
-function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v: Value, attrs: Attrs): void {
+function checkShape(op: string, inputs: readonly Value[], q: Value, k: Value, v: Value, attrs: Attrs): void {
   const { heads, kvHeads, size } = headsOf(q, k, attrs);
   demand(
     q.axes.length === 2 && sameAxes(k, v) && q.axes[0] === k.axes[0],
@@ -32,6 +32,7 @@ function checkHeads(op: string, inputs: readonly Value[], q: Value, k: Value, v:
     inputs,
     `whole heads of size ${size}, of q a multiple of those of k and v`,
   );
+  demand(num(attrs, 'window') >= 0, op, inputs, 'a window of no fewer than 0 tokens');
 }
 
 /** The first and the last key that a token sees. */
@@ -40,9 +41,17 @@ const spanOf = (spans: Tensor, token: number): [first: number, last: number] => 
   spans.data[2 * token + 1]!,
 ];
 
-/** Multiply-adds of one pass over the causal halves of documents as long as they can be: an upper bound. */
-const causalProduct = (q: Value, { P: longest }: AxisSizes): number =>
-  Math.min(q.shape[0]!, longest ?? Number.POSITIVE_INFINITY) * elements(q.shape);
+/**
+ * Returns the floating-point operations of one product over the keys that tokens see, in documents as long as they can be: an
+ * upper bound. In a document of length L the mean token looks back on w − w²/2L keys, w = L without a window, and, where
+ * attention is not causal, on as many ahead.
+ */
+function productFlops(q: Value, { P: longest }: AxisSizes, attrs: Attrs): number {
+  const length = Math.min(q.shape[0]!, longest ?? Number.POSITIVE_INFINITY);
+  const window = Math.min(num(attrs, 'window') || length, length);
+  const keys = (window - window ** 2 / (2 * length)) * (flag(attrs, 'causal') ? 1 : 2);
+  return 2 * keys * elements(q.shape);
+}
 
 const attributes: AttributeTypes = {
   compute: 'text',
@@ -50,10 +59,17 @@ const attributes: AttributeTypes = {
   scale: 'number',
 };
 
+/**
+ * What spans hold, for whoever cannot read them: a token sees no key after itself (`causal`) and none that is `window` tokens
+ * away or more (0: as far as its document goes).
+ */
+const shapeAttributes: AttributeTypes = { causal: 'flag', window: 'integer' };
+
 export const attention: Op = {
   name: 'attention',
   operands: { inputs: one('q', 'k', 'v', 'spans'), outputs: one('o', 'lse') },
   attributes,
+  shapeAttributes,
   computes: true,
   // By whole heads, or by the tokens of q with all keys at hand: spans number them from the start of the whole buffer.
   signatures: signatures('R R R R -> R R', 'S1 S1 S1 R -> S1 S0', 'S0 R R S0 -> S0 S1'),
@@ -65,13 +81,13 @@ export const attention: Op = {
       inputs,
       'q, k, v and spans i32 [T, 2]',
     );
-    checkHeads('attention', inputs, q!, k!, v!, attrs);
+    checkShape('attention', inputs, q!, k!, v!, attrs);
     return [
       { axes: q!.axes, dtype: 'f32' },
       { axes: [String(headsOf(q!, k!, attrs).heads), q!.axes[0]!], dtype: 'f32' },
     ];
   },
-  flops: ({ inputs }, axes) => 2 * causalProduct(inputs[0]!, axes),
+  flops: ({ inputs, attrs }, axes) => 2 * productFlops(inputs[0]!, axes, attrs),
   vjp(emit, { inputs, outputs, attrs }, [dy], needs) {
     const [q, k, v, spans] = inputs;
     const grads = emit('attention_grad', [dy!, q!, k!, v!, outputs[0]!, outputs[1]!, spans!], attrs, {
@@ -142,16 +158,17 @@ export const attention: Op = {
   },
   onnx(to, [q, k, v], { inputs, attrs }) {
     const { heads, kvHeads, size } = headsOf(inputs[0]!, inputs[1]!, attrs);
-    const cache = to.cache(kvHeads, size);
     const kv = (rows: string) => to.batched(rows, [kvHeads * size]);
-    const mixed = to.node(
-      'Attention',
-      [to.batched(q!, [heads * size]), kv(k!), kv(v!), causalMask(to), cache.pastKey, cache.pastValue],
-      {
-        attrs: { q_num_heads: { i: heads }, kv_num_heads: { i: kvHeads }, scale: { f: num(attrs, 'scale') } },
-        outputs: [to.fresh('Attention'), cache.presentKey, cache.presentValue],
-      },
-    );
+    const causal = flag(attrs, 'causal');
+    const mask = attentionMask(to, { causal, window: num(attrs, 'window') });
+    // Tokens that look ahead cannot be computed before what they see: there is no past to keep.
+    const cache = causal ? to.cache(kvHeads, size) : null;
+    const past = cache === null ? [] : [cache.pastKey, cache.pastValue];
+    const present = cache === null ? [] : [cache.presentKey, cache.presentValue];
+    const mixed = to.node('Attention', [to.batched(q!, [heads * size]), kv(k!), kv(v!), mask, ...past], {
+      attrs: { q_num_heads: { i: heads }, kv_num_heads: { i: kvHeads }, scale: { f: num(attrs, 'scale') } },
+      outputs: [to.fresh('Attention'), ...present],
+    });
     return [to.rows(mixed, [heads * size]), null];
   },
 };
@@ -163,6 +180,7 @@ export const attentionGrad: Op = {
     outputs: one('dq', 'dk', 'dv'),
   },
   attributes,
+  shapeAttributes,
   computes: true,
   signatures: signatures(
     'R R R R R R R -> R R R',
@@ -177,11 +195,11 @@ export const attentionGrad: Op = {
       inputs,
       'do, q, k, v, o, lse, spans',
     );
-    checkHeads('attention_grad', inputs, q!, k!, v!, attrs);
+    checkShape('attention_grad', inputs, q!, k!, v!, attrs);
     return [q!, k!, v!].map((value) => ({ axes: value.axes, dtype: 'f32' as const }));
   },
   // q·kᵀ and do·vᵀ again, then dv, dq and dk: five products where forward has two.
-  flops: ({ inputs }, axes) => 5 * causalProduct(inputs[1]!, axes),
+  flops: ({ inputs, attrs }, axes) => 5 * productFlops(inputs[1]!, axes, attrs),
   evaluate([dy, q, k, v, o, lse, spans], attrs, shapes) {
     const [tokens, width] = shapes[0] as [number, number];
     const { heads, kvHeads, size } = headsOf(q!, k!, attrs);

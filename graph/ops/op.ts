@@ -76,7 +76,7 @@ export interface Op {
   readonly operands?: Operands;
   /** The attributes of a record, all of them and nothing else; native/ops has the same table. */
   readonly attributes: AttributeTypes;
-  /** Attributes that a node has for its shape rule and a record does not. */
+  /** Attributes that a node has for its shape rule, its FLOPs or its ONNX form, and a record does not. */
   readonly shapeAttributes?: AttributeTypes;
   /**
    * Shape rule.

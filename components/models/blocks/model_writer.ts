@@ -107,7 +107,8 @@ export class ModelWriter {
     const q = rotate('q_rope', this.linear(`${module}.q_proj`, xTD, 'HK D', bias));
     const k = rotate('k_rope', this.linear(`${module}.k_proj`, xTD, 'GK D', bias));
     const v = this.linear(`${module}.v_proj`, xTD, 'GK D', bias);
-    const mixed = this.#graph.attention('attention', { q, k, v, spansT2 }, { headDim });
+    const options = { headDim, scale: null, causal: true, window: null };
+    const mixed = this.#graph.attention('attention', { q, k, v, spansT2 }, options);
     return this.linear(`${module}.o_proj`, mixed, 'D HK', bias);
   }
 

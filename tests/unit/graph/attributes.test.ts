@@ -3,7 +3,7 @@ import { lossRule } from '../../../components/loss/index.js';
 import { createContext, engineOps } from '../../../engine/index.js';
 import type { Attrs, Op } from '../../../graph/index.js';
 import { GraphBuilder, GraphError, opOf, planOps } from '../../../graph/index.js';
-import { checkAttributes } from '../../../graph/ops/op.js';
+import { type AttributeTypes, checkAttributes } from '../../../graph/ops/op.js';
 import { checkGraph } from '../../../graph/ops/types.js';
 import { tinyPlan } from '../engine/tiny_plans.js';
 import { compileTraining } from './checked.js';
@@ -18,13 +18,16 @@ const example = {
   flags: [false],
 } as const;
 
-const exampleAttrs = (op: Op): Record<string, Attrs[string]> =>
+const exampleOf = (types: AttributeTypes): Record<string, Attrs[string]> =>
   Object.fromEntries(
-    Object.entries(op.attributes).map(([key, type]) => {
+    Object.entries(types).map(([key, type]) => {
       const value = example[type];
       return [key, Array.isArray(value) ? [...value] : value] as [string, Attrs[string]];
     }),
   );
+
+/** The attributes of a record. */
+const exampleAttrs = (op: Op) => exampleOf(op.attributes);
 
 test('the engine has the compiler’s ops, with the same attributes, operands and in-place pairs', () => {
   const table = planOps.map(({ name, operands, attributes, inPlace }) => ({
@@ -38,10 +41,10 @@ test('the engine has the compiler’s ops, with the same attributes, operands an
 
 describe.each(planOps.map((op) => [op.name, op] as const))('%s', (_name, op) => {
   test('refuses an attribute that it does not know', () => {
-    const shape = Object.fromEntries(Object.keys(op.shapeAttributes ?? {}).map((key) => [key, 'T']));
-    checkAttributes(op, { ...exampleAttrs(op), ...shape });
-    expect(() => checkAttributes(op, { ...exampleAttrs(op), ...shape, window: 2 })).toThrow(
-      `${op.name}: unknown attribute 'window'`,
+    const attrs = { ...exampleAttrs(op), ...exampleOf(op.shapeAttributes ?? {}) };
+    checkAttributes(op, attrs);
+    expect(() => checkAttributes(op, { ...attrs, no_such_attribute: 2 })).toThrow(
+      `${op.name}: unknown attribute 'no_such_attribute'`,
     );
   });
 
@@ -88,5 +91,5 @@ test('what only the shape rule needs is not in the plan', () => {
   });
   const keys = new Set(plan.records.flatMap((record) => Object.keys(record.attrs)));
   expect(plan.records.map(({ op }) => op)).toContain('embedding_grad');
-  expect(keys).not.toContain('axes');
+  for (const key of ['axes', 'causal', 'window']) expect(keys).not.toContain(key);
 });

@@ -79,6 +79,13 @@ test('the mask is made once, whatever the number of layers', () => {
   expect(nodes(model, 'Attention').map(({ input }) => input[3])).toEqual(Array(3).fill(mask!.output[0]));
 });
 
+test('attention that looks ahead has a mask of its own, and no cache', () => {
+  const model = exported(tinyDecoder({ layers: 1, attention: { causal: false, window: null } }));
+  expect(model.graph.input.map(({ name }) => name)).toEqual(['input_ids', 'attention_mask', 'position_ids']);
+  expect(model.graph.output.map(({ name }) => name)).toEqual(['logits']);
+  expect(nodes(model, 'LessOrEqual')).toEqual([]);
+});
+
 test('GELU by tanh says so in a text attribute', () => {
   const g = GraphBuilder.from(tinyDecoder({ layers: 1 }));
   g.output('hidden', g.act('gelu', g.value(g.build().outputs.hidden!)!, 'gelu_tanh'));

@@ -57,17 +57,17 @@ export const cases = ({ H, K }: Sizes): Record<string, Case> => ({
   attention: {
     op: 'attention',
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', spans: 'i32:T 2' },
-    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8, causal: true, window: 0 },
   },
   'attention in a window of two': {
     op: 'attention',
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', window_spans: 'i32:T 2' },
-    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8, causal: true, window: 2 },
   },
   'attention over whole documents': {
     op: 'attention',
     inputs: { q: 'T HK', k: 'T GK', v: 'T GK', document_spans: 'i32:T 2' },
-    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8, causal: false, window: 0 },
   },
   ...Object.fromEntries(
     activationNames.flatMap((fn) => [
@@ -163,7 +163,7 @@ export const otherCases = ({ H, K }: Sizes): Record<string, Case> => ({
   attention_grad: {
     op: 'attention_grad',
     inputs: { do: 'T HK', q: 'T HK', k: 'T GK', v: 'T GK', o: 'T HK', lse: `${H} T`, spans: 'i32:T 2' },
-    attrs: { compute: 'f32', head_dim: K, scale: 0.8 },
+    attrs: { compute: 'f32', head_dim: K, scale: 0.8, causal: true, window: 0 },
   },
   ...Object.fromEntries(
     activationNames.flatMap((fn) => [

@@ -132,6 +132,28 @@ describe('dropout', () => {
   });
 });
 
+test.each([
+  [true, 0],
+  [true, 64],
+  [false, 0],
+  [false, 64],
+])('attention, causal %s, window %i: its FLOPs are those of the keys that tokens see', (causal, window) => {
+  const [T, width] = [512, 6];
+  const g = new GraphBuilder('flops', { T, P: T });
+  const [q, k, v] = ['q', 'k', 'v'].map((name) => g.input(name, 'f32', `T ${width}`));
+  const attrs = { compute: 'f32', head_dim: 2, scale: 1, causal, window };
+  const inputs = [q!, k!, v!, g.input('spans', 'i32', 'T 2')];
+  const outputs = g.emit('attention', inputs, attrs);
+  const grad = opOf('attention_grad').flops({ inputs: [q!, ...inputs], outputs, attrs }, { T, P: T });
+  const reach = window === 0 ? T : window - 1;
+  let seen = 0;
+  for (let t = 0; t < T; t++) seen += (causal ? t : Math.min(T - 1, t + reach)) - Math.max(0, t - reach) + 1;
+  // Two products of `width` multiply-adds for each key, and five in the gradient; to 1 % by the half keys of the formula.
+  const flops = opOf('attention').flops({ inputs, outputs, attrs }, { T, P: T });
+  expect(Math.abs(flops / (4 * seen * width) - 1)).toBeLessThan(0.01);
+  expect(grad).toBe(2.5 * flops);
+});
+
 describe('types', () => {
   const g = new GraphBuilder('types', { T: 4, D: 6, H: 3, K: 2, F: 8, V: 9 });
   const x = g.input('x', 'f32', 'T D');
@@ -157,15 +179,17 @@ describe('types', () => {
       );
   });
 
-  test('attention takes whole heads, those of q a multiple of those of k and v', () => {
-    const attend = (heads: number, kvHeads: number) => {
+  test('attention takes whole heads, those of q a multiple of those of k and v, and no negative window', () => {
+    const attend = (heads: number, kvHeads: number, window: number | null = null) => {
       const [q, k, v] = [heads, kvHeads, kvHeads].map((n, i) => g.input(`${i} ${n}`, 'f32', `T ${2 * n}`));
       const spansT2 = g.input('spans', 'i32', 'T 2');
-      return g.attention('o', { q: q!, k: k!, v: v!, spansT2 }, { headDim: 2 });
+      const options = { headDim: 2, scale: null, causal: true, window };
+      return g.attention('o', { q: q!, k: k!, v: v!, spansT2 }, options);
     };
     expect(attend(4, 2).shape).toEqual([4, 8]);
     expect(() => attend(3, 2)).toThrow('whole heads of size 2, of q a multiple of those of k and v');
     expect(() => attend(4, 1.5)).toThrow('whole heads of size 2');
+    expect(() => attend(4, 2, -1)).toThrow('a window of no fewer than 0 tokens');
   });
 
   test('an unknown op lists the known ones', () => {

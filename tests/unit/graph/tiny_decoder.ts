@@ -14,6 +14,7 @@ export interface TinyShape {
   tied: boolean;
   bias: boolean;
   dtype: DType;
+  attention: { causal: boolean; window: number | null };
   /** Longest document; the whole buffer where it is left out. */
   P?: number;
 }
@@ -30,10 +31,11 @@ export const tiny: TinyShape = {
   tied: true,
   bias: false,
   dtype: 'f32',
+  attention: { causal: true, window: null },
 };
 
 export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
-  const { T, D, H, G, K, F, V, layers, tied, bias, dtype, P = T } = { ...tiny, ...change };
+  const { T, D, H, G, K, F, V, layers, tied, bias, dtype, attention, P = T } = { ...tiny, ...change };
   const g = new GraphBuilder('tiny', { T, D, H, G, K, F, V, P });
   const idsT = g.input('ids', 'i32', 'T');
   const positionsT = g.input('positions', 'i32', 'T');
@@ -53,7 +55,11 @@ export function tinyDecoder(change: Partial<TinyShape> = {}): Graph {
       const qTHK = g.rope('q_rope', project('q', nTD, 'HK D'), ropePK, positionsT, { headDim: K });
       const kTGK = g.rope('k_rope', project('k', nTD, 'GK D'), ropePK, positionsT, { headDim: K });
       const vTGK = project('v', nTD, 'GK D');
-      const oTHK = g.attention('attn', { q: qTHK, k: kTGK, v: vTGK, spansT2 }, { headDim: K });
+      const oTHK = g.attention(
+        'attn',
+        { q: qTHK, k: kTGK, v: vTGK, spansT2 },
+        { headDim: K, scale: null, ...attention },
+      );
       xTD = g.add('attn_out', xTD, project('o', oTHK, 'D HK'));
       const mTD = g.rmsnorm(
         'mlp_norm',
