@@ -1,7 +1,8 @@
 import { lossRule } from '../../../components/loss/index.js';
 import { createContext, engineCapabilities } from '../../../engine/index.js';
-import type { CompiledTraining, Graph } from '../../../graph/index.js';
-import { elements, PlanInterpreter } from '../../../graph/index.js';
+import type { CompiledTraining, Graph, Value } from '../../../graph/index.js';
+import { elements, GraphBuilder, PlanInterpreter } from '../../../graph/index.js';
+import { activationNames } from '../../../graph/ops/activation.js';
 import { compileTraining, inputSlots } from './checked.js';
 import { scaledParameters } from './scaled_parameters.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
@@ -100,6 +101,46 @@ test.each(cases)('%s, %s, bf16: no further from exact than rounding alone, twice
   for (const name of [...gradientsOf(compiled), 'stat:loss']) {
     const allowed = 2 * difference(rounded[name]!, exact[name]!) + 2 ** -9;
     expect(difference(native[name]!, exact[name]!)).toBeLessThan(allowed);
+  }
+});
+
+/** A layer for each activation function, which it has with a gate and without. */
+function activationLayers(): Graph {
+  const g = new GraphBuilder('activations', { T: 19, D: 24, F: 31, 'v:F': 29, V: 37 });
+  const embedVD = g.param('embed_tokens.weight', 'f32', 'V D');
+  let xTD = g.embedding('embed', embedVD, g.input('ids', 'i32', 'T'));
+  for (const fn of activationNames) {
+    g.scope(`layers.${fn}`, () => {
+      const project = (name: string, x: Value, axes: string) =>
+        g.linear(name, x, g.param(`layers.${fn}.${name}_proj.weight`, 'f32', axes));
+      const gatedTF = g.glu('gated', project('gate', xTD, 'F D'), project('up', xTD, 'F D'), fn);
+      const hTF = g.act('h', project('inner', gatedTF, 'v:F F'), fn);
+      xTD = g.add('out', xTD, project('down', hTF, 'D v:F'));
+    });
+  }
+  g.output('hidden', xTD);
+  g.output('head', embedVD);
+  return g.build();
+}
+
+test.each(
+  engineCapabilities().isas.flatMap((isa) =>
+    (['f32', 'bf16'] as const).map((precision) => [isa, precision] as const),
+  ),
+)('%s, %s: every activation function and its gradient are the interpreter’s', async (isa, precision) => {
+  const compiled = compileTraining({
+    graph: activationLayers(),
+    precision,
+    loss: lossRule('linear_ce'),
+    optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0.1 },
+  });
+  const exact = interpretStep(compiled, false);
+  const rounded = interpretStep(compiled, true);
+  const native = await runStep(compiled, isa);
+  for (const name of [...gradientsOf(compiled), 'stat:loss']) {
+    const rounding = 2 * difference(rounded[name]!, exact[name]!) + 2 ** -9;
+    const allowed = precision === 'f32' ? 1e-5 : rounding;
+    expect([name, difference(native[name]!, exact[name]!) < allowed]).toEqual([name, true]);
   }
 });
 
