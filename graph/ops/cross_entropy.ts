@@ -2,27 +2,12 @@
  * cross_entropy: loss = weight · Σ_t −log softmax(logits[t])[labels[t]] over labels ≥ 0, and with `grad` also
  * dlogits = weight · (softmax − onehot), 0 where there is no label. `weight` is 1 ÷ supervised tokens of the step.
  */
-import { GraphError } from '../ir/error.js';
 import type { Value } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
-import type { Emit, Op, OpCall } from './op.js';
+import type { Emit, Op } from './op.js';
 import { demand, flag, zeros } from './op.js';
 import { one } from './operands.js';
 import { signatures } from './signatures.js';
-
-/**
- * The gradient of a loss op is made by the same op, in one record with the loss. That takes it to be a plain summand of
- * the graph's loss: its incoming gradient is a `fill` of 1, which autodiff seeds and sums pass on. `attachLoss` moves what
- * scales a loss into its weight.
- */
-export function demandLossTerm(op: string, { outputs }: OpCall, seed: Value | null | undefined): void {
-  if (seed?.name !== 'd(loss)') {
-    throw new GraphError(
-      `${op} makes its gradient together with its loss, so ${outputs[0]!.name} can be added to the graph's loss and ` +
-        'scaled by a number, and be part of no other expression',
-    );
-  }
-}
 
 /** Log of Σ exp of a row, and its largest element. */
 export function logSumExp(row: Float64Array): number {
@@ -56,8 +41,7 @@ export const crossEntropy: Op = {
     return flag(attrs, 'grad') ? [loss, { axes: logits!.axes, dtype: 'f32' }] : [loss];
   },
   flops: ({ inputs, attrs }) => (flag(attrs, 'grad') ? 6 : 4) * elements(inputs[0]!.shape),
-  vjp(emit, call, [seed], needs) {
-    demandLossTerm('cross_entropy', call, seed);
+  vjp(emit, call, _grads, needs) {
     const [logits] = call.inputs;
     const made = emit(
       'cross_entropy',

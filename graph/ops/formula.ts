@@ -87,6 +87,14 @@ export class Arithmetic {
   /** 1 for a number, 0 for an infinity or NaN. */
   isFinite = (x: Value): Value => this.#unary('is_finite', x);
 
+  /** log σ(x) = −m − log(exp(−m) + exp(−x − m)), with m = max(−x, 0) so that no exponential overflows. The gradients of m cancel. */
+  logSigmoid(x: Value): Value {
+    const down = this.negate(x);
+    const m = this.maximum(down, 0);
+    const sum = this.add(this.exp(this.negate(m)), this.exp(this.subtract(down, m)));
+    return this.negate(this.add(m, this.log(sum)));
+  }
+
   /** Products of values, summed over the axes that the result does not name: `einsum('td,vd->tv', x, w)`. */
   einsum(spec: string, ...values: Value[]): Value {
     return this.#one('einsum', values, { spec });

@@ -96,7 +96,8 @@ export interface Op {
   bytes?(call: OpCall): number;
   /**
    * Vector-Jacobian product: the gradient for each input, null where none is wanted (`needs` is false) or there is
-   * none. `grads` has the gradient of each output, null for outputs that reach no loss.
+   * none. `grads` has the gradient of each output, null for outputs that reach no loss. Of an op with a `weightInput` the gradient
+   * of output 0 is 1: autodiff multiplies the weight by any other, and makes the weight's own gradient.
    */
   vjp?(
     emit: Emit,
@@ -122,7 +123,7 @@ export interface Op {
   readonly computes?: boolean;
   /** True of ops that make a gradient together with their output: attributes that ask for one. */
   readonly gradientFlags?: readonly string[];
-  /** The input, an f32 [1], that output 0 is proportional to: what a loss is weighted by. */
+  /** The input, an f32 [1], that output 0 is proportional to: what a loss is weighted by. It has no other output to differentiate. */
   readonly weightInput?: number;
   /** This node with `residual` added to output 0; null where it adds one already. */
   withResidual?(node: FusedCall, residual: number): FusedCall | null;

@@ -9,6 +9,7 @@ import type { Graph, Node, Value } from '../ir/graph.js';
 import { elements, getValue } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
 import { countUses } from './liveness.js';
+import { findSum, indexMakers } from './sums.js';
 
 /** The context's tensor that a step's loss is summed in. */
 export const lossState = 'stat:loss';
@@ -20,7 +21,7 @@ interface Term {
   readonly at: number;
 }
 
-interface Sum {
+interface AccumulatedSum {
   readonly state: Value;
   readonly terms: readonly Term[];
 }
@@ -64,26 +65,18 @@ function sumsOfOutputs(
   graph: Graph,
   builder: GraphBuilder,
   uses: ReadonlyMap<number, number>,
-): { sums: Sum[]; swallowed: Set<number> } {
-  const makers = new Map<number, number>();
-  graph.nodes.forEach((node, at) => {
-    for (const id of node.outputs) makers.set(id, at);
-  });
+): { sums: AccumulatedSum[]; swallowed: Set<number> } {
+  const makers = indexMakers(graph);
   const swallowed = new Set<number>();
-  /** The terms of a tree of adds that nobody else reads, whose nodes are left out. */
-  const termsOf = (id: number): Term[] => {
-    const at = makers.get(id) ?? -1;
-    const node = graph.nodes[at];
-    if (node?.op !== 'add' || uses.get(id) !== 1) return [{ id, at }];
-    swallowed.add(at);
-    return node.inputs.flatMap(termsOf);
-  };
   const sums = Object.entries(graph.outputs).map(([name, id]) => {
     const { axes, layout } = getValue(graph, id);
     const [tensor, role] =
       name === 'loss' ? ([lossState, 'statistic'] as const) : ([name, 'gradient'] as const);
     const state = builder.state(tensor, role, 'f32', axes.join(' '), layout);
-    return { state, terms: termsOf(id).sort((a, b) => a.at - b.at) };
+    const { terms, adds } = findSum(graph, id, makers, uses);
+    for (const at of adds) swallowed.add(at);
+    const madeAt = terms.map((term) => ({ id: term, at: makers.get(term) ?? -1 }));
+    return { state, terms: madeAt.sort((a, b) => a.at - b.at) };
   });
   return { sums, swallowed };
 }
@@ -94,7 +87,7 @@ function sumsOfOutputs(
  */
 function modesOfMakers(
   graph: Graph,
-  sums: readonly Sum[],
+  sums: readonly AccumulatedSum[],
   uses: ReadonlyMap<number, number>,
 ): Map<number, Mode> {
   const terms = new Set(sums.flatMap((sum) => sum.terms.map(({ id }) => id)));
@@ -121,7 +114,7 @@ function modesOfMakers(
  * Lets the first maker of each sum overwrite. Returns the maker to give up where another would have to overwrite one tensor
  * and add to another: the one before it in this sum, or itself where it is the first.
  */
-function setFirst(sums: readonly Sum[], makers: Map<number, Mode>): number | null {
+function setFirst(sums: readonly AccumulatedSum[], makers: Map<number, Mode>): number | null {
   const decided = new Map<number, Mode>();
   for (const { terms } of sums) {
     const direct = inOrder(terms, makers)[0];

@@ -7,6 +7,8 @@ import { GraphBuilder } from '../builder/builder.js';
 import { GraphError } from '../ir/error.js';
 import type { Graph, Value } from '../ir/graph.js';
 import { getValue, outputOf } from '../ir/graph.js';
+import { times } from '../ops/arithmetic.js';
+import type { Emit, Op, OpCall } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
 import { removeDeadCode } from './dead_code.js';
 
@@ -48,25 +50,26 @@ export function autodiff(graph: Graph): Graph {
   };
 
   builder.phase('backward', () => {
-    contribute(loss.id, builder.emit('fill', [], { value: 1, axes: '1' }, { names: ['d(loss)'] })[0]!, '');
+    const [seed] = builder.emit('fill', [], { value: 1, axes: '1' }, { names: ['d(loss)'] }) as [Value];
+    contribute(loss.id, seed, '');
     for (const node of graph.nodes.toReversed()) {
       const inputNeeds = node.inputs.map((id) => needs.has(id));
       if (!inputNeeds.includes(true)) continue;
       const grads = node.outputs.map(gradientOf);
       if (grads.every((grad) => grad === null)) continue;
-      const op = opOf(node.op);
-      if (op.vjp === undefined) throw new GraphError(`op ${node.op} has no gradient`);
       const call = {
         inputs: node.inputs.map((id) => getValue(graph, id)),
         outputs: node.outputs.map((id) => getValue(graph, id)),
         attrs: node.attrs,
       };
-      const known = builder.size;
-      const made = builder.scope(node.scope, () => op.vjp!(builder.emit, call, grads, inputNeeds));
-      made.forEach((grad, i) => {
+      const firstNew = builder.size;
+      const inputGrads = builder.scope(node.scope, () =>
+        differentiate(builder.emit, opOf(node.op), call, grads, inputNeeds, seed),
+      );
+      inputGrads.forEach((grad, i) => {
         if (grad === null || !inputNeeds[i]) return;
         // Not where the gradient is dy itself, passed on.
-        if (grad.id >= known) builder.rename(grad, `d(${call.inputs[i]!.name})`);
+        if (grad.id >= firstNew) builder.rename(grad, `d(${call.inputs[i]!.name})`);
         contribute(node.inputs[i]!, grad, node.scope);
       });
     }
@@ -77,6 +80,31 @@ export function autodiff(graph: Graph): Graph {
     }
   });
   return removeDeadCode(builder.build());
+}
+
+/**
+ * Returns the gradients of a node's inputs. An op with a weight makes them for a gradient of 1, and its output is proportional to
+ * the weight: any other gradient multiplies the weight, and the weight's own gradient is the output with `grad` as the weight.
+ */
+function differentiate(
+  emit: Emit,
+  op: Op,
+  call: OpCall,
+  grads: readonly (Value | null)[],
+  needs: readonly boolean[],
+  seed: Value,
+): (Value | null)[] {
+  if (op.vjp === undefined) throw new GraphError(`op ${op.name} has no gradient`);
+  const { weightInput } = op;
+  if (weightInput === undefined) return op.vjp(emit, call, grads, needs);
+  const grad = grads[0]!;
+  const withWeight = (weight: Value) => call.inputs.with(weightInput, weight);
+  const inputs =
+    grad.id === seed.id ? call.inputs : withWeight(times(emit, [call.inputs[weightInput]!, grad]));
+  const inputGrads = op.vjp(emit, { ...call, inputs }, grads, needs);
+  return needs[weightInput]
+    ? inputGrads.with(weightInput, emit(op.name, withWeight(grad), call.attrs)[0]!)
+    : inputGrads;
 }
 
 /** A value's name without the scope of the node that makes it, which the builder puts before every name. */

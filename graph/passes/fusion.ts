@@ -10,6 +10,7 @@ import type { FusedCall } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
 import { removeDeadCode } from './dead_code.js';
 import { countUses } from './liveness.js';
+import { findSum, indexMakers } from './sums.js';
 
 export function fuse(graph: Graph): Graph {
   return removeDeadCode(fuseSums(mergeLossWithGradient(graph)));
@@ -24,16 +25,23 @@ function lossKey({ op, inputs, attrs }: Node): string {
   return JSON.stringify([op, inputs, options.sort(([a], [b]) => (a < b ? -1 : 1))]);
 }
 
-/** The forward-only loss gives way to the record that makes the gradients, and the loss with them. */
+/**
+ * A loss without gradients gives way to the record that makes its gradients, and the loss with them. That record stands in the
+ * backward pass, so nothing before it may read the loss, which is a term of an output of the graph and nothing else.
+ */
 function mergeLossWithGradient(graph: Graph): Graph {
   const losses = graph.nodes.filter(isLoss);
   const withGradient = new Map(
     losses.filter((node) => node.outputs.length > 1).map((node) => [lossKey(node), node]),
   );
+  const [makers, uses] = [indexMakers(graph), countUses(graph)];
+  const terms = new Set(Object.values(graph.outputs).flatMap((id) => findSum(graph, id, makers, uses).terms));
   const replaced = new Map<number, number>();
   for (const node of losses) {
-    const other = withGradient.get(lossKey(node));
-    if (other !== undefined && other !== node) replaced.set(node.outputs[0]!, other.outputs[0]!);
+    const [loss, ...gradients] = node.outputs as [number, ...number[]];
+    const merged = withGradient.get(lossKey(node));
+    if (merged === undefined || gradients.length > 0 || !terms.has(loss) || uses.get(loss) !== 1) continue;
+    replaced.set(loss, merged.outputs[0]!);
   }
   if (replaced.size === 0) return graph;
   const now = (id: number) => replaced.get(id) ?? id;

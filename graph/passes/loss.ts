@@ -18,9 +18,9 @@ export interface LossInputs {
   readonly weight: Value;
 }
 
-/** A loss as the graph takes it: a scalar expression of ops that have a gradient. Losses may be scaled and added. */
+/** A loss as the graph takes it: any scalar expression of ops that have a gradient. */
 export interface LossRule {
-  /** Appends the loss. Returns its value, f32 [1], each part already multiplied by `weight`: they add up over a step. */
+  /** Appends the loss of a micro-batch. Returns its value, f32 [1]; a step's loss is the sum of those of its micro-batches. */
   append(builder: GraphBuilder, inputs: LossInputs): Value;
   /** Names of its values that stay float32 in every precision. */
   readonly float32: readonly string[];

@@ -1,7 +1,8 @@
 /**
  * Mixed precision, on the forward graph: autodiff then gives each gradient the dtype of its value. In bf16 the matrix
  * products round their factors to bfloat16 and activations are stored in it; the residual stream, statistics, losses
- * and every sum inside an op stay float32, as do scalars: parts of a loss and their weights. Trained parameters are float32 masters; frozen ones keep their file's dtype.
+ * and every sum inside an op stay float32, as do values of one axis: parts of a loss, of the step or of each token. Trained
+ * parameters are float32 masters; frozen ones keep their file's dtype.
  */
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { opOf } from '../ops/registry.js';
@@ -28,8 +29,8 @@ export function setPrecision(graph: Graph, precision: Precision, float32: Float3
     if (computeOf(node) === 'f32') continue;
     const always = opOf(node.op).float32 ?? [];
     node.outputs.forEach((id, i) => {
-      const isScalar = graph.values[id]!.axes.join(' ') === '1';
-      if (!always.includes(i) && !isScalar && !keeps(id, float32.stored)) narrowed.add(id);
+      const isList = graph.values[id]!.axes.length === 1;
+      if (!always.includes(i) && !isList && !keeps(id, float32.stored)) narrowed.add(id);
     });
   }
   const dtypeOf = (value: Value): Value['dtype'] => {

@@ -170,16 +170,6 @@ test('a loss is an f32 [1]', () => {
   );
 });
 
-test('a loss that is part of another expression than a sum is refused by its name', () => {
-  const append: Append = (g, inputs) => {
-    const ce = parts.linear!(g, inputs);
-    return g.emit('einsum', [ce, ce], { spec: 'a,a->a' })[0]!;
-  };
-  expect(() => compile(models.tied!, append)).toThrow(
-    /loss can be added to the graph's loss and scaled by a number/,
-  );
-});
-
 test('a loss of log-probabilities trains as the cross-entropy that it equals', () => {
   const append: Append = (g, { hidden, head, labels, weight }) => {
     const attrs = { compute: 'f32', chunk_rows: 4 };

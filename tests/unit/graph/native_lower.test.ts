@@ -1,10 +1,11 @@
 /** A plan without a kernel for any op that has a fallback, with an optimizer that is a formula: in every kernel set. */
 import { lossRule } from '../../../components/loss/index.js';
-import { createContext, engineCapabilities } from '../../../engine/index.js';
+import { engineCapabilities } from '../../../engine/index.js';
 import type { CompiledTraining, LossRule, TrainingOptions } from '../../../graph/index.js';
-import { elements, optimizerOp, PlanInterpreter, planOps, registerOp } from '../../../graph/index.js';
-import { compileTraining, inputSlots } from './checked.js';
-import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
+import { optimizerOp, planOps, registerOp } from '../../../graph/index.js';
+import { compileTraining } from './checked.js';
+import { changedTensors, interpretSteps, runSteps } from './native_steps.js';
+import { difference, tinyDecoder } from './tiny_decoder.js';
 
 /** Lion (Chen et al. 2023). */
 const lion = optimizerOp({
@@ -50,64 +51,6 @@ const compile = (precision: 'f32' | 'bf16', change: Partial<TrainingOptions> = {
     ...change,
   });
 
-/** What every run is fed, of the size that models start from, and exactly held by float32. */
-function feedsOf({ graph }: CompiledTraining): Record<string, Float64Array> {
-  const scale = (name: string) => (/(_proj|embed_tokens)/.test(name) ? 0.25 : 1);
-  const feeds = { ...feedsFor(graph), test_lion_scalars: Float64Array.of(0.01, 0.9, 0.99) };
-  return Object.fromEntries(
-    Object.entries(feeds).map(([name, data]) => [name, data.map((x) => Math.fround(scale(name) * x))]),
-  );
-}
-
-/** Two steps, of two micro-batches and of one. */
-const queued = [
-  ['micro', true],
-  ['micro', false],
-  ['norm', false],
-  ['update', false],
-  ['micro', true],
-  ['norm', false],
-  ['update', false],
-] as const;
-
-function interpretSteps(compiled: CompiledTraining, rounding: boolean) {
-  const feeds = feedsOf(compiled);
-  const memory = compiled.tensors.map(({ name, shape }) => [
-    name,
-    (feeds[name] ?? new Float64Array(elements(shape))).slice(),
-  ]);
-  const machine = new PlanInterpreter(compiled.plan, Object.fromEntries(memory), { rounding });
-  for (const [program, first] of queued) machine.run(program, feeds, { first });
-  return machine.tensors;
-}
-
-async function runSteps(compiled: CompiledTraining, isa: string, threads: number) {
-  const { plan, tensors } = compiled;
-  const feeds = feedsOf(compiled);
-  const context = createContext({ isa, threads });
-  try {
-    context.poison(true);
-    for (const { name, dtype, shape } of tensors) {
-      context.allocate(name, dtype, shape);
-      if (feeds[name] !== undefined) context.write(name, Float32Array.from(feeds[name]));
-    }
-    const loaded = context.load(plan);
-    for (const [program, first] of queued) {
-      const inputs = inputSlots(plan, program).map(({ name, dtype }) => [
-        name,
-        dtype === 'i32' ? Int32Array.from(feeds[name]!) : Float32Array.from(feeds[name]!),
-      ]);
-      await loaded.run(program, Object.fromEntries(inputs), { first });
-    }
-    return Object.fromEntries(tensors.map(({ name }) => [name, Float64Array.from(context.read(name))]));
-  } finally {
-    context.close();
-  }
-}
-
-const namesOf = ({ tensors }: CompiledTraining) =>
-  tensors.filter(({ role }) => role !== 'constant' && role !== 'frozen').map(({ name }) => name);
-
 describe.each(engineCapabilities().isas)('%s', (isa) => {
   test('f32: the engine trains as the interpreter does', async () => {
     const compiled = compile('f32');
@@ -122,7 +65,7 @@ describe.each(engineCapabilities().isas)('%s', (isa) => {
     ]);
     const exact = interpretSteps(compiled, false);
     const native = await runSteps(compiled, isa, 1);
-    for (const name of namesOf(compiled))
+    for (const name of changedTensors(compiled))
       expect([name, difference(native[name]!, exact[name]!) < 1e-5]).toEqual([name, true]);
   });
 
@@ -130,7 +73,7 @@ describe.each(engineCapabilities().isas)('%s', (isa) => {
     const compiled = compile('f32', { loss: ofLogprobs, kernels: new Set(planOps.map(({ name }) => name)) });
     expect(compiled.lowered.map(({ op }) => op)).toEqual(['test_lion']);
     const [exact, native] = [interpretSteps(compiled, false), await runSteps(compiled, isa, 1)];
-    for (const name of namesOf(compiled))
+    for (const name of changedTensors(compiled))
       expect([name, difference(native[name]!, exact[name]!) < 1e-5]).toEqual([name, true]);
   });
 
@@ -138,7 +81,7 @@ describe.each(engineCapabilities().isas)('%s', (isa) => {
     const compiled = compile('bf16');
     const [exact, rounded] = [interpretSteps(compiled, false), interpretSteps(compiled, true)];
     const native = await runSteps(compiled, isa, 1);
-    for (const name of namesOf(compiled)) {
+    for (const name of changedTensors(compiled)) {
       const allowed = 2 * difference(rounded[name]!, exact[name]!) + 2 ** -9;
       expect([name, difference(native[name]!, exact[name]!) < allowed]).toEqual([name, true]);
     }
