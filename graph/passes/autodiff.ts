@@ -111,7 +111,8 @@ function differentiate(
 const localName = ({ name }: Value, scope: string): string =>
   scope !== '' && name.startsWith(`${scope}.`) ? name.slice(scope.length + 1) : name;
 
-function valuesThatNeedGradients(graph: Graph): Set<number> {
+/** Returns the ids of the trained parameters and of all that they feed. */
+export function valuesThatNeedGradients(graph: Graph): Set<number> {
   const needs = new Set(
     graph.values
       .filter((value) => value.kind === 'param' && value.role === 'trained')

@@ -4,9 +4,11 @@
  */
 import { GraphBuilder } from '../builder/builder.js';
 import { GraphError } from '../ir/error.js';
-import type { Attrs, Graph, Node, Value } from '../ir/graph.js';
+import type { Attrs, AxisSizes, Graph, Node, Value } from '../ir/graph.js';
+import { getValue } from '../ir/graph.js';
 import type { Emit, Op } from '../ops/op.js';
 import { opOf, planOps } from '../ops/registry.js';
+import { valuesThatNeedGradients } from './autodiff.js';
 import { removeDeadCode } from './dead_code.js';
 
 /** An op that runs by its fallback. */
@@ -24,13 +26,19 @@ interface Call {
   readonly attrs: Attrs;
 }
 
+/** Returns whether a call has to be lowered. */
+type IsLacking = (op: Op, inputs: readonly Value[], attrs: Attrs) => boolean;
+
 export class Lowering {
   readonly #kernels: ReadonlySet<string>;
+  /** True of a target that computes every op of a plan. */
+  readonly #hasAllKernels: boolean;
   readonly #counts = new Map<string, number>();
 
   /** @param kernels names of the ops that the target computes; null: every op of a plan */
   constructor(kernels: ReadonlySet<string> | null) {
     this.#kernels = kernels ?? new Set(planOps.map(({ name }) => name));
+    this.#hasAllKernels = planOps.every(({ name }) => this.#kernels.has(name));
   }
 
   /** What has been lowered so far. */
@@ -40,22 +48,65 @@ export class Lowering {
 
   /**
    * Lowers a graph that is still to be differentiated. A registered op that brings a gradient of its own waits for it; of the
-   * program's ops the fallback is differentiated, since their gradients are ops with kernels too.
+   * program's ops the fallback is differentiated, since their gradients are ops with kernels too. An op whose gradient cannot be
+   * computed gives way as well, where that gradient is needed.
    *
    * @throws GraphError for an op with neither a kernel nor a fallback
    */
   forward(graph: Graph): Graph {
-    return this.#lower(graph, (op) => op.vjp !== undefined && !planOps.includes(op));
+    const needs = valuesThatNeedGradients(graph);
+    return this.#lower(graph, (op, inputs, attrs) => {
+      const bringsGradient = op.vjp !== undefined && !planOps.includes(op);
+      if (!this.#kernels.has(op.name) && !bringsGradient) return true;
+      // A fallback's values are new; any of them may need a gradient.
+      const inputNeeds = inputs.map(({ id }) => id >= graph.values.length || needs.has(id));
+      const missing = this.#missingInGradient(op, inputs, attrs, inputNeeds, graph.axes);
+      if (missing !== null && op.fallback === undefined) {
+        throw new GraphError(
+          `the target has no kernel for op '${missing}', which the gradient of op '${op.name}' needs, and neither op has a fallback`,
+        );
+      }
+      return missing !== null;
+    });
   }
 
   /** Lowers every op without a kernel. @throws GraphError for an op with neither a kernel nor a fallback */
   all(graph: Graph): Graph {
-    return this.#lower(graph, () => false);
+    return this.#lower(graph, ({ name }) => !this.#kernels.has(name));
   }
 
-  #lower(graph: Graph, isLater: (op: Op) => boolean): Graph {
-    const isLacking = (op: string) => !this.#kernels.has(op) && !isLater(opOf(op));
-    if (!graph.nodes.some(({ op }) => isLacking(op))) return graph;
+  /** Returns the name of an op in the gradient of a call that can be neither computed nor lowered; null where there is none. */
+  #missingInGradient(
+    op: Op,
+    inputs: readonly Value[],
+    attrs: Attrs,
+    needs: readonly boolean[],
+    axes: AxisSizes,
+  ): string | null {
+    if (this.#hasAllKernels || op.vjp === undefined || !needs.includes(true)) return null;
+    const trial = new GraphBuilder('gradient', axes);
+    const outputs = trial.emit(op.name, inputs, attrs);
+    const emitted: string[] = [];
+    const emit: Emit = (name, ...call) => {
+      emitted.push(name);
+      return trial.emit(name, ...call);
+    };
+    // The outputs stand in for their gradients, which have the same shapes.
+    op.vjp(emit, { inputs, outputs, attrs }, outputs, needs);
+    return emitted.find((name) => !this.#kernels.has(name) && opOf(name).fallback === undefined) ?? null;
+  }
+
+  #lower(graph: Graph, isLacking: IsLacking): Graph {
+    const lacking = new Set(
+      graph.nodes.filter(({ op, inputs, attrs }) =>
+        isLacking(
+          opOf(op),
+          inputs.map((id) => getValue(graph, id)),
+          attrs,
+        ),
+      ),
+    );
+    if (lacking.size === 0) return graph;
     const builder = GraphBuilder.withValuesOf(graph);
     const standIns = new Map<number, number>();
     for (const node of graph.nodes) {
@@ -64,7 +115,7 @@ export class Lowering {
           const [inputs, outputs] = [node.inputs, node.outputs].map((ids) =>
             ids.map((id) => builder.value(id)!),
           );
-          if (isLacking(node.op)) this.#replace(builder, isLacking, node, inputs!, outputs!, standIns);
+          if (lacking.has(node)) this.#replace(builder, isLacking, node, inputs!, outputs!, standIns);
           else builder.append({ op: node.op, inputs: inputs!, outputs: outputs!, attrs: node.attrs });
         }),
       );
@@ -75,7 +126,7 @@ export class Lowering {
   /** Appends the fallback of `node`, and sees to it that what it makes is in the node's outputs. */
   #replace(
     builder: GraphBuilder,
-    isLacking: (op: string) => boolean,
+    isLacking: IsLacking,
     node: Node,
     inputs: readonly Value[],
     outputs: readonly Value[],
@@ -105,7 +156,7 @@ export class Lowering {
   /** Appends the fallback of a call; `path` has the ops that led to it, the call's own last. */
   #expand(
     builder: GraphBuilder,
-    isLacking: (op: string) => boolean,
+    isLacking: IsLacking,
     { op, inputs, states, attrs }: Call,
     path: readonly string[],
   ): Value[] {
@@ -113,7 +164,7 @@ export class Lowering {
       throw new GraphError(`the target has no kernel for op '${op.name}', and the op has no fallback`);
     this.#counts.set(op.name, (this.#counts.get(op.name) ?? 0) + 1);
     const emit: Emit = (name, values, attributes = {}, options = {}) => {
-      if (!isLacking(name)) return builder.emit(name, values, attributes, options);
+      if (!isLacking(opOf(name), values, attributes)) return builder.emit(name, values, attributes, options);
       const longer = [...path, name];
       if (path.includes(name)) throw new GraphError(`a fallback leads back to its op: ${longer.join(' → ')}`);
       const call = { op: opOf(name), inputs: values, states: [], attrs: attributes };

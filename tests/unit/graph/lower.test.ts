@@ -66,6 +66,58 @@ describe.each(['glu', 'rope', 'rmsnorm', 'attention', 'embedding', 'linear_cross
   },
 );
 
+describe.each(['swiglu', 'rmsnorm', 'attention', 'embedding'])(
+  'with a kernel for %s but none for its gradient',
+  (name) => {
+    const kernels = without(`${name}_grad`);
+
+    test('training lowers the op as well, and computes the same', () => {
+      const lowered = compileTraining({ graph: tinyDecoder(), loss, optimizer, kernels });
+      expect(lowered.lowered.map(({ op }) => op)).toEqual([name]);
+      expect(opsOf(lowered.graph)).not.toContain(name);
+      const expected = gradientsOf(compileTraining({ graph: tinyDecoder(), loss, optimizer }).graph);
+      const got = gradientsOf(lowered.graph);
+      for (const [key, data] of Object.entries(expected))
+        expect([key, difference(got[key]!, data) < 1e-11]).toEqual([key, true]);
+    });
+
+    test('validation keeps it', () => {
+      expect(compileValidation({ graph: tinyDecoder(), loss, kernels }).lowered).toEqual([]);
+    });
+  },
+);
+
+test('an op keeps its kernel where nothing asks for the gradient that has none', () => {
+  const lora = { rank: 2, alpha: 4, rslora: false, dropout: 0, matches: () => true };
+  const kernels = without('embedding_grad', 'reduce_rows');
+  const compiled = compileTraining({ graph: tinyDecoder({ bias: true }), loss, optimizer, lora, kernels });
+  expect(compiled.lowered).toEqual([]);
+});
+
+test('a gradient without a kernel is refused by name where its op has no fallback', () => {
+  const graph = tinyDecoder({ bias: true });
+  expect(() => compileTraining({ graph, loss, optimizer, kernels: without('reduce_rows') })).toThrow(
+    "the target has no kernel for op 'reduce_rows', which the gradient of op 'matmul' needs, and neither op has a fallback",
+  );
+});
+
+test('an op in a fallback gives way too where its gradient has no kernel', () => {
+  registerOp({
+    ...formulaOp({
+      name: 'test_norm',
+      attributes: {},
+      compute: (math, [x, w]) => [math.emit('rmsnorm', [x!, w!], { eps: 1e-5 })[0]!],
+    }),
+  });
+  const g = new GraphBuilder('norm', { T: 3, D: 2 });
+  const [y] = g.emit('test_norm', [g.param('x', 'f32', 'T D'), g.param('w', 'f32', 'D')]);
+  const [one] = g.emit('literal', [], { axes: '1', values: [1] });
+  g.output('loss', g.emit('einsum', [y!, one!], { spec: 'td,z->z' })[0]!);
+  const lowering = new Lowering(without('rmsnorm_grad'));
+  lowering.all(autodiff(lowering.forward(g.build())));
+  expect(lowering.lowered.map(({ op }) => op)).toEqual(['test_norm', 'rmsnorm']);
+});
+
 test('validation and scoring are lowered too', () => {
   const kernels = without('linear_cross_entropy', 'linear_logprobs');
   const validation = compileValidation({ graph: tinyDecoder(), loss, kernels });
