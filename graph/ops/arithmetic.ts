@@ -4,6 +4,7 @@ import { elements } from '../ir/graph.js';
 import type { Emit, Op } from './op.js';
 import { demand, sameAxes, text } from './op.js';
 import { one } from './operands.js';
+import { type Signature, signatures } from './signatures.js';
 
 const letters = (value: Value): string => 'abcdefgh'.slice(0, value.axes.length);
 
@@ -41,6 +42,8 @@ function demandBroadcast(op: string, inputs: readonly Value[], result: Value, va
 
 interface BinaryRule {
   readonly value: (a: number, b: number) => number;
+  /** The signatures of summands: the function is linear in them. */
+  readonly linear: readonly Signature[];
   /** Gradients for inputs `a` and `b` and output `y`, of the shape of y; null where one is zero. */
   readonly gradient: (emit: Emit, a: Value, b: Value, y: Value, dy: Value) => [Value | null, Value | null];
 }
@@ -53,28 +56,43 @@ function splitByGreater(emit: Emit, a: Value, b: Value, dy: Value): [Value, Valu
 }
 
 const binaryRules: Readonly<Record<string, BinaryRule>> = {
-  add: { value: (a, b) => a + b, gradient: (_emit, _a, _b, _y, dy) => [dy, dy] },
-  subtract: { value: (a, b) => a - b, gradient: (emit, _a, _b, _y, dy) => [dy, negate(emit, dy)] },
+  add: {
+    value: (a, b) => a + b,
+    linear: signatures('P P -> P'),
+    gradient: (_emit, _a, _b, _y, dy) => [dy, dy],
+  },
+  subtract: {
+    value: (a, b) => a - b,
+    linear: signatures('P P -> P'),
+    gradient: (emit, _a, _b, _y, dy) => [dy, negate(emit, dy)],
+  },
   multiply: {
     value: (a, b) => a * b,
+    linear: signatures('P R -> P', 'R P -> P'),
     gradient: (emit, a, b, _y, dy) => [apply(emit, 'multiply', dy, b), times(emit, [dy, a])],
   },
   divide: {
     value: (a, b) => a / b,
+    linear: signatures('P R -> P'),
     gradient: (emit, _a, b, y, dy) => [
       apply(emit, 'divide', dy, b),
       apply(emit, 'divide', times(emit, [dy, y], -1), b),
     ],
   },
-  maximum: { value: Math.max, gradient: (emit, a, b, _y, dy) => splitByGreater(emit, a, b, dy) },
+  maximum: {
+    value: Math.max,
+    linear: [],
+    gradient: (emit, a, b, _y, dy) => splitByGreater(emit, a, b, dy),
+  },
   minimum: {
     value: Math.min,
+    linear: [],
     gradient: (emit, a, b, _y, dy) => {
       const [whereGreater, elsewhere] = splitByGreater(emit, a, b, dy);
       return [elsewhere, whereGreater];
     },
   },
-  greater: { value: (a, b) => (a > b ? 1 : 0), gradient: () => [null, null] },
+  greater: { value: (a, b) => (a > b ? 1 : 0), linear: [], gradient: () => [null, null] },
 };
 
 /** binary: y = fn(a, b), element by element; b may be one number for all. */
@@ -82,6 +100,10 @@ export const binary: Op = {
   name: 'binary',
   operands: { inputs: one('a', 'b'), outputs: one('y') },
   attributes: { fn: 'text' },
+  signatures: ([a, b], attrs) => [
+    ...(sameAxes(a!, b!) ? signatures('R R -> R', 'S S -> S') : signatures('R R -> R', 'S R -> S')),
+    ...binaryRules[text(attrs, 'fn')]!.linear,
+  ],
   infer(inputs, attrs) {
     const known = Object.keys(binaryRules);
     demand(
@@ -115,6 +137,10 @@ export const where: Op = {
   name: 'where',
   operands: { inputs: one('condition', 'a', 'b'), outputs: one('y') },
   attributes: {},
+  signatures: ([condition, a]) =>
+    sameAxes(condition!, a!)
+      ? signatures('R R R -> R', 'S S S -> S', 'R P P -> P')
+      : signatures('R R R -> R', 'R S S -> S', 'R P P -> P'),
   infer(inputs) {
     const [condition, a, b] = inputs;
     demand(

@@ -29,7 +29,9 @@ export interface TurnSignature {
 /** Returns the turns of a node, one where nothing is repeated. The inputs are known to fit the op's shape rule. */
 export function signatureTurns(op: Op, inputs: readonly Value[], attrs: Attrs): Turn[] {
   const { operands, signatures } = op;
-  if (operands === undefined || signatures === undefined) return [wholeValues(inputs)];
+  if (typeof signatures === 'function') return [wholeNode(inputs, signatures(inputs, attrs))];
+  if (operands === undefined || signatures === undefined)
+    return [wholeNode(inputs, [{ inputs: inputs.map(() => 'R'), outputs: ['R'] }])];
   const turns = countTurns(operands.inputs, inputs.length, attrs);
   const transposed = op.transposed?.(attrs) ?? [];
   return Array.from({ length: turns }, (_, turn) => {
@@ -49,11 +51,11 @@ export function signatureTurns(op: Op, inputs: readonly Value[], attrs: Attrs): 
   });
 }
 
-/** What an op without signatures takes, and makes. */
-const wholeValues = (inputs: readonly Value[]): Turn => ({
+/** The one turn of a node whose signatures name each of its operands. */
+const wholeNode = (inputs: readonly Value[], signatures: readonly Signature[]): Turn => ({
   inputs: inputs.map((_, i) => i),
-  outputs: [0],
-  signatures: [{ inputs: inputs.map(() => 'R'), outputs: ['R'] }],
+  outputs: signatures[0]!.outputs.map((_, i) => i),
+  signatures: signatures.flatMap((signature) => eachDimension(signature, inputs)),
 });
 
 /** Where an operand is found: its entry in a signature, and its place in the node's list. */

@@ -5,7 +5,7 @@ import { elements, printValue } from '../ir/graph.js';
 import type { DType } from '../ir/plan.js';
 import type { OnnxTarget } from '../onnx/target.js';
 import type { Operands } from './operands.js';
-import type { Signature } from './signatures.js';
+import type { Signature, SignatureRule } from './signatures.js';
 
 /** A tensor of the interpreter: row-major, float64 whatever its dtype. */
 export interface Tensor {
@@ -85,9 +85,9 @@ export interface Op {
   infer(inputs: readonly Value[], attrs: Attrs): OutputType[];
   /**
    * Layout rule (`ops/signatures.ts`): how the operands may lie across the ranks of one mesh axis. An op without takes whole
-   * values, as primitives and formulas do.
+   * values, as formulas do.
    */
-  readonly signatures?: readonly Signature[];
+  readonly signatures?: readonly Signature[] | SignatureRule;
   /** For each input whether it lies transposed, so that S0 and S1 of its place in a signature change places. */
   transposed?(attrs: Attrs): readonly boolean[];
   /** Floating-point operations; a multiply-add counts two. `axes` are the graph's, for what shapes do not say. */

@@ -1,5 +1,5 @@
 /**
- * The primitives that fallbacks are written in, with those of `arithmetic.ts`. Small in number and obvious in meaning, each
+ * The primitives that fallbacks are written in, with those of `arithmetic.ts` and `einsum.ts`. Small in number and obvious in meaning, each
  * with its own VJP, so that a fused op and its gradient have an independent oracle, and an op that a target has no kernel for
  * runs all the same (`passes/lower.ts`): slower, and with its intermediate values in memory.
  */
@@ -7,10 +7,12 @@ import { GraphError } from '../ir/error.js';
 import type { Value } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
 import { binary, times, where } from './arithmetic.js';
+import { einsum } from './einsum.js';
 import { erf } from './erf.js';
 import type { Emit, Op } from './op.js';
 import { demand, num, text, zeros } from './op.js';
-import { many, one } from './operands.js';
+import { one } from './operands.js';
+import { type Signature, signatures } from './signatures.js';
 
 /** literal: a constant tensor with `axes` and `values`; a single value fills it. */
 const literal: Op = {
@@ -18,6 +20,7 @@ const literal: Op = {
   operands: { inputs: [], outputs: one('y') },
   attributes: { values: 'numbers' },
   shapeAttributes: { axes: 'text' },
+  signatures: signatures('-> R'),
   infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32' }],
   flops: () => 0,
   vjp: () => [],
@@ -27,108 +30,38 @@ const literal: Op = {
   },
 };
 
-interface Spec {
-  readonly operands: string[];
-  readonly result: string;
+/**
+ * Where the same elements stand before a dimension of x and one of y, blocks of the one are blocks of the other: heads of HK are
+ * heads of H K.
+ */
+function reshapeSignatures(x: Value, axes: readonly string[]): Signature[] {
+  const split = dimensionsByPrefix(axes);
+  return [
+    ...signatures('R -> R', 'P -> P'),
+    ...[...dimensionsByPrefix(x.axes)].flatMap(([prefix, dim]): Signature[] =>
+      split.has(prefix) ? [{ inputs: [`S${dim}`], outputs: [`S${split.get(prefix)!}`] }] : [],
+    ),
+  ];
 }
 
-function parseSpec(spec: string): Spec {
-  const [left, right] = spec.split('->') as [string, string];
-  return { operands: left.split(','), result: right };
+/** The dimensions of a value by the axes before them, multiplied out. Nothing splits a dimension of 1. */
+function dimensionsByPrefix(axes: readonly string[]): Map<string, number> {
+  const dimensions = new Map<string, number>();
+  let prefix = '';
+  axes.forEach((label, dim) => {
+    if (label === '1') return;
+    dimensions.set(prefix, dim);
+    prefix += /^\d/.test(label) ? ` ${label} ` : label;
+  });
+  return dimensions;
 }
-
-/** einsum: products of operands, summed over the letters the result does not name. No letter twice in an operand. */
-const einsum: Op = {
-  name: 'einsum',
-  operands: { inputs: many('x'), outputs: one('y') },
-  attributes: { spec: 'text' },
-  infer(inputs, attrs) {
-    const { operands, result } = parseSpec(text(attrs, 'spec'));
-    demand(
-      inputs.length === operands.length,
-      'einsum',
-      inputs,
-      `${operands.length} operands for ${text(attrs, 'spec')}`,
-    );
-    const labels = new Map<string, { label: string; size: number }>();
-    operands.forEach((letters, i) => {
-      demand(
-        inputs[i]!.axes.length === letters.length,
-        'einsum',
-        inputs,
-        `operand ${i} to have axes ${letters}`,
-      );
-      [...letters].forEach((letter, dim) => {
-        const [label, size] = [inputs[i]!.axes[dim]!, inputs[i]!.shape[dim]!];
-        const known = labels.get(letter);
-        demand(known === undefined || known.size === size, 'einsum', inputs, `one size for ${letter}`);
-        if (known === undefined || /^\d/.test(known.label)) labels.set(letter, { label, size });
-      });
-    });
-    return [{ axes: [...result].map((letter) => labels.get(letter)!.label), dtype: 'f32' }];
-  },
-  flops({ inputs, attrs }) {
-    const { operands } = parseSpec(text(attrs, 'spec'));
-    const sizes = new Map(
-      operands.flatMap((letters, i) => [...letters].map((l, d) => [l, inputs[i]!.shape[d]!])),
-    );
-    return inputs.length * elements([...sizes.values()]);
-  },
-  vjp(emit, { inputs, attrs }, [dy], needs) {
-    const { operands, result } = parseSpec(text(attrs, 'spec'));
-    return inputs.map((input, i) => {
-      if (!needs[i]) return null;
-      const others = inputs.filter((_, j) => j !== i);
-      const spec = [result, ...operands.filter((_, j) => j !== i)];
-      const args: Value[] = [dy!, ...others];
-      // A letter that only this operand has was summed away: its gradient is the same all along it.
-      [...operands[i]!].forEach((letter, dim) => {
-        if (spec.some((letters) => letters.includes(letter))) return;
-        args.push(emit('literal', [], { axes: input.axes[dim]!, values: [1] })[0]!);
-        spec.push(letter);
-      });
-      return emit('einsum', args, { spec: `${spec.join(',')}->${operands[i]!}` })[0]!;
-    });
-  },
-  evaluate(inputs, attrs, [shape]) {
-    const { operands, result } = parseSpec(text(attrs, 'spec'));
-    const letters = [...new Set([...result, ...operands.join('')])];
-    const sizes = letters.map((letter) => {
-      const i = operands.findIndex((operand) => operand.includes(letter));
-      return inputs[i]!.shape[operands[i]!.indexOf(letter)]!;
-    });
-    const strides = (operand: string, dims: readonly number[]) =>
-      letters.map((letter) => {
-        const at = operand.indexOf(letter);
-        return at < 0 ? 0 : elements(dims.slice(at + 1));
-      });
-    const steps = operands.map((operand, i) => strides(operand, inputs[i]!.shape));
-    const out = strides(result, shape!);
-    const y = zeros(shape!);
-    const index = new Array<number>(letters.length).fill(0);
-    const total = elements(sizes);
-    const offset = (step: readonly number[]) => step.reduce((sum, stride, d) => sum + stride * index[d]!, 0);
-    for (let n = 0; n < total; n++) {
-      let product = 1;
-      steps.forEach((step, i) => {
-        product *= inputs[i]!.data[offset(step)]!;
-      });
-      y[offset(out)]! += product;
-      for (let d = letters.length - 1; d >= 0; d--) {
-        index[d]!++;
-        if (index[d]! < sizes[d]!) break;
-        index[d] = 0;
-      }
-    }
-    return [y];
-  },
-};
 
 const reshape: Op = {
   name: 'reshape',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: {},
   shapeAttributes: { axes: 'text' },
+  signatures: ([x], attrs) => reshapeSignatures(x!, text(attrs, 'axes').split(' ')),
   infer: (_inputs, attrs) => [{ axes: text(attrs, 'axes').split(' '), dtype: 'f32' }],
   flops: () => 0,
   vjp: (emit, { inputs }, [dy]) => emit('reshape', [dy!], { axes: inputs[0]!.axes.join(' ') }),
@@ -148,6 +81,7 @@ const shift: Op = {
   name: 'shift',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: { by: 'number' },
+  signatures: signatures('R -> R', 'S -> S'),
   infer: ([x]) => [{ axes: x!.axes, dtype: 'f32' }],
   flops: ({ inputs }) => elements(inputs[0]!.shape),
   vjp: (_emit, _call, [dy]) => [dy!],
@@ -209,6 +143,7 @@ const unary: Op = {
   name: 'unary',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: { fn: 'text' },
+  signatures: signatures('R -> R', 'S -> S'),
   infer([x], attrs) {
     demand(
       unaryRules[text(attrs, 'fn')] !== undefined,
@@ -235,6 +170,10 @@ const softmaxShift: Op = {
   name: 'softmax_shift',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: {},
+  signatures: ([x]) => [
+    ...signatures('R -> R'),
+    ...x!.axes.slice(0, -1).flatMap((_, dim) => signatures(`S${dim} -> S${dim}`)),
+  ],
   infer([x]) {
     demand(x!.axes.length > 1, 'softmax_shift', [x!], 'an input with two axes or more');
     return [{ axes: x!.axes.slice(0, -1), dtype: 'f32' }];
@@ -254,6 +193,7 @@ const pick: Op = {
   name: 'pick',
   operands: { inputs: one('x'), outputs: one('y') },
   attributes: { index: 'integer' },
+  signatures: signatures('R -> R', 'P -> P'),
   infer([x], attrs) {
     const index = num(attrs, 'index');
     demand(
@@ -280,6 +220,7 @@ const oneHot: Op = {
   operands: { inputs: one('ids'), outputs: one('y') },
   attributes: {},
   shapeAttributes: { axis: 'text' },
+  signatures: signatures('R -> R', 'S -> S'),
   infer: ([ids], attrs) => [{ axes: [...ids!.axes, text(attrs, 'axis')], dtype: 'f32' }],
   flops: () => 0,
   evaluate([ids], _attrs, [shape]) {
@@ -298,6 +239,7 @@ const spanMask: Op = {
   operands: { inputs: one('spans'), outputs: one('y') },
   attributes: {},
   shapeAttributes: { axis: 'text' },
+  signatures: signatures('R -> R'),
   infer: (_inputs, attrs) => [{ axes: [text(attrs, 'axis'), text(attrs, 'axis')], dtype: 'f32' }],
   flops: () => 0,
   evaluate([spans], _attrs, [shape]) {

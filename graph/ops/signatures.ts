@@ -12,6 +12,7 @@
  * inputs, leaves each its part of the outputs; tests/unit/graph/layouts.test.ts proves every one of them.
  */
 import { GraphError } from '../ir/error.js';
+import type { Attrs, Value } from '../ir/graph.js';
 import type { Placement } from '../ir/layout.js';
 
 /** `S`: along any dimension, the same one throughout; `-`: only where the node has no such operand. */
@@ -21,6 +22,12 @@ export interface Signature {
   readonly inputs: readonly SignatureEntry[];
   readonly outputs: readonly SignatureEntry[];
 }
+
+/**
+ * The signatures of a node whose attributes or shapes decide them, as an einsum's letters do. They have an entry for each of the
+ * node's operands, in the order of its lists.
+ */
+export type SignatureRule = (inputs: readonly Value[], attrs: Attrs) => readonly Signature[];
 
 /** Parses signatures. @throws GraphError for one that cannot be read */
 export function signatures(...texts: readonly string[]): readonly Signature[] {

@@ -139,6 +139,12 @@ const gradientOf = (op: string, inputs: Record<string, string>, attrs: Attrs = {
 
 /** The ops of plans that have no gradient of their own: gradients, optimizers, moves. */
 export const otherCases = ({ H, K }: Sizes): Record<string, Case> => ({
+  literal: { op: 'literal', inputs: {}, attrs: { values: [3], axes: 'T D' } },
+  one_hot: { op: 'one_hot', inputs: { ids: 'i32:T' }, attrs: { axis: 'V' } },
+  softmax_shift: { op: 'softmax_shift', inputs: { x: `T ${H} ${K}` }, attrs: {} },
+  span_mask: { op: 'span_mask', inputs: { spans: 'i32:T 2' }, attrs: { axis: 'T' } },
+  'reshape back': { op: 'reshape', inputs: { x: `T ${H} ${K}` }, attrs: { axes: 'T HK' } },
+  'binary greater': { op: 'binary', inputs: { a: 'T D', b: 'T D' }, attrs: { fn: 'greater' } },
   fill: { op: 'fill', inputs: {}, attrs: { value: 3, axes: 'T D' } },
   random_uniform: { op: 'random_uniform', inputs: {}, attrs: { seed: 1, site: 2, bound: 3, axes: 'T D' } },
   random_normal: { op: 'random_normal', inputs: {}, attrs: { seed: 1, site: 2, std: 3, axes: 'T D' } },
