@@ -11,7 +11,8 @@ import { embedding, embeddingGrad } from './embedding.js';
 import { fill } from './fill.js';
 import { globalNorm } from './global_norm.js';
 import { glu, gluGrad } from './glu.js';
-import { linearCrossEntropy, linearLogprobs } from './linear_cross_entropy.js';
+import { linearCrossEntropy } from './linear_cross_entropy.js';
+import { linearLogprobs, linearLogprobsGrad } from './linear_logprobs.js';
 import { matmul, reduceRows } from './matmul.js';
 import type { Op } from './op.js';
 import { primitives } from './primitives.js';
@@ -45,6 +46,7 @@ export const planOps: readonly Op[] = [
   crossEntropy,
   linearCrossEntropy,
   linearLogprobs,
+  linearLogprobsGrad,
   globalNorm,
   adamw,
   sgd,

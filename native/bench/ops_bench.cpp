@@ -159,6 +159,8 @@ int main(int argc, char** argv) {
         bench.measure(label.c_str(), "linear_cross_entropy", attrs(false), {hidden, head, labels, one}, {loss, dx}, 2 * product);
         bench.measure((label + ", dw").c_str(), "linear_cross_entropy", attrs(true), {hidden, head, labels, one}, {loss, dx, dw}, 3 * product);
     }
+    const std::map<std::string, Attr> with_dw = {{"compute", std::string("bf16")}, {"chunk_rows", 512.0}, {"dx", true}, {"dw", true}, {"accumulate", std::string("never")}};
+    bench.measure("linear_logprobs_grad, 512 rows, dw", "linear_logprobs_grad", with_dw, {hidden, head, labels, tensor(f32, {T})}, {dx, dw}, 3 * product);
 
     const Tensor weights = tensor(f32, {V, D}), m = tensor(f32, {V, D}), v = tensor(f32, {V, D});
     std::fill_n(v.as<float>(), v.elements(), 1.0f);

@@ -1,73 +1,73 @@
-// linear_logprobs: logprobs[t] = log softmax(x[t] · wᵀ)[targets[t]], 0 where the target is negative
-// (docs/plan-format.md).
-#include "linear_cross_entropy.hpp"
+// linear_logprobs: logprobs[t] = log softmax(x[t] · wᵀ)[targets[t]], 0 where the target is negative; and its gradients
+// with respect to x and w (docs/plan-format.md).
+#include "linear_head.hpp"
 
 namespace temper::TEMPER_ISA {
 
 namespace {
 
-struct Workspace {
-    float* logits; // (chunk_rows, V), rows ld apart
-    char* x_rows;  // (chunk_rows, D) of x's dtype
-    char* gemm;
-    size_t bytes;
+ChunkProducts forward_products(const Call& call) { return {LinearHead(call), nullptr, nullptr, Scratch(call.workspace)}; }
 
-    Workspace(const LinearHead& head, void* base) {
-        Scratch scratch(base);
-        logits = scratch.take<float>(head.chunk_rows * head.ld);
-        x_rows = scratch.take<char>(head.chunk_rows * head.D * static_cast<int64_t>(bytes_of(head.x.dtype)));
-        gemm = scratch.take<char>(0);
-        bytes = scratch.bytes();
-    }
-};
-
-size_t workspace(const Call& call) {
-    const LinearHead head(call);
-    return Workspace(head, nullptr).bytes +
-           chunk_scratch(head, [&](int64_t rows) { return std::vector{head.logits(rows, nullptr, nullptr)}; });
-}
+size_t forward_workspace(const Call& call) { return forward_products(call).workspace(); }
 
 class LinearLogprobs {
   public:
-    explicit LinearLogprobs(const Call& call)
-        : call(call), head(call), w(head, call.workspace),
-          logits(prepare_chunks(head, head.logits(1, w.x_rows, w.logits), w.gemm,
-                                [&](PreparedGemm& gemm, int64_t rows) { gemm.resize(rows, head.D); })) {
-        rows.reserve(static_cast<size_t>(head.T));
-    }
+    explicit LinearLogprobs(const Call& call) : call(call), head(forward_products(call)) {}
 
     void operator()(bool) {
+        const int64_t V = call.in[1].shape[0];
         const int32_t* targets = call.in[2].as<int32_t>();
         float* logprobs = call.out[0].as<float>();
-        rows.clear();
-        for (int64_t t = 0; t < head.T; t++) {
-            logprobs[t] = 0;
-            if (targets[t] >= 0) rows.push_back(t);
-        }
-        each_chunk(rows, head.chunk_rows, [&](const int64_t* chunk, int64_t, int64_t count) {
-            gather_rows(head.x, chunk, count, w.x_rows);
-            logits.resize(count, head.D);
-            logits.run(false);
-            parallel_for(call.threads, count, [&](int64_t i) {
-                const float* row = w.logits + i * head.ld;
-                const int64_t t = chunk[i];
-                logprobs[t] = static_cast<float>(softmax_row(row, head.V).log_probability(row[targets[t]]));
+        std::memset(logprobs, 0, call.out[0].bytes());
+        head.run(
+            false, [&](int64_t t) { return targets[t] >= 0; },
+            [&](float* logits, int64_t t, int64_t) {
+                logprobs[t] = static_cast<float>(softmax_row(logits, V).log_probability(logits[targets[t]]));
             });
-        });
     }
 
   private:
     const Call& call;
-    LinearHead head;
-    Workspace w;
-    PreparedGemm logits;
-    std::vector<int64_t> rows; // that have a target
+    ChunkedHead head;
 };
 
-std::unique_ptr<Prepared> prepare(const Call& call) { return prepared(LinearLogprobs(call)); }
+std::unique_ptr<Prepared> prepare_forward(const Call& call) { return prepared(LinearLogprobs(call)); }
+
+// The outputs are [dx] [, dw].
+ChunkProducts gradient_products(const Call& call) {
+    return {LinearHead(call), call.attrs.flag("dx") ? &call.out[0] : nullptr,
+            call.attrs.flag("dw") ? &call.out.back() : nullptr, Scratch(call.workspace)};
+}
+
+size_t gradient_workspace(const Call& call) { return gradient_products(call).workspace(); }
+
+class LinearLogprobsGrad {
+  public:
+    explicit LinearLogprobsGrad(const Call& call)
+        : call(call), mode(accumulate_mode(call.attrs)), head(gradient_products(call)) {}
+
+    void operator()(bool first) {
+        const int64_t V = call.in[1].shape[0];
+        const int32_t* targets = call.in[2].as<int32_t>();
+        const float* dlogprobs = call.in[3].as<float>();
+        head.run(
+            adds(mode, first), [&](int64_t t) { return targets[t] >= 0; },
+            [&](float* logits, int64_t t, int64_t) {
+                head.store_gradient(logits, softmax_row(logits, V), targets[t], -dlogprobs[t]);
+            });
+    }
+
+  private:
+    const Call& call;
+    Accumulate mode;
+    ChunkedHead head;
+};
+
+std::unique_ptr<Prepared> prepare_gradient(const Call& call) { return prepared(LinearLogprobsGrad(call)); }
 
 } // namespace
 
-extern const Kernel linear_logprobs_kernel = {"linear_logprobs", workspace, prepare};
+extern const Kernel linear_logprobs_kernel = {"linear_logprobs", forward_workspace, prepare_forward};
+extern const Kernel linear_logprobs_grad_kernel = {"linear_logprobs_grad", gradient_workspace, prepare_gradient};
 
 } // namespace temper::TEMPER_ISA

@@ -1,4 +1,4 @@
-// cross_entropy, linear_cross_entropy and linear_logprobs: log-probabilities of labels.
+// cross_entropy, linear_cross_entropy and linear_logprobs with its gradient: log-probabilities of labels.
 #include "cross_entropy.hpp"
 
 #include "expect.hpp"
@@ -36,24 +36,28 @@ static void check_linear_head(const Operands& record) {
     compute_type(record.attrs);
 }
 
+// dx, dw: null where the record has none.
+static void check_head_gradients(const Operands& record, const Tensor* dx, const Tensor* dw) {
+    if (dx) {
+        expect_shape(record, *dx, "dx", {record.in[0].shape[0], record.in[0].shape[1]});
+        expect_float(record, *dx, "dx");
+    }
+    if (dw) {
+        expect_shape(record, *dw, "dw", {record.in[1].shape[0], record.in[1].shape[1]});
+        expect_dtype(record, *dw, "dw", DType::f32);
+    }
+}
+
 static void check_linear_cross_entropy(const Operands& record) {
     const bool dx = record.attrs.flag("dx"), dw = record.attrs.flag("dw");
     expect_counts(record, 4, 1u + dx + dw);
     check_linear_head(record);
-    const Tensor &x = record.in[0], &w = record.in[1];
     expect_shape(record, record.in[3], "weight", {1});
     expect_dtype(record, record.in[3], "weight", DType::f32);
     expect_shape(record, record.out[0], "loss", {1});
     expect_dtype(record, record.out[0], "loss", DType::f32);
     accumulate_mode(record.attrs);
-    if (dx) {
-        expect_shape(record, record.out[1], "dx", {x.shape[0], x.shape[1]});
-        expect_float(record, record.out[1], "dx");
-    }
-    if (dw) {
-        expect_shape(record, record.out.back(), "dw", {w.shape[0], w.shape[1]});
-        expect_dtype(record, record.out.back(), "dw", DType::f32);
-    }
+    check_head_gradients(record, dx ? &record.out[1] : nullptr, dw ? &record.out.back() : nullptr);
 }
 
 static void check_linear_logprobs(const Operands& record) {
@@ -61,6 +65,16 @@ static void check_linear_logprobs(const Operands& record) {
     check_linear_head(record);
     expect_shape(record, record.out[0], "logprobs", {record.in[0].shape[0]});
     expect_dtype(record, record.out[0], "logprobs", DType::f32);
+}
+
+static void check_linear_logprobs_grad(const Operands& record) {
+    const bool dx = record.attrs.flag("dx"), dw = record.attrs.flag("dw");
+    expect_counts(record, 4, 0u + dx + dw);
+    check_linear_head(record);
+    expect_shape(record, record.in[3], "dlogprobs", {record.in[0].shape[0]});
+    expect_dtype(record, record.in[3], "dlogprobs", DType::f32);
+    accumulate_mode(record.attrs);
+    check_head_gradients(record, dx ? &record.out[0] : nullptr, dw ? &record.out.back() : nullptr);
 }
 
 static ValueRule labels_below(int64_t vocabulary) { return {.to = vocabulary, .other = NO_LABEL}; }
@@ -83,6 +97,12 @@ extern const OpRules linear_cross_entropy_rules = {"linear_cross_entropy", check
 extern const OpRules linear_logprobs_rules = {"linear_logprobs", check_linear_logprobs,
     {{"x"}, {"w"}, {"targets"}}, {{"logprobs"}},
     {{"compute", AttrType::text}, {"chunk_rows", AttrType::integer}},
+    {},
+    {{2, targets_of_the_head}}};
+extern const OpRules linear_logprobs_grad_rules = {"linear_logprobs_grad", check_linear_logprobs_grad,
+    {{"x"}, {"w"}, {"targets"}, {"dlogprobs"}}, {{"dx", false, "dx"}, {"dw", false, "dw"}},
+    {{"compute", AttrType::text}, {"dx", AttrType::flag}, {"dw", AttrType::flag}, {"chunk_rows", AttrType::integer},
+     {"accumulate", AttrType::text}},
     {},
     {{2, targets_of_the_head}}};
 

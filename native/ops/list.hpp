@@ -11,7 +11,7 @@
     X(glu) X(glu_grad) X(act) X(act_grad)                                                                              \
     X(reduce_rows)                                                                                                     \
     X(dropout)                                                                                                         \
-    X(cross_entropy) X(linear_cross_entropy) X(linear_logprobs)                                                        \
+    X(cross_entropy) X(linear_cross_entropy) X(linear_logprobs) X(linear_logprobs_grad)                                \
     X(global_norm) X(adamw) X(sgd)                                                                                     \
     X(random_normal) X(random_uniform)                                                                                 \
     X(literal) X(einsum) X(reshape) X(shift) X(unary) X(binary) X(where) X(pick)                                       \

@@ -1,4 +1,4 @@
-// cross_entropy, linear_cross_entropy and linear_logprobs against softmax in double precision.
+// cross_entropy, linear_cross_entropy and linear_logprobs with its gradient against softmax in double precision.
 #include "kernel_call.hpp"
 
 using namespace temper;
@@ -73,6 +73,19 @@ struct Linear {
         return product(compute, T, V, D, [&](int64_t t, int64_t d) { return x[t * D + d]; },
                        [&](int64_t d, int64_t v) { return w[v * D + d]; });
     }
+
+    // From the gradient of the logits.
+    std::vector<double> dx(const std::vector<double>& dlogits) const {
+        const int64_t T = x.shape[0], D = x.shape[1], V = w.shape[0];
+        return product(compute, T, D, V, [&](int64_t t, int64_t v) { return dlogits[static_cast<size_t>(t * V + v)]; },
+                       [&](int64_t v, int64_t d) { return w[v * D + d]; });
+    }
+    std::vector<double> dw(const std::vector<double>& dlogits) const {
+        const int64_t T = x.shape[0], D = x.shape[1], V = w.shape[0];
+        return product(compute, V, D, T, [&](int64_t v, int64_t t) { return dlogits[static_cast<size_t>(t * V + v)]; },
+                       [&](int64_t t, int64_t d) { return x[t * D + d]; });
+    }
+    double tolerance() const { return compute == "bf16" ? 5e-4 : 2e-6; }
 };
 
 void compare_linear_cross_entropy(const Linear& test, int64_t chunk_rows, bool dx, bool dw, DType dx_dtype,
@@ -90,19 +103,45 @@ void compare_linear_cross_entropy(const Linear& test, int64_t chunk_rows, bool d
     if (dx) call.out.push_back(zeros(dx_dtype, {T, D}));
     const Values dw_before = normal(F32, {V, D}, 0.1);
     if (dw) call.out.push_back(dw_before);
-    const auto& g = expected.dlogits;
-    const auto dx_expected = product(test.compute, T, D, V, [&](int64_t t, int64_t v) { return g[static_cast<size_t>(t * V + v)]; },
-                                     [&](int64_t v, int64_t d) { return test.w[v * D + d]; });
-    auto dw_expected = product(test.compute, V, D, T, [&](int64_t v, int64_t t) { return g[static_cast<size_t>(t * V + v)]; },
-                               [&](int64_t t, int64_t d) { return test.x[t * D + d]; });
+    const auto dx_expected = test.dx(expected.dlogits);
+    auto dw_expected = test.dw(expected.dlogits);
     if (accumulate)
         for (size_t i = 0; i < dw_expected.size(); i++) dw_expected[i] += dw_before.data[i];
-    const double tolerance = test.compute == "bf16" ? 5e-4 : 2e-6;
+    const double tolerance = test.tolerance();
     call.on_each_isa([&](const auto& results) {
         const double loss = expected.loss + (accumulate ? 3 : 0);
         CHECK_CLOSE(results[0][0], loss, 1e-6 * std::max(1.0, std::fabs(loss)));
         if (dx) near(results[1], dx_expected, tolerance + (dx_dtype == BF16 ? 4e-3 : 0));
         if (dw) near(results.back(), dw_expected, tolerance);
+    });
+}
+
+void compare_linear_logprobs_grad(const Linear& test, int64_t chunk_rows, bool dx, bool dw, DType dx_dtype, bool accumulate) {
+    const int64_t T = test.x.shape[0], D = test.x.shape[1], V = test.w.shape[0];
+    const Values dlogprobs = normal(F32, {T});
+    std::vector<double> dlogits = softmax(test.logits(), test.labels).dlogits;
+    for (int64_t i = 0; i < T * V; i++) dlogits[static_cast<size_t>(i)] *= -dlogprobs[i / V] / WEIGHT;
+    std::vector<int64_t> targets = test.labels;
+    for (int64_t& target : targets)
+        if (target < 0) target = -1;
+    Invocation call{"linear_logprobs_grad",
+                    {{"compute", test.compute},
+                     {"dx", dx},
+                     {"dw", dw},
+                     {"chunk_rows", double(chunk_rows)},
+                     {"accumulate", std::string(accumulate ? "always" : "never")}},
+                    {test.x, test.w, integers(targets), dlogprobs},
+                    {}};
+    if (dx) call.out.push_back(zeros(dx_dtype, {T, D}));
+    const Values dw_before = normal(F32, {V, D}, 0.1);
+    if (dw) call.out.push_back(dw_before);
+    const auto dx_expected = test.dx(dlogits);
+    auto dw_expected = test.dw(dlogits);
+    if (accumulate)
+        for (size_t i = 0; i < dw_expected.size(); i++) dw_expected[i] += dw_before.data[i];
+    call.on_each_isa([&](const auto& results) {
+        if (dx) near(results[0], dx_expected, test.tolerance() + (dx_dtype == BF16 ? 4e-3 : 0));
+        if (dw) near(results.back(), dw_expected, test.tolerance());
     });
 }
 
@@ -203,4 +242,24 @@ TEST(linear_logprobs_names_a_target_outside_the_vocabulary) {
                     {zeros(F32, {2, 3}), zeros(F32, {5, 3}), integers({4, 5})},
                     {zeros(F32, {2})}};
     CHECK_THROWS(call.run("portable", 1), "[1] is 5; it must be below 5");
+}
+
+TEST(linear_logprobs_grad_follows_the_formula) {
+    for (int i = 0; i < 24; i++) {
+        const Linear test(whole(1, 70), whole(1, 50), whole(1, 300), whole(0, 1) ? "f32" : "bf16", any_float(),
+                          std::vector{F32, BF16, F16}[static_cast<size_t>(whole(0, 2))]);
+        const bool dx = whole(0, 1);
+        compare_linear_logprobs_grad(test, whole(1, 80), dx, !dx || whole(0, 1), any_float(), whole(0, 1));
+    }
+}
+
+TEST(linear_logprobs_grad_sums_a_large_vocabulary) {
+    for (const char* compute : {"f32", "bf16"})
+        compare_linear_logprobs_grad(Linear(21, 19, 5003, compute, F32, BF16), 8, true, true, F32, true);
+}
+
+TEST(linear_logprobs_grad_without_targets_is_zero) {
+    Linear test(5, 6, 7, "bf16", BF16, F32);
+    test.labels.assign(5, -100);
+    for (bool accumulate : {false, true}) compare_linear_logprobs_grad(test, 2, true, true, BF16, accumulate);
 }

@@ -14,6 +14,7 @@ import {
 import { autodiff } from '../../../graph/passes/autodiff.js';
 import { Lowering } from '../../../graph/passes/lower.js';
 import { compileScoring, compileTraining, compileValidation } from './checked.js';
+import { lossExpressions } from './loss_expressions.js';
 import { difference, feedsFor, tinyDecoder } from './tiny_decoder.js';
 
 /** Every op of a plan but these. */
@@ -86,6 +87,17 @@ describe.each(['swiglu', 'rmsnorm', 'attention', 'embedding'])(
     });
   },
 );
+
+test('a gradient that has a fallback of its own is lowered alone', () => {
+  const preference = { append: lossExpressions.preference!, float32: [] };
+  const compile = (kernels: Set<string>) =>
+    compileTraining({ graph: tinyDecoder(), loss: preference, optimizer, kernels });
+  const [whole, lowered] = [compile(without()), compile(without('linear_logprobs_grad'))];
+  expect(lowered.lowered).toEqual([{ op: 'linear_logprobs_grad', records: 1 }]);
+  const [expected, got] = [gradientsOf(whole.graph), gradientsOf(lowered.graph)];
+  for (const [key, data] of Object.entries(expected))
+    expect([key, difference(got[key]!, data) < 1e-11]).toEqual([key, true]);
+});
 
 test('an op keeps its kernel where nothing asks for the gradient that has none', () => {
   const lora = { rank: 2, alpha: 4, rslora: false, dropout: 0, matches: () => true };

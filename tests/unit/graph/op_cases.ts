@@ -189,6 +189,11 @@ export const otherCases = ({ H, K }: Sizes): Record<string, Case> => ({
     { x: 'T D', w: 'V D', labels: 'i32:T', weight: '1' },
     { compute: 'f32', dx: true, dw: true, chunk_rows: 4 },
   ),
+  linear_logprobs_grad: gradientOf(
+    'linear_logprobs_grad',
+    { x: 'T D', w: 'V D', targets: 'i32:T', dlogprobs: 'T' },
+    { compute: 'f32', dx: true, dw: true, chunk_rows: 4 },
+  ),
   global_norm: { op: 'global_norm', inputs: { a: 'T D', b: 'F', c: 'V D' }, attrs: {} },
   adamw: {
     op: 'adamw',
