@@ -177,9 +177,9 @@ export function compileInit(inits: readonly Init[], seed: number, alignment = de
 }
 
 function withLoss(graph: Graph, options: { readonly loss: LossRule; readonly precision?: Precision }): Graph {
-  const stored = new Set(options.loss.float32);
+  const float32 = new Set(options.loss.float32);
   return setPrecision(attachLoss(graph, options.loss), options.precision ?? 'f32', {
-    stored,
+    stored: float32,
     computed: new Set(),
   });
 }
@@ -192,14 +192,14 @@ const withoutDropout = ({ graph, lora, trainable }: ModelOptions): Graph =>
 function forwardOnly(graph: Graph, program: string, options: ModelOptions): Compiled {
   const { kernels = null, alignment = defaultAlignment } = options;
   const lowering = new Lowering(kernels);
-  const fused = fuse(lowering.all(removeDeadCode(graph)));
-  const builder = GraphBuilder.withValuesOf({ ...fused, outputs: {} });
+  const forward = fuse(lowering.all(removeDeadCode(graph)));
+  const builder = GraphBuilder.withValuesOf({ ...forward, outputs: {} });
   const slots = new Map<number, number>();
-  for (const [name, id] of Object.entries(fused.outputs)) {
+  for (const [name, id] of Object.entries(forward.outputs)) {
     const value = builder.value(id)!;
     slots.set(id, builder.outputSlot(name, 'f32', value.axes.join(' ')).id);
   }
-  const nodes = fused.nodes.map((node) => ({
+  const nodes = forward.nodes.map((node) => ({
     ...node,
     outputs: node.outputs.map((id) => slots.get(id) ?? id),
   }));
@@ -238,8 +238,8 @@ function chooseRecompute(graph: Graph, options: TrainingOptions): Recomputed {
   });
   const attempt = (level: number): Recomputed => {
     const choice = choiceAt(level);
-    const made = schedule(recompute(graph, choice), alignment);
-    return { graph: made, assembled: assemblePlan(made, { alignment }), choice };
+    const scheduled = schedule(recompute(graph, choice), alignment);
+    return { graph: scheduled, assembled: assemblePlan(scheduled, { alignment }), choice };
   };
   if (mode.mode === 'none') return attempt(0);
   if (mode.mode === 'full') return attempt(most);
@@ -255,10 +255,10 @@ function chooseRecompute(graph: Graph, options: TrainingOptions): Recomputed {
     else low = middle;
   }
   for (let level = high; ; level++) {
-    const made = attempt(level);
-    if (made.assembled.plan.arenaBytes <= budget) return made;
+    const candidate = attempt(level);
+    if (candidate.assembled.plan.arenaBytes <= budget) return candidate;
     if (level >= most) {
-      throw new ArenaTooLarge(graph.name, memoryReport(made.graph, made.assembled), budget);
+      throw new ArenaTooLarge(graph.name, memoryReport(candidate.graph, candidate.assembled), budget);
     }
   }
 }

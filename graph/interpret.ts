@@ -6,7 +6,7 @@
 import { GraphError } from './ir/error.js';
 import type { Graph } from './ir/graph.js';
 import { elements, getValue } from './ir/graph.js';
-import { type ExecuteMode, execute, stored, type Tensors } from './ops/execute.js';
+import { type ExecuteMode, execute, roundStored, type Tensors } from './ops/execute.js';
 import type { Tensor } from './ops/op.js';
 import { opOf } from './ops/registry.js';
 
@@ -22,11 +22,11 @@ export function interpret(
   const mode: ExecuteMode = { first: options.first ?? false, rounding: options.rounding ?? false };
   const store = new Map<number, Tensor>();
   for (const value of graph.values) {
-    const fed = feeds[value.name];
-    if (fed !== undefined && fed.length !== elements(value.shape)) {
-      throw new GraphError(`${value.name}: fed ${fed.length} elements for [${value.shape.join(', ')}]`);
+    const data = feeds[value.name];
+    if (data !== undefined && data.length !== elements(value.shape)) {
+      throw new GraphError(`${value.name}: fed ${data.length} elements for [${value.shape.join(', ')}]`);
     }
-    if (fed !== undefined) store.set(value.id, { shape: value.shape, data: Float64Array.from(fed) });
+    if (data !== undefined) store.set(value.id, { shape: value.shape, data: Float64Array.from(data) });
     else if (value.kind === 'state')
       store.set(value.id, { shape: value.shape, data: new Float64Array(elements(value.shape)) });
   }
@@ -40,9 +40,9 @@ export function interpret(
     const before = outputs.map(
       ({ id, shape }) => store.get(id) ?? { shape, data: new Float64Array(elements(shape)) },
     );
-    const made = execute(opOf(node.op), node.attrs, node.inputs.map(read), before, mode);
+    const results = execute(opOf(node.op), node.attrs, node.inputs.map(read), before, mode);
     outputs.forEach(({ id, shape, dtype }, i) => {
-      store.set(id, { shape, data: stored(made[i]!, dtype, mode) });
+      store.set(id, { shape, data: roundStored(results[i]!, dtype, mode) });
     });
   }
   return Object.fromEntries([...store].map(([id, tensor]) => [getValue(graph, id).name, tensor.data]));

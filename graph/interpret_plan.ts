@@ -1,5 +1,5 @@
 /**
- * Executes plans in float64 as an engine would: records over one arena, streams beside each other, NaN wherever nothing
+ * Executes plans in float64 as an engine would: records over one arena, streams next to each other, NaN wherever nothing
  * should be read. Native kernels and whole plans are checked against it, and plans against themselves: a plan whose
  * records are ordered by events computes the same in every order that the events allow.
  */
@@ -7,7 +7,7 @@
 import { GraphError } from './ir/error.js';
 import { elements } from './ir/graph.js';
 import { dtypeBytes, type Plan, type PlanBuffer } from './ir/plan.js';
-import { execute, stored, type Tensors } from './ops/execute.js';
+import { execute, roundStored, type Tensors } from './ops/execute.js';
 import type { Tensor } from './ops/op.js';
 import { flattenOperands, recordOperands } from './ops/operands.js';
 import { opOf } from './ops/registry.js';
@@ -143,12 +143,12 @@ export class PlanInterpreter {
     const { op: name, attrs, inputs, outputs } = instance.record;
     const op = opOf(name);
     const rule = recordOperands(op, attrs);
-    const read = flattenOperands(name, rule.inputs, inputs).map((i) => this.#read(i, instance));
-    const written = flattenOperands(name, rule.outputs, outputs);
-    const before = written.map((i) => this.#before(i, instance));
+    const reads = flattenOperands(name, rule.inputs, inputs).map((i) => this.#read(i, instance));
+    const writes = flattenOperands(name, rule.outputs, outputs);
+    const before = writes.map((i) => this.#before(i, instance));
     const mode = { first: instance.run.first, rounding: this.#options.rounding };
-    execute(op, attrs, read, before, mode).forEach((data, i) => {
-      this.#write(written[i]!, instance, data);
+    execute(op, attrs, reads, before, mode).forEach((data, i) => {
+      this.#write(writes[i]!, instance, data);
     });
     this.#executed.add(index);
     this.#arena.end(instance);
@@ -169,7 +169,7 @@ export class PlanInterpreter {
     return { shape, data: Float64Array.from(data) };
   }
 
-  /** What an output holds before the record, for records that add to it or update it. */
+  /** Returns the contents of an output before the record, for records that add to it or update it. */
   #before(index: number, { runIndex }: Instance): Tensor {
     const buffer = this.plan.buffers[index]!;
     const { shape } = buffer;
@@ -181,10 +181,10 @@ export class PlanInterpreter {
 
   #write(index: number, { runIndex }: Instance, data: Float64Array): void {
     const buffer = this.plan.buffers[index]!;
-    const kept = stored(data, buffer.dtype, this.#options);
-    if (buffer.space === 'arena') this.#arena.store(extentOf(this.plan, index, runIndex), buffer, kept);
-    else if (buffer.space === 'output') this.#runs[runIndex]!.outputs[buffer.name] = kept.slice();
-    else this.#tensor(buffer).set(kept);
+    const rounded = roundStored(data, buffer.dtype, this.#options);
+    if (buffer.space === 'arena') this.#arena.store(extentOf(this.plan, index, runIndex), buffer, rounded);
+    else if (buffer.space === 'output') this.#runs[runIndex]!.outputs[buffer.name] = rounded.slice();
+    else this.#tensor(buffer).set(rounded);
   }
 
   /** A tensor's elements, or those of a window of it. */
@@ -202,7 +202,7 @@ export class PlanInterpreter {
 }
 
 /**
- * The arena, with a float64 for every byte: an element stands at its first byte, and its other bytes are NaN. So buffers
+ * The arena, with a float64 for every byte: an element is stored at its first byte, and its other bytes are NaN. So buffers
  * overlap here exactly where they overlap in memory, and what is read in another way than it was written is NaN.
  */
 class Arena {
@@ -220,9 +220,9 @@ class Arena {
   begin(instances: readonly Instance[]): void {
     for (const instance of instances) {
       for (const [key, extent] of this.#extents(instance)) {
-        const known = this.#pending.get(key);
-        if (known === undefined) this.#pending.set(key, { extent, left: 1, touched: false });
-        else known.left += 1;
+        const pending = this.#pending.get(key);
+        if (pending === undefined) this.#pending.set(key, { extent, left: 1, touched: false });
+        else pending.left += 1;
       }
     }
   }

@@ -80,10 +80,10 @@ function activationsPerLayer(graph: Graph, alignment: number): number {
   const perLayer = new Map<string, number>();
   for (const node of graph.nodes) {
     if (node.phase !== 'forward' || node.scope === '') continue;
-    const kept = node.outputs
+    const bytes = node.outputs
       .filter((id) => readLater.has(id))
       .reduce((sum, id) => sum + arenaSize(getValue(graph, id), alignment), 0);
-    perLayer.set(node.scope, (perLayer.get(node.scope) ?? 0) + kept);
+    perLayer.set(node.scope, (perLayer.get(node.scope) ?? 0) + bytes);
   }
   return Math.max(0, ...perLayer.values());
 }

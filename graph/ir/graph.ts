@@ -27,14 +27,14 @@ export type Axis = Letter | `${string}:${Letter}`;
 export type AxisSizes = Readonly<Partial<Record<Axis, number>>>;
 
 /**
- * Where a value comes from. `param` and `constant` are tensors that a graph reads; `state` is a tensor of the context
+ * The origin of a value. `param` and `constant` are tensors that a graph reads; `state` is a tensor of the context
  * that a graph writes (gradients, moments); `input` and `output` are slots of one run; `staged` is what is on its way
  * between a slot and the program (`passes/slots.ts`); the rest is `intermediate`.
  */
 export type ValueKind = 'param' | 'constant' | 'state' | 'input' | 'output' | 'staged' | 'intermediate';
 
 /**
- * What a tensor of the context is for. A parameter is `frozen` or `trained`; a step makes its `gradient`, and its optimizer
+ * The use of a tensor of the context. A parameter is `frozen` or `trained`; a step makes its `gradient`, and its optimizer
  * keeps `optimizer` tensors for it; a `statistic` (loss, norm) is of the step as a whole.
  */
 export type TensorRole = 'frozen' | 'trained' | 'gradient' | 'optimizer' | 'statistic' | 'constant';
@@ -49,13 +49,13 @@ export interface Value {
   /** Part of the value's type: an op refuses a combination that it has no meaning for. */
   readonly layout: Layout;
   readonly kind: ValueKind;
-  /** Of a tensor of the context, given by the pass that makes it; null for slots and intermediate values. */
+  /** The use of a tensor of the context, set by the pass that makes it; null for slots and intermediate values. */
   readonly role: TensorRole | null;
 }
 
 export type Attrs = Readonly<Record<string, AttrValue>>;
 
-/** `copy` moves values between slots and the device; `passes/slots.ts` alone makes such nodes. */
+/** `copy` moves values between slots and the device; only `passes/slots.ts` makes such nodes. */
 export type Phase = 'forward' | 'recompute' | 'backward' | 'norm' | 'update' | 'copy';
 
 export interface Node {
@@ -76,7 +76,7 @@ export interface Graph {
   readonly values: readonly Value[];
   /** In an order that computes every value before its use. */
   readonly nodes: readonly Node[];
-  /** What the graph is for, by name: ids of values. */
+  /** The ids of the values that the graph is run for, by name. */
   readonly outputs: Readonly<Record<string, number>>;
 }
 
@@ -86,12 +86,12 @@ export const constantTensor = (key: string): string => `const:${key}`;
 const labelPattern = new RegExp(`^(([a-z][a-z0-9_]*:)?[${Object.keys(axisLegend).join('')}])+$`);
 
 /** The axes of each label that has been read: few, and looked up for every value. */
-const knownLabels = new Map<string, readonly Axis[]>();
+const parsedLabels = new Map<string, readonly Axis[]>();
 
 /** Returns the axes that a label multiplies: `HK` → H, K; `v:Hv:K` → v:H, v:K. */
 function axesOfLabel(label: string): readonly Axis[] {
-  const known = knownLabels.get(label);
-  if (known !== undefined) return known;
+  const parsedAxes = parsedLabels.get(label);
+  if (parsedAxes !== undefined) return parsedAxes;
   if (!labelPattern.test(label)) {
     const legend = Object.entries(axisLegend).map(([letter, meaning]) => `${letter} (${meaning})`);
     throw new GraphError(
@@ -99,7 +99,7 @@ function axesOfLabel(label: string): readonly Axis[] {
     );
   }
   const axes = label.match(/([a-z][a-z0-9_]*:)?[A-Z]/g) as Axis[];
-  knownLabels.set(label, axes);
+  parsedLabels.set(label, axes);
   return axes;
 }
 
@@ -109,7 +109,7 @@ export const axisMeaning = (axis: Axis): string => axisLegend[axis.at(-1) as Let
 /**
  * Returns the size of an axis label: `HK` → H · K.
  *
- * @throws GraphError where it is no label, or the graph gives one of its axes no size
+ * @throws GraphError where it is not a label, or the graph gives one of its axes no size
  */
 export function axisSize(label: string, sizes: AxisSizes): number {
   if (/^\d+$/.test(label)) return Number(label);
@@ -142,12 +142,12 @@ export function getValue(graph: Graph, id: number): Value {
 
 /** The tensors of the context that the graph's nodes read or write, in the order of its values. */
 export function tensorValues(graph: Graph): Value[] {
-  const used = new Uint8Array(graph.values.length);
+  const isUsed = new Uint8Array(graph.values.length);
   for (const { inputs, outputs } of graph.nodes) {
-    for (const id of inputs) used[id] = 1;
-    for (const id of outputs) used[id] = 1;
+    for (const id of inputs) isUsed[id] = 1;
+    for (const id of outputs) isUsed[id] = 1;
   }
-  return graph.values.filter(({ id, role }) => role !== null && used[id] === 1);
+  return graph.values.filter(({ id, role }) => role !== null && isUsed[id] === 1);
 }
 
 /** The value that the graph declares as output `name`. */

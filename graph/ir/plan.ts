@@ -35,14 +35,14 @@ export type AttrValue = number | boolean | string | number[] | boolean[];
 export type OperandGroups = Record<string, number[]>;
 
 /**
- * Queues of records that run beside each other; the number stands in records. Uploads and downloads have a stream each:
- * on one, the next micro-batch's upload would stand behind a snapshot, and its compute with it.
+ * Queues of records that run next to each other, by the number that records name. Uploads and downloads have a stream each:
+ * on one, the next micro-batch's upload would wait for a snapshot, and its compute with it.
  */
 export const streams = { compute: 0, gather: 1, reduce: 2, upload: 3, download: 4 } as const;
 
 export type Stream = (typeof streams)[keyof typeof streams];
 
-/** Of which micro-batches of a step a record is part. */
+/** The micro-batches of a step that a record is part of. */
 export type When = 'always' | 'first' | 'last';
 
 export interface PlanRecord {
@@ -80,7 +80,7 @@ export interface Plan {
   /** sha256 of the canonical JSON of everything else. */
   digest: string;
   name: string;
-  /** Of offsets in the arena, bytes. */
+  /** Alignment of offsets in the arena, bytes. */
   alignment: number;
   arenaBytes: number;
   buffers: PlanBuffer[];

@@ -19,7 +19,7 @@ interface SmallFloat {
   minExponent: number;
   /** Largest finite value. */
   max: number;
-  /** What lies beyond: infinities where the format has them. */
+  /** The result beyond that: infinities where the format has them. */
   overflow: number;
 }
 

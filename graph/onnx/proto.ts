@@ -34,27 +34,27 @@ const bytes = 2;
 const fixed32 = 5;
 const tag = (field: number, wire: number): number => (field << 3) | wire;
 
-/** Where a tensor's bytes lie outside the model: a file beside it, and the range within. */
-export interface ExternalPlace {
+/** The range of a file next to the model that holds a tensor's bytes. */
+export interface ExternalData {
   readonly location: string;
   readonly offset: number;
   readonly length: number;
 }
 
-/** A piece of the file: bytes, or the place of a tensor's bytes. */
+/** A piece of the file: bytes, or a tensor whose bytes belong there. */
 export type OnnxPiece = Uint8Array | OnnxTensor;
 
 export const tensorBytes = (tensor: OnnxTensor): number =>
   tensor.shape.reduce((product, size) => product * size, onnxBytes[tensor.dtype]);
 
-/** The file of a model, in order. `place` says where a tensor lies; null: inline. */
+/** Returns the file of a model, in order. `findExternal` returns null for a tensor that is stored inline. */
 export function encodeOnnx(
   onnx: OnnxModel,
   producer: string,
-  place: (tensor: OnnxTensor) => ExternalPlace | null,
+  findExternal: (tensor: OnnxTensor) => ExternalData | null,
 ): OnnxPiece[] {
   const body: OnnxPiece[] = [encodeStructure(onnx)];
-  for (const tensor of onnx.initializers) body.push(...encodeInitializer(tensor, place));
+  for (const tensor of onnx.initializers) body.push(...encodeInitializer(tensor, findExternal));
   const length = body.reduce((sum, piece) => sum + pieceBytes(piece), 0);
   const head = new protobuf.Writer();
   head.uint32(tag(model.irVersion, varint)).int64(irVersion);
@@ -131,7 +131,7 @@ function encodeSlot({ name, dtype, dims }: OnnxSlot): Uint8Array {
 /** A TensorProto as a field of the graph; `raw_data` is its last field, so an inline tensor's bytes end it. */
 function encodeInitializer(
   tensor: OnnxInitializer,
-  place: (tensor: OnnxTensor) => ExternalPlace | null,
+  findExternal: (tensor: OnnxTensor) => ExternalData | null,
 ): OnnxPiece[] {
   const writer = new protobuf.Writer();
   for (const size of tensor.shape) writer.uint32(tag(tensorField.dims, varint)).int64(size);
@@ -142,9 +142,9 @@ function encodeInitializer(
     writer.uint32(tag(tensorField.rawData, bytes)).bytes(tensor.data);
     return [outer.bytes(writer.finish()).finish()];
   }
-  const elsewhere = place(tensor);
-  if (elsewhere !== null) {
-    for (const [key, value] of Object.entries(elsewhere)) {
+  const externalData = findExternal(tensor);
+  if (externalData !== null) {
+    for (const [key, value] of Object.entries(externalData)) {
       const entry = new protobuf.Writer().uint32(tag(1, bytes)).string(key);
       entry.uint32(tag(2, bytes)).string(String(value));
       writer.uint32(tag(tensorField.externalData, bytes)).bytes(entry.finish());

@@ -25,12 +25,12 @@ export const adamw: Op = {
     const s = scalarsByName(scalars, slot!);
     const first = m!.data.map((old, i) => s.beta1 * old + (1 - s.beta1) * factor * g!.data[i]!);
     const second = v!.data.map((old, i) => s.beta2 * old + (1 - s.beta2) * (factor * g!.data[i]!) ** 2);
-    const updated = p!.data.map((old, i) => {
+    const nextP = p!.data.map((old, i) => {
       const decayed = old - s.lr * num(attrs, 'weight_decay') * old;
       const [mHat, vHat] = [first[i]! / s.bias_correction1, second[i]! / s.bias_correction2];
       return decayed - (s.lr * mHat) / (Math.sqrt(vHat) + s.eps);
     });
-    return [updated, first, second];
+    return [nextP, first, second];
   },
   readsOutputs: [1, 2],
   inPlace: [{ output: 0, input: 0, when: null }],

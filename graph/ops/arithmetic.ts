@@ -18,7 +18,7 @@ export function times(emit: Emit, values: readonly Value[], alpha = 1): Value {
 const apply = (emit: Emit, fn: string, a: Value, b: Value): Value => emit('binary', [a, b], { fn })[0]!;
 const negate = (emit: Emit, x: Value): Value => emit('scale', [x], { alpha: -1 })[0]!;
 
-/** True of a value that stands for all elements of another one: f32 [1]. */
+/** Returns whether a value can be used for all elements of another one, as an f32 [1] can. */
 const isOne = (value: Value): boolean => elements(value.shape) === 1;
 
 /** The gradient of `value` where it was used for every element of `grad`. */
@@ -105,12 +105,12 @@ export const binary: Op = {
     ...binaryRules[text(attrs, 'fn')]!.linear,
   ],
   infer(inputs, attrs) {
-    const known = Object.keys(binaryRules);
+    const functions = Object.keys(binaryRules);
     demand(
-      known.includes(text(attrs, 'fn')),
+      functions.includes(text(attrs, 'fn')),
       'binary',
       inputs,
-      `fn to be one of ${known.join(', ')}, not ${text(attrs, 'fn')}`,
+      `fn to be one of ${functions.join(', ')}, not ${text(attrs, 'fn')}`,
     );
     demand(inputs.length === 2, 'binary', inputs, 'two inputs');
     const [a, b] = inputs;

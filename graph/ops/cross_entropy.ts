@@ -43,13 +43,13 @@ export const crossEntropy: Op = {
   flops: ({ inputs, attrs }) => (flag(attrs, 'grad') ? 6 : 4) * elements(inputs[0]!.shape),
   vjp(emit, call, _grads, needs) {
     const [logits] = call.inputs;
-    const made = emit(
+    const outputs = emit(
       'cross_entropy',
       call.inputs,
       { ...call.attrs, grad: true },
       { dtypes: ['f32', logits!.dtype] },
     );
-    return [needs[0] ? made[1]! : null, null, null];
+    return [needs[0] ? outputs[1]! : null, null, null];
   },
   evaluate([logits, labels, weight], attrs) {
     const width = logits!.shape[1]!;
@@ -88,12 +88,12 @@ export function shiftRows(emit: Emit, logits: Value): Value {
 /** log softmax(logits)[t, targets[t]], 0 where the target is negative, in primitives. */
 export function emitLogprobs(emit: Emit, logits: Value, targets: Value): Value[] {
   const [pick] = emit('one_hot', [targets], { axis: logits.axes[1]! });
-  const shifted = shiftRows(emit, logits);
-  const [exps] = emit('unary', [shifted], { fn: 'exp' });
+  const shiftedLogits = shiftRows(emit, logits);
+  const [exps] = emit('unary', [shiftedLogits], { fn: 'exp' });
   const [sums] = emit('einsum', [exps!], { spec: 'tv->t' });
   const [lse] = emit('unary', [sums!], { fn: 'log' });
-  const [all] = emit('einsum', [lse!, pick!], { spec: 't,tv->t' });
-  const [minus] = emit('scale', [all!], { alpha: -1 });
-  const [chosen] = emit('einsum', [shifted, pick!], { spec: 'tv,tv->t' });
-  return emit('add', [chosen!, minus!]);
+  const [targetLse] = emit('einsum', [lse!, pick!], { spec: 't,tv->t' });
+  const [minus] = emit('scale', [targetLse!], { alpha: -1 });
+  const [targetLogits] = emit('einsum', [shiftedLogits, pick!], { spec: 'tv,tv->t' });
+  return emit('add', [targetLogits!, minus!]);
 }

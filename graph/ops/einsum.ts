@@ -68,9 +68,9 @@ export const einsum: Op = {
       );
       [...letters].forEach((letter, dim) => {
         const [label, size] = [inputs[i]!.axes[dim]!, inputs[i]!.shape[dim]!];
-        const known = labels.get(letter);
-        demand(known === undefined || known.size === size, 'einsum', inputs, `one size for ${letter}`);
-        if (known === undefined || /^\d/.test(known.label)) labels.set(letter, { label, size });
+        const first = labels.get(letter);
+        demand(first === undefined || first.size === size, 'einsum', inputs, `one size for ${letter}`);
+        if (first === undefined || /^\d/.test(first.label)) labels.set(letter, { label, size });
       });
     });
     return [{ axes: [...result].map((letter) => labels.get(letter)!.label), dtype: 'f32' }];

@@ -23,16 +23,14 @@ export function execute(
   mode: ExecuteMode,
 ): Float64Array[] {
   const states = (op.readsOutputs ?? []).flatMap((i) => (before[i] === undefined ? [] : [before[i]]));
-  const made = op.evaluate(
+  const results = op.evaluate(
     [...inputs, ...states],
     attrs,
     before.map(({ shape }) => shape),
     { roundFactors: mode.rounding },
   );
-  const accumulated = addsTo(attrs, mode.first) ? (op.accumulates?.(attrs) ?? []) : [];
-  return made.map((data, i) =>
-    accumulated.includes(i) ? data.map((x, j) => x + before[i]!.data[j]!) : data,
-  );
+  const addedTo = addsTo(attrs, mode.first) ? (op.accumulates?.(attrs) ?? []) : [];
+  return results.map((data, i) => (addedTo.includes(i) ? data.map((x, j) => x + before[i]!.data[j]!) : data));
 }
 
 /** Returns whether a node or record adds to what its outputs hold, rather than overwriting it. */
@@ -40,7 +38,7 @@ export const addsTo = (attrs: Attrs, first: boolean): boolean =>
   attrs.accumulate === 'always' || (attrs.accumulate === 'after_first' && !first);
 
 /** Rounds data that is stored as `dtype`, where that is asked for. */
-export const stored = (
+export const roundStored = (
   data: Float64Array,
   dtype: DType,
   { rounding }: Pick<ExecuteMode, 'rounding'>,

@@ -7,14 +7,14 @@ import type { Attrs, Value } from '../ir/graph.js';
 import { elements } from '../ir/graph.js';
 import { replicated } from '../ir/layout.js';
 import type { AttributeTypes, Emit, Op, Tensor } from './op.js';
-import { checkAttributes } from './op.js';
+import { checkAttributes, sameAxes } from './op.js';
 import { inferOptimizer } from './optimizer.js';
 import { opOf } from './registry.js';
 
 /** A value, or a number for all of its elements. */
 export type Term = Value | number;
 
-/** What formulas are written with: each method appends primitives and returns their value. A value f32 [1] counts as a number. */
+/** The functions that formulas are written with: each appends primitives and returns their value. An f32 [1] counts as a number. */
 export class Arithmetic {
   /** Appends any op. */
   readonly emit: Emit;
@@ -26,6 +26,7 @@ export class Arithmetic {
   add(a: Term, b: Term): Value {
     if (typeof a === 'number') return this.add(this.#value(b), a);
     if (typeof b === 'number') return this.#one('shift', [a], { by: b });
+    if (sameAxes(a, b)) return this.#one('add', [a, b]);
     return isWider(b, a) ? this.#binary('add', b, a) : this.#binary('add', a, b);
   }
 
@@ -155,9 +156,9 @@ export interface OptimizerFormula<Scalar extends string, State extends string> {
   readonly name: string;
   /** Numbers of a step, which `OptimizerDefinition.scalars` returns. */
   readonly scalars: readonly Scalar[];
-  /** What is kept for each parameter, of its shape: 0 before the first step. */
+  /** Tensors that are kept for each parameter, of its shape: 0 before the first step. */
   readonly states: readonly State[];
-  /** Attributes beside `weight_decay`. */
+  /** Attributes in addition to `weight_decay`. */
   readonly attributes?: AttributeTypes;
   /** Returns the parameter and the state after a step; `g` is clipped already. */
   update(math: Arithmetic, operands: UpdateOperands<Scalar, State>): Record<'p' | State, Value>;
@@ -183,7 +184,7 @@ export function optimizerOp<Scalar extends string, State extends string>(
   const { name, scalars, states } = formula;
   const fallback: Op['fallback'] = (emit, [p, g, norm, maxNorm, slot, ...old], attrs) => {
     const math = new Arithmetic(emit);
-    const updated = formula.update(math, {
+    const nextValues = formula.update(math, {
       p: p!,
       g: math.multiply(g!, clipFactor(math, norm!, maxNorm!)),
       states: Object.fromEntries(states.map((state, i) => [state, old[i]!])) as Record<State, Value>,
@@ -197,9 +198,9 @@ export function optimizerOp<Scalar extends string, State extends string>(
     const isSound = math.isFinite(norm!);
     return [p!, ...old].map((before, i) => {
       const key = i === 0 ? 'p' : states[i - 1]!;
-      if (updated[key] === undefined)
+      if (nextValues[key] === undefined)
         throw new GraphError(`the update of optimizer '${name}' does not return '${key}'`);
-      return math.where(isSound, updated[key], before);
+      return math.where(isSound, nextValues[key], before);
     });
   };
   return {
@@ -273,17 +274,17 @@ function evaluateFallback(
       role: null,
     }),
   );
-  const computed = [...tensors];
+  const allTensors = [...tensors];
   const results = traceFallback(fallback, inputs, attrs, (op, read, written, attributes) => {
     const data = op.evaluate(
-      read.map(({ id }) => computed[id]!),
+      read.map(({ id }) => allTensors[id]!),
       attributes,
       written.map(({ shape }) => shape),
       { roundFactors: false },
     );
     written.forEach(({ id, shape }, i) => {
-      computed[id] = { shape, data: data[i]! };
+      allTensors[id] = { shape, data: data[i]! };
     });
   });
-  return results.map(({ id }) => computed[id]!.data);
+  return results.map(({ id }) => allTensors[id]!.data);
 }

@@ -9,7 +9,7 @@ export const globalNorm: Op = {
   name: 'global_norm',
   operands: { inputs: many('g'), outputs: one('norm', 'norms') },
   attributes: {},
-  // A norm of a part, or of a summand, is no part of the norm.
+  // The norm of a part, or of a summand, is not a part of the norm.
   signatures: signatures('R -> R R'),
   infer(inputs) {
     demand(inputs.length > 0, 'global_norm', inputs, 'at least one gradient');

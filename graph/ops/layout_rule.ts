@@ -38,7 +38,7 @@ export function signatureTurns(op: Op, inputs: readonly Value[], attrs: Attrs): 
     const ins = operandsOfTurn(operands.inputs, turns, turn, attrs);
     const outs = operandsOfTurn(operands.outputs, turns, turn, attrs);
     const values = ins.map(({ place }) => inputs[place]!);
-    const taken = signatures.flatMap((signature) => {
+    const turnSignatures = signatures.flatMap((signature) => {
       const entries = ins.map(({ entry, place }) =>
         transposed[place] ? transpose(signature.inputs[entry]!) : signature.inputs[entry]!,
       );
@@ -47,7 +47,7 @@ export function signatureTurns(op: Op, inputs: readonly Value[], attrs: Attrs): 
       return eachDimension({ inputs: entries, outputs }, values);
     });
     const places = (list: readonly TurnOperand[]) => list.map(({ place }) => place);
-    return { inputs: places(ins), outputs: places(outs), signatures: taken };
+    return { inputs: places(ins), outputs: places(outs), signatures: turnSignatures };
   });
 }
 
@@ -58,7 +58,7 @@ const wholeNode = (inputs: readonly Value[], signatures: readonly Signature[]): 
   signatures: signatures.flatMap((signature) => eachDimension(signature, inputs)),
 });
 
-/** Where an operand is found: its entry in a signature, and its place in the node's list. */
+/** An operand: its entry in a signature, and its place in the node's list. */
 interface TurnOperand {
   readonly entry: number;
   readonly place: number;
@@ -99,15 +99,15 @@ function eachDimension(signature: Signature, values: readonly Value[]): TurnSign
  * @throws GraphError where none fits
  */
 export function outputLayouts(op: Op, inputs: readonly Value[], attrs: Attrs, count: number): Layout[] {
-  const split = inputs.every(({ layout }) => layout === replicated)
+  const splitAxes = inputs.every(({ layout }) => layout === replicated)
     ? []
     : meshAxes.filter((axis) => inputs.some(({ layout }) => placementOn(layout, axis) !== 'R'));
-  if (split.length === 0) return new Array<Layout>(count).fill(replicated);
+  if (splitAxes.length === 0) return new Array<Layout>(count).fill(replicated);
   const turns = signatureTurns(op, inputs, attrs);
-  const placements = split.map((axis) => outputPlacements(op, turns, inputs, axis));
+  const placements = splitAxes.map((axis) => outputPlacements(op, turns, inputs, axis));
   return Array.from({ length: count }, (_, i) =>
     Object.fromEntries(
-      split.flatMap((axis, a) => (placements[a]![i] === 'R' ? [] : [[axis, placements[a]![i]!]])),
+      splitAxes.flatMap((axis, a) => (placements[a]![i] === 'R' ? [] : [[axis, placements[a]![i]!]])),
     ),
   );
 }
@@ -120,19 +120,20 @@ function outputPlacements(
 ): Placement[] {
   const outputs: Placement[] = [];
   for (const turn of turns) {
-    const given = turn.inputs.map((place) => placementOn(inputs[place]!.layout, axis));
-    const fitting = turn.signatures.find((signature) => same(signature.inputs, given));
+    const inputPlacements = turn.inputs.map((place) => placementOn(inputs[place]!.layout, axis));
+    const fittingSignature = turn.signatures.find((signature) => same(signature.inputs, inputPlacements));
     const refuse = (expected: string) => {
-      const operands = turn.inputs.map((place, i) => `${inputs[place]!.name} ${given[i]}`);
+      const operands = turn.inputs.map((place, i) => `${inputs[place]!.name} ${inputPlacements[i]}`);
       return new GraphError(
         `${op.name} on mesh axis '${axis}': ${operands.join(', ')}; ${expected}: convert an input first`,
       );
     };
-    if (fitting === undefined) throw refuse(`its signatures are ${turn.signatures.map(print).join(', ')}`);
+    if (fittingSignature === undefined)
+      throw refuse(`its signatures are ${turn.signatures.map(print).join(', ')}`);
     turn.outputs.forEach((place, i) => {
-      const before = outputs[place] ?? fitting.outputs[i]!;
-      if (before !== fitting.outputs[i])
-        throw refuse(`these give ${fitting.outputs[i]}, the operands before them ${before}`);
+      const before = outputs[place] ?? fittingSignature.outputs[i]!;
+      if (before !== fittingSignature.outputs[i])
+        throw refuse(`these give ${fittingSignature.outputs[i]}, the operands before them ${before}`);
       outputs[place] = before;
     });
   }

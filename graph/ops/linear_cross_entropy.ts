@@ -1,7 +1,7 @@
 /**
  * linear_cross_entropy: the output projection and its cross-entropy as one op, a chunk of rows at a time, so that the
  * logits [T, V] never exist (Liger's fused linear cross-entropy; Wijmans et al. 2024, "Cut your losses"). Gradients
- * are made while a chunk is at hand: Z = x·wᵀ, dZ = weight · (softmax(Z) − onehot), dx = dZ·w, dw += dZᵀ·x.
+ * are made while a chunk is in memory: Z = x·wᵀ, dZ = weight · (softmax(Z) − onehot), dx = dZ·w, dw += dZᵀ·x.
  */
 
 import { crossEntropy } from './cross_entropy.js';
@@ -48,8 +48,8 @@ export const linearCrossEntropy: Op = {
   vjp(emit, call, _grads, needs) {
     const [dx, dw] = [needs[0]!, needs[1]!];
     const dtypes = ['f32' as const, ...(dx ? [call.inputs[0]!.dtype] : []), ...(dw ? ['f32' as const] : [])];
-    const made = emit('linear_cross_entropy', call.inputs, { ...call.attrs, dx, dw }, { dtypes });
-    return [dx ? made[1]! : null, dw ? made.at(-1)! : null, null, null];
+    const outputs = emit('linear_cross_entropy', call.inputs, { ...call.attrs, dx, dw }, { dtypes });
+    return [dx ? outputs[1]! : null, dw ? outputs.at(-1)! : null, null, null];
   },
   evaluate([x, w, labels, weight], attrs, _shapes, mode) {
     const scale = weight!.data[0]!;

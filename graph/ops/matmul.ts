@@ -131,7 +131,7 @@ export const matmul: Op = {
     accumulate: 'text',
   },
   infer: inferMatmul,
-  // Of op(a) M×K and op(b) K×N: rows come from a, columns from b, and a contraction over shards leaves summands. To those a
+  // With op(a) M×K and op(b) K×N, rows come from a, columns from b, and a contraction over shards leaves summands. To those a
   // bias would be added once for each rank.
   signatures: signatures(
     'R R R R -> R',
@@ -203,7 +203,7 @@ export const matmul: Op = {
     };
     return matmulCall(parts, text(a.attrs, 'compute'));
   },
-  // Gemm reads a [N, K] weight as it lies in the file, and ONNX Runtime packs it when the model is loaded.
+  // Gemm reads a [N, K] weight as it is in the file, and ONNX Runtime packs it when the model is loaded.
   onnx(to, inputs, { attrs }) {
     const { products, bias, residual } = matmulParts(inputs, attrs);
     let sum = bias;

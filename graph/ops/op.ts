@@ -88,7 +88,7 @@ export interface Op {
    * values, as formulas do.
    */
   readonly signatures?: readonly Signature[] | SignatureRule;
-  /** For each input whether it lies transposed, so that S0 and S1 of its place in a signature change places. */
+  /** Returns, for each input, whether it is transposed, so that S0 and S1 of its place in a signature change places. */
   transposed?(attrs: Attrs): readonly boolean[];
   /** Floating-point operations; a multiply-add counts two. `axes` are the graph's, for what shapes do not say. */
   flops(call: OpCall, axes: AxisSizes): number;
@@ -130,7 +130,7 @@ export interface Op {
   /** One node for the sum of output 0 of two nodes of this op; null where there is none. */
   withSum?(a: FusedCall, b: FusedCall): FusedCall | null;
   readonly optimizer?: OptimizerRules;
-  /** True where a pass that saves memory may well compute it again: cheap beside a matrix product. */
+  /** True where a pass that saves memory may well compute it again: cheap compared with a matrix product. */
   readonly cheap?: boolean;
   /** The same in primitives (`ops/primitives.ts`): specification of the op and oracle of its gradient. */
   fallback?(emit: Emit, inputs: readonly Value[], attrs: Attrs): Value[];

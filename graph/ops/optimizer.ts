@@ -1,5 +1,5 @@
 /**
- * What the optimizers' ops share. Each works on state in place: inputs p, g, norm [1], max_norm [1] and its own scalars;
+ * The rules that the optimizers' ops share. Each works on state in place: inputs p, g, norm [1], max_norm [1] and its own scalars;
  * outputs p and the tensors that it keeps, each read before it is written. The gradient is scaled by
  * min(1, max_norm ÷ (norm + 1e-6)) unless max_norm is 0; a norm that is not finite changes nothing.
  */

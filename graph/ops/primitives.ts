@@ -30,16 +30,13 @@ const literal: Op = {
   },
 };
 
-/**
- * Where the same elements stand before a dimension of x and one of y, blocks of the one are blocks of the other: heads of HK are
- * heads of H K.
- */
+/** Dimensions of x and y that have the same axes before them are split alike: the heads of HK are the heads of H K. */
 function reshapeSignatures(x: Value, axes: readonly string[]): Signature[] {
-  const split = dimensionsByPrefix(axes);
+  const targets = dimensionsByPrefix(axes);
   return [
     ...signatures('R -> R', 'P -> P'),
     ...[...dimensionsByPrefix(x.axes)].flatMap(([prefix, dim]): Signature[] =>
-      split.has(prefix) ? [{ inputs: [`S${dim}`], outputs: [`S${split.get(prefix)!}`] }] : [],
+      targets.has(prefix) ? [{ inputs: [`S${dim}`], outputs: [`S${targets.get(prefix)!}`] }] : [],
     ),
   ];
 }

@@ -56,8 +56,8 @@ export const rmsnorm: Op = {
   fallback(emit, [x, w], attrs) {
     const [squares] = emit('einsum', [x!, x!], { spec: 'td,td->t' });
     const [mean] = emit('scale', [squares!], { alpha: 1 / x!.shape[1]! });
-    const [shifted] = emit('shift', [mean!], { by: attrs.eps! });
-    const [rstd] = emit('unary', [shifted!], { fn: 'rsqrt' });
+    const [meanPlusEps] = emit('shift', [mean!], { by: attrs.eps! });
+    const [rstd] = emit('unary', [meanPlusEps!], { fn: 'rsqrt' });
     const [y] = emit('einsum', [x!, rstd!, w!], { spec: 'td,t,d->td' });
     return [y!, rstd!];
   },

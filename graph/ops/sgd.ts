@@ -28,8 +28,8 @@ export const sgd: Op = {
       buffer === undefined
         ? gradient
         : gradient.map((x, i) => (first_step !== 0 ? x : momentum * buffer.data[i]! + x));
-    const updated = p!.data.map((old, i) => old - lr * direction[i]!);
-    return buffer === undefined ? [updated] : [updated, direction];
+    const nextP = p!.data.map((old, i) => old - lr * direction[i]!);
+    return buffer === undefined ? [nextP] : [nextP, direction];
   },
   readsOutputs: [1],
   inPlace: [{ output: 0, input: 0, when: null }],

@@ -36,7 +36,7 @@ export function checkTypes(op: Op, { inputs, outputs, attrs }: OpCall, sizes: Ax
   });
 }
 
-/** What one pass calls `HK` another may call `8`. */
+/** Compares sizes where labels differ: one pass may call `8` what another calls `HK`. */
 const hasShapeOf = (output: Value, type: OutputType, sizes: AxisSizes): boolean =>
   sameAxes(output, type) ||
   (output.shape.length === type.axes.length &&

@@ -35,7 +35,7 @@ export function accumulateGradients(graph: Graph): Graph {
   const { sums, swallowed } = sumsOfOutputs(graph, builder, uses);
   const modes = modesOfMakers(graph, sums, uses);
   const states = new Map<number, number>();
-  const added = new Map<number, Node[]>();
+  const nodesAfter = new Map<number, Node[]>();
   for (const { state, terms } of sums) {
     const [direct, others] = inOrder(terms, modes);
     for (const { id } of direct) states.set(id, state.id);
@@ -46,17 +46,17 @@ export function accumulateGradients(graph: Graph): Graph {
       const { scope, phase } = graph.nodes[term.at] ?? { scope: '', phase: 'forward' };
       const attrs = { accumulate: mode };
       const node: Node = { op: 'accumulate', inputs: [term.id], outputs: [state.id], attrs, scope, phase };
-      added.set(at, [...(added.get(at) ?? []), node]);
+      nodesAfter.set(at, [...(nodesAfter.get(at) ?? []), node]);
     });
   }
-  const nodes = [...(added.get(-1) ?? [])];
+  const nodes = [...(nodesAfter.get(-1) ?? [])];
   graph.nodes.forEach((node, at) => {
     const accumulate = modes.get(at);
     if (accumulate !== undefined) {
       const outputs = node.outputs.map((id) => states.get(id) ?? id);
       nodes.push({ ...node, outputs, attrs: { ...node.attrs, accumulate } });
     } else if (!swallowed.has(at)) nodes.push(node);
-    nodes.push(...(added.get(at) ?? []));
+    nodes.push(...(nodesAfter.get(at) ?? []));
   });
   return { ...builder.build(), nodes };
 }
@@ -75,8 +75,8 @@ function sumsOfOutputs(
     const state = builder.state(tensor, role, 'f32', axes.join(' '), layout);
     const { terms, adds } = findSum(graph, id, makers, uses);
     for (const at of adds) swallowed.add(at);
-    const madeAt = terms.map((term) => ({ id: term, at: makers.get(term) ?? -1 }));
-    return { state, terms: madeAt.sort((a, b) => a.at - b.at) };
+    const termsWithMakers = terms.map((term) => ({ id: term, at: makers.get(term) ?? -1 }));
+    return { state, terms: termsWithMakers.sort((a, b) => a.at - b.at) };
   });
   return { sums, swallowed };
 }
@@ -115,16 +115,16 @@ function modesOfMakers(
  * and add to another: the one before it in this sum, or itself where it is the first.
  */
 function setFirst(sums: readonly AccumulatedSum[], makers: Map<number, Mode>): number | null {
-  const decided = new Map<number, Mode>();
+  const firstModes = new Map<number, Mode>();
   for (const { terms } of sums) {
     const direct = inOrder(terms, makers)[0];
     for (const [i, { at }] of direct.entries()) {
       const mode = i === 0 ? 'after_first' : 'always';
-      if ((decided.get(at) ?? mode) !== mode) return direct[0]!.at;
-      decided.set(at, mode);
+      if ((firstModes.get(at) ?? mode) !== mode) return direct[0]!.at;
+      firstModes.set(at, mode);
     }
   }
-  for (const [at, mode] of decided) makers.set(at, mode);
+  for (const [at, mode] of firstModes) makers.set(at, mode);
   return null;
 }
 

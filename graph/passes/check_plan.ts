@@ -98,7 +98,7 @@ class SequenceCheck {
       if (earlier < 0 || stream === instance.record.stream) continue;
       if (this.#clocks[instance.index * streamCount + stream]! > this.#positions[earlier]!) continue;
       const other = this.#queue.instances[earlier]!;
-      // A slot is memory of its run alone.
+      // Only its own run touches a slot.
       if ((space === 'input' || space === 'output') && other.runIndex !== instance.runIndex) continue;
       throw race(this.#plan, other, instance);
     }

@@ -5,7 +5,7 @@ import { getValue } from '../ir/graph.js';
 export function removeDeadCode(graph: Graph): Graph {
   const needed = new Uint8Array(graph.values.length);
   for (const id of Object.values(graph.outputs)) needed[id] = 1;
-  const kept = graph.nodes
+  const nodes = graph.nodes
     .toReversed()
     .filter((node) => {
       const lives = node.outputs.some(
@@ -15,5 +15,5 @@ export function removeDeadCode(graph: Graph): Graph {
       return lives;
     })
     .reverse();
-  return { ...graph, nodes: kept };
+  return { ...graph, nodes };
 }

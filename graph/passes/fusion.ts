@@ -26,7 +26,7 @@ function lossKey({ op, inputs, attrs }: Node): string {
 }
 
 /**
- * A loss without gradients gives way to the record that makes its gradients, and the loss with them. That record stands in the
+ * A loss without gradients is replaced by the record that makes its gradients, and the loss with them. That record is in the
  * backward pass, so nothing before it may read the loss, which is a term of an output of the graph and nothing else.
  */
 function mergeLossWithGradient(graph: Graph): Graph {
@@ -36,23 +36,25 @@ function mergeLossWithGradient(graph: Graph): Graph {
   );
   const [makers, uses] = [indexMakers(graph), countUses(graph)];
   const terms = new Set(Object.values(graph.outputs).flatMap((id) => findSum(graph, id, makers, uses).terms));
-  const replaced = new Map<number, number>();
+  const mergedLosses = new Map<number, number>();
   for (const node of losses) {
     const [loss, ...gradients] = node.outputs as [number, ...number[]];
     const merged = withGradient.get(lossKey(node));
     if (merged === undefined || gradients.length > 0 || !terms.has(loss) || uses.get(loss) !== 1) continue;
-    replaced.set(loss, merged.outputs[0]!);
+    mergedLosses.set(loss, merged.outputs[0]!);
   }
-  if (replaced.size === 0) return graph;
-  const now = (id: number) => replaced.get(id) ?? id;
+  if (mergedLosses.size === 0) return graph;
+  const substitute = (id: number) => mergedLosses.get(id) ?? id;
   return {
     ...graph,
     nodes: graph.nodes
-      .filter((node) => !isLoss(node) || !replaced.has(node.outputs[0]!))
+      .filter((node) => !isLoss(node) || !mergedLosses.has(node.outputs[0]!))
       .map((node) =>
-        node.inputs.some((id) => replaced.has(id)) ? { ...node, inputs: node.inputs.map(now) } : node,
+        node.inputs.some((id) => mergedLosses.has(id))
+          ? { ...node, inputs: node.inputs.map(substitute) }
+          : node,
       ),
-    outputs: Object.fromEntries(Object.entries(graph.outputs).map(([name, id]) => [name, now(id)])),
+    outputs: Object.fromEntries(Object.entries(graph.outputs).map(([name, id]) => [name, substitute(id)])),
   };
 }
 
@@ -63,22 +65,22 @@ function fuseSums(graph: Graph): Graph {
   const nodes: (Node | null)[] = [...graph.nodes];
   graph.nodes.forEach((original, at) => {
     const term = (id: number) => {
-      const made = producer.get(id);
-      return made !== undefined && uses.get(id) === 1 ? made : null;
+      const makerOfTerm = producer.get(id);
+      return makerOfTerm !== undefined && uses.get(id) === 1 ? makerOfTerm : null;
     };
     let node = original;
     if (node.op === 'add' && node.inputs[0] !== node.inputs[1]) {
       const [a, b] = node.inputs.map(term) as [ReturnType<typeof term>, ReturnType<typeof term>];
-      const fused = fuseSum(node, a?.node ?? null, b?.node ?? null);
-      if (fused !== null) {
-        if (fused.uses.a) nodes[a!.at] = null;
-        if (fused.uses.b) nodes[b!.at] = null;
+      const sum = fuseSum(node, a?.node ?? null, b?.node ?? null);
+      if (sum !== null) {
+        if (sum.uses.a) nodes[a!.at] = null;
+        if (sum.uses.b) nodes[b!.at] = null;
         node = {
           ...original,
-          op: fused.op,
-          inputs: fused.inputs,
-          outputs: [...fused.firstOutputs, ...fused.otherOutputs],
-          attrs: fused.attrs,
+          op: sum.op,
+          inputs: sum.inputs,
+          outputs: [...sum.firstOutputs, ...sum.otherOutputs],
+          attrs: sum.attrs,
         };
         nodes[at] = node;
       }

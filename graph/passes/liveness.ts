@@ -21,8 +21,8 @@ export function dependencies(graph: Graph, nodes: readonly Node[]): number[][] {
   return nodes.map((node, at) => {
     const before = new Set<number>();
     for (const id of node.inputs) {
-      const made = producer.get(id) ?? lastWrite.get(id);
-      if (made !== undefined) before.add(made);
+      const maker = producer.get(id) ?? lastWrite.get(id);
+      if (maker !== undefined) before.add(maker);
       if (getValue(graph, id).kind === 'intermediate') continue;
       const readers = readsSince.get(id);
       if (readers === undefined) readsSince.set(id, [at]);
@@ -33,8 +33,8 @@ export function dependencies(graph: Graph, nodes: readonly Node[]): number[][] {
         producer.set(id, at);
         continue;
       }
-      const written = lastWrite.get(id);
-      if (written !== undefined) before.add(written);
+      const lastWriter = lastWrite.get(id);
+      if (lastWriter !== undefined) before.add(lastWriter);
       for (const reader of readsSince.get(id) ?? []) if (reader !== at) before.add(reader);
       lastWrite.set(id, at);
       readsSince.set(id, []);

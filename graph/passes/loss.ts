@@ -6,7 +6,7 @@ import { getValue, outputOf, printValue } from '../ir/graph.js';
 import { num } from '../ops/op.js';
 import { opOf } from '../ops/registry.js';
 
-/** What a loss is computed from. */
+/** The values that a loss is computed from. */
 export interface LossInputs {
   /** [T, D], what the last layer gives. */
   readonly hidden: Value;
@@ -53,7 +53,7 @@ export function attachLoss(graph: Graph, rule: LossRule): Graph {
 }
 
 /**
- * Writes a loss anew as a sum of its parts, Σ αᵢ · partᵢ. A part that has a weight takes its factor there, so that the op
+ * Rewrites a loss as a sum of its parts, Σ αᵢ · partᵢ. A part that has a weight takes its factor there, so that the op
  * that makes it can still make its gradient with it, and add to the step's loss.
  */
 function writeAsSum(builder: GraphBuilder, loss: Value): Value {

@@ -1,6 +1,6 @@
 /**
- * Lowering: an op that the target has no kernel for gives way to its fallback, and whatever that is made of to its own, until
- * every op has a kernel. Primitives keep their intermediate values in memory: a plan runs slower so, and computes the same.
+ * Lowering: an op that the target has no kernel for is replaced by its fallback, and the ops of that by their own, until every op
+ * has a kernel. Primitives keep their intermediate values in memory: a plan runs slower so, and computes the same.
  */
 import { GraphBuilder } from '../builder/builder.js';
 import { GraphError } from '../ir/error.js';
@@ -41,7 +41,7 @@ export class Lowering {
     this.#hasAllKernels = planOps.every(({ name }) => this.#kernels.has(name));
   }
 
-  /** What has been lowered so far. */
+  /** The ops that have been lowered so far. */
   get lowered(): LoweredOp[] {
     return [...this.#counts].map(([op, records]) => ({ op, records }));
   }
@@ -49,7 +49,7 @@ export class Lowering {
   /**
    * Lowers a graph that is still to be differentiated. A registered op that brings a gradient of its own waits for it; of the
    * program's ops the fallback is differentiated, since their gradients are ops with kernels too. An op whose gradient cannot be
-   * computed gives way as well, where that gradient is needed.
+   * computed is replaced as well, where that gradient is needed.
    *
    * @throws GraphError for an op with neither a kernel nor a fallback
    */
@@ -86,14 +86,14 @@ export class Lowering {
     if (this.#hasAllKernels || op.vjp === undefined || !needs.includes(true)) return null;
     const trial = new GraphBuilder('gradient', axes);
     const outputs = trial.emit(op.name, inputs, attrs);
-    const emitted: string[] = [];
+    const gradientOps: string[] = [];
     const emit: Emit = (name, ...call) => {
-      emitted.push(name);
+      gradientOps.push(name);
       return trial.emit(name, ...call);
     };
     // The outputs stand in for their gradients, which have the same shapes.
     op.vjp(emit, { inputs, outputs, attrs }, outputs, needs);
-    return emitted.find((name) => !this.#kernels.has(name) && opOf(name).fallback === undefined) ?? null;
+    return gradientOps.find((name) => !this.#kernels.has(name) && opOf(name).fallback === undefined) ?? null;
   }
 
   #lower(graph: Graph, isLacking: IsLacking): Graph {
@@ -135,10 +135,10 @@ export class Lowering {
     const op = opOf(node.op);
     const firstNew = builder.size;
     const states = (op.readsOutputs ?? []).flatMap((i) => outputs[i] ?? []);
-    const made = this.#expand(builder, isLacking, { op, inputs, states, attrs: node.attrs }, [node.op]);
+    const results = this.#expand(builder, isLacking, { op, inputs, states, attrs: node.attrs }, [node.op]);
     // State is written when all of it has been read: what is passed on as it was is copied first.
-    const results = outputs.map((output, i) => {
-      const result = made[i];
+    const sources = outputs.map((output, i) => {
+      const result = results[i];
       if (result === undefined || result.shape.join() !== output.shape.join()) {
         throw new GraphError(
           `the fallback of op '${node.op}' makes ${result === undefined ? 'nothing' : `[${result.shape.join(', ')}]`} for its output ${i}, [${output.shape.join(', ')}]`,
@@ -146,10 +146,10 @@ export class Lowering {
       }
       return result.id >= firstNew ? result : builder.emit('cast', [result])[0]!;
     });
-    results.forEach((result, i) => {
+    sources.forEach((source, i) => {
       const output = outputs[i]!;
-      if (output.kind === 'intermediate' && !standIns.has(result.id)) standIns.set(result.id, output.id);
-      else builder.append({ op: 'cast', inputs: [result], outputs: [output], attrs: {} });
+      if (output.kind === 'intermediate' && !standIns.has(source.id)) standIns.set(source.id, output.id);
+      else builder.append({ op: 'cast', inputs: [source], outputs: [output], attrs: {} });
     });
   }
 
@@ -168,8 +168,8 @@ export class Lowering {
       const longer = [...path, name];
       if (path.includes(name)) throw new GraphError(`a fallback leads back to its op: ${longer.join(' → ')}`);
       const call = { op: opOf(name), inputs: values, states: [], attrs: attributes };
-      const made = this.#expand(builder, isLacking, call, longer);
-      return made.map((value, i) => {
+      const results = this.#expand(builder, isLacking, call, longer);
+      return results.map((value, i) => {
         const dtype = options.dtypes?.[i] ?? value.dtype;
         return dtype === value.dtype ? value : builder.emit('cast', [value], {}, { dtypes: [dtype] })[0]!;
       });
@@ -180,11 +180,11 @@ export class Lowering {
 
 /** Gives nodes the values that stand in for others. */
 function substitute(graph: Graph, standIns: ReadonlyMap<number, number>): Graph {
-  const replaced = (ids: readonly number[]) => ids.map((id) => standIns.get(id) ?? id);
+  const substituteAll = (ids: readonly number[]) => ids.map((id) => standIns.get(id) ?? id);
   const nodes = graph.nodes.map((node) => ({
     ...node,
-    inputs: replaced(node.inputs),
-    outputs: replaced(node.outputs),
+    inputs: substituteAll(node.inputs),
+    outputs: substituteAll(node.outputs),
   }));
   return { ...graph, nodes };
 }

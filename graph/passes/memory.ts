@@ -1,7 +1,7 @@
 /**
  * Memory planning: an offset in the arena for every intermediate value of a program, such that no two that live at one
  * time overlap. Greedy by size, best fit (Pisarchyk and Lee 2020, "Efficient memory management for deep neural net
- * inference"): the largest value is placed first, each into the tightest gap among those it lives beside.
+ * inference"): the largest value is placed first, each into the tightest gap among those that live at the same time.
  */
 import type { Graph, Node, Value } from '../ir/graph.js';
 import { elements, getValue } from '../ir/graph.js';
@@ -41,10 +41,10 @@ export function planMemory(
   const separate = separateRanges(graph, nodes, alignment);
   const ranges = inPlace ? sharedRanges(graph, nodes, separate) : separate;
   const bySize = [...ranges].sort((a, b) => b.bytes - a.bytes || a.life.first - b.life.first);
-  const placed = new PlacedRanges(nodes.length);
+  const placedRanges = new PlacedRanges(nodes.length);
   for (const range of bySize) {
-    range.offset = bestFit(range, placed.near(range.life));
-    placed.add(range);
+    range.offset = bestFit(range, placedRanges.near(range.life));
+    placedRanges.add(range);
   }
   const offsets = new Map(ranges.flatMap((range) => range.ids.map((id) => [id, range.offset] as const)));
   const arenaBytes = ranges.reduce((end, range) => Math.max(end, range.offset + range.bytes), 0);
@@ -65,16 +65,17 @@ function sharedRanges(graph: Graph, nodes: readonly Node[], separate: readonly R
   const ranges = new Map(separate.map((range) => [range.ids[0]!, range]));
   nodes.forEach((node, at) => {
     for (const { output, input, when } of opOf(node.op).inPlace ?? []) {
-      const [made, read] = [node.outputs[output], node.inputs.at(input)];
-      if (made === undefined || read === undefined || (when !== null && node.attrs[when] !== true)) continue;
-      const [into, from] = [ranges.get(made), ranges.get(read)];
-      if (into !== undefined && into.ids[0] !== made) continue; // it has taken over another input's range
-      const alone = node.inputs.filter((id) => id === read).length === 1;
-      if (into === undefined || from === undefined || from.life.last !== at || !alone) continue;
-      if (!sameStorage(getValue(graph, made), getValue(graph, read))) continue;
-      from.ids.push(made);
+      const [outputId, inputId] = [node.outputs[output], node.inputs.at(input)];
+      if (outputId === undefined || inputId === undefined || (when !== null && node.attrs[when] !== true))
+        continue;
+      const [into, from] = [ranges.get(outputId), ranges.get(inputId)];
+      if (into !== undefined && into.ids[0] !== outputId) continue; // it has taken over another input's range
+      const isOnlyUse = node.inputs.filter((id) => id === inputId).length === 1;
+      if (into === undefined || from === undefined || from.life.last !== at || !isOnlyUse) continue;
+      if (!sameStorage(getValue(graph, outputId), getValue(graph, inputId))) continue;
+      from.ids.push(outputId);
       from.life.last = into.life.last;
-      ranges.set(made, from);
+      ranges.set(outputId, from);
     }
   });
   return [...new Set(ranges.values())];
@@ -83,7 +84,7 @@ function sharedRanges(graph: Graph, nodes: readonly Node[], separate: readonly R
 const sameStorage = (a: Value, b: Value): boolean =>
   a.dtype === b.dtype && elements(a.shape) * dtypeBytes[a.dtype] === elements(b.shape) * dtypeBytes[b.dtype];
 
-/** The tightest gap between ranges that live at the same time; behind them all where none is wide enough. */
+/** The tightest gap between ranges that live at the same time; after them all where none is wide enough. */
 function bestFit(range: Range, near: readonly Range[]): number {
   let best = -1;
   let bestGap = Number.POSITIVE_INFINITY;

@@ -4,7 +4,7 @@
  *
  * Opset 23 has Attention, RMSNormalization and RotaryEmbedding, which ONNX Runtime's CPU provider runs as fast as its own
  * GroupQueryAttention, SimplifiedLayerNormalization and fused projections: decoding SmolLM2-135M in float32, within 3 %
- * after 64 tokens and faster after 1000. So the file holds standard ONNX alone, and left padding is a matter of
+ * after 64 tokens and faster after 1000. So the file holds only standard ONNX, and left padding is a matter of
  * `attention_mask`.
  */
 import { GraphBuilder } from '../builder/builder.js';
@@ -18,10 +18,10 @@ import { opOf } from '../ops/registry.js';
 import { insertLora, isLoraParameter, type LoraOptions } from './lora.js';
 
 export interface OnnxOptions {
-  /** Of weights, activations and cache; logits are float32 in both. */
+  /** The type of weights, activations and cache; logits are float32 in both. */
   readonly float: OnnxFloat;
   /**
-   * Adapters computed beside the weights. Their A and B are inputs of the model under their own names, so that they can be
+   * Adapters computed next to the weights. Their A and B are inputs of the model under their own names, so that they can be
    * exchanged from run to run.
    */
   readonly adapter?: LoraOptions | null;
@@ -49,9 +49,9 @@ export function lowerToOnnx(graph: Graph, options: OnnxOptions): OnnxModel {
     const outputs = node.outputs.map((id) => getValue(forward, id));
     const call = { inputs: node.inputs.map((id) => getValue(forward, id)), outputs, attrs: node.attrs };
     const inputs = node.inputs.map((id) => nameOf(id));
-    const made = to.within(outputs[0]!.name, () => op.onnx!(to, inputs, call));
+    const outputNames = to.within(outputs[0]!.name, () => op.onnx!(to, inputs, call));
     outputs.forEach((value, i) => {
-      names.set(value.id, made[i] ?? null);
+      names.set(value.id, outputNames[i] ?? null);
     });
   }
   const batched = to.batched(nameOf(logits.id)!, [vocabulary]);

@@ -48,8 +48,8 @@ export function assemblePlan(
   const buffers: PlanBuffer[] = [];
   const bufferOf = new Map<number, number>();
   const buffer = (id: number): number => {
-    const known = bufferOf.get(id);
-    if (known !== undefined) return known;
+    const index = bufferOf.get(id);
+    if (index !== undefined) return index;
     buffers.push(bufferFor(getValue(graph, id), memory.offsets.get(id) ?? null));
     bufferOf.set(id, buffers.length - 1);
     return buffers.length - 1;

@@ -22,7 +22,7 @@ export class PlanCells {
   readonly #ranges: readonly CellRange[];
   /** By record, in a run that is the first of its step and in one that is not. */
   readonly #touched: readonly { readonly first: TouchedCells; readonly later: TouchedCells }[];
-  /** Whether records of more than one stream touch a cell: on one stream all records are ordered. */
+  /** 1 for a cell that records of more than one stream touch: on one stream all records are ordered. */
   readonly #shared: Uint8Array;
 
   constructor(plan: Plan) {

@@ -39,9 +39,9 @@ export function orderTransfers(programs: ReadonlyMap<string, readonly PlanRecord
     for (const [writing, others] of programs) {
       const writers = writersOf(download, others);
       if (writers.length === 0) continue;
-      const own = writing === program;
-      link(own ? `${program}.computed` : `${writing}.done`, writers.at(-1)!, download);
-      link(own ? `${program}.downloaded` : `${program}.taken`, download, writers[0]!);
+      const isOwn = writing === program;
+      link(isOwn ? `${program}.computed` : `${writing}.done`, writers.at(-1)!, download);
+      link(isOwn ? `${program}.downloaded` : `${program}.taken`, download, writers[0]!);
     }
   }
   return events;
@@ -49,8 +49,8 @@ export function orderTransfers(programs: ReadonlyMap<string, readonly PlanRecord
 
 /** Records that write what `download` reads, in list order. */
 function writersOf(download: PlanRecord, records: readonly PlanRecord[]): PlanRecord[] {
-  const read = new Set(Object.values(download.inputs).flat());
+  const sources = new Set(Object.values(download.inputs).flat());
   return records.filter(({ outputs }) =>
-    Object.values(outputs).some((group) => group.some((i) => read.has(i))),
+    Object.values(outputs).some((group) => group.some((i) => sources.has(i))),
   );
 }

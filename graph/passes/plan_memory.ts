@@ -47,10 +47,10 @@ export function accesses(
   const op = opOf(name);
   const rule = recordOperands(op, attrs);
   const writes = flattenOperands(name, rule.outputs, outputs);
-  const added = addsTo(attrs, run.first) ? (op.accumulates?.(attrs) ?? []) : [];
+  const addedTo = addsTo(attrs, run.first) ? (op.accumulates?.(attrs) ?? []) : [];
   const reads = flattenOperands(name, rule.inputs, inputs);
   return {
-    reads: [...reads, ...[...added, ...(op.readsOutputs ?? [])].flatMap((i) => writes[i] ?? [])],
+    reads: [...reads, ...[...addedTo, ...(op.readsOutputs ?? [])].flatMap((i) => writes[i] ?? [])],
     writes,
   };
 }

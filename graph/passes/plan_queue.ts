@@ -9,7 +9,7 @@ import type { Plan, PlanRecord } from '../ir/plan.js';
 /** One run of a program. */
 export interface QueuedRun {
   program: string;
-  /** Whether it is the first, and the last, micro-batch of its step. */
+  /** True of the first micro-batch of its step; `last` of the last. */
   first: boolean;
   last: boolean;
   /** How often the program's loops run, by the name of the input slot that says so. */

@@ -24,18 +24,18 @@ export function setPrecision(graph: Graph, precision: Precision, float32: Float3
   const keeps = (id: number, set: ReadonlySet<string>) => set.has(graph.values[id]!.name);
   const computeOf = (node: Node): Precision =>
     node.outputs.some((id) => keeps(id, float32.computed)) ? 'f32' : precision;
-  const narrowed = new Set<number>();
+  const bf16Values = new Set<number>();
   for (const node of graph.nodes) {
     if (computeOf(node) === 'f32') continue;
     const always = opOf(node.op).float32 ?? [];
     node.outputs.forEach((id, i) => {
       const isList = graph.values[id]!.axes.length === 1;
-      if (!always.includes(i) && !isList && !keeps(id, float32.stored)) narrowed.add(id);
+      if (!always.includes(i) && !isList && !keeps(id, float32.stored)) bf16Values.add(id);
     });
   }
   const dtypeOf = (value: Value): Value['dtype'] => {
     if (value.kind === 'param') return value.role === 'trained' ? 'f32' : value.dtype;
-    return narrowed.has(value.id) ? 'bf16' : value.dtype;
+    return bf16Values.has(value.id) ? 'bf16' : value.dtype;
   };
   return {
     ...graph,

@@ -1,7 +1,7 @@
 /**
  * Activation recomputation (Chen et al. 2016): the backward pass of a decoder layer computes again what it needs of the
  * layer's forward pass, instead of keeping it. In a layer that is recomputed in full only the layer's input is kept;
- * where it is cheap, only what costs little beside a matrix product is computed again (Korthikanti et al. 2022), and
+ * where it is cheap, only what costs little compared with a matrix product is computed again (Korthikanti et al. 2022), and
  * only where that saves memory. Dropout draws the same mask again, because its mask is a function of its counter.
  */
 import { GraphBuilder } from '../builder/builder.js';
@@ -30,10 +30,10 @@ export function recompute(graph: Graph, choice: RecomputeChoice): Graph {
   const layers = nodesByScope(graph);
   const builder = GraphBuilder.withValuesOf(graph);
   const copies = new Map<number, number>();
-  const begun = new Set<string>();
+  const openedScopes = new Set<string>();
   for (const node of graph.nodes) {
-    if (node.phase === 'backward' && node.scope !== '' && !begun.has(node.scope)) {
-      begun.add(node.scope);
+    if (node.phase === 'backward' && node.scope !== '' && !openedScopes.has(node.scope)) {
+      openedScopes.add(node.scope);
       for (const original of neededCopies(layers.get(node.scope)!, repeatable))
         copyNode(builder, graph, original, copies);
     }

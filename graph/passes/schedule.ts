@@ -16,20 +16,20 @@ export const programOf = (phase: Phase): ProgramName =>
 
 /** The nodes of each program, in order. */
 export function programs(graph: Graph): Map<ProgramName, Node[]> {
-  const found = new Map<ProgramName, Node[]>();
+  const nodesByProgram = new Map<ProgramName, Node[]>();
   for (const node of graph.nodes) {
-    const list = found.get(programOf(node.phase));
-    if (list === undefined) found.set(programOf(node.phase), [node]);
+    const list = nodesByProgram.get(programOf(node.phase));
+    if (list === undefined) nodesByProgram.set(programOf(node.phase), [node]);
     else list.push(node);
   }
-  return found;
+  return nodesByProgram;
 }
 
 /** @param alignment of buffers in the arena, bytes */
 export function schedule(graph: Graph, alignment = defaultAlignment): Graph {
   const nodes = [...programs(graph).values()].flatMap((program) => {
     const peak = peakOf(graph, program, alignment);
-    // An update works on tensors alone: all its nodes are ready at once, and no order of them takes less.
+    // An update works only on tensors: all its nodes are ready at once, and no order of them takes less.
     if (peak === 0) return program;
     const greedy = byMemory(graph, program, alignment);
     return peakOf(graph, greedy, alignment) < peak ? greedy : program;
@@ -83,11 +83,11 @@ function byMemory(graph: Graph, nodes: readonly Node[], alignment: number): Node
   const sizes = graph.values.map((value) =>
     value.kind === 'intermediate' ? arenaSize(value, alignment) : 0,
   );
-  const made = nodes.map(({ outputs }) => outputs.reduce((bytes, id) => bytes + sizes[id]!, 0));
+  const bytesMade = nodes.map(({ outputs }) => outputs.reduce((bytes, id) => bytes + sizes[id]!, 0));
   const growth = (at: number) => {
-    const read = inputs[at]!;
-    let bytes = made[at]!;
-    for (let i = 0; i < read.length; i++) if (remaining[read[i]!] === 1) bytes -= sizes[read[i]!]!;
+    const ids = inputs[at]!;
+    let bytes = bytesMade[at]!;
+    for (let i = 0; i < ids.length; i++) if (remaining[ids[i]!] === 1) bytes -= sizes[ids[i]!]!;
     return bytes;
   };
   const windows = windowOf(nodes);

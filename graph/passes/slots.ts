@@ -44,31 +44,33 @@ function stageProgram(graph: Graph, nodes: readonly Node[], addValue: AddValue):
   const outputs = slotsOf(graph, 'output', nodes);
   const stage = (slots: readonly Value[]) =>
     slots.map((slot) => addValue(slot, 'staged', `${slot.name}.staged`));
-  const uploaded = stage(inputs);
+  const stagedInputs = stage(inputs);
   const working = inputs.map((slot) => addValue(slot, 'intermediate', `${slot.name}.working`));
-  const computed = stage(outputs);
+  const stagedOutputs = stage(outputs);
   const standIn = new Map([
     ...inputs.map(({ id }, i) => [id, working[i]!] as const),
-    ...outputs.map(({ id }, i) => [id, computed[i]!] as const),
+    ...outputs.map(({ id }, i) => [id, stagedOutputs[i]!] as const),
   ]);
-  const replaced = (ids: readonly number[]) => ids.map((id) => standIn.get(id) ?? id);
+  const substitute = (ids: readonly number[]) => ids.map((id) => standIn.get(id) ?? id);
   const touchesSlot = ({ inputs: read, outputs: written }: Node) =>
     read.some((id) => standIn.has(id)) || written.some((id) => standIn.has(id));
   return [
-    ...transferNodes('upload', idsOf(inputs), uploaded),
-    ...transferNodes('copy', uploaded, working),
+    ...transferNodes('upload', idsOf(inputs), stagedInputs),
+    ...transferNodes('copy', stagedInputs, working),
     ...nodes.map((node) =>
-      touchesSlot(node) ? { ...node, inputs: replaced(node.inputs), outputs: replaced(node.outputs) } : node,
+      touchesSlot(node)
+        ? { ...node, inputs: substitute(node.inputs), outputs: substitute(node.outputs) }
+        : node,
     ),
-    ...transferNodes('download', computed, idsOf(outputs)),
+    ...transferNodes('download', stagedOutputs, idsOf(outputs)),
   ];
 }
 
 /** Downloads trained parameters and the optimizer's tensors to output slots of the same names. */
 function snapshotNodes(graph: Graph, addValue: AddValue): Node[] {
-  const saved = tensorValues(graph).filter(({ role }) => role === 'trained' || role === 'optimizer');
-  const slots = saved.map((tensor) => addValue(tensor, 'output', tensor.name));
-  return transferNodes('download', idsOf(saved), slots);
+  const tensors = tensorValues(graph).filter(({ role }) => role === 'trained' || role === 'optimizer');
+  const slots = tensors.map((tensor) => addValue(tensor, 'output', tensor.name));
+  return transferNodes('download', idsOf(tensors), slots);
 }
 
 /** One node that moves everything; none where there is nothing to move. */

@@ -5,7 +5,7 @@
 import type { Model } from '../../../components/models/index.js';
 import {
   type DType,
-  type ExternalPlace,
+  type ExternalData,
   encodeOnnx,
   isLiteral,
   type LoraOptions,
@@ -89,9 +89,9 @@ function moveOutside(
   onnx: OnnxModel,
   location: string,
   inlineBytes: number,
-): { external: Map<OnnxTensor, ExternalPlace>; bytes: number } {
+): { external: Map<OnnxTensor, ExternalData>; bytes: number } {
   const tensors = onnx.initializers.filter((tensor): tensor is OnnxTensor => !isLiteral(tensor));
-  const external = new Map<OnnxTensor, ExternalPlace>();
+  const external = new Map<OnnxTensor, ExternalData>();
   const total = tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
   let bytes = 0;
   if (total <= inlineBytes) return { external, bytes };
@@ -106,7 +106,7 @@ function moveOutside(
 }
 
 async function* externalData(
-  external: ReadonlyMap<OnnxTensor, ExternalPlace>,
+  external: ReadonlyMap<OnnxTensor, ExternalData>,
   read: TensorReader,
 ): AsyncGenerator<Uint8Array> {
   let position = 0;

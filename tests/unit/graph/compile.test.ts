@@ -77,7 +77,7 @@ const models: [string, Graph, typeof lora | null][] = [
 
 /** Two programs' buffers that overlap in the arena while both are alive, other than in-place pairs. */
 function overlaps(plan: Plan): string[] {
-  const found: string[] = [];
+  const overlapping: string[] = [];
   for (const program of Object.keys(plan.programs)) {
     const lives = new Map<number, [number, number]>();
     programRecords(plan, program).forEach(({ inputs, outputs }, r) => {
@@ -93,11 +93,11 @@ function overlaps(plan: Plan): string[] {
           x.offset! + elements(x.shape) * dtypeBytes[x.dtype] <= y.offset! ||
           y.offset! + elements(y.shape) * dtypeBytes[y.dtype] <= x.offset!;
         const handedOver = (a1 === b0 || b1 === a0) && x.offset === y.offset && x.dtype === y.dtype;
-        if (!apart && a0 <= b1 && b0 <= a1 && !handedOver) found.push(`${x.name} and ${y.name}`);
+        if (!apart && a0 <= b1 && b0 <= a1 && !handedOver) overlapping.push(`${x.name} and ${y.name}`);
       }
     });
   }
-  return found;
+  return overlapping;
 }
 
 describe('compileTraining', () => {
@@ -128,10 +128,10 @@ describe('compileTraining', () => {
   });
 
   test.each(models)('%s: recomputation changes nothing but memory', (_name, graph, adapters) => {
-    const kept = step({ graph, lora: adapters });
-    const again = step({ graph, lora: adapters, recompute: { mode: 'full' } });
-    expect(again.compiled.work.recompute).toBeGreaterThan(0);
-    expect(stepDifference(kept, again)).toBeLessThan(1e-11);
+    const plain = step({ graph, lora: adapters });
+    const recomputed = step({ graph, lora: adapters, recompute: { mode: 'full' } });
+    expect(recomputed.compiled.work.recompute).toBeGreaterThan(0);
+    expect(stepDifference(plain, recomputed)).toBeLessThan(1e-11);
   });
 
   test.each(models)('%s: no two live buffers overlap, in bf16 as in f32', (_name, graph, adapters) => {

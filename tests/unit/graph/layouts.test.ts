@@ -38,7 +38,7 @@ interface Example {
 function exampleOf(test: Case): Example {
   const g = new GraphBuilder('example', { ...sizes, P: sizes.T });
   const values = declareInputs(g, test);
-  // What adds to its outputs is proved with that.
+  // An op that can add to its outputs is proved adding to them.
   const attrs = test.attrs.accumulate === undefined ? test.attrs : { ...test.attrs, accumulate: 'always' };
   const outputs = g.emit(test.op, values, attrs);
   const feeds = feedsFor(g.build(), 7);
@@ -164,7 +164,7 @@ const examplesOf = (op: Op): Example[] => allCases.filter((test) => test.op === 
 
 const print = ({ inputs, outputs }: Signature): string => [...inputs, '->', ...outputs].join(' ');
 
-/** The layouts of a node whose op has these signatures alone. */
+/** The layouts of a node whose op has only these signatures. */
 function layoutsWith({ op, values, attrs }: Example, own: readonly Signature[]): NodeLayout[] {
   const only = typeof op.signatures === 'function' ? () => own : own;
   return layoutsOf(signatureTurns({ ...op, signatures: only }, values, attrs));
@@ -182,14 +182,14 @@ describe.each(planOps.map((op) => [op.name, op] as const))('%s', (_name, op) => 
   const texts = new Set(examples.flatMap((example) => signaturesOf(example).map(print)));
 
   test.each([...texts])('%s: what ranks compute is, joined, what one process computes', (text) => {
-    const tried = examples.flatMap((example) => {
+    const triedLayouts = examples.flatMap((example) => {
       const signature = signaturesOf(example).find((candidate) => print(candidate) === text);
       if (signature === undefined) return [];
       const layouts = layoutsWith(example, [signature]);
       for (const layout of layouts) expect(errorOf(example, layout)).toBeLessThan(1e-12);
       return layouts;
     });
-    expect(tried.length).toBeGreaterThan(0);
+    expect(triedLayouts.length).toBeGreaterThan(0);
   });
 
   test('signatures along two mesh axes combine', () => {
@@ -204,16 +204,18 @@ describe.each(planOps.map((op) => [op.name, op] as const))('%s', (_name, op) => 
     expect(examples.length).toBeGreaterThan(0);
     for (const example of examples) {
       const { values, attrs, before } = example;
-      const own = signaturesOf(example);
+      const nodeSignatures = signaturesOf(example);
       const { inputs, outputs } =
         typeof op.signatures === 'function' ? { inputs: values, outputs: before } : op.operands!;
-      expect(own.map((s) => [s.inputs.length, s.outputs.length])).toEqual(
-        own.map(() => [inputs.length, outputs.length]),
+      expect(nodeSignatures.map((s) => [s.inputs.length, s.outputs.length])).toEqual(
+        nodeSignatures.map(() => [inputs.length, outputs.length]),
       );
-      expect([...own[0]!.inputs, ...own[0]!.outputs].every((entry) => entry === 'R')).toBe(true);
+      expect(
+        [...nodeSignatures[0]!.inputs, ...nodeSignatures[0]!.outputs].every((entry) => entry === 'R'),
+      ).toBe(true);
       for (const turn of signatureTurns(op, values, attrs)) {
-        const asked = turn.signatures.map((signature) => signature.inputs.join(' '));
-        expect(new Set(asked).size).toBe(asked.length);
+        const inputTexts = turn.signatures.map((signature) => signature.inputs.join(' '));
+        expect(new Set(inputTexts).size).toBe(inputTexts.length);
       }
     }
   });
@@ -279,12 +281,12 @@ test('products of one matmul may take signatures of their own, where they give t
   for (const layout of layouts) expect(errorOf(example, layout)).toBeLessThan(1e-12);
 });
 
-// What masks attention is whole: a pass that splits it has to convert that.
-const lowered = Object.entries(cases(sizes)).filter(
+// Attention's mask is whole: a pass that splits the attention has to convert it.
+const fallbackCases = Object.entries(cases(sizes)).filter(
   ([, { op }]) => opOf(op).fallback !== undefined && op !== 'attention',
 );
 
-test.each(lowered)('%s: its fallback gives the layouts of its signatures', (_name, example) => {
+test.each(fallbackCases)('%s: its fallback gives the layouts of its signatures', (_name, example) => {
   const { op, attrs, values } = exampleOf(example);
   for (const layout of layoutsOf(signatureTurns(op, values, attrs))) {
     const g = new GraphBuilder('fallback', { ...sizes, P: sizes.T });

@@ -86,6 +86,14 @@ test.each(Object.keys(lossExpressions))('%s: trains without kernels for losses',
   expectGradients(compiled, models.untied!, expression);
 });
 
+test.each([
+  ['ce + 0.1 · aux', 2],
+  ['log(ce)', 2],
+])('%s takes %i passes over the head', (expression, count) => {
+  const { plan } = compile(models.untied!, expression);
+  expect(plan.records.filter(({ op }) => op === 'linear_cross_entropy')).toHaveLength(count);
+});
+
 test('scalars and lists of a loss stay float32 in bf16', () => {
   for (const expression of Object.keys(lossExpressions)) {
     const { plan } = compile(models.tied!, expression, { precision: 'bf16' });
@@ -102,6 +110,19 @@ describe.each(engineCapabilities().isas)('%s', (isa) => {
       const [exact, native] = [interpretSteps(compiled, false), await runSteps(compiled, isa, 1)];
       for (const name of changedTensors(compiled))
         expect([name, difference(native[name]!, exact[name]!) < 1e-5]).toEqual([name, true]);
+    },
+  );
+
+  test.each(Object.keys(lossExpressions))(
+    '%s, bf16: no further from exact than rounding alone, twice',
+    async (expression) => {
+      const compiled = compile(models.untied!, expression, { precision: 'bf16' });
+      const [exact, rounded] = [interpretSteps(compiled, false), interpretSteps(compiled, true)];
+      const native = await runSteps(compiled, isa, 1);
+      for (const name of changedTensors(compiled)) {
+        const allowed = 2 * difference(rounded[name]!, exact[name]!) + 2 ** -9;
+        expect([name, difference(native[name]!, exact[name]!) < allowed]).toEqual([name, true]);
+      }
     },
   );
 });

@@ -66,6 +66,10 @@ export const lossExpressions: Readonly<Record<string, Append>> = {
     const [ce, aux] = [linear(g, inputs), auxiliary(g, inputs)];
     return g.add('sum', ce, math.where(math.greater(ce, 0), aux, math.negate(aux)));
   },
+  'ce + 0.1 · aux': (g, inputs) => {
+    const math = mathOf(g);
+    return math.add(linear(g, inputs), math.multiply(auxiliary(g, inputs), 0.1));
+  },
   'ce + the same ce again': (g, inputs) => g.add('sum', linear(g, inputs), linear(g, inputs)),
   focal,
   preference,

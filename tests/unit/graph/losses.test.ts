@@ -151,8 +151,10 @@ test('where the loss and a gradient disagree on which node is first, only a scal
   const compiled = compile(models.untied!, expressions['ce + ce of another head']!.append);
   const [record] = recordsOf(compiled, 'linear_cross_entropy');
   expect(record!.attrs).toMatchObject({ dw: true, accumulate: 'after_first' });
-  const added = recordsOf(compiled, 'accumulate').flatMap(({ outputs }) => Object.values(outputs).flat());
-  expect(added.map((buffer) => compiled.plan.buffers[buffer]!.name)).toEqual(['stat:loss']);
+  const accumulated = recordsOf(compiled, 'accumulate').flatMap(({ outputs }) =>
+    Object.values(outputs).flat(),
+  );
+  expect(accumulated.map((buffer) => compiled.plan.buffers[buffer]!.name)).toEqual(['stat:loss']);
 });
 
 test('the parts of a loss and their weights stay float32 in bf16', () => {

@@ -25,7 +25,7 @@ const loss = lossRule('linear_ce');
 const optimizer = { op: 'adamw', attrs: {}, weightDecay: () => 0.1 };
 const opsOf = (graph: Graph) => new Set(graph.nodes.map(({ op }) => op));
 
-/** What the loss and the gradients are after a micro-batch. */
+/** Returns the loss and the gradients after a micro-batch. */
 function gradientsOf(graph: Graph): Record<string, Float64Array> {
   const run = interpret(graph, feedsFor(graph), { first: true });
   return Object.fromEntries(Object.entries(run).filter(([name]) => /^(grad:|stat:loss)/.test(name)));

@@ -145,9 +145,9 @@ test.each(
 });
 
 test.each(cases)('%s, %s, bf16: recomputed activations give the same bits', async (isa, method) => {
-  const kept = await runStep(compileStep(method, 'bf16', 'none'), isa);
-  const again = await runStep(compileStep(method, 'bf16', 'full'), isa);
-  expect(again).toEqual(kept);
+  const plain = await runStep(compileStep(method, 'bf16', 'none'), isa);
+  const recomputed = await runStep(compileStep(method, 'bf16', 'full'), isa);
+  expect(recomputed).toEqual(plain);
 });
 
 test.each(engineCapabilities().isas)(
@@ -165,8 +165,10 @@ test.each(engineCapabilities().isas)(
       },
       optimizer: { op: 'adamw', attrs: {}, weightDecay: () => 0.1 },
     });
-    const added = compiled.plan.records.filter(({ op }) => op === 'accumulate');
-    expect(new Set(added.map(({ attrs }) => attrs.accumulate))).toEqual(new Set(['after_first', 'always']));
+    const accumulates = compiled.plan.records.filter(({ op }) => op === 'accumulate');
+    expect(new Set(accumulates.map(({ attrs }) => attrs.accumulate))).toEqual(
+      new Set(['after_first', 'always']),
+    );
     const exact = interpretStep(compiled, false);
     const native = await runStep(compiled, isa);
     for (const name of [...gradientsOf(compiled), 'stat:loss'])

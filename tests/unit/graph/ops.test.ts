@@ -115,16 +115,16 @@ describe('dropout', () => {
   };
 
   test('keeps the stated share, scaled to the same mean', () => {
-    const kept = mask().filter((x) => x !== 0);
-    expect(new Set(kept).size).toBe(1);
-    expect(kept[0]).toBeCloseTo(1 / 0.7, 12);
-    expect(kept.length / mask().length).toBeCloseTo(0.7, 1);
+    const survivors = mask().filter((x) => x !== 0);
+    expect(new Set(survivors).size).toBe(1);
+    expect(survivors[0]).toBeCloseTo(1 / 0.7, 12);
+    expect(survivors.length / mask().length).toBeCloseTo(0.7, 1);
   });
 
   test('draws by place in the pack, not by place in the buffer', () => {
     const offsets = feedsFor(graph).offsets!;
-    const moved = mask({ offsets: [...offsets.slice(1), offsets[0]!] });
-    expect(Array.from(moved.slice(0, 61))).toEqual(Array.from(mask().slice(61, 122)));
+    const shiftedMask = mask({ offsets: [...offsets.slice(1), offsets[0]!] });
+    expect(Array.from(shiftedMask.slice(0, 61))).toEqual(Array.from(mask().slice(61, 122)));
   });
 
   test('draws anew for another step', () => {

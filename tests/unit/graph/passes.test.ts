@@ -40,17 +40,17 @@ describe('precision', () => {
     g.nodes.find(({ outputs }) => getValue(g, outputs[0]!).name === name)!;
 
   test('a value that is only stored in float32 is computed as all others', () => {
-    const kept = setPrecision(graph, 'bf16', { stored: new Set(['logits']), computed: new Set() });
-    expect(nodeOf(kept, 'logits').attrs.compute).toBe('bf16');
-    expect(getValue(kept, nodeOf(kept, 'logits').outputs[0]!).dtype).toBe('f32');
+    const mixed = setPrecision(graph, 'bf16', { stored: new Set(['logits']), computed: new Set() });
+    expect(nodeOf(mixed, 'logits').attrs.compute).toBe('bf16');
+    expect(getValue(mixed, nodeOf(mixed, 'logits').outputs[0]!).dtype).toBe('f32');
   });
 
   test.each(['layers.0.q', 'layers.0.attn'])('%s is computed in float32 where that is asked for', (name) => {
-    const kept = setPrecision(graph, 'bf16', { stored: new Set(), computed: new Set([name]) });
-    expect(nodeOf(kept, name).attrs.compute).toBe('f32');
-    expect(getValue(kept, nodeOf(kept, name).outputs[0]!).dtype).toBe('f32');
-    expect(nodeOf(kept, 'layers.1.q').attrs.compute).toBe('bf16');
-    const gradients = autodiff(kept).nodes.filter(
+    const mixed = setPrecision(graph, 'bf16', { stored: new Set(), computed: new Set([name]) });
+    expect(nodeOf(mixed, name).attrs.compute).toBe('f32');
+    expect(getValue(mixed, nodeOf(mixed, name).outputs[0]!).dtype).toBe('f32');
+    expect(nodeOf(mixed, 'layers.1.q').attrs.compute).toBe('bf16');
+    const gradients = autodiff(mixed).nodes.filter(
       ({ op, scope, phase }) => op === 'attention_grad' && scope === 'layers.0' && phase === 'backward',
     );
     expect(gradients.map(({ attrs }) => attrs.compute)).toEqual([name === 'layers.0.attn' ? 'f32' : 'bf16']);

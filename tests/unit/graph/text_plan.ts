@@ -43,9 +43,9 @@ export function textPlan(
 ): Plan {
   const names = buffers.map((text) => text.split(':')[0]!);
   const index = (name: string): number => {
-    const found = names.indexOf(name);
-    if (found < 0) throw new TypeError(`there is no buffer '${name}'`);
-    return found;
+    const position = names.indexOf(name);
+    if (position < 0) throw new TypeError(`there is no buffer '${name}'`);
+    return position;
   };
   const table = buffers.map((text) => buffer(text, names));
   const events: string[] = [];
