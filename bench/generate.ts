@@ -20,8 +20,8 @@ const usage = `usage: npm run bench:generate -- [options]
   --batch N[,N…]             prompts that decode together              (1,8)
   --prompt N --tokens N      tokens of each prompt and of each answer  (64, 64)
   --rounds N                 timed answers of each side                (5)
-  --fp16                     ours with an fp16 graph as well
-  --threads N                                                          (physical cores)`;
+  --fp16                     also Temper with an fp16 graph
+  --threads N                threads of each side                      (physical cores)`;
 
 const { values: flags } = parseArgs({
   options: {
@@ -46,7 +46,7 @@ interface Contender {
 }
 
 async function bench(): Promise<void> {
-  // The weights of both are float32: bf16 is rounded by torch, as it would be there.
+  // Both sides load float32 weights; for bf16 torch rounds them itself, as it does for its users.
   const { folder, model } = await resolveModel(flags.model ?? quickstartWeights(), { ggufDType: 'f32' });
   const python = peerInterpreter();
   const precisions = flags.fp16 ? (['fp32', 'fp16'] as const) : (['fp32'] as const);
@@ -87,14 +87,16 @@ async function bench(): Promise<void> {
 
 /** Runs both sides in turns. The first answers warm up, and must be the same. */
 async function takeTurns(contenders: readonly Contender[]): Promise<void> {
-  const firsts: number[][] = [];
-  for (const { side } of contenders) firsts.push((await side.step()).ids);
-  const ours = firsts[0]!;
-  const torch = firsts[contenders.findIndex(({ name }) => name === 'torch fp32')]!;
-  const parted = ours.findIndex((id, i) => id !== torch[i]);
+  const firstAnswers: number[][] = [];
+  for (const { side } of contenders) firstAnswers.push((await side.step()).ids);
+  const ours = firstAnswers[0]!;
+  const torch = firstAnswers[contenders.findIndex(({ name }) => name === 'torch fp32')]!;
+  const difference = ours.findIndex((id, i) => id !== torch[i]);
   // Random prompts lead to near-ties sooner or later, which rounding decides.
-  if (parted >= 0 && parted < 8)
-    throw new Error(`answers part at token ${parted}: this is not the same work (${ours} and ${torch})`);
+  if (difference >= 0 && difference < 8)
+    throw new Error(
+      `answers differ from token ${difference}: this is not the same work (${ours} and ${torch})`,
+    );
   for (let round = 0; round < Number(flags.rounds); round += 1) {
     for (const { side, results } of contenders) results.push(await side.step());
   }
@@ -105,12 +107,12 @@ function report(contenders: readonly Contender[], batch: number, threads: number
   const [ours] = contenders;
   for (const { name, results } of contenders) {
     const rates = results.map((result) => (batch * (Number(flags.tokens) - 1)) / decodeSeconds(result));
-    const firsts = results.map(({ first }) => 1e3 * first);
+    const promptTimes = results.map(({ first }) => 1e3 * first);
     const decoding = results.map((result, i) => decodeSeconds(result) / decodeSeconds(ours!.results[i]!));
     const ratios = results.map((result, i) => result.total / ours!.results[i]!.total);
     say(
       `  ${name.padEnd(12)} ${median(rates).toFixed(1).padStart(6)} tok/s (${spread(rates, 1)})` +
-        `   prompts ${median(firsts).toFixed(0)} ms` +
+        `   prompts ${median(promptTimes).toFixed(0)} ms` +
         (name === ours!.name
           ? ''
           : `   temper is ${median(decoding).toFixed(2)} × as fast (${spread(decoding, 2)}), with prompts ${median(ratios).toFixed(2)} ×`),

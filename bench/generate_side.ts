@@ -6,9 +6,9 @@ import { createInterface } from 'node:readline';
 import { Generator } from '../components/generation/index.js';
 
 export interface GenerateOptions {
-  /** For the peer. */
+  /** Model folder, for the peer. */
   model: string;
-  /** For us. */
+  /** ONNX file, for our side. */
   onnx: string;
   prompts: number[][];
   newTokens: number;
@@ -17,7 +17,7 @@ export interface GenerateOptions {
 }
 
 export interface GenerateResult {
-  /** Seconds until the first token of every prompt is there, and until the last. */
+  /** Seconds until the first token of every prompt has arrived, and until the last. */
   first: number;
   total: number;
   /** Tokens of the first answer. */
@@ -36,17 +36,17 @@ const sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed:
 
 process.stdout.write('ready\n');
 for await (const _ of createInterface({ input: process.stdin })) {
-  const started = performance.now();
+  const start = performance.now();
   let tokens = 0;
   let first = 0;
   const onToken = (): boolean => {
     tokens += 1;
-    if (tokens === options.prompts.length) first = (performance.now() - started) / 1e3;
+    if (tokens === options.prompts.length) first = (performance.now() - start) / 1e3;
     return false;
   };
   const requests = options.prompts.map((ids) => ({ ids, maxNewTokens: options.newTokens, sampling }));
   const answers = await generator.generate(requests, { onToken });
-  const total = (performance.now() - started) / 1e3;
+  const total = (performance.now() - start) / 1e3;
   const result: GenerateResult = { first, total, ids: answers[0]!.ids };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }

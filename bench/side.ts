@@ -1,8 +1,8 @@
-/** One side of a comparison: a process that does its work once for every line it is sent. */
+/** One side of a comparison: a process that does its work once for each line that it reads. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-/** @typeParam Result what it tells of its work, as a line of JSON */
+/** @typeParam Result what it reports about its work, as a line of JSON */
 export class Side<Result> {
   readonly #child: ChildProcess;
   readonly #answers: AsyncIterator<string>;
@@ -12,13 +12,13 @@ export class Side<Result> {
     this.#answers = answers;
   }
 
-  /** Resolves when weights are loaded and the first step could begin. */
+  /** Resolves when the weights are loaded and the first step can begin. */
   static async start<Result>(
     command: string,
-    before: readonly string[],
+    parameters: readonly string[],
     options: object,
   ): Promise<Side<Result>> {
-    const child = spawn(command, [...before, JSON.stringify(options)], {
+    const child = spawn(command, [...parameters, JSON.stringify(options)], {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
         ...process.env,
@@ -43,7 +43,7 @@ export class Side<Result> {
 
   async #answer(): Promise<string> {
     const { value, done } = await this.#answers.next();
-    if (done) throw new Error(`${this.#child.spawnfile} has ended (its output is above)`);
+    if (done) throw new Error(`${this.#child.spawnfile} has exited (its output is above)`);
     return value;
   }
 }

@@ -10,8 +10,8 @@ export function spread(values: readonly number[], digits: number): string {
 }
 
 /**
- * Returns the 95 % bootstrap interval of the median (Efron 1979, percentile method): between which values the medians
- * of 10,000 samples lie that are drawn from `values` with replacement. The draws are the same every time.
+ * Returns the 95 % bootstrap interval of the median (Efron 1979, percentile method), from the
+ * medians of 10,000 samples drawn from `values` with replacement. The draws are the same every time.
  */
 export function medianInterval(values: readonly number[]): [low: number, high: number] {
   let state = 1;

@@ -22,9 +22,9 @@ export interface StepOptions {
   tokens: number[][];
   learningRate: number;
   threads: number;
-  /** For the peer: torch.compile. */
+  /** The peer uses torch.compile. */
   compile: boolean;
-  /** For ours: measure the seconds of each op, which costs a little time itself. */
+  /** Our side measures the seconds of each op, which costs a little time itself. */
   profile: boolean;
 }
 
@@ -35,7 +35,7 @@ export interface StepResult {
   norm: number;
   /** Largest resident set so far. */
   peakBytes: number;
-  /** Seconds of each op since the first step; null when it was not asked for. */
+  /** Seconds of each op since the first step; null without `profile`. */
   profile: { op: string; runs: number; seconds: number }[] | null;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Training steps of this checkout and of another build of it, or of it under other circumstances, in alternating pairs:
+ * Training steps of this checkout and of another build of it, or of it in other circumstances, in alternating pairs:
  * two processes on the same weights and tokens take turns step by step, each going first in every second pair. What the
  * machine does meanwhile hits both alike, so the ratio of a pair means more than either time.
  *
@@ -16,9 +16,9 @@ import { stepFlags, stepOptions, stepUsage } from './workload.js';
 
 const usage = `usage: npm run bench:pairs -- [options]
   --against FOLDER           a built checkout                          (this one)
-  --threads N                                                          (physical cores)
-  --against-threads N        of the other side                         (as --threads)
-  --beside N                 processes that spin meanwhile             (0)
+  --threads N                threads of this side                      (physical cores)
+  --against-threads N        threads of the other side                 (as --threads)
+  --beside N                 busy processes on the same machine        (0)
   --mode lora|full           what is trained                           (lora)
 ${stepUsage}
   --pairs N                  timed pairs                               (15)
@@ -37,10 +37,10 @@ const { values: flags } = parseArgs({
   },
 });
 
-const wrong = !['lora', 'full'].includes(flags.mode) || !['bf16', 'fp32'].includes(flags.precision);
-if (flags.help || wrong) {
+const isUsageError = !['lora', 'full'].includes(flags.mode) || !['bf16', 'fp32'].includes(flags.precision);
+if (flags.help || isUsageError) {
   process.stdout.write(`${usage}\n`);
-  process.exitCode = wrong ? 2 : 0;
+  process.exitCode = isUsageError ? 2 : 0;
 } else await bench();
 
 async function bench(): Promise<void> {
@@ -51,11 +51,11 @@ async function bench(): Promise<void> {
     ...options,
     threads: Number(flags['against-threads'] ?? options.threads),
   });
-  const others = Array.from({ length: Number(flags.beside) }, spinningProcess);
+  const spinners = Array.from({ length: Number(flags.beside) }, spinningProcess);
   try {
     report(await takeTurns(ours, baseline));
   } finally {
-    for (const other of others) other.kill('SIGKILL');
+    for (const spinner of spinners) spinner.kill('SIGKILL');
     ours.stop();
     baseline.stop();
   }
@@ -76,17 +76,18 @@ async function takeTurns(ours: Side<StepResult>, baseline: Side<StepResult>): Pr
     await ours.step();
     await baseline.step();
   }
-  const several = async (side: Side<StepResult>): Promise<StepResult[]> => {
+  const takeSteps = async (side: Side<StepResult>): Promise<StepResult[]> => {
     const results: StepResult[] = [];
     while (results.length < Number(flags.steps)) results.push(await side.step());
     return results;
   };
   const pairs: Pair[] = [];
   while (pairs.length < Number(flags.pairs)) {
-    if (pairs.length % 2 === 0) pairs.push({ ours: await several(ours), baseline: await several(baseline) });
+    if (pairs.length % 2 === 0)
+      pairs.push({ ours: await takeSteps(ours), baseline: await takeSteps(baseline) });
     else {
-      const before = await several(baseline);
-      pairs.push({ ours: await several(ours), baseline: before });
+      const baselineSteps = await takeSteps(baseline);
+      pairs.push({ ours: await takeSteps(ours), baseline: baselineSteps });
     }
   }
   return pairs;
@@ -97,17 +98,17 @@ function report(pairs: readonly Pair[]): void {
     results.reduce((sum, result) => sum + result.seconds, 0) / results.length;
   const ratios = pairs.map(({ ours, baseline }) => seconds(baseline) / seconds(ours));
   const [low, high] = medianInterval(ratios);
-  const same = pairs.every(({ ours, baseline }) =>
+  const areEqual = pairs.every(({ ours, baseline }) =>
     ours.every(({ loss, norm }, step) => loss === baseline[step]!.loss && norm === baseline[step]!.norm),
   );
   const times = (['ours', 'baseline'] as const).map((side) =>
     (median(pairs.map((pair) => seconds(pair[side]))) * 1000).toFixed(1),
   );
   process.stdout.write(
-    `${flags.mode} ${flags.precision}, ${flags.batch} × ${flags.seq} tokens, ${pairs.length} pairs beside ${flags.beside} spinning processes\n` +
+    `${flags.mode} ${flags.precision}, ${flags.batch} × ${flags.seq} tokens, ${pairs.length} pairs next to ${flags.beside} busy processes\n` +
       `  this ${times[0]} ms   the other ${times[1]} ms   the other ÷ this: median ${median(ratios).toFixed(3)}, ` +
       `95 % interval ${low.toFixed(3)}–${high.toFixed(3)}\n` +
-      `  losses and norms ${same ? 'are equal bit by bit' : 'DIFFER'}\n`,
+      `  losses and norms ${areEqual ? 'are equal bit by bit' : 'DIFFER'}\n`,
   );
 }
 

@@ -1,6 +1,6 @@
 """The peer of bench/train_step.ts: the same training steps by PyTorch, transformers and peft. Takes StepOptions as JSON in
 its first argument; then, for every line on stdin, makes a step and prints a StepResult as a line of JSON. Weights are
-float32 and bf16 is autocast's, as transformers' Trainer has it; AdamW is torch's fused one."""
+float32 and bf16 comes from autocast, as in transformers' Trainer; AdamW is torch's fused one."""
 
 import json
 import resource
@@ -18,8 +18,8 @@ model.config.use_cache = False
 if options["mode"] == "lora":
     model = get_peft_model(model, LoraConfig(r=options["rank"], lora_alpha=2 * options["rank"], target_modules="all-linear"))
 model.train()
-trained = [p for p in model.parameters() if p.requires_grad]
-optimizer = torch.optim.AdamW(trained, lr=options["learningRate"], betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+parameters = [p for p in model.parameters() if p.requires_grad]
+optimizer = torch.optim.AdamW(parameters, lr=options["learningRate"], betas=(0.9, 0.95), weight_decay=0.01, fused=True)
 run = torch.compile(model) if options["compile"] else model
 tokens = torch.tensor(options["tokens"])
 
@@ -29,7 +29,7 @@ for _ in sys.stdin:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options["precision"] == "bf16"):
         loss = run(input_ids=tokens, labels=tokens).loss
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad()
     result = {"loss": loss.item(), "norm": norm.item(), "seconds": time.perf_counter() - start}

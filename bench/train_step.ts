@@ -16,11 +16,11 @@ const usage = `usage: npm run bench -- [options]
   --mode lora|full|both      what is trained                           (both)
 ${stepUsage}
   --rounds N --steps N       pairs of processes, timed steps of each   (3, 5)
-  --threads N                                                          (physical cores)
+  --threads N                threads of each side                      (physical cores)
   --compile                  the peer uses torch.compile
-  --profile                  times of our ops, in a further run`;
+  --profile                  times of our ops, from one more run`;
 
-/** One pair of processes: the first step of each, which loads and warms up, and the timed ones in pairs. */
+/** The results of one pair of processes: the first step of each, which warms up, and the timed steps in pairs. */
 interface Round {
   first: [ours: StepResult, torch: StepResult];
   pairs: [ours: StepResult, torch: StepResult][];
@@ -38,10 +38,11 @@ const { values: flags } = parseArgs({
   },
 });
 
-const wrong = !['lora', 'full', 'both'].includes(flags.mode) || !['bf16', 'fp32'].includes(flags.precision);
-if (flags.help || wrong) {
+const isUsageError =
+  !['lora', 'full', 'both'].includes(flags.mode) || !['bf16', 'fp32'].includes(flags.precision);
+if (flags.help || isUsageError) {
   process.stdout.write(`${usage}\n`);
-  process.exitCode = wrong ? 2 : 0;
+  process.exitCode = isUsageError ? 2 : 0;
 } else await bench();
 
 async function bench(): Promise<void> {
@@ -76,12 +77,12 @@ async function takeTurns(options: StepOptions, python: string): Promise<Round> {
   );
   const torch = await Side.start<StepResult>(python, ['-W', 'ignore', peerProgram('torch_peer.py')], options);
   try {
-    const both = async (): Promise<[StepResult, StepResult]> => [await ours.step(), await torch.step()];
-    const first = await both();
+    const stepBoth = async (): Promise<[StepResult, StepResult]> => [await ours.step(), await torch.step()];
+    const first = await stepBoth();
     requireSameWork(...first);
-    await both();
+    await stepBoth();
     const pairs: Round['pairs'] = [];
-    while (pairs.length < Number(flags.steps)) pairs.push(await both());
+    while (pairs.length < Number(flags.steps)) pairs.push(await stepBoth());
     return { first, pairs };
   } finally {
     ours.stop();
@@ -103,10 +104,10 @@ function report(rounds: readonly Round[], peer: string): void {
     const results = pairs.map((pair) => pair[side]!);
     const rates = results.map(({ seconds }) => rate([seconds]));
     const peak = Math.max(...results.map(({ peakBytes }) => peakBytes)) / 1e9;
-    const first = median(rounds.map((round) => round.first[side]!.seconds));
+    const firstStep = median(rounds.map((round) => round.first[side]!.seconds));
     say(
       `  ${name.padEnd(14)}${median(rates).toFixed(0)} tok/s (${spread(rates, 0)})   peak RSS ${peak.toFixed(2)} GB` +
-        `   first step ${first.toFixed(2)} s`,
+        `   first step ${firstStep.toFixed(2)} s`,
     );
   }
   const ratios = pairs.map(([ours, torch]) => torch.seconds / ours.seconds);
@@ -119,11 +120,11 @@ async function profile(options: StepOptions): Promise<void> {
   const results: StepResult[] = [];
   for (let number = 0; number <= Number(flags.steps); number += 1) results.push(await side.step());
   side.stop();
-  const timed = results.length - 1;
+  const timedSteps = results.length - 1;
   const ops = results.at(-1)!.profile!.map(({ op, runs, seconds }) => ({
     op,
-    runs: runs / timed,
-    milliseconds: (seconds / timed) * 1e3,
+    runs: runs / timedSteps,
+    milliseconds: (seconds / timedSteps) * 1e3,
   }));
   const total = ops.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   say(`  a step of ${(median(results.slice(1).map(({ seconds }) => seconds)) * 1e3).toFixed(0)} ms, by op`);

@@ -18,10 +18,10 @@ export const stepFlags = {
 } as const;
 
 export const stepUsage = `\
-  --precision bf16|fp32      of products and activations               (bf16)
+  --precision bf16|fp32      type of products and activations          (bf16)
   --model FOLDER|FILE.gguf   weights                                   (SmolLM2-135M-Instruct)
   --batch N --seq N          documents of a step, and their length     (2 × 512)
-  --rank N                   of LoRA on all linear modules             (16)`;
+  --rank N                   rank of LoRA on all linear modules        (16)`;
 
 export interface StepFlags {
   precision: string;
@@ -32,7 +32,7 @@ export interface StepFlags {
   threads?: string | undefined;
 }
 
-/** Returns the step that flags choose, on the quickstart's weights where they name none. */
+/** Returns the options of a step that the flags choose; without `--model`, on the quickstart's weights. */
 export async function stepOptions(flags: StepFlags): Promise<Omit<StepOptions, 'mode'>> {
   const { folder, model } = await resolveModel(flags.model ?? quickstartWeights());
   return {
@@ -65,11 +65,11 @@ export function peerProgram(name: string): string {
 /** Returns tokens without a pattern, the same every time (Numerical Recipes' generator). */
 export function randomDocuments(count: number, length: number, vocabulary: number): number[][] {
   let state = 1;
-  const next = () => {
+  const drawToken = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 2 ** 32) * vocabulary);
   };
-  return Array.from({ length: count }, () => Array.from({ length }, next));
+  return Array.from({ length: count }, () => Array.from({ length }, drawToken));
 }
 
 function runToText(script: string): string {
