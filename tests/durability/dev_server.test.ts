@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import { ServiceUnavailable } from '../../shared/errors.js';
 import { identifyProcess } from '../../shared/process_identity.js';
-import { type DevServer, useDevServer } from '../../workers/embedded_server/dev_server.js';
+import { useDevServer } from '../../workers/embedded_server/dev_server.js';
 import { answers, startServer } from '../../workers/embedded_server/server_process.js';
 import { until } from '../support/until.js';
 
@@ -19,7 +19,7 @@ beforeEach(async () => {
 const children: ChildProcess[] = [];
 afterEach(async () => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
-  // What a failed test has left.
+  // A failed test may have left its server running.
   const pid = await serverPid().catch(() => null);
   if (pid !== null && identifyProcess(pid) !== null) process.kill(pid, 'SIGKILL');
   await rm(folder, { recursive: true, force: true });
@@ -28,10 +28,8 @@ afterEach(async () => {
 const notices: string[] = [];
 const log = (text: string) => void notices.push(text);
 
-const address = (server: DevServer) => server.address;
-
-/** Another process that uses the server until it is killed. */
-async function otherUser(
+/** Starts another process that uses the server until it is killed. */
+async function startOtherUser(
   environment: Record<string, string> = {},
 ): Promise<{ child: ChildProcess; address: string }> {
   const module = fileURLToPath(new URL('../../workers/embedded_server/dev_server.js', import.meta.url));
@@ -49,32 +47,32 @@ async function otherUser(
 }
 
 test('processes share one server, and the last one stops it', async () => {
-  const [mine, other] = await Promise.all([useDevServer(folder, log), otherUser()]);
-  expect(other.address).toBe(address(mine));
-  await mine.release();
+  const [server, other] = await Promise.all([useDevServer(folder, log), startOtherUser()]);
+  expect(other.address).toBe(server.address);
+  await server.release();
   expect(await answers(other.address)).toBe(true);
-  // Killed, the other one cannot release it; the next user does not count it.
+  // A killed user cannot release the server; the next one does not count it.
   other.child.kill('SIGKILL');
   await new Promise((resolve) => other.child.once('exit', resolve));
-  const next = await useDevServer(folder, log);
-  expect(next).toMatchObject({ address: other.address, started: false });
-  await next.release();
+  const nextServer = await useDevServer(folder, log);
+  expect(nextServer).toMatchObject({ address: other.address, started: false });
+  await nextServer.release();
   expect(await answers(other.address)).toBe(false);
 }, 60_000);
 
-test('the database is kept', async () => {
-  const first = await useDevServer(folder, log);
-  const connection = await Connection.connect({ address: first.address });
+test('a server that is started again still has its workflows', async () => {
+  const firstServer = await useDevServer(folder, log);
+  const connection = await Connection.connect({ address: firstServer.address });
   await new Client({ connection }).workflow.start('nobody', { taskQueue: 'q', workflowId: 'kept' });
   await connection.close();
-  await first.release();
-  const second = await useDevServer(folder, log);
-  expect(second.started).toBe(true);
-  const reconnected = await Connection.connect({ address: second.address });
+  await firstServer.release();
+  const secondServer = await useDevServer(folder, log);
+  expect(secondServer.started).toBe(true);
+  const reconnected = await Connection.connect({ address: secondServer.address });
   const { status } = await new Client({ connection: reconnected }).workflow.getHandle('kept').describe();
   expect(status.name).toBe('RUNNING');
   await reconnected.close();
-  await second.release();
+  await secondServer.release();
 }, 60_000);
 
 async function serverPid(): Promise<number> {
@@ -89,30 +87,30 @@ async function killServer(): Promise<void> {
 }
 
 test('a server that was killed is started again by its users, on the same port and once', async () => {
-  const first = await useDevServer(folder, log);
-  const other = await otherUser();
+  const firstServer = await useDevServer(folder, log);
+  const other = await startOtherUser();
   await killServer();
-  await until('the server to answer again', () => answers(first.address));
-  expect(other.address).toBe(first.address);
+  await until('the server to answer again', () => answers(firstServer.address));
+  expect(other.address).toBe(firstServer.address);
   const pid = await serverPid();
   await new Promise((resolve) => setTimeout(resolve, 2500));
   expect(await serverPid()).toBe(pid);
   other.child.kill('SIGKILL');
   await new Promise((resolve) => other.child.once('exit', resolve));
-  await first.release();
+  await firstServer.release();
 }, 60_000);
 
-test('who comes when a server in use was killed finds it on the same port', async () => {
-  const first = await useDevServer(folder, log);
+test('a user that comes after the server was killed gets one on the same port', async () => {
+  const firstServer = await useDevServer(folder, log);
   await killServer();
-  const second = await useDevServer(folder, log);
-  expect(second.address).toBe(first.address);
-  expect(await answers(second.address)).toBe(true);
-  await Promise.all([first.release(), second.release()]);
+  const secondServer = await useDevServer(folder, log);
+  expect(secondServer.address).toBe(firstServer.address);
+  expect(await answers(secondServer.address)).toBe(true);
+  await Promise.all([firstServer.release(), secondServer.release()]);
 }, 60_000);
 
-test('the server gets none of the secrets of who starts it', async () => {
-  await otherUser({ AWS_SECRET_ACCESS_KEY: 'SENTINEL' });
+test('the server gets none of the secrets of the process that starts it', async () => {
+  await startOtherUser({ AWS_SECRET_ACCESS_KEY: 'SENTINEL' });
   const environment = await readFile(`/proc/${await serverPid()}/environ`, 'utf8');
   expect(environment).toContain('PATH=');
   expect(environment).not.toContain('SENTINEL');
@@ -122,21 +120,23 @@ test('a server in use on another host is named, and neither joined nor killed', 
   const server = await useDevServer(folder, log);
   const file = path.join(folder, 'server.json');
   const serverFile = JSON.parse(await readFile(file, 'utf8'));
-  const elsewhere = { ...serverFile.process, boot: 'another', host: 'node-17' };
-  await writeFile(file, JSON.stringify({ ...serverFile, process: elsewhere }));
-  await expect(useDevServer(folder, log)).rejects.toThrow(`process ${elsewhere.pid} on node-17) is in use`);
+  const otherIdentity = { ...serverFile.process, boot: 'another', host: 'node-17' };
+  await writeFile(file, JSON.stringify({ ...serverFile, process: otherIdentity }));
+  await expect(useDevServer(folder, log)).rejects.toThrow(
+    `process ${otherIdentity.pid} on node-17) is in use`,
+  );
   expect(await answers(server.address)).toBe(true);
   await writeFile(file, JSON.stringify(serverFile));
   await server.release();
 }, 60_000);
 
-test('a port in use is named', async () => {
+test('a server does not start on a port in use, and the error names the port', async () => {
   const otherServer = createServer();
   await new Promise<void>((resolve) => otherServer.listen(0, '127.0.0.1', resolve));
   const { port } = otherServer.address() as { port: number };
   const log = path.join(folder, 'log');
-  const started = startServer({ port, uiPort: null, database: null, log, detached: false });
-  await expect(started).rejects.toThrow(ServiceUnavailable);
-  await expect(started).rejects.toThrow(`port ${port} is in use`);
+  const start = startServer({ port, uiPort: null, database: null, log, detached: false });
+  await expect(start).rejects.toThrow(ServiceUnavailable);
+  await expect(start).rejects.toThrow(`port ${port} is in use`);
   otherServer.close();
 });

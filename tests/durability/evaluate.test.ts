@@ -1,4 +1,4 @@
-/** Kills in the middle of evaluate: the same scores, and what was finished is not done again. */
+/** Kills in the middle of evaluate: the scores are the same, and finished parts are not computed again. */
 import { readdirSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -26,7 +26,7 @@ beforeAll(async () => {
     }),
   );
   await writeFile(path.join(deployment.folder, 'rows.jsonl'), lines.join('\n'));
-  undisturbed = (await ending(await start('undisturbed'))).evaluation!;
+  undisturbed = (await awaitResult(await start('undisturbed'))).evaluation!;
 }, 240_000);
 afterAll(async () => deployment.stop(), 60_000);
 
@@ -36,17 +36,17 @@ function start(name: string): Promise<WorkflowHandle> {
     { task: 'multiple_choice', name: 'next', path: path.join(deployment.folder, 'rows.jsonl') },
     { task: 'samples', prompts: ['One, two,', 'Why?'], max_new_tokens: 8 },
   ];
-  const few = { dataset_type: 'mock_packed', packs: 16 };
+  const trainData = { dataset_type: 'mock_packed', packs: 16 };
   return deployment.run(name, {
-    data: { ...data, train: few },
+    data: { ...data, train: trainData },
     training: { ...training, num_epochs: 1 },
     evaluation: { tasks },
   });
 }
 
-const ending = async (handle: WorkflowHandle) => (await handle.result()) as FinetuneResult;
+const awaitResult = async (handle: WorkflowHandle) => (await handle.result()) as FinetuneResult;
 
-/** Returns the stored parts of a run, each with when it was written. */
+/** Returns the stored parts of a run, each with the time it was written. */
 function readParts(name: string): Map<string, number> {
   const folder = path.join(deployment.folder, name, 'evaluation');
   let entries: string[] = [];
@@ -63,8 +63,8 @@ async function untilParts(name: string, count: number): Promise<void> {
   await until(`${count} parts of ${name}`, () => readParts(name).size >= count);
 }
 
-/** Kills after so many parts, and checks that those are unchanged in the end. */
-async function killedAfter(
+/** Calls `kill` after so many parts, and checks that those are unchanged in the end. */
+async function killAfter(
   name: string,
   count: number,
   kill: () => Promise<void>,
@@ -73,39 +73,39 @@ async function killedAfter(
   const handle = await start(name);
   await untilParts(name, count);
   await kill();
-  const stored = readParts(name);
+  const partsBefore = readParts(name);
   await revive();
-  const result = await ending(handle);
-  const all = readParts(name);
-  expect(stored.size).toBeLessThan(all.size);
-  for (const [entry, written] of stored) expect([entry, all.get(entry)]).toEqual([entry, written]);
+  const result = await awaitResult(handle);
+  const partsAfter = readParts(name);
+  expect(partsBefore.size).toBeLessThan(partsAfter.size);
+  for (const [entry, time] of partsBefore) expect([entry, partsAfter.get(entry)]).toEqual([entry, time]);
   return result;
 }
 
-/** The host worker's processes that compute steps: the one that evaluates is the only one while it does. */
-const evaluators = (): number[] => deployment.children('step.js');
+/** Returns the host worker's step processes: during an evaluation, the one that evaluates is the only one. */
+const listEvaluators = (): number[] => deployment.children('step.js');
 
 test.each([
   ['before', 10],
   ['after', partsOfModel + 10],
 ])(
-  'kill -9 of the host worker while it evaluates the model %s training',
+  'a host worker killed while it evaluates the model %s training is replaced, and the scores are the same',
   async (which, count) => {
     const kill = async () => {
-      const [evaluator] = evaluators();
+      const [evaluator] = listEvaluators();
       await deployment.host.kill();
-      // It ends with its parent.
+      // It exits with its parent.
       await until('the evaluator to end', () => identifyProcess(evaluator!) === null);
     };
-    const result = await killedAfter(`host-${which}`, count, kill, () => deployment.restart('host'));
+    const result = await killAfter(`host-${which}`, count, kill, () => deployment.restart('host'));
     expect(result.evaluation).toEqual(undisturbed);
   },
   180_000,
 );
 
-test('kill -9 of the evaluating process alone: it is started again', async () => {
-  const result = await killedAfter('evaluator', 10, async () => {
-    process.kill(evaluators()[0]!, 'SIGKILL');
+test('a killed evaluating process is started again, and the scores are the same', async () => {
+  const result = await killAfter('evaluator', 10, async () => {
+    process.kill(listEvaluators()[0]!, 'SIGKILL');
   });
   expect(result.evaluation).toEqual(undisturbed);
 }, 180_000);

@@ -1,7 +1,7 @@
 /**
- * A run on a device that is no CPU: memory that the host cannot touch, streams that run as late as they may, segments that
- * are captured and replayed. It ends with the bits of the CPU's portable kernels, also where its rank is killed or the
- * device is lost on the way.
+ * A run on a device that is not a CPU: memory that the host cannot touch, streams that run as late as they may, segments that
+ * are captured and replayed. It ends with the bits of the CPU's portable kernels, even when its rank is killed or the
+ * device is lost.
  */
 import path from 'node:path';
 import { Deployment, type Ending, interruptions } from '../support/deployment.js';
@@ -9,9 +9,9 @@ import { writeTokenizedModel } from '../support/tokenized_model.js';
 
 let deployment: Deployment;
 
-async function ending(environment: Record<string, string>, name: string): Promise<Ending> {
+async function runToEnd(environment: Record<string, string>, name: string): Promise<Ending> {
   deployment = await Deployment.start(environment);
-  return await deployment.ending(await deployment.run(name));
+  return await deployment.awaitEnding(await deployment.run(name));
 }
 
 afterEach(async () => deployment.stop(), 60_000);
@@ -19,31 +19,34 @@ afterEach(async () => deployment.stop(), 60_000);
 let onCpu: Ending;
 beforeAll(async () => {
   // What the fake device lacks is nothing to a run on the CPU.
-  onCpu = await ending({ TEMPER_ISA: 'portable', TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'cpu');
+  onCpu = await runToEnd({ TEMPER_ISA: 'portable', TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'cpu');
   await deployment.stop();
 }, 120_000);
 
 const fake = { TEMPER_TEST_DEVICES: 'fake:1' };
 
 test.each([
-  ['late and captured', {}],
-  ['uploads first and record by record', { TEMPER_FAKE_ORDER: 'uploads_first', TEMPER_FAKE_CAPTURE: 'off' }],
+  ['with late streams and captured segments', {}],
+  [
+    'that uploads first and runs record by record',
+    { TEMPER_FAKE_ORDER: 'uploads_first', TEMPER_FAKE_CAPTURE: 'off' },
+  ],
 ])(
-  '%s, it computes what the CPU does',
+  'a fake device %s computes what the CPU does',
   async (_, settings) => {
-    const { losses, weights } = await ending({ ...fake, ...settings }, 'undisturbed');
+    const { losses, weights } = await runToEnd({ ...fake, ...settings }, 'undisturbed');
     expect(losses).toEqual(onCpu.losses);
     expect(weights).toBe(onCpu.weights);
   },
   120_000,
 );
 
-test('kill -9 of its rank: the next one goes on with the same bits', async () => {
+test('a killed rank of a fake device is replaced, and the weights are the same bits', async () => {
   deployment = await Deployment.start(fake);
   const handle = await deployment.run('killed');
-  await deployment.reached('killed', 1, 12);
+  await deployment.untilLines('killed', 1, 12);
   process.kill(deployment.ranks()[0]!, 'SIGKILL');
-  const { result, losses, weights } = await deployment.ending(handle);
+  const { result, losses, weights } = await deployment.awaitEnding(handle);
   expect(losses).toEqual(onCpu.losses);
   expect(weights).toBe(onCpu.weights);
   expect(interruptions(result)).toMatchObject([{ event: 'rank_lost', exactness: 'bitwise' }]);
@@ -55,7 +58,7 @@ test('a lost device costs its rank, not the run', async () => {
     TEMPER_FAKE_LOST_AFTER: '7000',
     TEMPER_FAKE_CAPTURE: 'off',
   });
-  const { result, weights } = await deployment.ending(await deployment.run('lost'));
+  const { result, weights } = await deployment.awaitEnding(await deployment.run('lost'));
   expect(weights).toBe(onCpu.weights);
   const [loss] = interruptions(result);
   expect(loss).toMatchObject({ event: 'rank_lost', exactness: 'bitwise' });
@@ -90,7 +93,7 @@ test('an evaluation computes on the CPU, and its process never loads the deviceâ
   }
 }, 120_000);
 
-test('a device with too little memory ends the run with the forecast', async () => {
+test('a run that needs more memory than its device has fails, and the error gives the forecast', async () => {
   deployment = await Deployment.start({ ...fake, TEMPER_FAKE_MEMORY: '100000' });
   const handle = await deployment.run('small');
   const error = (await handle.result().catch((thrown: unknown) => thrown)) as { cause: Error };
@@ -99,14 +102,14 @@ test('a device with too little memory ends the run with the forecast', async () 
   );
 }, 120_000);
 
-test('an op that the device has no kernel for runs by its fallback', async () => {
-  const { losses, weights } = await ending({ ...fake, TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'lowered');
+test('a run with an op that the device has no kernel for computes it by its fallback', async () => {
+  const { losses, weights } = await runToEnd({ ...fake, TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'lowered');
   // The fallback rounds elsewhere: the same model, and soon other bits.
   expect(Math.abs(losses.get(1)! / onCpu.losses.get(1)! - 1)).toBeLessThan(1e-5);
   expect(weights).not.toBe(onCpu.weights);
 }, 120_000);
 
-test('an op that has no fallback either ends the run before it trains', async () => {
+test('a run with an op that has neither a kernel nor a fallback fails before it trains', async () => {
   deployment = await Deployment.start({ ...fake, TEMPER_FAKE_WITHOUT: 'matmul' });
   const handle = await deployment.run('unsupported');
   const error = (await handle.result().catch((thrown: unknown) => thrown)) as { cause: Error };
@@ -115,8 +118,8 @@ test('an op that has no fallback either ends the run before it trains', async ()
   );
 }, 120_000);
 
-test('a device that needs another alignment computes the same bits', async () => {
-  const { losses, weights } = await ending({ ...fake, TEMPER_FAKE_ALIGNMENT: '256' }, 'aligned');
+test('a run on a device that needs another alignment ends with the same bits', async () => {
+  const { losses, weights } = await runToEnd({ ...fake, TEMPER_FAKE_ALIGNMENT: '256' }, 'aligned');
   expect(losses).toEqual(onCpu.losses);
   expect(weights).toBe(onCpu.weights);
 }, 120_000);

@@ -15,7 +15,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => deployment.stop(), 60_000);
 
-/** `temporal workflow execute` with a recipe as its input file. */
+/** Calls `temporal workflow execute` with a recipe as its input file. */
 async function execute(name: string, recipe: unknown) {
   const file = path.join(deployment.folder, `${name}.json`);
   await writeFile(file, JSON.stringify(recipe));
@@ -50,7 +50,7 @@ test('temporal workflow execute runs a recipe', async () => {
   });
 }, 120_000);
 
-test('temporal schedule starts runs whose folders bear their ids, from one input', async () => {
+test('a Temporal schedule starts runs in folders named by their ids, from one input', async () => {
   const file = path.join(deployment.folder, 'nightly.json');
   const training = { num_epochs: 1, precision: 'fp32' };
   const output_dir = path.join(deployment.folder, 'scheduled', '${run}');
@@ -67,9 +67,9 @@ test('temporal schedule starts runs whose folders bear their ids, from one input
   for (const count of [1, 2]) {
     expect(schedule('trigger').status).toBe(0);
     const { schedule: schedules, workflow: workflows } = deployment.client;
-    const started = async () => (await schedules.getHandle('nightly').describe()).info.recentActions;
-    await until(`run ${count} of the schedule`, async () => (await started()).length >= count);
-    const { action } = (await started())[count - 1]!;
+    const listStarts = async () => (await schedules.getHandle('nightly').describe()).info.recentActions;
+    await until(`run ${count} of the schedule`, async () => (await listStarts()).length >= count);
+    const { action } = (await listStarts())[count - 1]!;
     const { run, state, outputDir } = (await workflows
       .getHandle(action.workflow.workflowId)
       .result()) as FinetuneResult;
@@ -84,10 +84,10 @@ test('temporal schedule starts runs whose folders bear their ids, from one input
 
 test('an invalid recipe fails the workflow at once, with every problem in the message', async () => {
   const recipe = { ...deployment.recipe('invalid'), seed: 'one', pefd: {}, training: { num_epochs: 0 } };
-  const began = Date.now();
+  const startTime = Date.now();
   const { stdout, status } = await execute('invalid', recipe);
   expect(status).not.toBe(0);
-  expect(Date.now() - began).toBeLessThan(15_000);
+  expect(Date.now() - startTime).toBeLessThan(15_000);
   const error = await deployment.client.workflow
     .getHandle('invalid')
     .result()
@@ -101,17 +101,17 @@ test('an invalid recipe fails the workflow at once, with every problem in the me
 }, 60_000);
 
 test('a completed run is not trained again', async () => {
-  const first = (await (await deployment.run('again')).result()) as FinetuneResult;
-  const second = (await (await deployment.run('again')).result()) as FinetuneResult;
-  expect(second).toEqual(first);
+  const firstResult = (await (await deployment.run('again')).result()) as FinetuneResult;
+  const secondResult = (await (await deployment.run('again')).result()) as FinetuneResult;
+  expect(secondResult).toEqual(firstResult);
 }, 120_000);
 
 test('runs wait for a slot and get it one after the other', async () => {
   const handles = [await deployment.run('first'), await deployment.run('second')];
   const results = (await Promise.all(handles.map((handle) => handle.result()))) as FinetuneResult[];
   const spans = results.map(({ timeline }) => {
-    const at = (event: string) => Date.parse(timeline.findLast((entry) => entry.event === event)!.at);
-    return { from: at('gang_granted'), to: at('epoch_finished') };
+    const findTime = (event: string) => Date.parse(timeline.findLast((entry) => entry.event === event)!.at);
+    return { from: findTime('gang_granted'), to: findTime('epoch_finished') };
   });
   const [earlier, later] = spans.sort((a, b) => a.from - b.from) as [(typeof spans)[0], (typeof spans)[0]];
   expect(later.from).toBeGreaterThanOrEqual(earlier.to);
@@ -119,20 +119,20 @@ test('runs wait for a slot and get it one after the other', async () => {
 
 test('a terminated run gives its slot back', async () => {
   const handle = await deployment.run('terminated', { training: { num_epochs: 1000, precision: 'fp32' } });
-  await deployment.reached('terminated', 1, 3);
+  await deployment.untilLines('terminated', 1, 3);
   const [rank] = deployment.ranks();
   await handle.terminate('by hand');
-  const gone = () => spawnSync('kill', ['-0', String(rank)]).status !== 0;
-  await until('the rank to end', gone);
+  const hasExited = () => spawnSync('kill', ['-0', String(rank)]).status !== 0;
+  await until('the rank to end', hasExited);
   expect((await (await deployment.run('next')).result()) as FinetuneResult).toMatchObject({
     state: 'completed',
   });
 }, 120_000);
 
-test('a cancelled run keeps its checkpoint, and goes on from it when it is started again', async () => {
-  const long = { training: { num_epochs: 1000, precision: 'fp32' } };
-  const handle = await deployment.run('cancelled', long);
-  await deployment.reached('cancelled', 1, 12);
+test('a cancelled run keeps its checkpoint, and resumes from it when it is started again', async () => {
+  const longTraining = { training: { num_epochs: 1000, precision: 'fp32' } };
+  const handle = await deployment.run('cancelled', longTraining);
+  await deployment.untilLines('cancelled', 1, 12);
   await handle.cancel();
   await expect(handle.result()).rejects.toMatchObject({ cause: { name: 'CancelledFailure' } });
   const secondRun = await deployment.run('cancelled', { training: { num_epochs: 2, precision: 'fp32' } });
@@ -140,22 +140,22 @@ test('a cancelled run keeps its checkpoint, and goes on from it when it is start
   expect(timeline.find(({ event }) => event === 'resumed')!.step).toBeGreaterThanOrEqual(12);
 }, 120_000);
 
-test('a host killed while it prepares data is not waited for', async () => {
+test('a run does not wait for a host that was killed while it prepared data', async () => {
   const data = {
     train: { dataset_type: 'mock', documents: 400_000 },
     packed_sequence_size: 256,
     batch_size: { global: 4, micro: 1 },
   };
   const handle = await deployment.run('preparing', { data, training: { max_steps: 3, precision: 'fp32' } });
-  await deployment.phase(handle, 'preparing_data');
+  await deployment.untilPhase(handle, 'preparing_data');
   await new Promise((resolve) => setTimeout(resolve, 500));
-  const pending = async () => (await handle.describe()).raw.pendingActivities?.[0]?.activityId;
-  const killed = await pending();
+  const findPending = async () => (await handle.describe()).raw.pendingActivities?.[0]?.activityId;
+  const killedActivity = await findPending();
   await deployment.host.kill();
   await deployment.restart('host');
-  const restarted = Date.now();
-  // The heartbeat timeout is 30 s: the new host worker tells that the old one is dead.
-  await until('another activity', async () => (await pending()) !== killed);
-  expect(Date.now() - restarted).toBeLessThan(10_000);
+  const restartTime = Date.now();
+  // The heartbeat timeout is 30 s: the new host worker reports before it that the old one is gone.
+  await until('another activity', async () => (await findPending()) !== killedActivity);
+  expect(Date.now() - restartTime).toBeLessThan(10_000);
   expect(((await handle.result()) as FinetuneResult).steps).toBe(3);
 }, 180_000);

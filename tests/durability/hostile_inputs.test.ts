@@ -1,13 +1,13 @@
 /**
- * Inputs that crash, hang or fill the process that reads them: the run fails with a reason, the workers live, and another run
- * continues. The workers, the server and the processes are real; the bounds are small.
+ * Inputs that crash, hang or fill the process that reads them: the run fails with a reason, the workers keep running, and
+ * another run continues. The workers, the server and the processes are real; the bounds are small.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { WorkflowFailedError, WorkflowHandle } from '@temporalio/client';
-import { Deployment, linesOf } from '../support/deployment.js';
+import { countMetricsLines, Deployment } from '../support/deployment.js';
 import { writeTinyTextModel } from '../support/tiny_text_model.js';
 import { until } from '../support/until.js';
 
@@ -22,14 +22,14 @@ let bystander: WorkflowHandle;
 let workers: (number | undefined)[];
 
 const file = (...parts: string[]) => path.join(deployment.folder, ...parts);
-const pids = () => [deployment.control.child.pid, deployment.host.child.pid];
+const workerPids = () => [deployment.control.child.pid, deployment.host.child.pid];
 
 beforeAll(async () => {
   const config = path.resolve(import.meta.dirname, 'support/hostile_config.js');
   deployment = await Deployment.start({ TEMPER_CONFIG: config, ...secrets });
-  workers = pids();
+  workers = workerPids();
   bystander = await deployment.run('bystander', { training: { num_epochs: 100_000, precision: 'fp32' } });
-  await deployment.reached('bystander', 1, 2);
+  await deployment.untilLines('bystander', 1, 2);
 }, 240_000);
 
 afterAll(async () => {
@@ -37,28 +37,28 @@ afterAll(async () => {
   await deployment.stop();
 }, 60_000);
 
-/** The failure that ends a run, after which both workers still are who they were. */
-async function failureOf(
+/** Returns the failure that ends a run, and checks that both workers are still running. */
+async function runToFailure(
   name: string,
   change: Record<string, unknown>,
 ): Promise<{ type: string; message: string }> {
   const handle = await deployment.run(name, change);
   const thrown = (await handle.result().catch((error: unknown) => error)) as WorkflowFailedError;
   expect([deployment.control.child.exitCode, deployment.host.child.exitCode]).toEqual([null, null]);
-  expect(pids()).toEqual(workers);
+  expect(workerPids()).toEqual(workers);
   return thrown.cause as unknown as { type: string; message: string };
 }
 
-/** The bystander continues to train. */
-async function continues(): Promise<void> {
-  await deployment.reached('bystander', 1, (await linesOf(file('bystander'), 1)) + 2);
+/** Waits until the bystander has trained two more steps. */
+async function untilBystanderContinues(): Promise<void> {
+  await deployment.untilLines('bystander', 1, (await countMetricsLines(file('bystander'), 1)) + 2);
 }
 
 const withData = (train: object, more: object = {}) => ({
   data: { train, packed_sequence_size: 64, ...more },
 });
 
-const crashed = /^(ProcessCrashed|PoisonInput)$/;
+const crashTypes = /^(ProcessCrashed|PoisonInput)$/;
 
 test.each([
   ['reading', 'loop', 'admit', 'computed for more than 10 s without a pause'],
@@ -68,14 +68,14 @@ test.each([
   ['preparing', 'allocate', 'prepareData', 'used more than 0.5 GB of memory'],
   ['preparing', 'abort', 'prepareData', 'killed by SIGABRT'],
 ])(
-  '%s that does %s ends only the process of %s',
-  async (when, what, step, ended) => {
-    const change = withData({ dataset_type: 'hostile', [when]: what });
-    const { type, message } = await failureOf(`${when}-${what}`, change);
-    expect(type).toMatch(crashed);
+  'during %s, an input that does "%s" ends only the process of %s',
+  async (moment, action, step, reason) => {
+    const change = withData({ dataset_type: 'hostile', [moment]: action });
+    const { type, message } = await runToFailure(`${moment}-${action}`, change);
+    expect(type).toMatch(crashTypes);
     expect(message).toContain(step);
-    expect(message).toContain(ended);
-    await continues();
+    expect(message).toContain(reason);
+    await untilBystanderContinues();
   },
   120_000,
 );
@@ -88,7 +88,7 @@ test('the processes of ranks and steps are started without the secrets of the wo
   for (const child of children) expect(environment(child)).not.toContain('SENTINEL');
 });
 
-test('a chat template that fills an array of a thousand million numbers', async () => {
+test('a chat template that loops a thousand million times ends its run, and another run continues', async () => {
   await writeTinyTextModel(file('templated'));
   const tokenizer = JSON.parse(await readFile(file('templated', 'tokenizer_config.json'), 'utf8'));
   const template = '{% for i in range(1000000000) %}{% endfor %}{{ messages[0].content }}';
@@ -100,34 +100,34 @@ test('a chat template that fills an array of a thousand million numbers', async 
     file('chat.jsonl'),
     '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
   );
-  const { type, message } = await failureOf('templated-run', {
+  const { type, message } = await runToFailure('templated-run', {
     model: { name: file('templated') },
     ...withData({ dataset_type: 'chat', path: file('chat.jsonl') }),
   });
   expect(`${type}: ${message}`).toMatch(/^(ProcessCrashed|PoisonInput): .*|chat template/s);
-  await continues();
+  await untilBystanderContinues();
 }, 240_000);
 
-test('a damaged Parquet file as the data of a task', async () => {
+test('a damaged Parquet file of a task ends its run, and another run continues', async () => {
   const bytes = await readFile(path.resolve('tests/unit/datasets/goldens/rows_zstd.parquet'));
   bytes.fill(0xff, 8, 60);
   await writeFile(file('damaged.parquet'), bytes);
   await writeTinyTextModel(file('with_text'));
-  const { message } = await failureOf('damaged-task', {
+  const { message } = await runToFailure('damaged-task', {
     model: { name: file('with_text') },
     evaluation: { tasks: [{ task: 'perplexity', path: file('damaged.parquet') }] },
   });
   expect(message).toMatch(/zstd|damaged|parquet/i);
-  await continues();
+  await untilBystanderContinues();
 }, 120_000);
 
 test('a regular expression whose repetitions nest is matched at once', async () => {
-  const { type, message } = await failureOf('regex', {
+  const { type, message } = await runToFailure('regex', {
     peft: { type: 'lora', rank: 2, alpha: 4, target_modules: ['/([a-z_.0-9]+)+X/'] },
   });
   expect(type).toBe('ModelError');
   expect(message).toContain('/([a-z_.0-9]+)+X/');
-  await continues();
+  await untilBystanderContinues();
 }, 120_000);
 
 test('a host worker with a step that never pauses still answers SIGTERM', async () => {
@@ -136,18 +136,18 @@ test('a host worker with a step that never pauses still answers SIGTERM', async 
     execFileSync('ps', ['-o', 'stat=,args=', '--ppid', String(deployment.host.child.pid)], {
       encoding: 'utf8',
     });
-  await deployment.phase(looping, 'preparing_data');
+  await deployment.untilPhase(looping, 'preparing_data');
   await until('the step to compute', () => /^R.*step\.js$/m.test(computing()));
   await looping.terminate();
   expect(await deployment.host.stop()).toBe(0);
   await deployment.restart('host');
 }, 120_000);
 
-test('a template of the recipe that has no end', async () => {
-  workers = pids();
+test('a recipe that extends an endless file ends its run, and the workers keep running', async () => {
+  workers = workerPids();
   const handle = await deployment.run('endless', { extends: '/dev/zero' });
   await expect(handle.result()).rejects.toMatchObject({
     cause: { type: expect.stringMatching(/Crashed|Poison|InvalidRecipe/) },
   });
-  expect(pids()).toEqual(workers);
+  expect(workerPids()).toEqual(workers);
 }, 120_000);

@@ -22,8 +22,8 @@ afterAll(async () => {
   await server.stop();
 });
 
-/** The slot of a run between two epochs. */
-async function betweenEpochs(workflowId: string, generation: number) {
+/** Opens the lease of a run between two epochs. */
+async function openLease(workflowId: string, generation: number) {
   const run = { version: 1, id: workflowId, outputDir: '/run', recipeDigest: 'a'.repeat(64) } as const;
   const grant: Grant = { version: 1, run: workflowId, generation, worldSize: 1, members: [] };
   const rank = {
@@ -34,13 +34,13 @@ async function betweenEpochs(workflowId: string, generation: number) {
     request: () => undefined,
     exit: async () => true,
   };
-  let ended = false;
+  let hasEnded = false;
   const lease = new Lease(
     run,
     'cpu:0',
     () => rank as unknown as RankProcess,
     () => {
-      ended = true;
+      hasEnded = true;
     },
   );
   const requests = { number: 0, paused: false, stopping: false, checkpoint: 0 };
@@ -56,7 +56,7 @@ async function betweenEpochs(workflowId: string, generation: number) {
     async endedByAudit() {
       await audit.round();
       audit.close();
-      return ended;
+      return hasEnded;
     },
   };
 }
@@ -74,18 +74,18 @@ test('a run that holds the slot keeps it; one that holds another generation, or 
   ]);
   const handle = await gang.start();
   await until('training to begin', () => gang.requests.length > 0);
-  const held = await betweenEpochs(handle.workflowId, 1);
-  expect(await held.endedByAudit()).toBe(false);
-  const older = await betweenEpochs(handle.workflowId, 7);
-  expect(await older.endedByAudit()).toBe(true);
+  const currentLease = await openLease(handle.workflowId, 1);
+  expect(await currentLease.endedByAudit()).toBe(false);
+  const olderLease = await openLease(handle.workflowId, 7);
+  expect(await olderLease.endedByAudit()).toBe(true);
   await handle.terminate();
-  const terminated = await betweenEpochs(handle.workflowId, 1);
-  expect(await terminated.endedByAudit()).toBe(true);
+  const terminatedLease = await openLease(handle.workflowId, 1);
+  expect(await terminatedLease.endedByAudit()).toBe(true);
   finish();
 });
 
 test('a server that does not answer frees no slot', async () => {
-  const lease = await betweenEpochs('unknown to every server', 1);
+  const lease = await openLease('unknown to every server', 1);
   await server.kill();
   try {
     expect(await lease.endedByAudit()).toBe(false);

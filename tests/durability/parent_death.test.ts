@@ -1,4 +1,4 @@
-/** Every program that a worker or command forks ends with its parent, even while it is stopped. */
+/** Every program that a worker or command forks exits with its parent, even while it is stopped. */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { identifyProcess } from '../../shared/process_identity.js';
@@ -26,7 +26,7 @@ function isServing(pid: number): boolean {
 const isStopped = (pid: number) => /^State:\s*T/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
 test.each(programs)(
-  '%s, stopped, ends when its parent is killed',
+  '%s exits when its parent is killed, even while it is stopped',
   async (program) => {
     const file = new URL(`../../${program}`, import.meta.url).pathname;
     const parent = spawn(process.execPath, ['--input-type=module', '-e', parentCode, file], {

@@ -3,21 +3,21 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 
-const child = path.resolve('dist/tests/durability/support/prepare_child.js');
+const program = path.resolve('dist/tests/durability/support/prepare_child.js');
 const documents = 30_000;
 
-/** Runs to the end, or to a SIGKILL at the report of progress number `killAt`. Resolves to whether it finished. */
+/** Prepares data in a process that kills itself at progress report `killAt`; resolves to whether it finished. */
 function prepareInChild(cache: string, killAt: number | null): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const running = spawn(process.execPath, [child, cache, String(documents), String(killAt)], {
+    const child = spawn(process.execPath, [program, cache, String(documents), String(killAt)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let output = '';
-    running.stdout.on('data', (data: Buffer) => {
+    child.stdout.on('data', (data: Buffer) => {
       output += data.toString();
     });
-    running.on('error', reject);
-    running.on('close', () => resolve(output.includes('done')));
+    child.on('error', reject);
+    child.on('close', () => resolve(output.includes('done')));
   });
 }
 
@@ -27,7 +27,7 @@ async function readPackFiles(cache: string): Promise<Buffer> {
   return Buffer.concat(await Promise.all(names.map((name) => readFile(path.join(cache, digest!, name)))));
 }
 
-test('killed again and again with SIGKILL, preparation goes on where it was and ends with the same bytes', async () => {
+test('a preparation killed three times resumes, and ends with the same bytes', async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'temper-kill-'));
   try {
     const [undisturbed, disturbed] = [path.join(folder, 'a'), path.join(folder, 'b')];

@@ -1,6 +1,6 @@
 /**
- * kill -9 of the host while a run publishes: the run ends with the folders of one that nobody disturbed, and whoever looks
- * finds a whole folder or none.
+ * SIGKILL of the host while a run publishes: the run ends with the folders of an undisturbed one, and a reader finds a
+ * whole folder or none at any time.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -21,21 +21,21 @@ beforeAll(async () => {
   hub = await UploadHub.start();
   Object.assign(process.env, { HF_ENDPOINT: hub.endpoint, HF_TOKEN: 'hf_test' });
   deployment = await Deployment.start();
-  // 24 MB of weights: publishing takes long enough to be met in the middle.
+  // 24 MB of weights: publishing takes long enough to be killed in the middle.
   const size = { vocabulary: 8192, hidden: 256, intermediate: 1024, layers: 4 };
   await writeTinyModel(path.join(deployment.folder, 'model'), size);
-  undisturbed = await ending(await start('undisturbed', shelf('undisturbed')));
+  undisturbed = await awaitResult(await start('undisturbed', publishFolder('undisturbed')));
 }, 240_000);
 afterAll(async () => {
   await deployment.stop();
   await hub.close();
 }, 60_000);
 
-const exports = () => path.join(deployment.folder, 'cache', 'onnx');
-const shelf = (name: string) => path.join(deployment.folder, 'shelf', name);
-const ending = async (handle: WorkflowHandle) => (await handle.result()) as FinetuneResult;
+const exportsFolder = () => path.join(deployment.folder, 'cache', 'onnx');
+const publishFolder = (name: string) => path.join(deployment.folder, 'published', name);
+const awaitResult = async (handle: WorkflowHandle) => (await handle.result()) as FinetuneResult;
 
-/** One short epoch, then final/, onnx/ and both of them at `publishTo`. */
+/** Starts a run of one short epoch, which then writes final/, onnx/ and both of them at `publishTo`. */
 function start(name: string, publishTo: string): Promise<WorkflowHandle> {
   const { data, training } = deployment.recipe(name) as Record<string, object>;
   return deployment.run(name, {
@@ -45,8 +45,8 @@ function start(name: string, publishTo: string): Promise<WorkflowHandle> {
   });
 }
 
-/** Digests by file, as the folder's manifest has them; checks that each file is there at its length. */
-function digests(folder: string): Record<string, string> {
+/** Returns the digests by file from the folder's manifest, and checks that each file has its length. */
+function readDigests(folder: string): Record<string, string> {
   const manifest = JSON.parse(readFileSync(path.join(folder, 'temper_manifest.json'), 'utf8')) as {
     files: Record<string, { bytes: number; sha256: string }>;
   };
@@ -58,51 +58,54 @@ function digests(folder: string): Record<string, string> {
 const isUnfinished = (folder: string, pattern: RegExp) =>
   existsSync(folder) && readdirSync(folder).some((name) => pattern.test(name));
 
-/** Looks until `done`: folders that are there are whole. */
-async function look(folders: readonly string[], done: () => boolean): Promise<void> {
+/** Checks until `done` that the folders that exist are whole. */
+async function checkUntil(folders: readonly string[], done: () => boolean): Promise<void> {
   await until('the publication', () => {
-    for (const folder of folders) if (existsSync(folder)) digests(folder);
+    for (const folder of folders) if (existsSync(folder)) readDigests(folder);
     return done();
   });
 }
 
 interface Moment {
   run: string;
-  /** The folder in which something unfinished is seen then, and its name. */
-  at(run: string): string;
+  /** Returns the folder that holds something unfinished then; `pattern` matches its name. */
+  folder(run: string): string;
   pattern: RegExp;
 }
 
 test.each<[string, Moment]>([
-  ['the export', { run: 'export', at: () => exports(), pattern: /\.partial$/ }],
-  ['onnx/', { run: 'onnx', at: (run) => run, pattern: /^\.onnx\..*\.unfinished$/ }],
-  ['the publication', { run: 'union', at: () => shelf('.'), pattern: /^\.union\..*\.unfinished$/ }],
+  ['the export', { run: 'export', folder: () => exportsFolder(), pattern: /\.partial$/ }],
+  ['onnx/', { run: 'onnx', folder: (run) => run, pattern: /^\.onnx\..*\.unfinished$/ }],
+  [
+    'the publication',
+    { run: 'union', folder: () => publishFolder('.'), pattern: /^\.union\..*\.unfinished$/ },
+  ],
 ])(
-  'killed while %s is written',
-  async (_, { run: name, at, pattern }) => {
-    // The export that the undisturbed run made is of the same weights.
-    await rm(exports(), { recursive: true, force: true });
-    const handle = await start(name, shelf(name));
+  'a host killed while it writes %s leaves no part, and the run publishes the same files',
+  async (_, { run: name, folder, pattern }) => {
+    // The export that the undisturbed run made has the same weights.
+    await rm(exportsFolder(), { recursive: true, force: true });
+    const handle = await start(name, publishFolder(name));
     const run = path.join(deployment.folder, name);
-    const folders = [path.join(run, 'final'), path.join(run, 'onnx'), shelf(name)];
-    await look(folders, () => isUnfinished(at(run), pattern));
+    const folders = [path.join(run, 'final'), path.join(run, 'onnx'), publishFolder(name)];
+    await checkUntil(folders, () => isUnfinished(folder(run), pattern));
     await deployment.host.kill();
-    expect(existsSync(shelf(name))).toBe(false);
+    expect(existsSync(publishFolder(name))).toBe(false);
     await deployment.restart('host');
-    let ended = false;
-    const result = ending(handle).finally(() => {
-      ended = true;
+    let hasEnded = false;
+    const result = awaitResult(handle).finally(() => {
+      hasEnded = true;
     });
-    await look(folders, () => ended);
-    expect(await result).toMatchObject({ state: 'completed', published: shelf(name) });
-    expect(digests(shelf(name))).toEqual(digests(undisturbed.published!));
-    expect(readdirSync(shelf('.')).filter((entry) => entry.startsWith('.'))).toEqual([]);
+    await checkUntil(folders, () => hasEnded);
+    expect(await result).toMatchObject({ state: 'completed', published: publishFolder(name) });
+    expect(readDigests(publishFolder(name))).toEqual(readDigests(undisturbed.published!));
+    expect(readdirSync(publishFolder('.')).filter((entry) => entry.startsWith('.'))).toEqual([]);
   },
   120_000,
 );
 
-/** The child of a step's process that runs this program, once there is one. */
-async function child(program: string): Promise<number> {
+/** Waits for the child of a step's process that runs this program; returns its process id. */
+async function waitForChild(program: string): Promise<number> {
   for (;;) {
     const parents = deployment.children('step.js').join();
     // Fails where there is no child at all.
@@ -114,18 +117,18 @@ async function child(program: string): Promise<number> {
 }
 
 test.each(['probe_process.js', 'session_process.js'])(
-  'kill -9 of %s, one of the two engines that are compared: they are compared again',
+  'when %s, one of the two engines that are compared, is killed, they are compared again',
   async (program) => {
     const name = program.replace(/_.*/, '');
-    const handle = await start(name, shelf(name));
-    process.kill(await child(program), 'SIGKILL');
-    expect(await ending(handle)).toMatchObject({ state: 'completed' });
-    expect(digests(shelf(name))).toEqual(digests(undisturbed.published!));
+    const handle = await start(name, publishFolder(name));
+    process.kill(await waitForChild(program), 'SIGKILL');
+    expect(await awaitResult(handle)).toMatchObject({ state: 'completed' });
+    expect(readDigests(publishFolder(name))).toEqual(readDigests(undisturbed.published!));
   },
   120_000,
 );
 
-test('killed while it uploads: one commit, of the same files', async () => {
+test('a host killed while it uploads makes one commit, of the same files', async () => {
   let puts = 0;
   hub.intercept = (request) => request.method === 'PUT' && ++puts > 1;
   const handle = await start('uploading', 'hf://owner/uploading');
@@ -134,10 +137,10 @@ test('killed while it uploads: one commit, of the same files', async () => {
   expect(Object.keys(hub.files('owner/uploading'))).toEqual(['.gitattributes']);
   hub.intercept = null;
   await deployment.restart('host');
-  const result = await ending(handle);
+  const result = await awaitResult(handle);
   expect(result.published).toBe(`${hub.endpoint}/owner/uploading`);
   expect(hub.commits('owner/uploading')).toHaveLength(2);
   expect(new Set(hub.sent).size).toBe(hub.sent.length);
-  const published = Object.keys(digests(undisturbed.published!));
-  expect(Object.keys(hub.files('owner/uploading'))).toEqual(expect.arrayContaining(published));
+  const publishedNames = Object.keys(readDigests(undisturbed.published!));
+  expect(Object.keys(hub.files('owner/uploading'))).toEqual(expect.arrayContaining(publishedNames));
 }, 120_000);

@@ -15,7 +15,7 @@ const start: RankStart = {
   requests: noRequests,
 };
 
-test('a rank that cannot start says why, with the code of its error', async () => {
+test('a rank that cannot start fails with the reason and the code of its error', async () => {
   const rank = new RankProcess({});
   await expect(rank.start(start)).rejects.toMatchObject({
     code: 'StorageError',
@@ -26,15 +26,15 @@ test('a rank that cannot start says why, with the code of its error', async () =
 
 test('a killed rank is lost at once, and the failure names the signal', async () => {
   const rank = new RankProcess({});
-  const started = rank.start(start);
+  const attempt = rank.start(start);
   process.kill(rank.pid!, 'SIGKILL');
-  await expect(started).rejects.toMatchObject({
+  await expect(attempt).rejects.toMatchObject({
     type: 'RankLost',
     message: expect.stringContaining('SIGKILL'),
   });
 });
 
-test('a rank that hangs is ended', async () => {
+test('a rank that hangs is killed, and reported lost', async () => {
   const rank = new RankProcess({}, 1000);
   process.kill(rank.pid!, 'SIGSTOP');
   await expect(rank.start(start)).rejects.toMatchObject({
@@ -44,7 +44,7 @@ test('a rank that hangs is ended', async () => {
   await rank.gone;
 });
 
-test('a rank that is told to exit does', async () => {
+test('a rank exits on request', async () => {
   const rank = new RankProcess({});
   await rank.exit();
   expect(() => process.kill(rank.pid!, 0)).toThrow('ESRCH');

@@ -10,13 +10,13 @@ import { Slots, type SlotsOptions } from '../../workers/host/slots.js';
 import { until } from '../support/until.js';
 
 let folder: string;
-const opened: Slots[] = [];
+const openSlots: Slots[] = [];
 
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'temper-slots-'));
 });
 afterEach(async () => {
-  for (const slots of opened.splice(0)) await slots.drain();
+  for (const slots of openSlots.splice(0)) await slots.drain();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -32,7 +32,7 @@ function open(options: Partial<SlotsOptions> = {}) {
     log: (text) => notices.push(text),
     ...options,
   });
-  opened.push(slots);
+  openSlots.push(slots);
   return { slots, notices };
 }
 
@@ -40,33 +40,34 @@ const run = (): RunReference => ({ version: 1, id: 'r', outputDir: folder, recip
 const request = (avoid: string[] = []) => ({ version: 1, run: run(), avoid }) as const;
 
 test('a host whose own disk fails withdraws its slots until it can write again', async () => {
-  let full = true;
+  let isDiskFull = true;
   const onChange = async () => {
-    if (full) throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    if (isDiskFull)
+      throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
   };
   const { slots, notices } = open({ onChange });
   await expect(slots.reserve(request())).rejects.toMatchObject({ type: 'NoFreeSlot' });
   expect(slots.free).toBe(0);
   expect(notices).toEqual(['the host has withdrawn its slots: ENOSPC: no space left on device, write']);
-  full = false;
+  isDiskFull = false;
   await until('a free slot', () => slots.free === 1);
   await expect(slots.reserve(request())).resolves.toMatchObject({ generation: 1 });
 });
 
 test('a host that a run avoids refuses it only while another host offers slots', async () => {
-  let others = true;
-  const { slots } = open({ othersOffer: async () => others });
+  let othersOffer = true;
+  const { slots } = open({ othersOffer: async () => othersOffer });
   await expect(slots.reserve(request([identity.queue]))).rejects.toMatchObject({ type: 'HostAvoided' });
-  others = false;
+  othersOffer = false;
   await expect(slots.reserve(request([identity.queue]))).resolves.toMatchObject({ generation: 1 });
 });
 
-/** Process ids of this process's ranks. */
-function ranks(): number[] {
-  const listed = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)], {
+/** Returns the process ids of this process's ranks. */
+function listRanks(): number[] {
+  const processList = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)], {
     encoding: 'utf8',
   });
-  const lines = listed.split('\n').filter((line) => line.includes('rank.js'));
+  const lines = processList.split('\n').filter((line) => line.includes('rank.js'));
   return lines.map((line) => Number.parseInt(line, 10));
 }
 
@@ -83,14 +84,14 @@ test('a slot whose rank SIGKILL does not end is quarantined until the process is
     requests: noRequests,
     claim: 'claim',
   };
-  const [rank] = ranks();
-  // Stands for a process that waits in the kernel: nothing that this test may do puts one there.
+  const [rank] = listRanks();
+  // In place of a process that waits in the kernel, which this test has no means to make.
   process.kill(rank!, 'SIGSTOP');
   const kill = jest.spyOn(ForkedProcess.prototype, 'kill').mockImplementation(() => undefined);
-  const trained = slots.train(train, () => undefined);
-  const lost = expect(trained).rejects.toMatchObject({ type: 'RankLost' });
+  const training = slots.train(train, () => undefined);
+  const loss = expect(training).rejects.toMatchObject({ type: 'RankLost' });
   await expect(slots.release(grant)).resolves.toBe(false);
-  await lost;
+  await loss;
   expect(slots.free).toBe(0);
   expect(notices).toEqual(["slot cpu:0 is quarantined: the rank of run 'r' is still running after SIGKILL"]);
   kill.mockRestore();

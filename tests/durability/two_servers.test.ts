@@ -9,7 +9,7 @@ import {
   type Submission,
   workflowType,
 } from '../../contracts/index.js';
-import { linesOf } from '../support/deployment.js';
+import { countMetricsLines } from '../support/deployment.js';
 import { TestServer } from '../support/temporal_server.js';
 import { writeTinyModel } from '../support/tiny_model.js';
 import { until } from '../support/until.js';
@@ -29,7 +29,7 @@ beforeAll(async () => {
   await writeTinyModel(path.join(folder, 'model'));
   for (const name of ['first', 'second']) {
     const server = await TestServer.start();
-    // Caches of their own: the two know nothing of each other but the run's folder.
+    // Caches of their own: the two share nothing but the run's folder.
     const environment = { TEMPER_CACHE: path.join(folder, `cache-${name}`), TEMPER_THREADS: '1' };
     const log = path.join(folder, `${name}.log`);
     const worker = await TestWorker.start('all', server.address, log, environment);
@@ -64,20 +64,20 @@ function start({ connection }: Site, { takeOver }: { takeOver: boolean }): Promi
   return new Client({ connection }).workflow.start(workflowType, options);
 }
 
-test('the run that took the folder over completes, and the other ends and names it', async () => {
-  const first = await start(sites[0]!, { takeOver: false });
-  await until('step 12', async () => (await linesOf(path.join(folder, 'shared'), 1)) >= 12);
-  const refused = await start(sites[1]!, { takeOver: false });
-  await expect(refused.result()).rejects.toMatchObject({
+test('the run that took the folder over completes, and the other one fails with an error that names it', async () => {
+  const firstRun = await start(sites[0]!, { takeOver: false });
+  await until('step 12', async () => (await countMetricsLines(path.join(folder, 'shared'), 1)) >= 12);
+  const refusedRun = await start(sites[1]!, { takeOver: false });
+  await expect(refusedRun.result()).rejects.toMatchObject({
     cause: { type: 'CheckpointError', message: expect.stringContaining('take it over with --take-over') },
   });
-  const second = await start(sites[1]!, { takeOver: true });
-  const error = await first.result().catch((thrown: unknown) => thrown);
+  const secondRun = await start(sites[1]!, { takeOver: true });
+  const error = await firstRun.result().catch((thrown: unknown) => thrown);
   expect((error as WorkflowFailedError).cause).toMatchObject({
     type: 'FencedError',
     message: expect.stringContaining('workflow shared in namespace default (run '),
   });
-  const result = (await second.result()) as FinetuneResult;
+  const result = (await secondRun.result()) as FinetuneResult;
   expect(result.state).toBe('completed');
   expect(result.interruptions).toEqual({ preempted: 0, rank_lost: 0, host_lost: 0, error_retried: 0 });
   const document = JSON.parse(await readFile(path.join(folder, 'shared', 'run.json'), 'utf8'));

@@ -1,4 +1,4 @@
-/** The workflow alone, on a real server, with activities that follow a script. */
+/** Tests the workflow on its own, on a real server, with activities that follow a script. */
 import { ApplicationFailure, WorkflowFailedError } from '@temporalio/client';
 import { CancelledFailure } from '@temporalio/common';
 import type { FinetuneResult, LossDetails, RunStatus } from '../../contracts/index.js';
@@ -32,7 +32,7 @@ async function run(script: TrainScript): Promise<FinetuneResult> {
   return (await (await gang.start()).result()) as FinetuneResult;
 }
 
-/** The failure that ended the workflow. */
+/** Returns the failure that ended the workflow. */
 async function failure(script: TrainScript): Promise<Error | undefined> {
   gang.follow(script);
   const handle = await gang.start();
@@ -41,7 +41,7 @@ async function failure(script: TrainScript): Promise<Error | undefined> {
   return (error as WorkflowFailedError).cause;
 }
 
-function lost(generation: number, committedStep: number | null): ApplicationFailure {
+function rankLost(generation: number, committedStep: number | null): ApplicationFailure {
   const details: LossDetails = {
     version: 1,
     silentFor: 0.1,
@@ -95,9 +95,9 @@ test('tasks are evaluated at the end of each epoch, while the gang waits', async
     'evaluateEpoch 10',
     'release 1',
   ]);
-  // The second evaluation had nothing to say.
-  const evaluated = result.timeline.filter(({ event }) => event === 'evaluated');
-  expect(evaluated.map(({ step, detail }) => [step, detail])).toEqual([
+  // The second evaluation had no scores.
+  const evaluations = result.timeline.filter(({ event }) => event === 'evaluated');
+  expect(evaluations.map(({ step, detail }) => [step, detail])).toEqual([
     [5, 'facts/valid_json 0.25'],
     [10, 'commit 1'],
   ]);
@@ -153,7 +153,7 @@ test('checkpoints that a resume passed over are in the timeline, by file and ten
   expect(entry).toMatchObject({ generation: 2, detail: damage[0] });
 });
 
-test('preemptions have no budget', async () => {
+test('a run may be preempted any number of times', async () => {
   const preemptions = Array.from({ length: 5 }, () => async () => outcome('preempted', 3, { commit: null }));
   const result = await run([...preemptions, async () => outcome('finished', 10)]);
   expect(result.state).toBe('completed');
@@ -162,7 +162,7 @@ test('preemptions have no budget', async () => {
 test('a rank lost again and again without a commit in between fails the run, and the failure says what the losses share', async () => {
   const cause = await failure([
     async ({ grant }) => {
-      throw lost(grant.generation, null);
+      throw rankLost(grant.generation, null);
     },
   ]);
   expect(cause).toMatchObject({ type: 'RankLost' });
@@ -176,7 +176,7 @@ test('a rank lost again and again without a commit in between fails the run, and
 
 test('a rank that commits in between may be lost any number of times', async () => {
   const losses = Array.from({ length: 5 }, (_, index): TrainScript[number] => async ({ grant }) => {
-    throw lost(grant.generation, index);
+    throw rankLost(grant.generation, index);
   });
   const result = await run([...losses, async () => outcome('finished', 10)]);
   expect(result.timeline.filter(({ event }) => event === 'rank_lost')).toHaveLength(5);
@@ -204,7 +204,7 @@ test('an invalid recipe fails the workflow at once and leaves no trace in a run 
   expect(gang.calls).toEqual(['admit']);
 });
 
-test('a host that is reported lost is not waited for', async () => {
+test('a run does not wait for a host that was reported lost', async () => {
   gang.follow([
     async (_request, context) => {
       // A lost host neither heartbeats nor learns of a cancellation.
@@ -215,7 +215,7 @@ test('a host that is reported lost is not waited for', async () => {
   ]);
   const handle = await gang.start();
   await until('training to begin', () => gang.requests.length === 1);
-  const began = Date.now();
+  const signalTime = Date.now();
   await handle.signal(signalNames.hostLost, {
     version: 1,
     queue: 'another',
@@ -231,7 +231,7 @@ test('a host that is reported lost is not waited for', async () => {
     detail: 'killed',
   });
   const result = (await handle.result()) as FinetuneResult;
-  expect(Date.now() - began).toBeLessThan(10_000);
+  expect(Date.now() - signalTime).toBeLessThan(10_000);
   const entries = result.timeline.filter(({ event }) => event === 'host_lost');
   expect(entries).toHaveLength(1);
   expect(entries[0]!.detectedAfter).toBe(1);
@@ -239,12 +239,12 @@ test('a host that is reported lost is not waited for', async () => {
 
 test('pause, resume, checkpointNow and stop reach the gang, and a stopped run is published', async () => {
   let stop = () => {};
-  const stopped = new Promise<void>((resolve) => {
+  const untilStop = new Promise<void>((resolve) => {
     stop = resolve;
   });
   gang.follow([
     async () => {
-      await stopped;
+      await untilStop;
       return outcome('stopped', 4);
     },
   ]);
@@ -301,8 +301,8 @@ test('a stop that could not be delivered is delivered again', async () => {
       return outcome('stopped', 4);
     },
   ]);
-  const away = () => ApplicationFailure.nonRetryable('the host does not answer');
-  gang.failures.control = [away(), away()];
+  const unreachable = () => ApplicationFailure.nonRetryable('the host does not answer');
+  gang.failures.control = [unreachable(), unreachable()];
   const handle = await gang.start();
   await until('training to begin', () => gang.requests.length === 1);
   await handle.signal(signalNames.stop);
@@ -324,14 +324,14 @@ test('a stop that could not be delivered is in the next request to train', async
   expect(((await handle.result()) as FinetuneResult).state).toBe('stopped');
 });
 
-test('a run that is paused while it has no gang asks for none until it is resumed', async () => {
+test('a run that is paused while it has no gang requests none until it is resumed', async () => {
   let preempt = () => {};
-  const preempted = new Promise<void>((resolve) => {
+  const untilPreemption = new Promise<void>((resolve) => {
     preempt = resolve;
   });
   gang.follow([
     async () => {
-      await preempted;
+      await untilPreemption;
       return outcome('preempted', 2);
     },
     async () => outcome('finished', 10),
@@ -366,18 +366,18 @@ test('cancelling lets the gang commit, frees the slot, and ends the workflow as 
   expect(gang.calls.at(-1)).toBe('finish failed: cancelled');
 });
 
-test('a history grown long continues as new in the middle of an epoch, on the same gang', async () => {
+test('a long history continues as new in the middle of an epoch, on the same gang', async () => {
   gang.follow([
     async ({ grant }, context, scripted) => {
       const detached = new Promise<void>((resolve) => {
         scripted.detached = resolve;
       });
       const { workflowId } = context.info.workflowExecution!;
-      let waiting = true;
+      let isAttached = true;
       void detached.then(() => {
-        waiting = false;
+        isAttached = false;
       });
-      for (let step = 1; waiting; step += 1) {
+      for (let step = 1; isAttached; step += 1) {
         await scripted.client.workflow
           .getHandle(workflowId)
           .signal(signalNames.report, progress(grant.generation, step));
@@ -398,21 +398,21 @@ test('a history grown long continues as new in the middle of an epoch, on the sa
     'train 0 of generation 1',
     'train 1 of generation 1',
   ]);
-  const first = gang.client.workflow.getHandle(handle.workflowId, handle.firstExecutionRunId);
-  expect((await first.describe()).status.name).toBe('CONTINUED_AS_NEW');
+  const firstExecution = gang.client.workflow.getHandle(handle.workflowId, handle.firstExecutionRunId);
+  expect((await firstExecution.describe()).status.name).toBe('CONTINUED_AS_NEW');
 });
 
 test.each([
   ['search attributes', true],
   ['the memo where the namespace has none', false],
-])('model, state, step and loss show in %s', async (_where, searchAttributes) => {
+])('model, state, step and loss of a run are shown in %s', async (_where, searchAttributes) => {
   gang.follow([async () => outcome('finished', 10)], async () => admit(searchAttributes));
   const handle = await gang.start();
   await handle.result();
-  const { memo, searchAttributes: shown } = await handle.describe();
+  const { memo, searchAttributes: attributes } = await handle.describe();
   const expected = { TemperModel: 'tiny', TemperState: 'completed', TemperStep: 10, TemperLoss: 1 };
   if (searchAttributes) {
-    expect(shown).toMatchObject(
+    expect(attributes).toMatchObject(
       Object.fromEntries(Object.entries(expected).map(([name, value]) => [name, [value]])),
     );
   } else {

@@ -1,4 +1,4 @@
-/** Tests what the workflow survives and what ends it, on a real server, with activities that fail by a script. */
+/** Tests what the workflow survives and what ends it, on a real server, with activities that fail as scripted. */
 import { ApplicationFailure, WorkflowFailedError } from '@temporalio/client';
 import type { CrashDetails, FailureDetails, FinetuneResult, LossDetails } from '../../contracts/index.js';
 import { failureTypes, signalNames } from '../../contracts/names.js';
@@ -18,13 +18,13 @@ afterAll(async () => {
   await server.stop();
 });
 
-const finished: TrainScript[number] = async () => outcome('finished', 10);
+const finish: TrainScript[number] = async () => outcome('finished', 10);
 
 async function result(): Promise<FinetuneResult> {
   return (await (await gang.start()).result()) as FinetuneResult;
 }
 
-/** The failure that ended the workflow. */
+/** Returns the failure that ended the workflow. */
 async function failure(): Promise<ApplicationFailure> {
   const error = await result().catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(WorkflowFailedError);
@@ -47,12 +47,12 @@ function rankLost(generation: number, step: number, ended = 'killed by SIGSEGV')
   return ApplicationFailure.create({ type: failureTypes.rankLost, message: ended, details: [details] });
 }
 
-test('one error of storage ends neither a step nor training, also after the wait for a slot', async () => {
+test('a single storage error ends neither a step nor training, not even after a wait for a slot', async () => {
   gang.follow([
     async () => {
       throw failing('StorageError', 'storage', 'EIO: i/o error, write');
     },
-    finished,
+    finish,
   ]);
   const noSlot = () => ApplicationFailure.nonRetryable('no slot', failureTypes.noFreeSlot);
   gang.failures = {
@@ -65,7 +65,7 @@ test('one error of storage ends neither a step nor training, also after the wait
 });
 
 test('storage that stays broken ends a step with its own message', async () => {
-  gang.follow([finished]);
+  gang.follow([finish]);
   gang.failures.prepareData = Array.from({ length: 9 }, () =>
     failing('StorageError', 'storage', 'the disk is full'),
   );
@@ -73,18 +73,18 @@ test('storage that stays broken ends a step with its own message', async () => {
   expect(gang.calls.filter((call) => call === 'prepareData')).toHaveLength(4);
 });
 
-test('a step whose hosts are shut down or lost has no budget', async () => {
-  gang.follow([finished]);
+test('a step whose hosts are shut down or lost is tried again any number of times', async () => {
+  gang.follow([finish]);
   const shutDown = () => ApplicationFailure.retryable('shutdown', failureTypes.workerShutdown);
-  const lost = () => ApplicationFailure.create({ type: failureTypes.hostLost, message: 'killed' });
-  gang.failures.prepareData = [shutDown(), lost(), shutDown(), lost()];
+  const hostLost = () => ApplicationFailure.create({ type: failureTypes.hostLost, message: 'killed' });
+  gang.failures.prepareData = [shutDown(), hostLost(), shutDown(), hostLost()];
   const { state, interruptions } = await result();
   expect(state).toBe('completed');
   expect(interruptions).toMatchObject({ preempted: 2, host_lost: 2 });
 });
 
 test('a step whose process crashed once is computed again', async () => {
-  gang.follow([finished]);
+  gang.follow([finish]);
   gang.failures.prepareData = [crashed('a')];
   expect((await result()).state).toBe('completed');
 });
@@ -93,7 +93,7 @@ test.each([
   ['on two hosts', 'a', 'b', 'on two hosts: killed by SIGTRAP on a, killed by SIGTRAP on b'],
   ['twice on one host', 'a', 'a', 'twice on host a: killed by SIGTRAP, then killed by SIGTRAP'],
 ])('an input that crashes its process %s ends the run', async (_where, first, second, text) => {
-  gang.follow([finished]);
+  gang.follow([finish]);
   gang.failures.prepareData = [crashed(first), crashed(second)];
   const cause = await failure();
   expect(cause.type).toBe(failureTypes.poisonInput);
@@ -101,7 +101,7 @@ test.each([
   expect(gang.calls.filter((call) => call === 'prepareData')).toHaveLength(2);
 });
 
-test('a folder that another workflow has taken over ends the run, and asks for no other gang', async () => {
+test('a run whose folder another workflow has taken over ends, and requests no other gang', async () => {
   gang.follow([
     async () => {
       throw failing('FencedError', 'never', 'workflow b in namespace default has taken over /run');
@@ -114,18 +114,19 @@ test('a folder that another workflow has taken over ends the run, and asks for n
   expect(gang.requests).toHaveLength(1);
 });
 
-test('after the loss of a host another one is asked first, and the same one where there is no other', async () => {
+test('after a host is lost, another one is asked first, and the same one if there is no other', async () => {
   gang.follow([
     async () => {
       throw ApplicationFailure.create({ type: failureTypes.hostLost, message: 'killed' });
     },
-    finished,
+    finish,
   ]);
-  const avoided = () => ApplicationFailure.nonRetryable('another host is there', failureTypes.hostAvoided);
+  const hostAvoided = () =>
+    ApplicationFailure.nonRetryable('another host is there', failureTypes.hostAvoided);
   gang.failures.acquire = [];
   const handle = await gang.start();
   await until('training to begin', () => gang.requests.length > 0);
-  gang.failures.acquire.push(avoided(), avoided(), avoided());
+  gang.failures.acquire.push(hostAvoided(), hostAvoided(), hostAvoided());
   expect(((await handle.result()) as FinetuneResult).state).toBe('completed');
   const queues = gang.acquires.map(({ avoid }) => avoid);
   expect(queues).toEqual([[], [hostQueue], [hostQueue], [hostQueue], []]);
@@ -164,7 +165,7 @@ test('the entry of an interruption is complete although the next generation was 
       await handle.signal(signalNames.report, progress(grant.generation, 4, { resumed }));
       throw rankLost(grant.generation, 4);
     },
-    finished,
+    finish,
   ]);
   const { timeline } = await result();
   const details = { loadedAfter: 2, firstStepAfter: 1, stepsLost: 0, exactness: 'bitwise' };
@@ -178,16 +179,15 @@ test('the entry of an interruption is complete although the next generation was 
 
 test('a run interrupted many times stays small, and each entry of its timeline is written once', async () => {
   const interruptions = 60;
-  gang.follow([
-    ...Array.from({ length: interruptions }, () => async () => outcome('preempted', 3)),
-    finished,
-  ]);
+  gang.follow([...Array.from({ length: interruptions }, () => async () => outcome('preempted', 3)), finish]);
   gang.failures.recordTimeline = [failing('StorageError', 'storage')];
   const handle = await gang.start();
-  const ended = (await handle.result()) as FinetuneResult;
-  expect(ended.interruptions.preempted).toBe(interruptions);
-  expect(ended.timeline).toHaveLength(100);
-  expect(gang.recorded.map(({ number }) => number)).toEqual(gang.recorded.map((_, index) => index + 1));
-  expect(gang.recorded.slice(-100)).toEqual(ended.timeline);
-  expect(gang.recorded.length).toBeGreaterThan(2 * interruptions);
+  const finalResult = (await handle.result()) as FinetuneResult;
+  expect(finalResult.interruptions.preempted).toBe(interruptions);
+  expect(finalResult.timeline).toHaveLength(100);
+  expect(gang.timelineEntries.map(({ number }) => number)).toEqual(
+    gang.timelineEntries.map((_, index) => index + 1),
+  );
+  expect(gang.timelineEntries.slice(-100)).toEqual(finalResult.timeline);
+  expect(gang.timelineEntries.length).toBeGreaterThan(2 * interruptions);
 }, 120_000);

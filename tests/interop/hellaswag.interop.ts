@@ -6,7 +6,7 @@ import type { ExampleResult } from '../../components/evaluation/index.js';
 import { resolveModel } from '../../components/models/index.js';
 import { evaluateTask, prepareTask } from '../../recipes/llm/evaluate/evaluate_tasks.js';
 import { FolderModel } from '../../recipes/llm/evaluate/evaluated_model.js';
-import { smollm2, taskData, whereShared } from '../support/task_data.js';
+import { describeWithFiles, smollm2, taskData } from '../support/task_data.js';
 import { quietHooks } from '../support/training_run.js';
 import { askTasksPeer } from './tasks_peer.js';
 
@@ -26,7 +26,7 @@ function isTie(scores: readonly number[]): boolean {
   return best! - second! <= 1e-4;
 }
 
-whereShared(file, smollm2)('HellaSwag on SmolLM2-135M', () => {
+describeWithFiles(file, smollm2)('HellaSwag on SmolLM2-135M', () => {
   let ours: ExampleResult[];
   let theirs: Expected[];
   beforeAll(async () => {

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { type EvaluatedModel, type RecipeTask, taskDefinition } from '../../components/evaluation/index.js';
 import { evaluateTask, prepareTask } from '../../recipes/llm/evaluate/evaluate_tasks.js';
-import { taskData, whereShared } from '../support/task_data.js';
+import { describeWithFiles, taskData } from '../support/task_data.js';
 import { quietHooks } from '../support/training_run.js';
 import { askTasksPeer } from './tasks_peer.js';
 
@@ -37,7 +37,7 @@ const distortions: ((truth: string, context: string) => string)[] = [
   (truth) => truth.replaceAll(' ', '\u00a0'),
 ];
 
-whereShared(file)('SQuAD', () => {
+describeWithFiles(file)('SQuAD', () => {
   test('exact match and f1 of every question, and their means, are those of evaluate-v1.1.py', async () => {
     const prepared = await prepareTask(task);
     const examples = prepared.examples as Truths[];

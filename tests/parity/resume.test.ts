@@ -8,9 +8,9 @@ import { takeGeneration } from '../../recipes/index.js';
 import { openStorage } from '../../shared/storage/index.js';
 import { golden } from '../support/goldens.js';
 import {
-  committedTensors,
   openTrainer,
   prepareRun,
+  readCommittedTensors,
   readMetrics,
   type TrainingRun,
   trainToTheEnd,
@@ -55,7 +55,7 @@ describe.each(kinds)('$name', (kind) => {
   });
 
   test('ends in the same weights and moments', async () => {
-    const [expected, found] = [await committedTensors(straight), await committedTensors(interrupted)];
+    const [expected, found] = [await readCommittedTensors(straight), await readCommittedTensors(interrupted)];
     expect([...found.keys()]).toEqual([...expected.keys()]);
     const bits = (tensors: Map<string, Float32Array>) =>
       [...tensors].map(([name, { buffer }]) => [name, Buffer.from(buffer).toString('base64')]);
@@ -100,7 +100,7 @@ test('a resume with another number of threads is exact, and says so', async () =
   await withThreads(1, () => train(changed, interruptedAt));
   const [resumed] = await withThreads(3, () => train(changed));
   expect(resumed!.resumed).toMatchObject({ fromStep: interruptedAt, exactness: 'bitwise' });
-  expect(await committedTensors(changed)).toEqual(await committedTensors(one));
+  expect(await readCommittedTensors(changed)).toEqual(await readCommittedTensors(one));
 });
 
 test('a resume that passes over a damaged checkpoint says so, naming file, tensor and block', async () => {
@@ -175,7 +175,7 @@ test('a run that version 1 of the commit log began is resumed, and goes on in th
     ...[5, 6].map((step) => [step, 2]),
     ...[7, 8].map((step) => [step, 3]),
   ]);
-  expect((await committedTensors(run)).size).toBe(12);
+  expect((await readCommittedTensors(run)).size).toBe(12);
 });
 
 function prepare(

@@ -14,9 +14,9 @@ import { openSession } from '../../recipes/llm/train/open_session.js';
 import { golden, readGolden } from '../support/goldens.js';
 import { readTensors } from '../support/tensors.js';
 import {
-  committedTensors,
   openTrainer,
   prepareRun,
+  readCommittedTensors,
   readMetrics,
   type TrainingRun,
   trainToTheEnd,
@@ -121,7 +121,7 @@ describe.each(cases.filter(({ batches }) => batches === 'all'))(
     });
 
     test('every trained parameter ends where torch’s does', async () =>
-      expectEnding(one, await committedTensors(run)));
+      expectEnding(one, await readCommittedTensors(run)));
   },
 );
 

@@ -81,7 +81,7 @@ export class SlurmCluster {
     return { ...process.env, SLURM_CONF: this.#in('slurm.conf') };
   }
 
-  /** Returns what a Slurm command prints. @throws Error where it fails */
+  /** Returns what a Slurm command prints. @throws Error when it fails */
   call(program: string, parameters: readonly string[], environment: Record<string, string> = {}): string {
     const env = { ...this.#environment, ...environment };
     return execFileSync(program, parameters, { encoding: 'utf8', env }).trim();
@@ -102,8 +102,8 @@ export class SlurmCluster {
 
   /** Returns a field of `scontrol show job`, such as `JobState` or `Restarts`. */
   field(job: string, name: string): string {
-    const shown = this.call('scontrol', ['show', 'job', job]);
-    return new RegExp(`\\b${name}=(\\S*)`).exec(shown)?.[1] ?? '';
+    const description = this.call('scontrol', ['show', 'job', job]);
+    return new RegExp(`\\b${name}=(\\S*)`).exec(description)?.[1] ?? '';
   }
 
   async cancelAll(): Promise<void> {
@@ -114,9 +114,9 @@ export class SlurmCluster {
   async stop(): Promise<void> {
     await this.cancelAll();
     for (const daemon of this.#daemons.toReversed()) {
-      const ended = new Promise((resolve) => daemon.once('exit', resolve));
+      const exit = new Promise((resolve) => daemon.once('exit', resolve));
       daemon.kill('SIGTERM');
-      await ended;
+      await exit;
     }
     await rm(this.folder, { recursive: true, force: true });
   }

@@ -1,6 +1,6 @@
 /**
- * infra/slurm/worker.sbatch on a real Slurm: a run whose only host is a job goes on through the job's time limit and its
- * preemption, and ends with the weights, bit for bit, of a run that nothing disturbed. `npm run test:slurm`
+ * infra/slurm/worker.sbatch on a real Slurm: a run whose only host is a job survives the job's time limit and its
+ * preemption, and ends with the weights, bit for bit, of an undisturbed run. `npm run test:slurm`
  */
 import path from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
@@ -15,7 +15,7 @@ let undisturbed: Ending;
 beforeAll(async () => {
   cluster = await SlurmCluster.start();
   deployment = await Deployment.start();
-  undisturbed = await deployment.ending(await start('undisturbed'));
+  undisturbed = await deployment.awaitEnding(await start('undisturbed'));
   await deployment.host.stop();
 }, 600_000);
 
@@ -41,37 +41,37 @@ function submitWorker(name: string, options: readonly string[]): string {
 
 /** Expects the run to end as if nothing had happened, with one interruption that lost no step. */
 async function expectPreempted(handle: WorkflowHandle): Promise<void> {
-  const { losses, weights, result } = await deployment.ending(handle);
+  const { losses, weights, result } = await deployment.awaitEnding(handle);
   expect(losses).toEqual(undisturbed.losses);
   expect(weights).toBe(undisturbed.weights);
   expect(interruptions(result)).toMatchObject([{ event: 'preempted', exactness: 'bitwise', stepsLost: 0 }]);
 }
 
-test('near its time limit the job saves the run and queues itself again, and the run goes on in it', async () => {
+test('a job near its time limit saves the run and queues itself again, and the run continues in it', async () => {
   // Slurm looks at time limits about twice a minute, and counts minutes.
   const job = submitWorker('limit', ['--time=2', '--signal=USR2@90']);
   const handle = await start('limit');
   await until('the job to be queued again', () => cluster.field(job, 'Restarts') === '1');
-  // Else the job's second time limit may come before the end of the run.
+  // Otherwise the job's second time limit may come before the end of the run.
   await until('its second start', () => cluster.field(job, 'JobState') === 'RUNNING');
   cluster.call('scontrol', ['update', `JobId=${job}`, 'TimeLimit=60']);
   await expectPreempted(handle);
 }, 600_000);
 
-test('a job of higher priority preempts it: Slurm queues it again, and no step is lost', async () => {
+test('a worker job preempted by one of higher priority is queued again, and no step is lost', async () => {
   const job = submitWorker('preempted', ['--partition=low']);
   const handle = await start('preempted');
-  await deployment.reached('preempted', 1, 3);
+  await deployment.untilLines('preempted', 1, 3);
   cluster.submit(['--partition=high', '--exclusive', '--wrap=true', '--output=/dev/null']);
   await expectPreempted(handle);
   expect(cluster.field(job, 'Restarts')).toBe('1');
 }, 600_000);
 
-test('scancel: the run waits for a host, and goes on in the next job', async () => {
-  const first = submitWorker('canceled', []);
+test('a run whose job is canceled waits for a host, and continues in the next job', async () => {
+  const canceledJob = submitWorker('canceled', []);
   const handle = await start('canceled');
-  await deployment.reached('canceled', 1, 3);
-  cluster.call('scancel', [first]);
+  await deployment.untilLines('canceled', 1, 3);
+  cluster.call('scancel', [canceledJob]);
   submitWorker('next', []);
   await expectPreempted(handle);
 }, 600_000);

@@ -4,7 +4,7 @@
  * another number and TEMPER_SOAK_SEED for the seed that a failure printed.
  */
 import path from 'node:path';
-import { Deployment, type Ending, linesOf } from '../support/deployment.js';
+import { countMetricsLines, Deployment, type Ending } from '../support/deployment.js';
 import { Random } from '../support/random.js';
 import { until } from '../support/until.js';
 
@@ -17,7 +17,7 @@ let undisturbed: Ending;
 
 beforeAll(async () => {
   deployment = await Deployment.start();
-  undisturbed = await deployment.ending(await deployment.run('undisturbed'));
+  undisturbed = await deployment.awaitEnding(await deployment.run('undisturbed'));
 }, 180_000);
 
 afterAll(async () => deployment.stop(), 60_000);
@@ -53,26 +53,26 @@ const pick = (): keyof typeof victims => {
 };
 
 test.each(Array.from({ length: Math.ceil(kills / killsOfRun) }, (_, index) => index + 1))(
-  `run %i of seed ${seed}`,
+  `run %i of seed ${seed} ends with the undisturbed losses and weights`,
   async (number) => {
     const name = `run-${number}`;
     const folder = path.join(deployment.folder, name);
     const handle = await deployment.run(name, { checkpoint: { every_steps: 1 } });
-    const killed: string[] = [];
+    const victimNames: string[] = [];
     for (let kill = 0; kill < killsOfRun; kill += 1) {
       // At least two steps further, so that each generation commits one: a run that never gets further is ended.
-      const next = (await linesOf(folder, null)) + 2 + random.below(6);
+      const targetLine = (await countMetricsLines(folder, null)) + 2 + random.below(6);
       const isOver = async () => (await handle.describe()).status.name !== 'RUNNING';
       await until(
-        `line ${next} of ${name}`,
-        async () => (await linesOf(folder, null)) >= next || (await isOver()),
+        `line ${targetLine} of ${name}`,
+        async () => (await countMetricsLines(folder, null)) >= targetLine || (await isOver()),
       );
       const victim = pick();
-      killed.push(victim);
+      victimNames.push(victim);
       await victims[victim]();
     }
-    const { losses, weights, result } = await deployment.ending(handle);
-    process.stdout.write(`${name}: killed ${killed.join(', ')}; ${result.timeline.length} entries\n`);
+    const { losses, weights, result } = await deployment.awaitEnding(handle);
+    process.stdout.write(`${name}: killed ${victimNames.join(', ')}; ${result.timeline.length} entries\n`);
     expect(losses).toEqual(undisturbed.losses);
     expect(weights).toBe(undisturbed.weights);
   },

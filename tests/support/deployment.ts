@@ -59,7 +59,7 @@ export class Deployment {
     return new Deployment(folder, server, connection, client, environment, control, host);
   }
 
-  /** What a worker of this deployment, started by other means, needs in its environment. */
+  /** Returns the environment of a worker of this deployment that is started by other means. */
   get workerEnvironment(): Record<string, string> {
     return {
       ...Deployment.#environmentIn(this.folder),
@@ -82,8 +82,14 @@ export class Deployment {
     environment: Record<string, string>,
     wrapper: readonly string[] = [],
   ): Promise<TestWorker> {
-    const added = { ...Deployment.#environmentIn(folder), ...environment };
-    return TestWorker.start(role, server.address, path.join(folder, `${role}.log`), added, wrapper);
+    const workerEnvironment = { ...Deployment.#environmentIn(folder), ...environment };
+    return TestWorker.start(
+      role,
+      server.address,
+      path.join(folder, `${role}.log`),
+      workerEnvironment,
+      wrapper,
+    );
   }
 
   /** Starts a worker of that role, by `wrapper` if any, instead of the one that ended. */
@@ -91,8 +97,8 @@ export class Deployment {
     this[role] = await Deployment.#worker(this.folder, this.server, role, this.#environment, wrapper);
   }
 
-  /** Starts one more host worker beside the others. */
-  async anotherHost(): Promise<TestWorker> {
+  /** Starts one more host worker. */
+  async startAnotherHost(): Promise<TestWorker> {
     return Deployment.#worker(this.folder, this.server, 'host', this.#environment);
   }
 
@@ -103,7 +109,7 @@ export class Deployment {
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  /** A recipe of two epochs on random packs. */
+  /** Returns a recipe of two epochs on random packs. */
   recipe(name: string): Record<string, unknown> {
     return {
       name,
@@ -125,7 +131,7 @@ export class Deployment {
   }
 
   /** Waits for the end, and checks that the metrics hold each step once. */
-  async ending(handle: WorkflowHandle): Promise<Ending> {
+  async awaitEnding(handle: WorkflowHandle): Promise<Ending> {
     const result = (await handle.result()) as FinetuneResult;
     const lines = (await readFile(path.join(result.outputDir, 'metrics.jsonl'), 'utf8')).trim().split('\n');
     const steps = lines.map((line) => JSON.parse(line)).filter((line) => 'loss' in line);
@@ -141,23 +147,23 @@ export class Deployment {
   }
 
   /** Waits until the generation has written so many lines of metrics. */
-  async reached(name: string, generation: number, lines: number): Promise<void> {
-    const runId = path.join(this.folder, name);
+  async untilLines(name: string, generation: number, lines: number): Promise<void> {
+    const folder = path.join(this.folder, name);
     const what = `${lines} lines of metrics of ${name}, generation ${generation}`;
-    await until(what, async () => (await linesOf(runId, generation)) >= lines);
+    await until(what, async () => (await countMetricsLines(folder, generation)) >= lines);
   }
 
-  async phase(handle: WorkflowHandle, expected: RunPhase): Promise<void> {
+  async untilPhase(handle: WorkflowHandle, expected: RunPhase): Promise<void> {
     const status = () => handle.query<RunStatus>(queryNames.progress);
     await until(`phase ${expected} of ${handle.workflowId}`, async () => (await status()).phase === expected);
   }
 
-  /** Process ids of the host worker's children of one kind. */
+  /** Returns the process ids of the host worker's children that run this program. */
   children(program: 'rank.js' | 'step.js'): number[] {
-    const listed = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(this.host.child.pid)], {
+    const processList = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(this.host.child.pid)], {
       encoding: 'utf8',
     });
-    return listed
+    return processList
       .split('\n')
       .filter((line) => line.endsWith(`/${program}`))
       .map((line) => Number.parseInt(line, 10));
@@ -168,9 +174,9 @@ export class Deployment {
   }
 }
 
-/** Returns the lines of metrics in a run's folder that a generation has written; null: any generation. */
-export async function linesOf(runId: string, generation: number | null): Promise<number> {
-  const text = await readFile(path.join(runId, 'metrics.jsonl'), 'utf8').catch(() => '');
+/** Returns how many lines of metrics a generation, or with null any generation, has written to a run's folder. */
+export async function countMetricsLines(folder: string, generation: number | null): Promise<number> {
+  const text = await readFile(path.join(folder, 'metrics.jsonl'), 'utf8').catch(() => '');
   return text.split(new RegExp(`"generation":${generation ?? '\\d+'}\\b`)).length - 1;
 }
 

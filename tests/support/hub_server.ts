@@ -8,7 +8,7 @@ export interface HubRepository {
   /** 40 hex digits. */
   commit: string;
   branch: string;
-  /** Those ending in `.safetensors` count as stored in large-file storage. */
+  /** By path; files ending in `.safetensors` count as stored in large-file storage. */
   files: Record<string, Buffer>;
   /** Requests without this token are refused. */
   token?: string;
@@ -75,11 +75,11 @@ function answer(
   if (url.pathname === `${revision}${branch}` || url.pathname === `${revision}${commit}`)
     return json(response, { id, sha: commit });
   if (url.pathname === tree) return sendTree(response, url, files, hub.endpoint);
-  const at = url.pathname.startsWith(resolve) ? resolve : url.pathname.startsWith(cdn) ? cdn : null;
-  const name = at === null ? null : decodeURIComponent(url.pathname.slice(at.length));
+  const prefix = url.pathname.startsWith(resolve) ? resolve : url.pathname.startsWith(cdn) ? cdn : null;
+  const name = prefix === null ? null : decodeURIComponent(url.pathname.slice(prefix.length));
   const content = name === null ? undefined : files[name];
   if (content === undefined) return status(response, 404);
-  if (at === resolve && name!.endsWith('.safetensors')) {
+  if (prefix === resolve && name!.endsWith('.safetensors')) {
     return response.writeHead(302, { location: `${hub.endpoint}${cdn}${name}` }).end();
   }
   return sendContent(hub, request, response, content, range);
@@ -87,7 +87,7 @@ function answer(
 
 const isSafetensors = (path: string) => path.endsWith('.safetensors');
 
-/** A page of a tree; `isLarge` says which files lie in large-file storage. */
+/** Sends a page of a tree; `isLarge` returns true for files in large-file storage. */
 export function sendTree(
   response: ServerResponse,
   url: URL,

@@ -1,4 +1,4 @@
-/** A proxy before an S3 server that loses the condition of conditional writes, as some object stores do. */
+/** A proxy in front of an S3 server that ignores the condition of conditional writes, as some object stores do. */
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
@@ -20,7 +20,7 @@ export class LenientStore {
     const handle = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
       const body = Buffer.concat(await incoming.toArray());
       if (how === 'strips the header' && incoming.headers['if-none-match'] !== undefined) {
-        // The header is part of the signature, so the request is made anew.
+        // The header is part of the signature, so a client signs the request again.
         const [Bucket, ...key] = decodeURIComponent(new URL(incoming.url!, endpoint).pathname)
           .slice(1)
           .split('/');
@@ -30,9 +30,12 @@ export class LenientStore {
       }
       const { method, headers, url } = incoming;
       const forwarded = request(`${endpoint}${url}`, { method, headers }, (answer) => {
-        const refused = answer.statusCode === 412 && how === 'answers 200';
-        outgoing.writeHead(refused ? 200 : answer.statusCode!, refused ? { etag: '"0"' } : answer.headers);
-        if (refused) outgoing.end();
+        const hidesRefusal = answer.statusCode === 412 && how === 'answers 200';
+        outgoing.writeHead(
+          hidesRefusal ? 200 : answer.statusCode!,
+          hidesRefusal ? { etag: '"0"' } : answer.headers,
+        );
+        if (hidesRefusal) outgoing.end();
         else answer.pipe(outgoing);
       });
       forwarded.end(body);

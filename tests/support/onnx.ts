@@ -1,4 +1,4 @@
-/** ONNX Runtime beside the tests: log-probabilities of an exported decoder. */
+/** ONNX Runtime in a process of its own: log-probabilities of an exported decoder. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
@@ -9,7 +9,7 @@ export interface OnnxJob {
   documents: readonly (readonly number[])[];
   /** Each document in one run, or in pieces through the key-value cache, or all in one batch padded on the left. */
   how: 'whole' | 'cached' | 'padded';
-  /** Inputs beside the usual ones, float32. */
+  /** Inputs in addition to the usual ones, float32. */
   extra?: Record<string, { shape: number[]; data: number[] }>;
 }
 
@@ -21,19 +21,19 @@ export class OnnxProcess {
     execArgv: [],
   });
 
-  /** log p(token i+1 | ≤ i) of each document. One job at a time. */
+  /** Returns log p(token i+1 | ≤ i) of each document. One job at a time. */
   async score(job: OnnxJob): Promise<number[][]> {
     this.#child.send(job);
-    const settled = new AbortController();
-    const ended = once(this.#child, 'exit', settled).then(([code, signal]) => {
+    const listeners = new AbortController();
+    const exit = once(this.#child, 'exit', listeners).then(([code, signal]) => {
       throw new Error(`ONNX Runtime's process ended (${code ?? signal})`);
     });
     try {
-      const [answer] = (await Promise.race([once(this.#child, 'message', settled), ended])) as [OnnxAnswer];
+      const [answer] = (await Promise.race([once(this.#child, 'message', listeners), exit])) as [OnnxAnswer];
       if ('error' in answer) throw new Error(answer.error);
       return answer.logprobs;
     } finally {
-      settled.abort();
+      listeners.abort();
     }
   }
 

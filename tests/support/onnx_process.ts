@@ -27,13 +27,13 @@ class Decoder {
     return new Decoder(session, Object.fromEntries(tensors));
   }
 
-  /** One document in one run. */
+  /** Scores a document in one run. */
   async whole(ids: readonly number[]): Promise<number[]> {
     const { logits } = await this.#run([ids], [ids.map((_, i) => i)], [ids.map(() => 1)], null);
     return logprobs(logits, 0, ids);
   }
 
-  /** Half a document, then token by token, and its last three at once. */
+  /** Scores half a document, then token by token, and its last three tokens at once. */
   async cached(ids: readonly number[]): Promise<number[]> {
     const half = Math.ceil(ids.length / 2);
     const singles = Math.max(half, ids.length - 3);
@@ -50,16 +50,16 @@ class Decoder {
       past = result.present;
     }
     const width = rows[0]!.length / half;
-    const all = new Float32Array(ids.length * width);
-    let at = 0;
+    const logits = new Float32Array(ids.length * width);
+    let offset = 0;
     for (const row of rows) {
-      all.set(row, at);
-      at += row.length;
+      logits.set(row, offset);
+      offset += row.length;
     }
-    return logprobs(all, 0, ids);
+    return logprobs(logits, 0, ids);
   }
 
-  /** All documents in one batch, padded on the left. */
+  /** Scores all documents in one batch, padded on the left. */
   async padded(documents: readonly (readonly number[])[]): Promise<number[][]> {
     const width = Math.max(...documents.map((ids) => ids.length));
     const pad = (ids: readonly number[], values: number[]) => [
@@ -122,15 +122,15 @@ function integers(rows: readonly (readonly number[])[]): Tensor {
   return new Tensor('int64', BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0]!.length]);
 }
 
-/** log p of each next token, from logits [tokens, V] that begin at `at`. */
+/** Returns log p of each next token, from logits [tokens, V] that begin at `offset`. */
 function logprobs(
   logits: Float32Array,
-  at: number,
+  offset: number,
   ids: readonly number[],
   vocabulary = logits.length / ids.length,
 ): number[] {
   return ids.slice(1).map((id, i) => {
-    const row = logits.subarray(at + i * vocabulary, at + (i + 1) * vocabulary);
+    const row = logits.subarray(offset + i * vocabulary, offset + (i + 1) * vocabulary);
     const top = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
     const sum = row.reduce((total, z) => total + Math.exp(z - top), 0);
     return row[id]! - top - Math.log(sum);

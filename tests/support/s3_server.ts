@@ -1,8 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { freePort } from '../../workers/embedded_server/server_process.js';
 
 const version = 'v1.8.0';
 
@@ -15,14 +15,14 @@ export interface S3Server {
   stop(): Promise<void>;
 }
 
-/** Starts versitygw on a free port over a temporary folder, with the buckets named; installs it where it is missing. */
+/** Starts versitygw on a free port over a temporary folder, with the buckets named. */
 export async function startS3Server(buckets: readonly string[]): Promise<S3Server> {
   const folder = mkdtempSync(path.join(tmpdir(), 'temper-s3-'));
   for (const bucket of buckets) mkdirSync(path.join(folder, bucket));
   const port = await freePort();
   const credentials = { access: 'temper-test', secret: 'temper-test-secret' };
   const server = spawn(
-    installed(),
+    findServer(),
     [
       '--quiet',
       '--port',
@@ -36,14 +36,15 @@ export async function startS3Server(buckets: readonly string[]): Promise<S3Serve
     ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
-  let complaint = '';
+  let errorOutput = '';
   server.stderr.on('data', (chunk) => {
-    complaint += String(chunk);
+    errorOutput += String(chunk);
   });
   const exited = new Promise<void>((resolve) => server.once('exit', () => resolve()));
   const endpoint = `http://127.0.0.1:${port}`;
   for (let attempt = 0; !(await answers(endpoint)); attempt += 1) {
-    if (server.exitCode !== null || attempt === 200) throw new Error(`versitygw did not start: ${complaint}`);
+    if (server.exitCode !== null || attempt === 200)
+      throw new Error(`versitygw did not start: ${errorOutput}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return {
@@ -62,20 +63,12 @@ export async function startS3Server(buckets: readonly string[]): Promise<S3Serve
   };
 }
 
-function installed(): string {
+/** Returns the path of versitygw, and installs it if it is missing. */
+function findServer(): string {
   const bin = process.env.TEMPER_BIN ?? path.join(process.env.HOME ?? '', '.cache/temper/bin');
   const file = path.join(bin, `versitygw-${version}`);
   if (!existsSync(file)) execFileSync('bash', ['infra/object_store/install.sh'], { stdio: 'inherit' });
   return file;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }
 
 async function answers(endpoint: string): Promise<boolean> {

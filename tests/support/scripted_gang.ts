@@ -1,6 +1,6 @@
 /**
- * Serves every queue of a run with activities that follow a script, so that the workflow alone is under test: which gangs
- * it asks for, what it does when they are lost, what it says about it.
+ * Serves every queue of a run with activities that follow a script, so that only the workflow is under test: which gangs
+ * it requests, what it does when they are lost, and what it reports.
  */
 import { Context } from '@temporalio/activity';
 import { Client, Connection, type WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
@@ -87,14 +87,14 @@ export function progress(generation: number, step: number, more: Partial<Progres
 }
 
 export class ScriptedGang {
-  /** Everything that was asked since `follow`, in order. */
+  /** Every call since `follow`, in order. */
   calls: string[] = [];
   requests: TrainRequest[] = [];
   /** The answers of `evaluateEpoch`, call by call. */
   evaluations: EpochEvaluation[] = [];
   acquires: AcquireRequest[] = [];
-  /** Every entry that `recordTimeline` was given. */
-  recorded: TimelineEntry[] = [];
+  /** Every entry that `recordTimeline` has received. */
+  timelineEntries: TimelineEntry[] = [];
   /** The errors that an activity throws, call by call, before it works. */
   failures: Record<string, unknown[]> = {};
   /** Awaited by `acquire` before it answers. */
@@ -117,7 +117,7 @@ export class ScriptedGang {
   }
 
   static async start(address: string): Promise<ScriptedGang> {
-    quieten();
+    silenceNotices();
     const native = await NativeConnection.connect({ address });
     const plain = await Connection.connect({ address });
     const gang = new ScriptedGang(new Client({ connection: plain }), { native, plain });
@@ -133,7 +133,7 @@ export class ScriptedGang {
     this.calls = [];
     this.requests = [];
     this.acquires = [];
-    this.recorded = [];
+    this.timelineEntries = [];
     this.evaluations = [];
     this.failures = {};
     this.slot = Promise.resolve();
@@ -189,7 +189,7 @@ export class ScriptedGang {
       recordTimeline: async ({ entries }) => {
         const failure = this.failures.recordTimeline?.shift();
         if (failure !== undefined) throw failure;
-        this.recorded.push(...entries);
+        this.timelineEntries.push(...entries);
         return entries.at(-1)!.number;
       },
       finish: async ({ end }) => {
@@ -256,7 +256,7 @@ export class ScriptedGang {
         const act = this.#script[Math.min(this.requests.length, this.#script.length) - 1]!;
         return await act(request, Context.current(), this);
       },
-      control: async ({ requests }) => this.#call('control', `control ${wanted(requests)}`),
+      control: async ({ requests }) => this.#call('control', `control ${describeRequests(requests)}`),
       detach: async () => {
         this.calls.push('detach');
         this.detached();
@@ -269,21 +269,21 @@ export class ScriptedGang {
   }
 }
 
-/** Requests as a word for a list of calls. */
-function wanted({ paused, stopping, checkpoint }: RunRequests): string {
+/** Returns requests as the words that stand for them in `calls`. */
+function describeRequests({ paused, stopping, checkpoint }: RunRequests): string {
   const state = stopping ? 'stopping' : paused ? 'paused' : 'running';
   return checkpoint === 0 ? state : `${state}, checkpoint ${checkpoint}`;
 }
 
-let quiet = false;
+let isQuiet = false;
 
-/** Failures are what many scripts are about: the SDK's notices of them are left out. */
-function quieten(): void {
-  if (!quiet) Runtime.install({ logger: new DefaultLogger('ERROR') });
-  quiet = true;
+/** Turns off the SDK's notices of failures, which many scripts cause on purpose. */
+function silenceNotices(): void {
+  if (!isQuiet) Runtime.install({ logger: new DefaultLogger('ERROR') });
+  isQuiet = true;
 }
 
-/** An admission of two epochs. */
+/** Returns the admission of a run of two epochs. */
 export function admit(searchAttributes = true, evaluatesEpochs = false): Admission {
   const run = { version: 1, id: 'run', outputDir: '/run', recipeDigest: digest } as const;
   const admitted = { run, model: 'tiny', epochs: 2, pool: 'test', evaluatesEpochs, completed: null };

@@ -38,11 +38,11 @@ export class TestServer {
     return `127.0.0.1:${this.port}`;
   }
 
-  /** kill -9. Resolves when the process is gone. */
+  /** Kills the server with SIGKILL; resolves when it has exited. */
   async kill(): Promise<void> {
-    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
+    const exit = new Promise((resolve) => this.#child.once('exit', resolve));
     this.#child.kill('SIGKILL');
-    await gone;
+    await exit;
   }
 
   /** Starts it again on the same port and database. */

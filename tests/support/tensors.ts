@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { toFloat32 } from '../../shared/safetensors/floats.js';
 import { readSafetensorsHeader } from '../../shared/safetensors/safetensors.js';
 
-/** Every tensor of a safetensors file as float32, by name. */
+/** Returns every tensor of a safetensors file as float32, by name. */
 export async function readTensors(file: string): Promise<Map<string, Float32Array>> {
   const { tensors } = await readSafetensorsHeader(file);
   const bytes = await readFile(file);

@@ -44,17 +44,17 @@ export async function writeTinyModel(folder: string, options: TinyModelOptions =
   const shapes: [string, number[]][] = [['model.embed_tokens.weight', [vocabulary, hidden]]];
   const half = hidden / 2;
   for (let layer = 0; layer < layers; layer += 1) {
-    const at = `model.layers.${layer}`;
+    const prefix = `model.layers.${layer}`;
     shapes.push(
-      [`${at}.input_layernorm.weight`, [hidden]],
-      [`${at}.self_attn.q_proj.weight`, [hidden, hidden]],
-      [`${at}.self_attn.k_proj.weight`, [half, hidden]],
-      [`${at}.self_attn.v_proj.weight`, [half, hidden]],
-      [`${at}.self_attn.o_proj.weight`, [hidden, hidden]],
-      [`${at}.post_attention_layernorm.weight`, [hidden]],
-      [`${at}.mlp.gate_proj.weight`, [intermediate, hidden]],
-      [`${at}.mlp.up_proj.weight`, [intermediate, hidden]],
-      [`${at}.mlp.down_proj.weight`, [hidden, intermediate]],
+      [`${prefix}.input_layernorm.weight`, [hidden]],
+      [`${prefix}.self_attn.q_proj.weight`, [hidden, hidden]],
+      [`${prefix}.self_attn.k_proj.weight`, [half, hidden]],
+      [`${prefix}.self_attn.v_proj.weight`, [half, hidden]],
+      [`${prefix}.self_attn.o_proj.weight`, [hidden, hidden]],
+      [`${prefix}.post_attention_layernorm.weight`, [hidden]],
+      [`${prefix}.mlp.gate_proj.weight`, [intermediate, hidden]],
+      [`${prefix}.mlp.up_proj.weight`, [intermediate, hidden]],
+      [`${prefix}.mlp.down_proj.weight`, [hidden, intermediate]],
     );
   }
   shapes.push(['model.norm.weight', [hidden]]);

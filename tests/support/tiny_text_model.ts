@@ -1,4 +1,4 @@
-/** A small Llama with random weights that has a tokenizer: it says something, and nothing that makes sense. */
+/** A small Llama with random weights that has a tokenizer: it answers, but nothing that makes sense. */
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseGguf, tokenizerFromGguf } from '../../components/models/index.js';
@@ -16,7 +16,7 @@ export async function writeTinyTextModel(folder: string, { chat = true } = {}): 
   await writeTinyModel(folder, { vocabulary, seed: 3 });
   await writeFile(path.join(folder, 'tokenizer.json'), JSON.stringify(tokenizer));
   const { chat_template: _none, ...rest } = config as Record<string, unknown>;
-  const written = chat ? { ...rest, chat_template: template } : rest;
-  await writeFile(path.join(folder, 'tokenizer_config.json'), JSON.stringify(written));
+  const tokenizerConfig = chat ? { ...rest, chat_template: template } : rest;
+  await writeFile(path.join(folder, 'tokenizer_config.json'), JSON.stringify(tokenizerConfig));
   await writeFile(path.join(folder, 'generation_config.json'), '{"eos_token_id": []}');
 }

@@ -9,9 +9,9 @@ import { type TinyModelOptions, writeTinyModel } from './tiny_model.js';
 export async function writeTokenizedModel(folder: string, options: TinyModelOptions = {}): Promise<void> {
   const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
   const { vocab } = tokenizer.model as { vocab: Record<string, number> };
-  const added = tokenizer.added_tokens as { id: number }[];
-  // No id without a text: the model may say any of them.
-  const vocabulary = Math.max(...Object.values(vocab), ...added.map(({ id }) => id)) + 1;
+  const addedTokens = tokenizer.added_tokens as { id: number }[];
+  // Each id has a text, because the model may generate any of them.
+  const vocabulary = Math.max(...Object.values(vocab), ...addedTokens.map(({ id }) => id)) + 1;
   await writeTinyModel(folder, { ...options, vocabulary });
   await writeFile(path.join(folder, 'tokenizer.json'), JSON.stringify(tokenizer));
   await writeFile(path.join(folder, 'tokenizer_config.json'), JSON.stringify(config));

@@ -36,7 +36,7 @@ export interface MetricsLine {
   generation: number;
 }
 
-/** Steps 1 and 2 of a run. `recipe` is what a file would hold; its paths are absolute. */
+/** Takes a run through steps 1 and 2. `recipe` is what a file would hold; its paths are absolute. */
 export async function prepareRun(recipe: Record<string, unknown> & { name: string }): Promise<TrainingRun> {
   const admitted = await admit(recipe, {
     workflowId: recipe.name,
@@ -50,7 +50,7 @@ export async function prepareRun(recipe: Record<string, unknown> & { name: strin
   return { admitted, data, model: await shardModel(run, quietHooks, 'cpu:0') };
 }
 
-/** A rank of the run's next generation. `onStep` is called with the step it starts from, and with each step that is done. */
+/** Opens a rank of the run's next generation. `onStep` is called with the step it starts from, and with each step that is done. */
 export async function openTrainer(
   { admitted, data, model }: TrainingRun,
   onStep: (step: number, control: Control) => void = () => undefined,
@@ -74,7 +74,7 @@ export async function openTrainer(
   });
 }
 
-/** Trains until the run is finished, or ends otherwise: the outcome of each epoch. */
+/** Trains until the run ends; returns the outcome of each epoch. */
 export async function trainToTheEnd(trainer: Trainer): Promise<EpochOutcome[]> {
   const outcomes: EpochOutcome[] = [];
   for (let epoch = 0; ; epoch += 1) {
@@ -84,7 +84,7 @@ export async function trainToTheEnd(trainer: Trainer): Promise<EpochOutcome[]> {
   }
 }
 
-/** The lines of the run's `metrics.jsonl` in the order of their steps; a base model is scored after the first step. */
+/** Returns the lines of the run's `metrics.jsonl` in the order of their steps; a base model is scored after the first step. */
 export async function readMetrics({ admitted }: TrainingRun): Promise<MetricsLine[]> {
   const storage = await openStorage(admitted.run.outputDir, { roots: null });
   const text = (await storage.read('metrics.jsonl')).toString('utf8');
@@ -95,8 +95,8 @@ export async function readMetrics({ admitted }: TrainingRun): Promise<MetricsLin
     .sort((a, b) => a.step - b.step || Number(!('loss' in a)) - Number(!('loss' in b)));
 }
 
-/** Every tensor of the run's newest commit: trained parameters and their moments. */
-export async function committedTensors({ admitted }: TrainingRun): Promise<Map<string, Float32Array>> {
+/** Returns every tensor of the run's newest commit: trained parameters and their moments. */
+export async function readCommittedTensors({ admitted }: TrainingRun): Promise<Map<string, Float32Array>> {
   const storage = await openStorage(admitted.run.outputDir, { roots: null });
   const checkpoint = await openCheckpoint(storage, (await newestSound(storage)).entry!);
   const readTensor = async ([name, { shape }]: [string, { shape: number[] }]) => {

@@ -67,20 +67,20 @@ export class UploadHub {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 
-  /** A repository as the real hub makes it: with one commit, of `.gitattributes`. */
+  /** Creates a repository as the real hub does: with one commit, of `.gitattributes`. */
   create(id: string, files: Record<string, Buffer> = {}): void {
-    const first = commitOf('initial commit', {
+    const firstCommit = makeCommit('initial commit', {
       '.gitattributes': Buffer.from('*.bin filter=lfs\n'),
       ...files,
     });
-    this.repositories.set(id, { branches: new Map([['main', [first]]]) });
+    this.repositories.set(id, { branches: new Map([['main', [firstCommit]]]) });
   }
 
   commits(id: string, branch = 'main'): HubCommit[] {
     return this.repositories.get(id)?.branches.get(branch) ?? [];
   }
 
-  /** The files that anybody sees at the branch. */
+  /** Returns the files of the branch's newest commit. */
   files(id: string, branch = 'main'): Record<string, Buffer> {
     return this.commits(id, branch).at(-1)?.files ?? {};
   }
@@ -89,8 +89,9 @@ export class UploadHub {
     const url = new URL(request.url ?? '/', this.endpoint);
     this.requests.push(`${request.method} ${url.pathname}`);
     if (this.intercept?.(request, response)) return;
-    const stored = /^\/storage\/([0-9a-f]{64})(?:\/(\d+|complete))?$/.exec(url.pathname);
-    if (stored !== null) return this.#store(request, response, stored[1]!, stored[2] ?? null);
+    const storageMatch = /^\/storage\/([0-9a-f]{64})(?:\/(\d+|complete))?$/.exec(url.pathname);
+    if (storageMatch !== null)
+      return this.#store(request, response, storageMatch[1]!, storageMatch[2] ?? null);
     if (request.headers.authorization !== `Bearer ${this.#token}`)
       return send(response, 401, { error: 'Invalid username or password.' });
     const answer = await this.#api(request, url, response);
@@ -99,24 +100,25 @@ export class UploadHub {
     return send(response, answer[0], answer[1]);
   }
 
-  /** Status and body; null when it has answered. */
+  /** Returns status and body; null when the answer was already sent. */
   async #api(
     request: IncomingMessage,
     url: URL,
     response: ServerResponse,
   ): Promise<[number, unknown] | null> {
-    const at = decodeURIComponent(url.pathname);
-    if (at === '/api/repos/create') return this.#createRepository(await jsonOf(request));
-    const [, lfsId] = /^\/([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/batch$/.exec(at) ?? [];
-    if (lfsId !== undefined) return this.#batch(lfsId, await jsonOf(request));
-    const [, resolved, revision, file] = /^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/.exec(at) ?? [];
-    if (resolved !== undefined) {
-      const content = this.#find(resolved, revision!)?.files[file!];
+    const pathname = decodeURIComponent(url.pathname);
+    if (pathname === '/api/repos/create') return this.#createRepository(await readJson(request));
+    const [, lfsId] = /^\/([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/batch$/.exec(pathname) ?? [];
+    if (lfsId !== undefined) return this.#batch(lfsId, await readJson(request));
+    const [, resolveId, revision, file] =
+      /^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/.exec(pathname) ?? [];
+    if (resolveId !== undefined) {
+      const content = this.#find(resolveId, revision!)?.files[file!];
       if (content === undefined) return [404, { error: 'Entry not found' }];
       response.end(content);
       return null;
     }
-    const [, id, action, rest = ''] = /^\/api\/models\/([^/]+\/[^/]+)\/([^/]+)\/(.+)$/.exec(at) ?? [];
+    const [, id, action, rest = ''] = /^\/api\/models\/([^/]+\/[^/]+)\/([^/]+)\/(.+)$/.exec(pathname) ?? [];
     if (id === undefined) return [404, { error: 'Not found' }];
     const repository = this.repositories.get(id);
     if (repository === undefined) return [404, { error: 'Repository not found' }];
@@ -135,13 +137,15 @@ export class UploadHub {
         repository.branches.set(rest, [...this.commits(id)]);
         return [200, {}];
       case 'preupload': {
-        const { files } = await jsonOf<{ files: { path: string; size: number }[] }>(request);
-        const mode = ({ path, size }: { path: string; size: number }) =>
-          isLarge(path, size) ? 'lfs' : 'regular';
-        return [200, { files: files.map((one) => ({ path: one.path, uploadMode: mode(one) })) }];
+        const { files } = await readJson<{ files: { path: string; size: number }[] }>(request);
+        const uploads = files.map(({ path, size }) => ({
+          path,
+          uploadMode: isLarge(path, size) ? 'lfs' : 'regular',
+        }));
+        return [200, { files: uploads }];
       }
       case 'commit':
-        return this.#commit(id, rest, await textOf(request));
+        return this.#commit(id, rest, await readText(request));
       default:
         return [404, { error: 'Not found' }];
     }
@@ -180,7 +184,7 @@ export class UploadHub {
     return [200, { transfer: this.partBytes === null ? 'basic' : 'multipart', objects: answers }];
   }
 
-  /** Takes a large file or a part of it; what arrives broken is no object. */
+  /** Stores a large file or a part of it; an upload that breaks off stores nothing. */
   async #store(
     request: IncomingMessage,
     response: ServerResponse,
@@ -188,22 +192,25 @@ export class UploadHub {
     part: string | null,
   ): Promise<unknown> {
     if (part !== 'complete') this.sent.push(part === null ? oid : `${oid}/${part}`);
-    const content = await bytesOf(request).catch(() => null);
+    const content = await readBody(request).catch(() => null);
     if (content === null) return;
     if (!this.delivers(request)) return request.socket.destroy();
-    if (part === null) return this.#keep(response, oid, content);
+    if (part === null) return this.#storeObject(response, oid, content);
     const parts = this.#parts.get(oid) ?? new Map<number, Buffer>();
     this.#parts.set(oid, parts);
     if (part !== 'complete') {
       parts.set(Number(part), content);
       return response.writeHead(200, { etag: `"${part}"` }).end();
     }
-    const wanted = (JSON.parse(content.toString()) as { parts: { partNumber: number; etag: string }[] })
-      .parts;
-    return this.#keep(response, oid, Buffer.concat(wanted.map(({ partNumber }) => parts.get(partNumber)!)));
+    const completion = JSON.parse(content.toString()) as { parts: { partNumber: number; etag: string }[] };
+    return this.#storeObject(
+      response,
+      oid,
+      Buffer.concat(completion.parts.map(({ partNumber }) => parts.get(partNumber)!)),
+    );
   }
 
-  #keep(response: ServerResponse, oid: string, content: Buffer): unknown {
+  #storeObject(response: ServerResponse, oid: string, content: Buffer): unknown {
     if (createHash('sha256').update(content).digest('hex') !== oid)
       return send(response, 400, { error: 'the content has another digest' });
     this.objects.set(oid, content);
@@ -229,7 +236,7 @@ export class UploadHub {
         files[value.path!] = object;
       }
     }
-    const commit = commitOf(title, files);
+    const commit = makeCommit(title, files);
     commits.push(commit);
     return [200, { commitOid: commit.sha, commitUrl: `${this.endpoint}/${id}/commit/${commit.sha}` }];
   }
@@ -246,7 +253,7 @@ interface CommitLine {
 const isLarge = (path: string, size: number) =>
   /\.(onnx|safetensors|onnx_data)$/.test(path) || size > regularBytes;
 
-const commitOf = (title: string, files: Record<string, Buffer>): HubCommit => ({
+const makeCommit = (title: string, files: Record<string, Buffer>): HubCommit => ({
   sha: randomBytes(20).toString('hex'),
   title,
   files,
@@ -256,11 +263,11 @@ function send(response: ServerResponse, status: number, body: unknown): ServerRe
   return response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
-async function bytesOf(request: IncomingMessage): Promise<Buffer> {
+async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
 }
 
-const textOf = async (request: IncomingMessage) => (await bytesOf(request)).toString('utf8');
-const jsonOf = async <T = never>(request: IncomingMessage) => JSON.parse(await textOf(request)) as T;
+const readText = async (request: IncomingMessage) => (await readBody(request)).toString('utf8');
+const readJson = async <T = never>(request: IncomingMessage) => JSON.parse(await readText(request)) as T;

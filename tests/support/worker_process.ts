@@ -49,13 +49,13 @@ export class TestWorker {
     return new TestWorker(child, queue);
   }
 
-  /** kill -9. */
+  /** Kills the worker with SIGKILL, and waits for the exit. */
   async kill(): Promise<void> {
     this.child.kill('SIGKILL');
     await this.exited;
   }
 
-  /** SIGTERM, and waits for the exit. */
+  /** Sends SIGTERM, and waits for the exit. */
   async stop(): Promise<number | null> {
     if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGTERM');
     return await this.exited;

@@ -1,5 +1,5 @@
 // Prepares mock data in a process of its own, which kills itself. Arguments: cache folder, documents, the number of the
-// report of progress at which it does.
+// progress report at which it does.
 import { prepareData } from '../../../components/datasets/llm/index.js';
 
 const [cache, documents, killAt] = process.argv.slice(2) as [string, string, string];
