@@ -1,49 +1,35 @@
-/** The command as people meet it: help, exit codes, and what bad input is answered with. */
-import { spawn } from 'node:child_process';
+/** The command as a user meets it: help, exit codes, and the answers to bad input. */
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { createServer } from 'node:tls';
 import { freePort } from '../../workers/embedded_server/server_process.js';
+import { type CommandResult, runTemper, temperCommand } from '../support/temper_command.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyModel } from '../support/tiny_model.js';
 import { tlsCertificate } from '../support/tls_certificate.js';
 
-const bin = path.resolve(import.meta.dirname, '../../../bin/temper');
 const folder = temporaryFolder();
 
-interface Ended {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-function temper(parameters: readonly string[], environment: Record<string, string> = {}): Promise<Ended> {
+function temper(
+  parameters: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<CommandResult> {
   const env = { ...process.env, TEMPER_CACHE: path.join(folder, 'cache'), ...environment };
-  const child = spawn(bin, parameters, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const ended: Ended = { code: null, stdout: '', stderr: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    ended.stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    ended.stderr += text;
-  });
-  return new Promise((resolve) => {
-    child.on('close', (code) => resolve({ ...ended, code }));
-  });
+  return runTemper(parameters, { cwd: folder, env });
 }
 
 const mock = 'data:\n  train: {dataset_type: mock, documents: 20}\n  packed_sequence_size: 64\n';
 
-/** Writes a recipe that trains the tiny model, unless `text` says otherwise. */
-function recipe(name: string, text: string): string {
+/** Writes a recipe into the folder, and returns its name. */
+function writeRecipe(name: string, text: string): string {
   writeFileSync(path.join(folder, name), text);
   return name;
 }
 
-const onRows = (file: string, keys = '') =>
-  recipe(
+const writeRowsRecipe = (file: string, keys = '') =>
+  writeRecipe(
     `${file}.yaml`,
     `name: rows\nmodel: {name: ./model}\ndata:\n  train: {dataset_type: pretokenized, path: ${file}${keys}}\n`,
   );
@@ -53,7 +39,7 @@ beforeAll(async () => {
   await writeTinyModel(path.join(folder, 'model'));
 });
 
-test('--help names every command and ends with 0', async () => {
+test('--help names every command and exits with 0', async () => {
   const { code, stdout } = await temper(['--help']);
   expect(code).toBe(0);
   const commands =
@@ -67,14 +53,14 @@ test.each([
   [['frobnicate'], 'frobnicate'],
   [['validate'], 'RECIPE.yaml'],
   [['plan', 'x.yaml', '--frob'], '--frob'],
-])('%j is wrong usage: 2, and named', async (parameters, named) => {
+])('%j is a usage error that exits with 2 and names what is wrong', async (parameters, message) => {
   const { code, stderr } = await temper(parameters);
   expect(code).toBe(2);
-  expect(stderr).toContain(named);
+  expect(stderr).toContain(message);
 });
 
-test('validate prints the whole recipe, with what comes from the environment as it was written', async () => {
-  const file = recipe('good.yaml', `name: good\nmodel: {name: "\${env:TINY}"}\n${mock}`);
+test('validate prints the whole recipe, with references to the environment as they were written', async () => {
+  const file = writeRecipe('good.yaml', `name: good\nmodel: {name: "\${env:TINY}"}\n${mock}`);
   const { code, stdout } = await temper(['validate', file, '--training.num_epochs=7'], {
     TINY: './model',
     TEMPER_RECIPE_ENV: 'TINY',
@@ -86,8 +72,8 @@ test('validate prints the whole recipe, with what comes from the environment as 
   expect(stdout).not.toContain('./model');
 });
 
-test('a recipe’s problems are all told at once, each with file, line and column', async () => {
-  const file = recipe(
+test('the problems of a recipe are reported together, each with file, line and column', async () => {
+  const file = writeRecipe(
     'bad.yaml',
     `name: bad\nmodel: {name: ./model}\ntraning: {}\n${mock}training:\n  num_epochs: many\n  los: masked_ce\n`,
   );
@@ -102,14 +88,14 @@ test('a recipe’s problems are all told at once, each with file, line and colum
 test.each([
   ['malformed YAML', 'name: [unclosed\nmodel: x\n', /malformed\.yaml:\d+:\d+/],
   ['a list', '- name: x\n', /a recipe is a map/],
-])('a recipe that is %s ends with 2 and its location', async (_, text, message) => {
-  const { code, stderr } = await temper(['validate', recipe('malformed.yaml', text)]);
+])('validating a recipe that is %s exits with 2 and gives its location', async (_, text, message) => {
+  const { code, stderr } = await temper(['validate', writeRecipe('malformed.yaml', text)]);
   expect(code).toBe(2);
   expect(stderr).toMatch(message);
 });
 
 test.each(['validate', 'plan', 'preview', 'run'])(
-  '%s of a recipe that is not there ends with 2',
+  '%s of a recipe that does not exist exits with 2',
   async (command) => {
     const { code, stderr } = await temper([command, 'nowhere.yaml']);
     expect(code).toBe(2);
@@ -117,8 +103,8 @@ test.each(['validate', 'plan', 'preview', 'run'])(
   },
 );
 
-test('plan tells memory, work and the steps that are not known yet, as one object', async () => {
-  const file = recipe('plan.yaml', `name: plan\nmodel: {name: ./model}\n${mock}`);
+test('plan --json prints memory, work and steps that are not known yet as one object', async () => {
+  const file = writeRecipe('plan.yaml', `name: plan\nmodel: {name: ./model}\n${mock}`);
   const { code, stdout } = await temper(['plan', file, '--json']);
   expect(code).toBe(0);
   const plan = JSON.parse(stdout) as Record<string, Record<string, number>>;
@@ -130,28 +116,28 @@ test('plan tells memory, work and the steps that are not known yet, as one objec
   expect(plan.steps).toBeNull();
 });
 
-test('plan notices packs longer than the model was made for', async () => {
-  const file = recipe('long.yaml', `name: long\nmodel: {name: ./model}\n${mock}`);
+test('plan gives a notice about packs longer than the model was made for', async () => {
+  const file = writeRecipe('long.yaml', `name: long\nmodel: {name: ./model}\n${mock}`);
   const args = (size: number) => ['plan', file, `--data.packed_sequence_size=${size}`];
-  const { max_position_embeddings: made } = JSON.parse(
+  const { max_position_embeddings: maxPositions } = JSON.parse(
     readFileSync(path.join(folder, 'model', 'config.json'), 'utf8'),
   ) as { max_position_embeddings: number };
-  expect((await temper(args(made))).stdout).not.toContain('notice');
-  expect((await temper(args(made + 1))).stdout).toMatch(
-    new RegExp(`notice: .*${made + 1} .*made for ${made} `),
+  expect((await temper(args(maxPositions))).stdout).not.toContain('notice');
+  expect((await temper(args(maxPositions + 1))).stdout).toMatch(
+    new RegExp(`notice: .*${maxPositions + 1} .*made for ${maxPositions} `),
   );
 });
 
-test('plan --print gives the plan as text', async () => {
-  const file = recipe('print.yaml', `name: print\nmodel: {name: ./model}\n${mock}`);
+test('plan --print prints the plan as text', async () => {
+  const file = writeRecipe('print.yaml', `name: print\nmodel: {name: ./model}\n${mock}`);
   const { stdout } = await temper(['plan', file, '--print']);
   expect(stdout).toMatch(
     /^plan llama v2 [0-9a-f]{12}, arena \d+ bytes, .*\nstep: micro\+ norm update\? snapshot\?\nmicro: records 0 to \d+\n/,
   );
 });
 
-test('plan --device asks what a device can do, without one', async () => {
-  const file = recipe('device.yaml', `name: device\nmodel: {name: ./model}\n${mock}`);
+test('plan --device says what a device can do on a machine that does not have it', async () => {
+  const file = writeRecipe('device.yaml', `name: device\nmodel: {name: ./model}\n${mock}`);
   const fake = await temper(['plan', file, '--device=fake:0', '--json']);
   expect(JSON.parse(fake.stdout).memory.workspace).toBeGreaterThan(0);
   const unknown = await temper(['plan', file, '--device=tpu:0']);
@@ -159,7 +145,7 @@ test('plan --device asks what a device can do, without one', async () => {
 });
 
 test('plan lowers the ops that the device has no kernel for, not those of another device', async () => {
-  const file = recipe('lowered.yaml', `name: lowered\nmodel: {name: ./model}\n${mock}`);
+  const file = writeRecipe('lowered.yaml', `name: lowered\nmodel: {name: ./model}\n${mock}`);
   const plan = async (device: string, op: string) =>
     await temper(['plan', file, `--device=${device}`, '--json'], { TEMPER_FAKE_WITHOUT: op });
   const [onFake, onCpu] = [await plan('fake:0', 'rmsnorm'), await plan('cpu:0', 'rmsnorm')];
@@ -171,7 +157,7 @@ test('plan lowers the ops that the device has no kernel for, not those of anothe
 });
 
 test('plan aligns the arena as the device needs it', async () => {
-  const file = recipe('aligned.yaml', `name: aligned\nmodel: {name: ./model}\n${mock}`);
+  const file = writeRecipe('aligned.yaml', `name: aligned\nmodel: {name: ./model}\n${mock}`);
   const plan = async (device: string) =>
     (await temper(['plan', file, `--device=${device}`, '--print'], { TEMPER_FAKE_ALIGNMENT: '256' })).stdout;
   const offsets = (text: string) => [...text.matchAll(/@(\d+)\+\d+/g)].map(([, offset]) => Number(offset));
@@ -184,9 +170,9 @@ test('plan aligns the arena as the device needs it', async () => {
   expect(offsets(onCpu).every(isAligned)).toBe(false);
 });
 
-test('preview brackets what is trained on, and colors nothing in a pipe', async () => {
+test('preview puts what is trained on in brackets, and prints no colors into a pipe', async () => {
   writeFileSync(path.join(folder, 'rows.jsonl'), '{"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}\n');
-  const { code, stdout } = await temper(['preview', onRows('rows.jsonl')]);
+  const { code, stdout } = await temper(['preview', writeRowsRecipe('rows.jsonl')]);
   expect(code).toBe(0);
   expect(stdout).toContain('train 1 (3 tokens, 1 trained on)\n  5 6 ⟦7 ⟧');
   expect(stdout).not.toContain('\x1b[');
@@ -210,34 +196,34 @@ test.each([
   ],
   ['malformed JSON', 'json.jsonl', '{"input_ids": [1, 2]}\n{"input\n', 'json.jsonl: line 2: malformed JSON'],
   ['ids beyond the vocabulary', 'foreign.jsonl', '{"input_ids": [1, 256]}\n', 'foreign.jsonl: line 1: '],
-])('preview of %s ends with 1 and the location', async (_, file, content, message) => {
+])('preview of %s exits with 1 and gives the location', async (_, file, content, message) => {
   if (content !== null) writeFileSync(path.join(folder, file), content);
-  const { code, stderr } = await temper(['preview', onRows(file)]);
+  const { code, stderr } = await temper(['preview', writeRowsRecipe(file)]);
   expect(stderr).toContain(message);
   expect(stderr).not.toMatch(/\n\s+at /);
   expect(code).toBe(1);
 });
 
-test('export of a folder that holds no run ends with 2', async () => {
+test('export of a folder that holds no run exits with 2', async () => {
   const { code, stderr } = await temper(['export', 'model', '--output', 'exported']);
   expect(code).toBe(2);
   expect(stderr).toContain('holds no run');
 });
 
 test('--version prints the version of the package', async () => {
-  const file = path.join(bin, '../../package.json');
+  const file = path.join(temperCommand, '../../package.json');
   const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
   expect(await temper(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n` });
 });
 
-test('schema is JSON Schema that knows the recipe’s keys', async () => {
+test('schema prints a JSON Schema with the keys of a recipe', async () => {
   const { code, stdout } = await temper(['schema']);
   expect(code).toBe(0);
   const { properties } = JSON.parse(stdout) as { properties: Record<string, unknown> };
   expect(Object.keys(properties)).toEqual(expect.arrayContaining(['name', 'model', 'data', 'training']));
 });
 
-test('doctor fails with a remedy where the named server does not answer', async () => {
+test('doctor fails with a remedy when the named server does not answer', async () => {
   const address = `127.0.0.1:${await freePort()}`;
   const { code, stdout } = await temper(['doctor', '--json'], { TEMPORAL_ADDRESS: address });
   expect(code).toBe(1);
@@ -248,23 +234,23 @@ test('doctor fails with a remedy where the named server does not answer', async 
   expect(server.remedy).toContain('TEMPORAL_ADDRESS');
 });
 
-test('doctor and every command say what to set where the named server wants TLS', async () => {
+test('doctor and watch say what to set when the named server requires TLS', async () => {
   const server = createServer(tlsCertificate).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const environment = { TEMPORAL_ADDRESS: `127.0.0.1:${port}` };
-  const [{ stdout }, watched] = await Promise.all([
+  const [{ stdout }, watch] = await Promise.all([
     temper(['doctor', '--json'], environment),
     temper(['watch', 'some-run'], environment),
   ]);
   server.close();
-  expect(watched.code).toBe(75);
-  expect(watched.stderr).toContain('TEMPORAL_TLS=true');
+  expect(watch.code).toBe(75);
+  expect(watch.stderr).toContain('TEMPORAL_TLS=true');
   const { findings } = JSON.parse(stdout) as { findings: Record<string, string>[] };
   expect(findings.find(({ name }) => name === 'temporal server')!.remedy).toContain('TEMPORAL_TLS=true');
 }, 60_000);
 
-test('a server that does not answer is 75, with its address', async () => {
+test('watch exits with 75 when the server does not answer, and names its address', async () => {
   const address = `127.0.0.1:${await freePort()}`;
   const { code, stderr } = await temper(['watch', 'some-run'], { TEMPORAL_ADDRESS: address });
   expect(code).toBe(75);

@@ -1,12 +1,11 @@
 /** `temper evaluate` from command line to scores. */
-import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { runTemper } from '../support/temper_command.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTokenizedModel } from '../support/tokenized_model.js';
 
 const folder = temporaryFolder();
-const temper = path.resolve(import.meta.dirname, '../../../bin/temper');
 
 beforeAll(async () => {
   await writeTokenizedModel(path.join(folder, 'model'));
@@ -19,21 +18,10 @@ beforeAll(async () => {
   await writeFile(path.join(folder, 'text.txt'), 'a b\n\nc d e\n');
 });
 
-interface Ran {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
+const evaluate = (...options: string[]) =>
+  runTemper(['evaluate', '--model', 'model', ...options], { cwd: folder });
 
-const evaluate = (...options: string[]): Promise<Ran> =>
-  new Promise((resolve) => {
-    const args = ['evaluate', '--model', 'model', ...options];
-    execFile(temper, args, { cwd: folder }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
-
-test('--json leaves one object with value, standard error and number of examples of every metric', async () => {
+test('evaluate --json prints one object with value, standard error and number of examples of every metric', async () => {
   const { code, stdout } = await evaluate(
     '--task',
     'colors=multiple_choice:path=rows.jsonl,limit=2',
@@ -50,14 +38,14 @@ test('--json leaves one object with value, standard error and number of examples
   });
 });
 
-test('without it, a line for each metric', async () => {
+test('evaluate without --json prints a line for each metric', async () => {
   const { stdout } = await evaluate('--task', 'perplexity:path=text.txt,documents=paragraph');
   const rows = stdout.trim().split('\n');
   expect(rows).toHaveLength(4);
   for (const row of rows) expect(row).toMatch(/^perplexity\/\w+ +↓ +[\d.]+ +± [\d.]+ +n 2$/);
 });
 
-test('--tasks takes a file, whose paths start at its folder, and --output has every example', async () => {
+test('--tasks reads a file whose paths start at its folder, and --output writes every example', async () => {
   await writeFile(
     path.join(folder, 'tasks.yaml'),
     'tasks:\n  - {task: multiple_choice, path: rows.jsonl}\n  - {task: perplexity, path: text.txt}\n',
@@ -77,7 +65,7 @@ test('--tasks takes a file, whose paths start at its folder, and --output has ev
   });
 });
 
-test('--precision bf16 computes in bfloat16: near, and not the same', async () => {
+test('--precision bf16 computes in bfloat16, with results close to those of float32 but not equal', async () => {
   const { stdout: full } = await evaluate('--task', 'perplexity:path=text.txt', '--json');
   const { stdout: half } = await evaluate(
     '--task',
@@ -86,11 +74,11 @@ test('--precision bf16 computes in bfloat16: near, and not the same', async () =
     '--precision',
     'bf16',
   );
-  const [a, b] = [full, half].map(
+  const [float32, bfloat16] = [full, half].map(
     (text) => JSON.parse(text).tasks[0].metrics.token_perplexity.value as number,
   );
-  expect(b).not.toBe(a);
-  expect(Math.abs(b! / a! - 1)).toBeLessThan(0.02);
+  expect(bfloat16).not.toBe(float32);
+  expect(Math.abs(bfloat16! / float32! - 1)).toBeLessThan(0.02);
 });
 
 test.each([
@@ -98,13 +86,13 @@ test.each([
   ['an unknown task', ['--task', 'hellaswg:path=rows.jsonl'], 2, "did you mean 'hellaswag'?"],
   ['an unknown key', ['--task', 'squad:pth=rows.jsonl'], 2, "did you mean 'path'?"],
   [
-    'two tasks of a name',
+    'two tasks of one name',
     ['--task', 'squad:path=a', '--task', 'squad:path=b'],
     2,
     "two tasks are called 'squad'",
   ],
   [
-    'a file that is not there',
+    'a file that does not exist',
     ['--task', 'squad:path=nowhere.json'],
     1,
     'nowhere.json: there is no such file',
@@ -121,9 +109,9 @@ test.each([
     1,
     "rows.jsonl: line 1: lacks the column 'label'",
   ],
-])('%s is refused with what to do', async (_what, options, code, message) => {
-  const ran = await evaluate(...options);
-  expect(ran.stderr).toContain(message);
-  expect(ran.code).toBe(code);
-  expect(ran.stdout).toBe('');
+])('evaluate with %s is refused, and the message says what to do', async (_what, options, code, message) => {
+  const result = await evaluate(...options);
+  expect(result.stderr).toContain(message);
+  expect(result.code).toBe(code);
+  expect(result.stdout).toBe('');
 });

@@ -9,14 +9,14 @@ import { writeTinyModel } from '../support/tiny_model.js';
 import { openTrainer, prepareRun, quietHooks, trainToTheEnd } from '../support/training_run.js';
 
 const folder = temporaryFolder();
-const at = (name: string) => path.join(folder, name);
+const inFolder = (name: string) => path.join(folder, name);
 
-/** Four steps, a checkpoint after each second one, both kept. */
+/** Trains four steps, with a checkpoint after each second one, both kept. */
 async function train(name: string, peft: object | null): Promise<void> {
   const trainer = await openTrainer(
     await prepareRun({
       name,
-      model: { name: at('model') },
+      model: { name: inFolder('model') },
       peft,
       data: {
         train: { dataset_type: 'mock', documents: 16, lengths: { min: 16, max: 32 }, vocabulary_size: 256 },
@@ -25,21 +25,21 @@ async function train(name: string, peft: object | null): Promise<void> {
       },
       training: { precision: 'fp32', learning_rate: 0.01, num_epochs: 100, max_steps: 4 },
       checkpoint: { every_steps: 2, keep_last: 2 },
-      output_dir: at(name),
+      output_dir: inFolder(name),
     }),
   );
   await trainToTheEnd(trainer);
   await trainer.close();
 }
 
-const run = (
+const exportTo = (
   name: string,
   output: string,
   options: { merge?: boolean; step?: number; onnx?: OnnxPrecision } = {},
 ) => {
   const { merge = false, step = null, onnx = null } = options;
   return exportRun(
-    { outputDir: at(name), output: path.resolve(folder, output), merge, step, onnx },
+    { outputDir: inFolder(name), output: path.resolve(folder, output), merge, step, onnx },
     quietHooks,
   );
 };
@@ -55,60 +55,64 @@ const distance = (a: readonly number[], b: readonly number[]) =>
   Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
 
 beforeAll(async () => {
-  process.env.TEMPER_CACHE = at('cache');
-  await writeTinyModel(at('model'));
+  process.env.TEMPER_CACHE = inFolder('cache');
+  await writeTinyModel(inFolder('model'));
   await train('lora', { type: 'lora', rank: 4, alpha: 8 });
   await train('full', null);
 }, 60_000);
 
-test('the adapter beside the base scores as the merged model, and not as the base', async () => {
-  expect(await run('lora', 'adapter')).toMatchObject({ form: 'adapter', step: 4, model: at('adapter') });
-  expect(await run('lora', 'merged', { merge: true })).toMatchObject({ form: 'merged', step: 4 });
-  const beside = await score(at('model'), at('adapter'));
-  expect(distance(beside, await score(at('merged')))).toBeLessThan(1e-4);
-  expect(distance(beside, await score(at('model')))).toBeGreaterThan(1e-2);
+test('an exported adapter on the base scores as the merged model does, and not as the base', async () => {
+  expect(await exportTo('lora', 'adapter')).toMatchObject({
+    form: 'adapter',
+    step: 4,
+    model: inFolder('adapter'),
+  });
+  expect(await exportTo('lora', 'merged', { merge: true })).toMatchObject({ form: 'merged', step: 4 });
+  const adapted = await score(inFolder('model'), inFolder('adapter'));
+  expect(distance(adapted, await score(inFolder('merged')))).toBeLessThan(1e-4);
+  expect(distance(adapted, await score(inFolder('model')))).toBeGreaterThan(1e-2);
 });
 
-test('an earlier step is exported by its number, and is another model', async () => {
-  expect(await run('full', 'second', { step: 2 })).toMatchObject({ form: 'full', step: 2 });
-  await run('full', 'newest');
-  expect(distance(await score(at('second')), await score(at('newest')))).toBeGreaterThan(1e-3);
+test('an earlier step is exported by its number, as a different model', async () => {
+  expect(await exportTo('full', 'second', { step: 2 })).toMatchObject({ form: 'full', step: 2 });
+  await exportTo('full', 'newest');
+  expect(distance(await score(inFolder('second')), await score(inFolder('newest')))).toBeGreaterThan(1e-3);
 });
 
-test('the card of a merged model says that it is one, and transformers loads it', async () => {
-  await run('lora', 'card', { merge: true });
-  const card = await readFile(path.join(at('card'), 'README.md'), 'utf8');
+test('the card of a merged model says that it is one and names transformers as its library', async () => {
+  await exportTo('lora', 'card', { merge: true });
+  const card = await readFile(path.join(inFolder('card'), 'README.md'), 'utf8');
   expect(card).toContain('The merged model of a LoRA fine-tuning');
   expect(card).toContain('library_name: transformers');
-  expect(existsSync(path.join(at('card'), 'config.json'))).toBe(true);
+  expect(existsSync(path.join(inFolder('card'), 'config.json'))).toBe(true);
 });
 
-test('a step that is not kept is refused with those that are', async () => {
-  await expect(run('full', 'none', { step: 3 })).rejects.toThrow(UsageError);
-  await expect(run('full', 'none', { step: 3 })).rejects.toThrow('checkpoints of steps 4, 2');
+test('exporting a step that was not kept is refused, and the message lists those that were', async () => {
+  await expect(exportTo('full', 'none', { step: 3 })).rejects.toThrow(UsageError);
+  await expect(exportTo('full', 'none', { step: 3 })).rejects.toThrow('checkpoints of steps 4, 2');
 });
 
-test('there is nothing to merge after full fine-tuning', async () => {
-  await expect(run('full', 'none', { merge: true })).rejects.toThrow('has no adapter to merge');
+test('export --merge is refused after full fine-tuning', async () => {
+  await expect(exportTo('full', 'none', { merge: true })).rejects.toThrow('has no adapter to merge');
 });
 
-test('a folder with other files is not replaced, an earlier publication is', async () => {
-  await mkdir(at('precious'));
-  await writeFile(path.join(at('precious'), 'thesis.tex'), 'x');
-  await expect(run('full', 'precious')).rejects.toThrow('holds other files');
-  expect(existsSync(path.join(at('precious'), 'thesis.tex'))).toBe(true);
-  await run('full', 'again', { step: 2 });
-  await run('full', 'again');
-  await run('full', 'once');
-  expect(await score(at('again'))).toEqual(await score(at('once')));
+test('export replaces an earlier publication, but not a folder with other files', async () => {
+  await mkdir(inFolder('precious'));
+  await writeFile(path.join(inFolder('precious'), 'thesis.tex'), 'x');
+  await expect(exportTo('full', 'precious')).rejects.toThrow('holds other files');
+  expect(existsSync(path.join(inFolder('precious'), 'thesis.tex'))).toBe(true);
+  await exportTo('full', 'again', { step: 2 });
+  await exportTo('full', 'again');
+  await exportTo('full', 'once');
+  expect(await score(inFolder('again'))).toEqual(await score(inFolder('once')));
 });
 
-test('a checkpoint whose bytes were flipped is refused by the file, and nothing is published', async () => {
-  const rankFile = path.join(at('damaged'), 'g1/step-00000002/rank-00000-of-00001.safetensors');
-  await cp(at('full'), at('damaged'), { recursive: true });
+test('a checkpoint with a flipped bit is refused by file name, and nothing is published', async () => {
+  const rankFile = path.join(inFolder('damaged'), 'g1/step-00000002/rank-00000-of-00001.safetensors');
+  await cp(inFolder('full'), inFolder('damaged'), { recursive: true });
   const bytes = await readFile(rankFile);
   bytes[bytes.length - 5]! ^= 1;
   await writeFile(rankFile, bytes);
-  await expect(run('damaged', 'none', { step: 2 })).rejects.toThrow(rankFile);
-  expect(existsSync(at('none'))).toBe(false);
+  await expect(exportTo('damaged', 'none', { step: 2 })).rejects.toThrow(rankFile);
+  expect(existsSync(inFolder('none'))).toBe(false);
 });

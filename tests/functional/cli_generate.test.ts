@@ -1,4 +1,4 @@
-/** `temper generate` and `temper chat`: answers to a file, to a line, and what bad input is told. */
+/** `temper generate` and `temper chat`: answers to a file and to a line, and messages about bad input. */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -15,6 +15,7 @@ import {
 } from '../../recipes/index.js';
 import { DataError, ModelError } from '../../shared/errors.js';
 import { golden } from '../support/goldens.js';
+import { type CommandResult, runTemper, temperCommand } from '../support/temper_command.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTinyTextModel } from '../support/tiny_text_model.js';
 
@@ -22,7 +23,6 @@ const folder = temporaryFolder();
 const cache = path.join(folder, 'cache');
 const model = path.join(folder, 'model');
 const bare = path.join(folder, 'bare');
-const bin = path.resolve(import.meta.dirname, '../../../bin/temper');
 const hooks = { progress: () => undefined, signal: new AbortController().signal };
 const greedy = { maxNewTokens: 12 };
 let generator: TextGenerator;
@@ -41,7 +41,7 @@ afterAll(() => generator.close());
 
 const prompts = ['Hello', 'The capital of France is', 'One, two, three, and then a longer one', 'é'];
 
-/** An adapter of the first layer's q_proj that changes what the model says. */
+/** Writes an adapter of the first layer's q_proj that changes the model's answers. */
 async function writeRandomAdapter(adapter: string): Promise<void> {
   await mkdir(adapter);
   const module = 'model.layers.0.self_attn.q_proj';
@@ -59,25 +59,25 @@ async function writeRandomAdapter(adapter: string): Promise<void> {
 }
 
 describe('answers', () => {
-  test('a conversation is put into the chat template, a text is taken as it stands', async () => {
+  test('a conversation is put into the chat template, and a text is used unchanged', async () => {
     const chat = generator.encode([{ role: 'user', content: 'Hello' }]);
     expect(chat).toEqual(generator.encode('user: Hello\nassistant: '));
     const [answer] = await generator.generate([[{ role: 'user', content: 'Hello' }]], greedy);
     expect(await generator.generate(['user: Hello\nassistant: '], greedy)).toEqual([answer]);
   });
 
-  test('the pieces that are streamed add up to the answers', async () => {
-    const streamed = prompts.map(() => '');
+  test('the streamed pieces add up to the answers', async () => {
+    const streamedTexts = prompts.map(() => '');
     const onText = (prompt: number, text: string) => {
-      streamed[prompt] += text;
+      streamedTexts[prompt] += text;
       return false;
     };
     const answers = await generator.generate(prompts, greedy, { onText });
-    expect(streamed).toEqual(answers);
+    expect(streamedTexts).toEqual(answers);
     expect(await generator.generate(prompts, greedy)).toEqual(answers);
   });
 
-  test('a stop string ends an answer before it, wherever its tokens begin', async () => {
+  test('an answer ends before a stop string, wherever the tokens of that begin', async () => {
     const [whole] = await generator.answer(['Hello'], { maxNewTokens: 40 });
     const stop = whole!.text.slice(9, 14);
     const [cut] = await generator.answer(['Hello'], { maxNewTokens: 40, stop: [stop] });
@@ -85,63 +85,64 @@ describe('answers', () => {
     expect(cut!.tokens).toBeLessThan(whole!.tokens);
   });
 
-  test('draws follow the seed and the number of the prompt, not how prompts are batched', async () => {
+  test('draws depend on the seed and the number of the prompt, not on how prompts are batched', async () => {
     const options: AnswerOptions = { maxNewTokens: 12, temperature: 1.5, topP: 0.95, seed: 4 };
-    const together = await generator.generate(prompts, options);
-    const alone = [];
+    const batchAnswers = await generator.generate(prompts, options);
+    const singleAnswers = [];
     for (const [firstPrompt, prompt] of prompts.entries())
-      alone.push(...(await generator.generate([prompt], { ...options, firstPrompt })));
-    expect(alone).toEqual(together);
-    expect(await generator.generate(prompts, { ...options, seed: 5 })).not.toEqual(together);
-    expect((await generator.generate(['Hello', 'Hello'], options))[1]).not.toBe(together[0]);
+      singleAnswers.push(...(await generator.generate([prompt], { ...options, firstPrompt })));
+    expect(singleAnswers).toEqual(batchAnswers);
+    expect(await generator.generate(prompts, { ...options, seed: 5 })).not.toEqual(batchAnswers);
+    expect((await generator.generate(['Hello', 'Hello'], options))[1]).not.toBe(batchAnswers[0]);
   });
 
-  test('a repetition penalty changes what greedy search says', async () => {
+  test('a repetition penalty changes the answers of greedy search', async () => {
     const penalized = await generator.generate(['Hello'], { maxNewTokens: 40, repetitionPenalty: 1.5 });
     expect(penalized).not.toEqual(await generator.generate(['Hello'], { maxNewTokens: 40 }));
   });
 });
 
-describe('the export', () => {
-  const entries = () => readdir(path.join(cache, 'onnx'));
+describe('the cached export', () => {
+  const listExports = () => readdir(path.join(cache, 'onnx'));
 
-  test('is made once, also by several at the same time, and anew for other weights', async () => {
-    const other = path.join(folder, 'other');
-    await cp(model, other, { recursive: true });
-    const before = (await entries()).length;
-    for (const opened of await Promise.all([open(other), open(other)])) await opened.close();
-    expect(await entries()).toHaveLength(before);
-    const weights = await readFile(path.join(other, 'model.safetensors'));
+  test('is made once for the same weights, even by several generators at a time, and once more for other weights', async () => {
+    const copy = path.join(folder, 'other');
+    await cp(model, copy, { recursive: true });
+    const countBefore = (await listExports()).length;
+    for (const copyGenerator of await Promise.all([open(copy), open(copy)])) await copyGenerator.close();
+    expect(await listExports()).toHaveLength(countBefore);
+    const weights = await readFile(path.join(copy, 'model.safetensors'));
     weights[weights.length - 2]! ^= 1;
-    await writeFile(path.join(other, 'model.safetensors'), weights);
-    for (const opened of await Promise.all([open(other), open(other), open(other)])) await opened.close();
-    expect(await entries()).toHaveLength(before + 1);
+    await writeFile(path.join(copy, 'model.safetensors'), weights);
+    for (const copyGenerator of await Promise.all([open(copy), open(copy), open(copy)]))
+      await copyGenerator.close();
+    expect(await listExports()).toHaveLength(countBefore + 1);
   });
 
-  test('of a model with an adapter is another one, and answers otherwise', async () => {
+  test('of a model with an adapter is another one, with other answers', async () => {
     const adapter = path.join(folder, 'adapter');
     await writeRandomAdapter(adapter);
-    const before = (await entries()).length;
+    const countBefore = (await listExports()).length;
     const adapted = await open(model, adapter);
     try {
       expect(await adapted.generate(prompts, greedy)).not.toEqual(await generator.generate(prompts, greedy));
     } finally {
       await adapted.close();
     }
-    expect(await entries()).toHaveLength(before + 1);
+    expect(await listExports()).toHaveLength(countBefore + 1);
   });
 
-  test('that was used longest ago goes when a fifth comes', async () => {
-    const [oldest] = await entries();
+  test('that was used longest ago is removed when there would be a fifth', async () => {
+    const [oldest] = await listExports();
     const home = path.join(cache, 'onnx');
-    const killed = `killed.${'0'.repeat(16)}-1-1.${randomUUID()}.partial`;
-    await mkdir(path.join(home, killed), { recursive: true });
+    const partial = `killed.${'0'.repeat(16)}-1-1.${randomUUID()}.partial`;
+    await mkdir(path.join(home, partial), { recursive: true });
     for (const name of ['a', 'b', 'c', 'd']) await mkdir(path.join(home, name));
-    for (const [days, name] of [oldest!, 'a', 'b', 'c', 'd', killed].entries()) {
-      const used = new Date(Date.now() - (9 - days) * 86_400_000);
-      await utimes(path.join(home, name), used, used);
+    for (const [days, name] of [oldest!, 'a', 'b', 'c', 'd', partial].entries()) {
+      const lastUse = new Date(Date.now() - (9 - days) * 86_400_000);
+      await utimes(path.join(home, name), lastUse, lastUse);
     }
-    for (const name of await entries()) {
+    for (const name of await listExports()) {
       if (/^[0-9a-f]{32}$/.test(name) && name !== oldest)
         await rm(path.join(home, name), { recursive: true });
     }
@@ -150,18 +151,18 @@ describe('the export', () => {
     const config = JSON.parse(await readFile(path.join(third, 'config.json'), 'utf8')) as object;
     await writeFile(path.join(third, 'config.json'), JSON.stringify({ ...config, rms_norm_eps: 0.01 }));
     await (await open(third)).close();
-    const left = await entries();
-    expect(left).toHaveLength(4);
-    expect(left).toEqual(expect.arrayContaining(['b', 'c', 'd']));
+    const exports = await listExports();
+    expect(exports).toHaveLength(4);
+    expect(exports).toEqual(expect.arrayContaining(['b', 'c', 'd']));
   });
 
-  test('is refused for an adapter that is none, or does not fit', async () => {
+  test('is refused for a folder that is not an adapter, and for an adapter that does not fit', async () => {
     await expect(open(model, folder)).rejects.toThrow(ModelError);
     await expect(open(model, golden('peft', 'lora'))).rejects.toThrow('the adapter does not fit');
   });
 });
 
-describe('a file', () => {
+describe('generate with a file', () => {
   const input = path.join(folder, 'in.jsonl');
   const output = path.join(folder, 'out.jsonl');
 
@@ -172,7 +173,7 @@ describe('a file', () => {
     return outputLines.map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
-  test('gets an answer a line, in order, beside what was asked', async () => {
+  test('writes an answer for each line, in order, next to the prompt', async () => {
     const lines = [
       { id: 1, prompt: 'Hello' },
       { id: 2, messages: [{ role: 'user', content: 'Hello' }] },
@@ -189,42 +190,25 @@ describe('a file', () => {
 
   test.each([
     ['without a prompt', { text: 'Hello' }, 'in.jsonl:2: a line needs "prompt"'],
-    ['with a message that is none', { messages: ['Hello'] }, 'in.jsonl:2: each of "messages"'],
+    ['with a message that is not an object', { messages: ['Hello'] }, 'in.jsonl:2: each of "messages"'],
     ['longer than the context', { prompt: 'word '.repeat(3000) }, 'in.jsonl:2: the prompt of'],
-  ])('with a line %s is refused, and the output stays as it was', async (_, line, told) => {
+  ])('refuses a line %s, and leaves an earlier output unchanged', async (_, line, message) => {
     await answer([{ prompt: 'Hello' }]);
-    const before = readFileSync(output, 'utf8');
-    const refused = answer([{ prompt: 'Hello' }, line]);
-    await expect(refused).rejects.toThrow(DataError);
-    await expect(refused).rejects.toThrow(told);
-    expect(readFileSync(output, 'utf8')).toBe(before);
+    const outputBefore = readFileSync(output, 'utf8');
+    const attempt = answer([{ prompt: 'Hello' }, line]);
+    await expect(attempt).rejects.toThrow(DataError);
+    await expect(attempt).rejects.toThrow(message);
+    expect(readFileSync(output, 'utf8')).toBe(outputBefore);
   });
 });
 
-interface Ended {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-function temper(parameters: readonly string[], input = ''): Promise<Ended> {
-  const child = spawn(bin, parameters, { cwd: folder, stdio: 'pipe' });
-  const ended: Ended = { code: null, stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      ended[name] += text;
-    });
-  }
-  child.stdin.end(input);
-  return new Promise((resolve) => {
-    child.on('close', (code) => resolve({ ...ended, code }));
-  });
-}
+const temper = (parameters: readonly string[], input = ''): Promise<CommandResult> =>
+  runTemper(parameters, { cwd: folder, input });
 
 describe('the command', () => {
   const answering = ['--model', 'model', '--max-new-tokens', '12'];
 
-  test('generate prints the answer alone on stdout', async () => {
+  test('generate prints only the answer on stdout', async () => {
     const { code, stdout, stderr } = await temper([
       'generate',
       ...answering,
@@ -237,7 +221,7 @@ describe('the command', () => {
     expect(stderr).toMatch(/12 tokens .* ended by length/);
   });
 
-  test('generate --raw leaves the prompt as it stands, as does a model without a chat template', async () => {
+  test('generate --raw leaves the prompt unchanged, as does a model without a chat template', async () => {
     const { stdout } = await temper(['generate', ...answering, '--raw', '--prompt', 'Hello']);
     expect(stdout).toBe(`${(await generator.generate(['Hello'], greedy))[0]}\n`);
     const untemplated = ['generate', '--model', 'bare', '--max-new-tokens', '12', '--prompt', 'Hello'];
@@ -253,31 +237,40 @@ describe('the command', () => {
     [['generate', '--model', 'model', '--prompt', 'a', '--stop='], '--stop'],
     [['chat', '--model', 'bare'], 'chat template'],
     [['generate', '--model', 'model', '--input', 'none.jsonl', '--output', 'x'], 'none.jsonl'],
-  ])('%j is wrong usage: 2, and named', async (parameters, named) => {
+  ])('%j is a usage error that exits with 2 and names what is wrong', async (parameters, named) => {
     const { code, stderr } = await temper(parameters);
     expect({ code, named: stderr.includes(named) }).toEqual({ code: 2, named: true });
   });
 
-  test('a model that is not there ends with 1 and is named', async () => {
+  test('generate with a model that does not exist exits with 1 and names it', async () => {
     const { code, stderr } = await temper(['generate', '--model', './nothing', '--prompt', 'a']);
     expect({ code, stderr }).toEqual({ code: 1, stderr: './nothing: no such folder\n' });
   });
 
-  test('chat answers every line with all that was said before, and /reset forgets it', async () => {
+  test('chat answers each line as part of the conversation so far, and /reset starts over', async () => {
     const { code, stdout, stderr } = await temper(
       ['chat', ...answering],
       'Hello\nAnd then?\n/reset\nHello\n',
     );
-    const first = { role: 'user', content: 'Hello' };
-    const [one] = await generator.generate([[first]], greedy);
-    const history = [first, { role: 'assistant', content: one! }, { role: 'user', content: 'And then?' }];
-    const [two] = await generator.generate([history], greedy);
-    expect({ code, stdout }).toEqual({ code: 0, stdout: `${one}\n${two}\n${one}\n` });
+    const question = { role: 'user', content: 'Hello' };
+    const [firstAnswer] = await generator.generate([[question]], greedy);
+    const history = [
+      question,
+      { role: 'assistant', content: firstAnswer! },
+      { role: 'user', content: 'And then?' },
+    ];
+    const [secondAnswer] = await generator.generate([history], greedy);
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: `${firstAnswer}\n${secondAnswer}\n${firstAnswer}\n`,
+    });
     expect(stderr).toMatch(/3 answers, 36 tokens/);
   });
 
-  test('chat goes on after the process that computes was killed', async () => {
-    const child = spawn(bin, ['chat', '--model', 'model', '--max-new-tokens', '600'], { cwd: folder });
+  test('chat continues after the process that computes was killed', async () => {
+    const child = spawn(temperCommand, ['chat', '--model', 'model', '--max-new-tokens', '600'], {
+      cwd: folder,
+    });
     let [stdout, stderr] = ['', ''];
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text;
@@ -289,8 +282,8 @@ describe('the command', () => {
         resolve();
       });
     });
-    const [computing] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ');
-    process.kill(Number(computing), 'SIGKILL');
+    const [computingPid] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ');
+    process.kill(Number(computingPid), 'SIGKILL');
     child.stdin.end('Hello\n');
     const code = await new Promise((resolve) => child.on('close', resolve));
     const [whole] = await generator.generate([[{ role: 'user', content: 'Hello' }]], { maxNewTokens: 600 });

@@ -1,4 +1,4 @@
-/** `temper run` on its embedded server: parked, killed, run beside others, and with a recipe that was changed meanwhile. */
+/** `temper run` on its embedded server: parked, killed, next to other runs, and with a recipe that was changed meanwhile. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -37,7 +37,7 @@ class Command {
     this.ended = new Promise((resolve) => this.#child.on('close', resolve));
   }
 
-  /** Nobody reads its output any more. */
+  /** Closes the reading end of its output. */
   closeOutput(): void {
     this.#child.stdout!.destroy();
     this.#child.stderr!.destroy();
@@ -48,10 +48,10 @@ class Command {
   }
 
   /** Waits for a line of stderr. */
-  async says(pattern: RegExp): Promise<void> {
+  async untilLine(pattern: RegExp): Promise<void> {
     await until(`a line with ${pattern}`, () => {
       if (pattern.test(this.stderr)) return true;
-      if (this.#child.exitCode !== null) throw new Error(`it ended without ${pattern}: ${this.stderr}`);
+      if (this.#child.exitCode !== null) throw new Error(`it exited without ${pattern}: ${this.stderr}`);
       return false;
     });
   }
@@ -60,13 +60,13 @@ class Command {
 const run = (name: string, ...more: string[]) =>
   new Command('run', 'recipe.yaml', `--name=${name}`, '--json', ...more);
 
-const stepsOf = (name: string): number[] =>
+const readSteps = (name: string): number[] =>
   readFileSync(path.join(folder, 'runs', name, 'metrics.jsonl'), 'utf8')
     .trim()
     .split('\n')
     .map((line) => (JSON.parse(line) as { step: number }).step);
 
-const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
+const stepsUpTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
 
 beforeAll(async () => {
   await writeTinyModel(path.join(folder, 'model'));
@@ -78,47 +78,47 @@ beforeAll(async () => {
   );
 });
 
-test('a parked run goes on when it is run again, and a changed one is judged by its keys', async () => {
-  const first = run('parked');
-  await first.says(/step [1-9]/);
-  first.kill('SIGINT');
-  expect(await first.ended).toBe(130);
-  expect(first.stderr).toContain('parked. Resume it with: temper run recipe.yaml --name=parked');
+test('a parked run resumes when it is run again, unless a key that must stay the same has changed', async () => {
+  const parkedRun = run('parked');
+  await parkedRun.untilLine(/step [1-9]/);
+  parkedRun.kill('SIGINT');
+  expect(await parkedRun.ended).toBe(130);
+  expect(parkedRun.stderr).toContain('parked. Resume it with: temper run recipe.yaml --name=parked');
 
-  // Another run does not wait for the parked one, nor serve it.
-  const other = run('other', '--training.max_steps=5');
-  expect(await other.ended).toBe(0);
-  const parkedAt = stepsOf('parked').length;
+  // Another run neither waits for the parked one nor serves it.
+  const otherRun = run('other', '--training.max_steps=5');
+  expect(await otherRun.ended).toBe(0);
+  const parkedSteps = readSteps('parked').length;
 
-  const reseeded = run('parked', '--seed=9');
-  expect(await reseeded.ended).toBe(1);
-  expect(reseeded.stderr).toContain('cannot continue with another seed');
-  expect(stepsOf('parked')).toHaveLength(parkedAt);
+  const reseededRun = run('parked', '--seed=9');
+  expect(await reseededRun.ended).toBe(1);
+  expect(reseededRun.stderr).toContain('cannot continue with another seed');
+  expect(readSteps('parked')).toHaveLength(parkedSteps);
 
-  const shorter = run('parked', `--training.max_steps=${parkedAt + 7}`);
-  expect(await shorter.ended).toBe(0);
-  expect(JSON.parse(shorter.stdout)).toMatchObject({ state: 'completed', steps: parkedAt + 7 });
-  expect(stepsOf('parked')).toEqual(upTo(parkedAt + 7));
+  const shorterRun = run('parked', `--training.max_steps=${parkedSteps + 7}`);
+  expect(await shorterRun.ended).toBe(0);
+  expect(JSON.parse(shorterRun.stdout)).toMatchObject({ state: 'completed', steps: parkedSteps + 7 });
+  expect(readSteps('parked')).toEqual(stepsUpTo(parkedSteps + 7));
 }, 120_000);
 
-test('who follows a run takes it over when the process that served it is killed', async () => {
+test('a command that follows a run takes it over when the process that served it is killed', async () => {
   const server = run('followed');
-  await server.says(/step [1-9]/);
+  await server.untilLine(/step [1-9]/);
   const follower = run('followed');
-  await follower.says(/step [1-9]/);
+  await follower.untilLine(/step [1-9]/);
   server.kill('SIGKILL');
   await server.ended;
-  await follower.says(/host lost at step[\s\S]*host granted/);
+  await follower.untilLine(/host lost at step[\s\S]*host granted/);
   follower.kill('SIGINT');
   expect(await follower.ended).toBe(130);
   expect(follower.stderr).toContain('parked');
 }, 120_000);
 
-test('one that asks for another recipe while a run is under way is told so', async () => {
+test('a command with another recipe for a run that is under way is refused, and says so', async () => {
   const server = run('busy');
-  await server.says(/step [1-9]/);
+  await server.untilLine(/step [1-9]/);
   const follower = run('busy', '--seed=9');
-  await follower.says(/already running with another recipe/);
+  await follower.untilLine(/already running with another recipe/);
   follower.kill('SIGINT');
   expect(await follower.ended).toBe(130);
   expect(follower.stderr).toContain('detached');
@@ -127,17 +127,17 @@ test('one that asks for another recipe while a run is under way is told so', asy
 }, 120_000);
 
 const serverFile = path.join(folder, 'cache', 'server', 'server.json');
-const serverIsGone = () => !existsSync(serverFile);
+const hasNoServer = () => !existsSync(serverFile);
 
-/** Step of the newest checkpoint in the run's commit log. */
-async function committedStep(name: string): Promise<number> {
+/** Returns the step of the newest checkpoint in the run's commit log. */
+async function readCommittedStep(name: string): Promise<number> {
   const storage = await openStorage(path.join(folder, 'runs', name), { roots: null });
   return (await newestSound(storage)).entry?.trainer.step ?? 0;
 }
 
-test('kill -9 of the embedded server: it is started again, and the command finishes', async () => {
+test('when the embedded server is killed, it is started again, and the command finishes', async () => {
   const command = run('outlived', '--training.max_steps=60');
-  // Not what the command says: a line may name step 60, and the run be over.
+  // The command's own lines would not do: one may name step 60 when the run is already over.
   const metrics = path.join(folder, 'runs', 'outlived', 'metrics.jsonl');
   await until('the first step', () => existsSync(metrics) && readFileSync(metrics).length > 0);
   const { process: server } = JSON.parse(readFileSync(serverFile, 'utf8')) as { process: { pid: number } };
@@ -146,7 +146,7 @@ test('kill -9 of the embedded server: it is started again, and the command finis
   expect(command.stderr).toContain('the Temporal server had exited and was restarted');
   expect(command.stderr + command.stdout).not.toMatch(/gRPC call|temporalio_client/);
   expect(JSON.parse(command.stdout)).toMatchObject({ state: 'completed', steps: 60 });
-  expect(serverIsGone()).toBe(true);
+  expect(hasNoServer()).toBe(true);
 }, 180_000);
 
 test.each([
@@ -163,11 +163,11 @@ test.each([
   '%s saves the run and leaves no server behind',
   async (_, name, interrupt) => {
     const command = run(name);
-    await command.says(/step [1-9]/);
+    await command.untilLine(/step [1-9]/);
     interrupt(command);
     expect(await command.ended).toBe(130);
-    expect(await committedStep(name)).toBe(stepsOf(name).at(-1));
-    expect(serverIsGone()).toBe(true);
+    expect(await readCommittedStep(name)).toBe(readSteps(name).at(-1));
+    expect(hasNoServer()).toBe(true);
   },
   120_000,
 );

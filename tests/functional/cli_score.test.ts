@@ -40,7 +40,7 @@ function expectClose(actual: readonly number[][], expected: readonly number[][])
   expect(Math.max(0, ...errors)).toBeLessThan(1e-5);
 }
 
-test('a file of ids gives transformers’ log-probabilities, with and without an adapter', async () => {
+test('scores of a file of ids are transformers’ log-probabilities, with and without an adapter', async () => {
   const base = golden('models', 'gqa_tied_bf16');
   for (const [adapter, documents] of [
     [null, readGolden<GoldenDocument[]>('models', 'gqa_tied_bf16', 'expected.json')],
@@ -53,17 +53,17 @@ test('a file of ids gives transformers’ log-probabilities, with and without an
   }
 });
 
-test('documents of all lengths come back in their order, as each scores alone', async () => {
+test('documents of all lengths are scored in order, with the scores that each has by itself', async () => {
   const lengths = [3, 900, 1, 1100, 700, 2, 0, 2500, 40, 5];
   const documents = lengths.map((length, d) => ({
     input_ids: Array.from({ length }, (_, i) => (7 * i + 13 * d + i * i) % 250),
   }));
-  const alone: number[][] = [];
+  const singleScores: number[][] = [];
   const scorer = await Scorer.open(model, { adapter: null, precision: 'fp32' });
-  for (const { input_ids } of documents) alone.push([...(await scorer.score([input_ids]))[0]!]);
+  for (const { input_ids } of documents) singleScores.push([...(await scorer.score([input_ids]))[0]!]);
   await scorer.close();
-  expect(alone.map(({ length }) => length)).toEqual(lengths.map((length) => Math.max(0, length - 1)));
-  expectClose(await logprobs(documents), alone);
+  expect(singleScores.map(({ length }) => length)).toEqual(lengths.map((length) => Math.max(0, length - 1)));
+  expectClose(await logprobs(documents), singleScores);
 });
 
 test("a completion's log-probabilities are the end of the whole text's", async () => {
@@ -76,20 +76,20 @@ test("a completion's log-probabilities are the end of the whole text's", async (
   expectClose([pair!], [text!.slice(-pair!.length)]);
 });
 
-test('a bad line leaves an earlier output as it was, and nothing beside it', async () => {
-  const first = await logprobs([{ input_ids: [1, 2, 3] }]);
-  const before = await readFile(path.join(folder, 'out.jsonl'), 'utf8');
+test('a bad line leaves an earlier output unchanged, and no other file', async () => {
+  const scores = await logprobs([{ input_ids: [1, 2, 3] }]);
+  const outputBefore = await readFile(path.join(folder, 'out.jsonl'), 'utf8');
   await expect(score([{ input_ids: [1, 2] }, { input_ids: [1, -4] }])).rejects.toThrow(DataError);
-  expect(first).toHaveLength(1);
-  expect(await readFile(path.join(folder, 'out.jsonl'), 'utf8')).toBe(before);
+  expect(scores).toHaveLength(1);
+  expect(await readFile(path.join(folder, 'out.jsonl'), 'utf8')).toBe(outputBefore);
   expect((await readdir(folder)).sort()).toEqual(['in.jsonl', 'model', 'out.jsonl']);
 });
 
-test('the summary counts documents and tokens', async () => {
+test('the summary of score counts documents and tokens', async () => {
   const summary: ScoreSummary = await score([{ input_ids: [1, 2, 3] }, { input_ids: [4, 5] }]);
   expect(summary).toMatchObject({ documents: 2, tokens: 5 });
 });
 
-test('an input that is not there is a mistake of usage', async () => {
+test('scoring an input that does not exist is a usage error', async () => {
   await expect(score([], { input: path.join(folder, 'none.jsonl') })).rejects.toThrow(UsageError);
 });

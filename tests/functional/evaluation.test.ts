@@ -1,4 +1,4 @@
-/** Tasks of a run, in this process: what is stored, what is chosen, what is refused. */
+/** Tests the tasks of a run in this process: what is stored, which checkpoint is chosen, what is refused. */
 import { readdirSync, statSync } from 'node:fs';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -44,7 +44,7 @@ const choices = {
   prompt_template: '{question}',
   when: 'epoch',
 };
-const other = {
+const otherTask = {
   task: 'perplexity',
   name: 'other',
   path: file('other.txt'),
@@ -73,29 +73,29 @@ const recipe = (name: string, evaluation: object, more: object = {}) => ({
   output_dir: file(name),
 });
 
-interface Walked {
+interface FinishedRun {
   run: TrainingRun;
   /** Scores after each epoch. */
   epochs: Record<string, number>[];
   evaluation: () => Promise<Evaluation>;
 }
 
-/** Walks a run as the workflow does, up to its last step. */
-async function walk(
+/** Takes a run through its steps as the workflow does, up to the last evaluation. */
+async function trainWithTasks(
   name: string,
   evaluation: object,
   more: object = {},
   runner: JobRunner = runEvaluationJob,
-): Promise<Walked> {
+): Promise<FinishedRun> {
   const run = await prepareRun({ ...recipe(name, evaluation), ...more });
   const trainer = await openTrainer(run);
   const epochs: Record<string, number>[] = [];
   for (let epoch = 0; ; epoch += 1) {
     const { kind, step } = await trainer.train(epoch);
-    const finished = kind === 'finished';
-    const input = { model: run.model, step, finished };
+    const isFinished = kind === 'finished';
+    const input = { model: run.model, step, finished: isFinished };
     epochs.push((await evaluateEpoch(run.admitted.run, input, quietHooks, runner)).scores);
-    if (finished) break;
+    if (isFinished) break;
   }
   await trainer.close();
   return { run, epochs, evaluation: () => evaluate(run.admitted.run, run, quietHooks, runner) };
@@ -108,14 +108,14 @@ const listParts = (name: string) =>
     .sort((a, b) => (a.entry < b.entry ? -1 : 1));
 
 describe('a run with tasks', () => {
-  let walked: Walked;
+  let finishedRun: FinishedRun;
   let evaluation: Evaluation;
   beforeAll(async () => {
-    walked = await walk('walked', { tasks: [choices, facts] });
-    evaluation = await walked.evaluation();
+    finishedRun = await trainWithTasks('walked', { tasks: [choices, facts] });
+    evaluation = await finishedRun.evaluation();
   }, 120_000);
 
-  test('scores stand before and after, with standard error and number of examples', () => {
+  test('has scores before and after training, with standard error and number of examples', () => {
     const { scores, after, before } = evaluation;
     expect(scores.after['colors/acc']).toEqual({
       value: after['colors/acc'],
@@ -127,16 +127,16 @@ describe('a run with tasks', () => {
     expect(scores.before['facts/valid_json']).toMatchObject({ n: 1, stderr: null });
   });
 
-  test('the last epoch was evaluated on what is published', () => {
-    expect(evaluation.after['colors/acc_norm']).toBe(walked.epochs[2]!['colors/acc_norm']);
+  test('has the same scores after its last epoch and for the model that is published', () => {
+    expect(evaluation.after['colors/acc_norm']).toBe(finishedRun.epochs[2]!['colors/acc_norm']);
   });
 
-  test('training is seen in the scores', () => {
+  test('scores better after training than before', () => {
     expect(evaluation.after['colors/acc']).toBeGreaterThan(evaluation.before['colors/acc']!);
   });
 
-  test('metrics.jsonl has a line for each evaluated model, behind its step', async () => {
-    const metrics = (await readMetrics(walked.run)) as unknown as Record<string, number>[];
+  test('has a line in metrics.jsonl for each evaluated model, after the line of its step', async () => {
+    const metrics = (await readMetrics(finishedRun.run)) as unknown as Record<string, number>[];
     const tasks = metrics.filter((line) => 'colors/acc' in line);
     const steps = metrics.length - tasks.length;
     expect(tasks.map(({ step }) => step)).toEqual([0, steps / 3, (2 * steps) / 3, steps]);
@@ -148,40 +148,42 @@ describe('a run with tasks', () => {
     expect(metrics.map(({ step }) => step)).toEqual(metrics.map(({ step }) => step!).sort((a, b) => a - b));
   });
 
-  test('answers lie side by side, by step', async () => {
+  test('keeps the answers of each step side by side', async () => {
     const text = await readFile(file('walked/samples/facts.jsonl'), 'utf8');
     const line = JSON.parse(text) as { prompt: string; reference: string; answers: Record<string, string> };
     expect(line).toMatchObject({ prompt: 'Facts?', reference: '{"a":1}' });
     expect(Object.keys(line.answers)).toEqual(['0', String(evaluation.step)]);
   });
 
-  test('run again, nothing is computed and the scores are the same', async () => {
-    const stored = listParts('walked');
+  test('is evaluated a second time without computing anything, and the scores are the same', async () => {
+    const partsBefore = listParts('walked');
     const never: JobRunner = () => Promise.reject(new Error('nothing is left to compute'));
-    const { admitted } = walked.run;
-    expect(await evaluate(admitted.run, walked.run, quietHooks, never)).toEqual(evaluation);
-    expect(listParts('walked')).toEqual(stored);
+    const { admitted } = finishedRun.run;
+    expect(await evaluate(admitted.run, finishedRun.run, quietHooks, never)).toEqual(evaluation);
+    expect(listParts('walked')).toEqual(partsBefore);
   });
 
-  test('a part that is lost is computed again, and no other', async () => {
-    const stored = listParts('walked');
-    const lost = stored.find(({ entry }) => entry.includes('colors') && entry.includes('shard-00001'))!;
-    await rm(file(`walked/evaluation/${lost.entry}`));
-    expect(await walked.evaluation()).toEqual(evaluation);
+  test('computes only the part again that was lost', async () => {
+    const partsBefore = listParts('walked');
+    const lostPart = partsBefore.find(
+      ({ entry }) => entry.includes('colors') && entry.includes('shard-00001'),
+    )!;
+    await rm(file(`walked/evaluation/${lostPart.entry}`));
+    expect(await finishedRun.evaluation()).toEqual(evaluation);
     const parts = listParts('walked');
-    expect(parts.map(({ entry }) => entry)).toEqual(stored.map(({ entry }) => entry));
-    const changed = parts.filter(({ changed: at }, index) => at !== stored[index]!.changed);
-    expect(changed.map(({ entry }) => entry)).toEqual([lost.entry]);
+    expect(parts.map(({ entry }) => entry)).toEqual(partsBefore.map(({ entry }) => entry));
+    const changedParts = parts.filter(({ changed }, index) => changed !== partsBefore[index]!.changed);
+    expect(changedParts.map(({ entry }) => entry)).toEqual([lostPart.entry]);
   });
 
-  test('no staged model stays behind', async () => {
+  test('leaves no staged model behind', async () => {
     expect(await readdir(file('cache/staged'))).toEqual([]);
   });
 });
 
-test('the commit that a task judged the best is kept and published, however old', async () => {
-  const { run, evaluation } = await walk('best', {
-    tasks: [other],
+test('the commit that scored best in a task is kept and published, however old it is', async () => {
+  const { run, evaluation } = await trainWithTasks('best', {
+    tasks: [otherTask],
     load_best: true,
     metric: 'other/token_perplexity',
   });
@@ -202,7 +204,7 @@ test('a run on S3 keeps its results, scores and samples there', async () => {
   const s3 = await startS3Server(['runs']);
   Object.assign(process.env, s3.env);
   try {
-    const { run, evaluation } = await walk(
+    const { run, evaluation } = await trainWithTasks(
       'remote',
       { tasks: [choices, facts] },
       { output_dir: 's3://runs/remote' },
@@ -211,8 +213,8 @@ test('a run on S3 keeps its results, scores and samples there', async () => {
     const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
     expect(storage.folder).toBeNull();
     const metrics = (await readMetrics(run)) as unknown as Record<string, number>[];
-    const last = metrics.at(-1)!;
-    expect(last).toMatchObject({ step, 'colors/acc': scores.after['colors/acc']!.value });
+    const lastLine = metrics.at(-1)!;
+    expect(lastLine).toMatchObject({ step, 'colors/acc': scores.after['colors/acc']!.value });
     expect(metrics.filter((line) => 'colors/acc' in line)).toHaveLength(4);
     const sample = JSON.parse((await storage.read('samples/facts.jsonl')).toString('utf8')) as {
       answers: object;
@@ -223,16 +225,16 @@ test('a run on S3 keeps its results, scores and samples there', async () => {
   }
 }, 120_000);
 
-test('tasks see the model with the config that the recipe overrides', async () => {
+test('tasks evaluate the model with the config overrides of the recipe', async () => {
   const model = { name: file('model'), config_overrides: { rms_norm_eps: 0.5 } };
-  const { evaluation } = await walk('overridden', { tasks: [other] }, { model });
+  const { evaluation } = await trainWithTasks('overridden', { tasks: [otherTask] }, { model });
   const { before } = await evaluation();
-  const plain = await walk('plain', { tasks: [other] });
+  const plain = await trainWithTasks('plain', { tasks: [otherTask] });
   const unchanged = (await plain.evaluation()).before;
   expect(before['other/token_perplexity']).not.toBe(unchanged['other/token_perplexity']);
 }, 120_000);
 
-test('early stopping goes by a metric of a task', async () => {
+test('early stopping can watch a metric of a task', async () => {
   const rule = { metric: 'colors/acc', patience: 1, min_delta: 1 };
   const run = await prepareRun(recipe('stopping', { tasks: [choices] }, { early_stopping: rule }));
   const trainer = await openTrainer(run);
@@ -246,8 +248,8 @@ test('early stopping goes by a metric of a task', async () => {
   expect(stops).toEqual([null, 'no improvement of colors/acc in 1 evaluations']);
 }, 120_000);
 
-test('below a required minimum nothing is published, and the message says how to do it anyway', async () => {
-  const { run, evaluation } = await walk('required', {
+test('a model below a required minimum is not published, and the message says how to export it anyway', async () => {
+  const { run, evaluation } = await trainWithTasks('required', {
     tasks: [choices],
     require: { 'colors/acc': { min: 1.5 }, 'colors/acc_norm': { max: 1 } },
   });
@@ -261,13 +263,13 @@ test('below a required minimum nothing is published, and the message says how to
 }, 120_000);
 
 test('a task whose data is missing fails the run before anything is trained', async () => {
-  const missing = { ...choices, path: file('nowhere.jsonl') };
-  await expect(prepareRun(recipe('missing', { tasks: [missing] }))).rejects.toThrow(
+  const taskWithoutData = { ...choices, path: file('nowhere.jsonl') };
+  await expect(prepareRun(recipe('missing', { tasks: [taskWithoutData] }))).rejects.toThrow(
     `${file('nowhere.jsonl')}: there is no such file`,
   );
 });
 
-test('a damaged history is an error that says what to do', async () => {
+test('a damaged evaluation history is an error that says what to do', async () => {
   const storage = await openStorage(file('history'), { roots: null });
   await writeHistory(storage, { version: 1, entries: [], keep: [3] });
   expect((await readHistory(storage)).keep).toEqual([3]);

@@ -1,4 +1,4 @@
-/** The process that holds ONNX Runtime, killed and orphaned. */
+/** The process that holds ONNX Runtime: killed, orphaned, and with bad input. */
 import { fork } from 'node:child_process';
 import path from 'node:path';
 import { Generator, GeneratorLost, samplingSchema } from '../../components/generation/index.js';
@@ -23,9 +23,9 @@ beforeAll(async () => {
 afterAll(() => generator.close());
 
 const request = (ids: number[], maxNewTokens: number) => ({ ids, maxNewTokens, sampling });
-const ended = (pid: number) => identifyProcess(pid) === null;
+const hasExited = (pid: number) => identifyProcess(pid) === null;
 
-test('killed in the middle of an answer it fails as GeneratorLost, and a retry answers the same', async () => {
+test('an answer whose process is killed fails as GeneratorLost, and a retry gives the same answer', async () => {
   const fullAnswer = await generator.generate([request([5, 6, 7], 40)]);
   const pid = (await generator.pid())!;
   let tokens = 0;
@@ -34,21 +34,21 @@ test('killed in the middle of an answer it fails as GeneratorLost, and a retry a
     if (tokens === 10) process.kill(pid, 'SIGKILL');
     return false;
   };
-  const failed = generator.generate([request([5, 6, 7], 2000)], { onToken });
-  await expect(failed).rejects.toThrow(GeneratorLost);
-  await expect(failed).rejects.toThrow('killed by SIGKILL');
+  const attempt = generator.generate([request([5, 6, 7], 2000)], { onToken });
+  await expect(attempt).rejects.toThrow(GeneratorLost);
+  await expect(attempt).rejects.toThrow('killed by SIGKILL');
   expect(await generator.generate([request([5, 6, 7], 40)])).toEqual(fullAnswer);
   expect(await generator.pid()).not.toBe(pid);
 });
 
-test('it ends when its parent is killed', async () => {
+test('the process of a generator exits when its parent is killed', async () => {
   const parent = fork(path.join(import.meta.dirname, 'support/generating_parent.js'), [onnx]);
   const pid = await new Promise<number>((resolve) =>
     parent.once('message', (number) => resolve(number as number)),
   );
-  expect(ended(pid)).toBe(false);
+  expect(hasExited(pid)).toBe(false);
   parent.kill('SIGKILL');
-  await until('the process to end', () => ended(pid));
+  await until('the process to end', () => hasExited(pid));
 });
 
 test('an aborted answer rejects with the reason, and the next call is answered', async () => {
@@ -58,34 +58,34 @@ test('an aborted answer rejects with the reason, and the next call is answered',
     return false;
   };
   const pid = await generator.pid();
-  const aborted = generator.generate([request([1], 2000)], { onToken, signal: abort.signal });
-  await expect(aborted).rejects.toThrow('enough');
+  const attempt = generator.generate([request([1], 2000)], { onToken, signal: abort.signal });
+  await expect(attempt).rejects.toThrow('enough');
   expect(await generator.generate([request([1], 3)])).toHaveLength(1);
   expect(await generator.pid()).toBe(pid);
 });
 
-test('a token that the caller stops at is the last one', async () => {
+test('an answer ends with the token at which the caller stops', async () => {
   const [whole] = await generator.generate([request([1, 2], 9)]);
-  let told = 0;
-  const [stopped] = await generator.generate([request([1, 2], 9)], { onToken: () => ++told === 4 });
+  let count = 0;
+  const [stopped] = await generator.generate([request([1, 2], 9)], { onToken: () => ++count === 4 });
   expect(stopped).toEqual({ ids: whole!.ids.slice(0, 4), finish: 'stop' });
 });
 
-test('answers do not depend on what they share a batch with', async () => {
-  const drawn = (seed: number) => samplingSchema.parse({ temperature: 0.8, topK: 50, seed });
+test('answers do not depend on the other prompts of their batch', async () => {
+  const drawing = (seed: number) => samplingSchema.parse({ temperature: 0.8, topK: 50, seed });
   const requests = [3, 40, 1, 17, 8, 25, 2].map((length, number) => ({
     ids: Array.from({ length }, (_, i) => (7 * i + 11 * number) % 200),
     maxNewTokens: 5 + 9 * number,
-    sampling: number % 2 === 0 ? sampling : drawn(number),
+    sampling: number % 2 === 0 ? sampling : drawing(number),
   }));
-  const together = await generator.generate(requests);
-  const alone = [];
-  for (const one of requests) alone.push(...(await generator.generate([one])));
-  expect(together).toEqual(alone);
-  expect(together.map(({ ids }) => ids.length)).toEqual(requests.map(({ maxNewTokens }) => maxNewTokens));
+  const batchAnswers = await generator.generate(requests);
+  const singleAnswers = [];
+  for (const single of requests) singleAnswers.push(...(await generator.generate([single])));
+  expect(batchAnswers).toEqual(singleAnswers);
+  expect(batchAnswers.map(({ ids }) => ids.length)).toEqual(requests.map(({ maxNewTokens }) => maxNewTokens));
 });
 
-test('a cache limit lets fewer rows in, and changes no answer', async () => {
+test('a limit of the cache makes batches smaller, and changes no answer', async () => {
   const requests = [9, 30, 12].map((length) =>
     request(
       Array.from({ length }, (_, i) => i),
@@ -101,7 +101,7 @@ test('a cache limit lets fewer rows in, and changes no answer', async () => {
   }
 });
 
-test('an end-of-sequence token ends an answer and is no part of it', async () => {
+test('an end-of-sequence token ends an answer and is not part of it', async () => {
   const [whole] = await generator.generate([request([4, 5], 12)]);
   const eos = whole!.ids[6]!;
   const ending = await Generator.open({ onnx, eosTokenIds: [eos], contextLength: 2048, threads: 1 });
@@ -113,20 +113,20 @@ test('an end-of-sequence token ends an answer and is no part of it', async () =>
   }
 });
 
-test('an answer ends where the context does', async () => {
-  const short = await Generator.open({ onnx, eosTokenIds: [], contextLength: 16, threads: 1 });
+test('an answer ends at the end of the context', async () => {
+  const shortGenerator = await Generator.open({ onnx, eosTokenIds: [], contextLength: 16, threads: 1 });
   try {
-    const [answer] = await short.generate([request([1, 2, 3], 100)]);
+    const [answer] = await shortGenerator.generate([request([1, 2, 3], 100)]);
     expect(answer).toMatchObject({ finish: 'length' });
     expect(answer!.ids).toHaveLength(13);
-    const full = Array.from({ length: 16 }, () => 1);
-    await expect(short.generate([request(full, 1)])).rejects.toThrow(
+    const fullPrompt = Array.from({ length: 16 }, () => 1);
+    await expect(shortGenerator.generate([request(fullPrompt, 1)])).rejects.toThrow(
       new DataError(
         "request 1: the prompt of 16 tokens leaves no room for an answer in the model's context of 16",
       ),
     );
   } finally {
-    await short.close();
+    await shortGenerator.close();
   }
 });
 
@@ -134,14 +134,14 @@ test.each([
   ['no tokens', request([], 1), 'no tokens'],
   ['an id outside the vocabulary', request([1, 100_000], 1), '100000'],
   ['a negative number of tokens', request([1], -1), 'maxNewTokens'],
-])('%s is refused before anything runs', async (_, wrong, named) => {
-  const refused = generator.generate([request([1], 1), wrong]);
-  await expect(refused).rejects.toThrow(DataError);
-  await expect(refused).rejects.toThrow(named);
+])('a request with %s is refused before anything runs', async (_, badRequest, message) => {
+  const attempt = generator.generate([request([1], 1), badRequest]);
+  await expect(attempt).rejects.toThrow(DataError);
+  await expect(attempt).rejects.toThrow(message);
 });
 
-test('a file that is no ONNX model is a fault of the model', async () => {
-  const wrong = path.join(folder, 'model', 'config.json');
-  const options = { onnx: wrong, eosTokenIds: [], contextLength: 8, threads: 1 };
+test('opening a file that is not an ONNX model is a ModelError', async () => {
+  const configFile = path.join(folder, 'model', 'config.json');
+  const options = { onnx: configFile, eosTokenIds: [], contextLength: 8, threads: 1 };
   await expect(Generator.open(options)).rejects.toThrow(ModelError);
 });

@@ -1,12 +1,13 @@
 /**
- * A `temporal.config.mjs` of a user who installed the package: its dataset type, task and model family are known to every
- * process that meets them. The file notes each process and thread that loads it.
+ * A `temporal.config.mjs` of a user who installed the package: every process that needs its dataset type, task and
+ * model family has them. The file logs each process and thread that loads it.
  */
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { findTemporalCli } from '../../workers/embedded_server/server_process.js';
+import { runTemper, temperCommand } from '../support/temper_command.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 import { writeTokenizedModel } from '../support/tokenized_model.js';
 
@@ -56,13 +57,7 @@ export default defineConfig({
 });
 `;
 
-interface Ran {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-/** TEMPER_CONFIG is left to be found. */
+/** Without TEMPER_CONFIG: the command has to find the file. */
 const env = {
   ...process.env,
   TEMPER_CACHE: inFolder('cache'),
@@ -72,13 +67,7 @@ const env = {
 };
 
 /** Runs the command in the user's folder. */
-function temper(...parameters: string[]): Promise<Ran> {
-  return new Promise((resolve) => {
-    execFile(path.join(root, 'bin/temper'), parameters, { cwd: folder, env }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
-}
+const temper = (...parameters: string[]) => runTemper(parameters, { cwd: folder, env });
 
 beforeAll(async () => {
   mkdirSync(inFolder('node_modules/@temper-train'), { recursive: true });
@@ -109,7 +98,7 @@ test.each([
   ['generate', ['--model', 'model', '--prompt', 'One', '--raw', '--max-new-tokens', '2']],
   ['evaluate', ['--model', 'model', '--task', 'rhymes', '--json']],
 ])(
-  'temper %s knows what the file registers',
+  'temper %s can use what the installation file registers',
   async (command, parameters) => {
     const { code, stderr } = await temper(command, ...parameters);
     expect([code, stderr.replace(/[\s\S]*\r/, '')]).toEqual([0, expect.any(String)]);
@@ -117,13 +106,13 @@ test.each([
   120_000,
 );
 
-test('a run knows it in every process and thread', async () => {
+test('a run loads the installation file in every process and thread', async () => {
   writeFileSync(inFolder('loaded.log'), '');
   const { code, stdout, stderr } = await temper('run', 'recipe.yaml', '--json');
   expect([code, stderr]).toEqual([0, expect.stringContaining(inFolder('temporal.config.mjs'))]);
   expect(JSON.parse(stdout)).toMatchObject({ state: 'completed', metrics: { 'rhymes/rhymes': 1 } });
   const lines = readFileSync(inFolder('loaded.log'), 'utf8').trim().split('\n');
-  const loaded = lines.map((line) => line.replace(/^.*\//, ''));
+  const loaders = lines.map((line) => line.replace(/^.*\//, ''));
   for (const process of [
     'main.js process',
     'rank.js process',
@@ -132,28 +121,28 @@ test('a run knows it in every process and thread', async () => {
     'session_process.js process',
     'probe_process.js process',
   ])
-    expect(loaded).toContain(process);
+    expect(loaders).toContain(process);
 }, 240_000);
 
-test('a worker joins the pool of the file, and names the file first', async () => {
-  const worker = spawn(path.join(root, 'bin/temper'), ['worker'], { cwd: folder, env, stdio: 'pipe' });
+test('a worker joins the pool of the installation file, and names the file first', async () => {
+  const worker = spawn(temperCommand, ['worker'], { cwd: folder, env, stdio: 'pipe' });
   let stderr = '';
-  const serves = new Promise<void>((resolve, reject) => {
+  const serving = new Promise<void>((resolve, reject) => {
     worker.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text;
       if (/serving all/.test(stderr)) resolve();
     });
     worker.on('close', () => reject(new Error(stderr)));
   });
-  await serves;
-  const ended = new Promise((resolve) => worker.on('close', resolve));
+  await serving;
+  const exit = new Promise((resolve) => worker.on('close', resolve));
   worker.kill('SIGTERM');
-  await ended;
+  await exit;
   expect(stderr).toMatch(/ as fast\./);
   expect(stderr.split('\n')[0]).toBe(`configuration: ${inFolder('temporal.config.mjs')}`);
 }, 120_000);
 
-test('doctor names the file', async () => {
+test('doctor names the installation file', async () => {
   const { stdout } = await temper('doctor');
   expect(stdout).toContain(inFolder('temporal.config.mjs'));
 }, 60_000);

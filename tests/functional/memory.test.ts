@@ -52,12 +52,12 @@ test.each([
   ['full', ''],
   ['lora', lora],
 ])(
-  '%s: the arena is what was planned, and resident memory within 15 %% of the plan',
+  'the arena of a %s run has the planned size, and resident memory is within 15 %% of the plan',
   async (name, peft) => {
-    const measured = await measure(name, peft, model, 2048);
-    // To the end of the last buffer, which the arena rounds up.
-    expect(Math.ceil(measured.arenaHighWater / defaultAlignment) * defaultAlignment).toBe(measured.arena);
-    expectAsPlanned(measured);
+    const memory = await measure(name, peft, model, 2048);
+    // The high-water mark is the end of the last buffer, which the arena rounds up.
+    expect(Math.ceil(memory.arenaHighWater / defaultAlignment) * defaultAlignment).toBe(memory.arena);
+    expectAsPlanned(memory);
   },
   120_000,
 );
@@ -69,10 +69,10 @@ test('float16 weights take the bytes of their file, half of those of float32', a
   const half = await measure('f16', lora, { ...large, dtype: 'F16' }, 128);
   expectAsPlanned(single);
   expectAsPlanned(half);
-  const bytesOf = async (name: string) =>
+  const readSize = async (name: string) =>
     (await stat(path.join(folder, name, 'model/model.safetensors'))).size;
   const saved = single.resident - single.idle - (half.resident - half.idle);
-  const expected = (await bytesOf('f32')) - (await bytesOf('f16'));
+  const expected = (await readSize('f32')) - (await readSize('f16'));
   expect(saved / expected).toBeGreaterThan(0.85);
   expect(saved / expected).toBeLessThan(1.15);
 }, 120_000);

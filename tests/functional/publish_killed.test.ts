@@ -1,4 +1,4 @@
-/** kill -9 of a process that publishes: nobody ever sees a part, and the next process goes on and ends it. */
+/** SIGKILL of a process that publishes: no reader ever sees a part, and the next process continues and finishes it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
@@ -41,8 +41,8 @@ function publishTo(location: string): ChildProcess {
   });
 }
 
-/** Lets it publish until `when`, kills it, and waits for its death. */
-async function killed(child: ChildProcess, when: (fraction: number) => boolean): Promise<void> {
+/** Lets a process publish until `when`, kills it, and waits for its exit. */
+async function killWhen(child: ChildProcess, when: (fraction: number) => boolean): Promise<void> {
   const exit = once(child, 'exit');
   child.stdout!.setEncoding('utf8').on('data', (text: string) => {
     if (
@@ -56,56 +56,56 @@ async function killed(child: ChildProcess, when: (fraction: number) => boolean):
   expect(await exit).toEqual([null, 'SIGKILL']);
 }
 
-async function finished(child: ChildProcess): Promise<void> {
+async function expectSuccess(child: ChildProcess): Promise<void> {
   child.stdout!.resume();
   expect(await once(child, 'exit')).toEqual([0, null]);
 }
 
-/** Returns what a loader finds: nothing, or everything. Anything in between fails. */
-async function look(published: Storage): Promise<'nothing' | 'everything'> {
+/** Returns what a loader finds, nothing or everything; anything in between fails the test. */
+async function load(published: Storage): Promise<'nothing' | 'everything'> {
   const entries = ['config.json', 'genai_config.json'];
   const sizes = await Promise.all(entries.map((name) => published.size(name)));
-  // The marker comes last, and what else loaders look for just before it.
+  // The marker comes last, and the other files that loaders look for just before it.
   if (sizes[0] === null) return 'nothing';
   const manifest = await readPublication(published);
   expect(Object.keys(manifest?.files ?? {}).sort()).toEqual(names);
   return 'everything';
 }
 
-describe.each(['a folder', 'S3'])('%s', (kind) => {
+describe.each(['a folder', 'S3'])('publishing to %s', (kind) => {
   test.each([0.01, 0.5, 0.99])(
-    'killed at %d of its bytes',
+    'killed at %d of its bytes, shows nothing, and is finished by the next process',
     async (fraction) => {
       const name = `killed-${fraction}`;
-      const location = kind === 'S3' ? `s3://bucket/${name}` : path.join(folder, 'shelf', name);
+      const location = kind === 'S3' ? `s3://bucket/${name}` : path.join(folder, 'published', name);
       const published = await openStorage(location, { roots: null });
       const child = publishTo(location);
-      let gone = false;
-      const watched = (async () => {
-        while (!gone) expect(await look(published)).toBe('nothing');
+      let hasExited = false;
+      const watch = (async () => {
+        while (!hasExited) expect(await load(published)).toBe('nothing');
       })();
       try {
-        await killed(child, (done) => done >= fraction);
+        await killWhen(child, (done) => done >= fraction);
       } finally {
-        gone = true;
+        hasExited = true;
       }
-      await watched;
-      await finished(publishTo(location));
-      expect(await look(published)).toBe('everything');
-      const listed: string[] = [];
-      for await (const { key } of published.list('')) listed.push(key);
-      expect(listed.sort()).toEqual([...names, 'temper_manifest.json'].sort());
+      await watch;
+      await expectSuccess(publishTo(location));
+      expect(await load(published)).toBe('everything');
+      const keys: string[] = [];
+      for await (const { key } of published.list('')) keys.push(key);
+      expect(keys.sort()).toEqual([...names, 'temper_manifest.json'].sort());
     },
     60_000,
   );
 });
 
-test('a hub: what had arrived is not sent again, and there is one commit', async () => {
-  const seen: string[][] = [];
+test('publishing to a hub again after a kill sends only the missing files, in one commit', async () => {
+  const visibleFiles: string[][] = [];
   let puts = 0;
   hub.intercept = (request) => {
-    seen.push(Object.keys(hub.files('owner/killed')));
-    // Three large files arrive; the others never end.
+    visibleFiles.push(Object.keys(hub.files('owner/killed')));
+    // Three large files arrive; the uploads of the others never end.
     return request.method === 'PUT' && ++puts > 3;
   };
   const child = publishTo('hf://owner/killed');
@@ -118,8 +118,8 @@ test('a hub: what had arrived is not sent again, and there is one commit', async
   expect(hub.commits('owner/killed')).toHaveLength(1);
   hub.intercept = null;
   hub.sent.length = 0;
-  await finished(publishTo('hf://owner/killed'));
-  expect(seen.flat().filter((name) => name !== '.gitattributes')).toEqual([]);
+  await expectSuccess(publishTo('hf://owner/killed'));
+  expect(visibleFiles.flat().filter((name) => name !== '.gitattributes')).toEqual([]);
   expect(hub.sent).toHaveLength(weightFiles.length + 1 - arrived.length);
   expect(arrived.filter((digest) => hub.sent.includes(digest))).toEqual([]);
   expect(hub.commits('owner/killed').map(({ title }) => title)).toEqual(['initial commit', 'Published']);

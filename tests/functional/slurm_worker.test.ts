@@ -27,8 +27,8 @@ interface Job {
   log: () => string;
   ended: Promise<number | null>;
   signalStep(signal: NodeJS.Signals): void;
-  /** Lines that a stand-in has written; none where it was not called. */
-  called(stub: string): string[];
+  /** Returns the lines that a stand-in has written; none if it was not called. */
+  readCalls(stub: string): string[];
 }
 
 function submit(address: string): Job {
@@ -67,11 +67,11 @@ function submit(address: string): Job {
     log: () => log,
     ended: new Promise((resolve) => batchShell.on('close', resolve)),
     signalStep: (signal) => process.kill(Number(readLog('step')[0]), signal),
-    called: readLog,
+    readCalls: readLog,
   };
 }
 
-async function logs(job: Job, text: string): Promise<void> {
+async function untilLog(job: Job, text: string): Promise<void> {
   await until(`the job to log ${text}`, () => {
     if (job.log().includes(text)) return true;
     if (job.batchShell.exitCode !== null) throw new Error(`the job ended: ${job.log()}`);
@@ -88,34 +88,34 @@ describe('with a server', () => {
   afterAll(() => server.stop());
   beforeEach(async () => {
     job = submit(server.address);
-    await logs(job, 'serving host');
+    await untilLog(job, 'serving host');
   }, 60_000);
 
-  test('the worker is a step with the cores of its job', async () => {
-    expect(job.called('srun')).toEqual(['--ntasks=1', '--kill-on-bad-exit=0']);
-    expect(job.called('cpus')).toEqual(['2']);
+  test('the worker of a Slurm job is a step with the cores of its job', async () => {
+    expect(job.readCalls('srun')).toEqual(['--ntasks=1', '--kill-on-bad-exit=0']);
+    expect(job.readCalls('cpus')).toEqual(['2']);
     job.signalStep('SIGTERM');
     await job.ended;
   }, 60_000);
 
-  test('near the time limit the worker makes way, and the job is queued again, also when TERM follows', async () => {
+  test('near the time limit the worker stops, and its job is queued again, even when TERM follows', async () => {
     job.signalStep('SIGUSR2');
-    await logs(job, 'SIGUSR2: ranks save and stop');
+    await untilLog(job, 'SIGUSR2: ranks save and stop');
     job.signalStep('SIGTERM');
     job.batchShell.kill('SIGTERM');
     expect(await job.ended).toBe(99);
-    expect(job.called('scontrol')).toEqual(['requeue 4711']);
+    expect(job.readCalls('scontrol')).toEqual(['requeue 4711']);
   }, 60_000);
 
-  test('a preemption has the worker make way and does not queue the job, which Slurm does', async () => {
+  test('at a preemption the worker stops, and leaves it to Slurm to queue its job again', async () => {
     job.signalStep('SIGTERM');
     job.batchShell.kill('SIGTERM');
     expect(await job.ended).toBe(0);
     expect(job.log()).toContain('SIGTERM: ranks save and stop');
-    expect(job.called('scontrol')).toEqual([]);
+    expect(job.readCalls('scontrol')).toEqual([]);
   }, 60_000);
 
-  test('the batch shell outlives its own TERM until the step has ended', async () => {
+  test('the batch shell waits on TERM until its step has ended', async () => {
     job.batchShell.kill('SIGTERM');
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(job.batchShell.exitCode).toBeNull();
@@ -125,10 +125,10 @@ describe('with a server', () => {
   }, 60_000);
 });
 
-test('a server that cannot be reached ends it with 75', async () => {
+test('a Slurm job whose server cannot be reached exits with 75', async () => {
   const address = `127.0.0.1:${await freePort()}`;
   const job = submit(address);
   expect(await job.ended).toBe(75);
   expect(job.log()).toContain(address);
-  expect(job.called('scontrol')).toEqual([]);
+  expect(job.readCalls('scontrol')).toEqual([]);
 }, 60_000);

@@ -1,4 +1,4 @@
-/** Tests what a worker learns of the processes that compute its steps, with real ones. */
+/** Tests what a worker learns about the processes that compute its steps, with real ones. */
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { digestOf } from '../../shared/digest.js';
@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => steps.close());
 
-/** A recipe whose validation does something. */
+/** Returns a request whose recipe does something when it is validated. */
 const request = (reading: string) => ({
   input: {
     name: 'hostile',
@@ -31,7 +31,7 @@ const request = (reading: string) => ({
   info: { workflowId: 'hostile', runId: 'one', namespace: 'default', roots: null, server: null },
 });
 
-test('a crash is a ProcessCrashed with step, input, end and host', async () => {
+test('a crash of a step is a ProcessCrashed with step, input, end and host', async () => {
   await expect(steps.run('admit', request('abort'), quiet)).rejects.toMatchObject({
     code: 'ProcessCrashed',
     details: {
@@ -44,23 +44,23 @@ test('a crash is a ProcessCrashed with step, input, end and host', async () => {
   });
 }, 60_000);
 
-test('after a crash the next step is computed, and the one after it', async () => {
+test('the next two steps after a crash are computed', async () => {
   for (const _ of [1, 2]) {
     const admitted = await steps.run('admit', request('nothing'), quiet);
     expect(admitted).toMatchObject({ run: { id: 'hostile' }, completed: null });
   }
 }, 60_000);
 
-test('a typed error of the step arrives as itself', async () => {
+test('a typed error of a step arrives as the same error', async () => {
   const { input, info } = request('nothing');
-  const failed = steps.run('admit', { input: { ...input, seed: 'one' }, info }, quiet);
-  await expect(failed).rejects.toMatchObject({ code: 'InvalidRecipe', problems: [{ key: 'seed' }] });
+  const attempt = steps.run('admit', { input: { ...input, seed: 'one' }, info }, quiet);
+  await expect(attempt).rejects.toMatchObject({ code: 'InvalidRecipe', problems: [{ key: 'seed' }] });
 }, 60_000);
 
-test('a step that is cancelled in a loop without end is ended', async () => {
+test('a step that is cancelled in an endless loop is killed', async () => {
   const abort = new AbortController();
   const reason = new Error('the run was cancelled');
   setTimeout(() => abort.abort(reason), 1000);
-  const cancelled = steps.run('admit', request('loop'), { ...quiet, signal: abort.signal });
-  await expect(cancelled).rejects.toBe(reason);
+  const attempt = steps.run('admit', request('loop'), { ...quiet, signal: abort.signal });
+  await expect(attempt).rejects.toBe(reason);
 }, 60_000);

@@ -26,19 +26,19 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => server.stop());
 
-async function fresh(): Promise<Storage> {
+async function newStorage(): Promise<Storage> {
   count += 1;
   return openStorage(`s3://runs/team/run${count}`, { roots: ['s3://runs/team'] });
 }
 
-async function keys(storage: Storage, prefix: string): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { key } of storage.list(prefix)) found.push(key);
-  return found;
+async function listKeys(storage: Storage, prefix: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of storage.list(prefix)) keys.push(key);
+  return keys;
 }
 
-test('what is written is read back, whole, in ranges and as a stream', async () => {
-  const storage = await fresh();
+test('an object on S3 is read back whole and in ranges', async () => {
+  const storage = await newStorage();
   await storage.write('a/b c.bin', Buffer.from('0123456789'));
   expect((await storage.read('a/b c.bin')).toString()).toBe('0123456789');
   expect((await storage.readRange('a/b c.bin', 3, 6)).toString()).toBe('345');
@@ -49,15 +49,15 @@ test('what is written is read back, whole, in ranges and as a stream', async () 
 });
 
 test.each([0, 1, (8 << 20) - 1, 8 << 20, (8 << 20) + 1, 50_000_003])(
-  'a stream of %d bytes in odd chunks arrives whole',
+  'a stream of %d bytes in odd chunks arrives whole on S3',
   async (bytes) => {
-    const storage = await fresh();
+    const storage = await newStorage();
     const data = randomBytes(bytes);
     await storage.write(
       'x',
       (async function* () {
-        for (let at = 0, size = 1; at < bytes; at += size, size = (size * 7 + 3) % 3_000_017) {
-          yield data.subarray(at, at + size);
+        for (let offset = 0, size = 1; offset < bytes; offset += size, size = (size * 7 + 3) % 3_000_017) {
+          yield data.subarray(offset, offset + size);
         }
       })(),
     );
@@ -66,7 +66,7 @@ test.each([0, 1, (8 << 20) - 1, 8 << 20, (8 << 20) + 1, 50_000_003])(
 );
 
 test('a stream that fails leaves neither an object nor parts', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   const failing = storage.write(
     'x',
     (async function* () {
@@ -83,24 +83,24 @@ test('a stream that fails leaves neither an object nor parts', async () => {
 });
 
 test('of many exclusive creations of one key exactly one succeeds, and its content stays', async () => {
-  const storage = await fresh();
-  const won = await Promise.all(
+  const storage = await newStorage();
+  const outcomes = await Promise.all(
     Array.from({ length: 16 }, (_, i) => storage.createExclusive('log/1', Buffer.from(`writer ${i}`))),
   );
-  expect(won.filter(Boolean)).toHaveLength(1);
-  expect((await storage.read('log/1')).toString()).toBe(`writer ${won.indexOf(true)}`);
+  expect(outcomes.filter(Boolean)).toHaveLength(1);
+  expect((await storage.read('log/1')).toString()).toBe(`writer ${outcomes.indexOf(true)}`);
 });
 
 test('more than a page of objects is listed in order and deleted by prefix', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   const names = Array.from({ length: 1100 }, (_, i) => `many/${String(i).padStart(4, '0')}`);
   for (let i = 0; i < names.length; i += 50) {
     await Promise.all(names.slice(i, i + 50).map((name) => storage.write(name, Buffer.from('x'))));
   }
   await storage.write('other', Buffer.from('x'));
-  expect(await keys(storage, 'many/')).toEqual(names);
+  expect(await listKeys(storage, 'many/')).toEqual(names);
   await storage.deletePrefix('many/');
-  expect(await keys(storage, '')).toEqual(['other']);
+  expect(await listKeys(storage, '')).toEqual(['other']);
 }, 60_000);
 
 test('a prefix outside the roots is refused', async () => {
@@ -116,13 +116,13 @@ test('a missing bucket is named, with what to do', async () => {
 });
 
 test('a missing object is a StorageError that names it', async () => {
-  await expect((await fresh()).read('nothing')).rejects.toThrow(/nothing: .*there is no such object/);
+  await expect((await newStorage()).read('nothing')).rejects.toThrow(/nothing: .*there is no such object/);
 });
 
 test('wrong credentials are a StorageError that says which variable to check', async () => {
   process.env.AWS_SECRET_ACCESS_KEY = 'wrong';
   try {
-    const storage = await fresh();
+    const storage = await newStorage();
     await expect(storage.write('k', Buffer.alloc(1))).rejects.toThrow(StorageError);
     await expect(storage.write('k', Buffer.alloc(1))).rejects.toThrow(/AWS_SECRET_ACCESS_KEY/);
     // HEAD, whose answer says no more than 403.
@@ -138,21 +138,21 @@ test('wrong credentials are a StorageError that says which variable to check', a
 test('a server that is not there is ServiceUnavailable', async () => {
   process.env.AWS_ENDPOINT_URL_S3 = 'http://127.0.0.1:1';
   try {
-    await expect((await fresh()).read('k')).rejects.toThrow(ServiceUnavailable);
+    await expect((await newStorage()).read('k')).rejects.toThrow(ServiceUnavailable);
   } finally {
     Object.assign(process.env, server.env);
   }
 });
 
-test('a connection that breaks in the middle of an object is taken up again where it broke', async () => {
+test('a download whose connection breaks continues where it broke', async () => {
   const data = randomBytes(8 << 20);
-  await (await fresh()).write('x', data);
+  await (await newStorage()).write('x', data);
   const upstream = new URL(server.env.AWS_ENDPOINT_URL_S3!);
   const proxy = await breakingProxy(Number(upstream.port), 3 << 20, 2);
   process.env.AWS_ENDPOINT_URL_S3 = `http://127.0.0.1:${proxy.port}`;
   try {
-    const through = await openStorage(`s3://runs/team/run${count}`, { roots: null });
-    expect((await through.read('x')).equals(data)).toBe(true);
+    const proxied = await openStorage(`s3://runs/team/run${count}`, { roots: null });
+    expect((await proxied.read('x')).equals(data)).toBe(true);
     expect(proxy.broken()).toBe(2);
   } finally {
     Object.assign(process.env, server.env);
@@ -161,15 +161,15 @@ test('a connection that breaks in the middle of an object is taken up again wher
 });
 
 test('checkpoints, fencing, retention and resume work on an object store as in a folder', async () => {
-  const storage = await fresh();
-  const old = await newSaver(storage, { keepLast: 2 });
-  for (const step of [1, 2, 3]) await save(old, step);
-  const resumed = await newestSound(storage);
-  const saver = await newSaver(storage, { keepLast: 2, resumedFrom: resumed.entry });
-  await old.begin({ trainer: trainerState(4), tensors: tensorsAt(4) });
-  await expect(old.settle()).rejects.toThrow(FencedError);
+  const storage = await newStorage();
+  const oldSaver = await newSaver(storage, { keepLast: 2 });
+  for (const step of [1, 2, 3]) await save(oldSaver, step);
+  const newest = await newestSound(storage);
+  const saver = await newSaver(storage, { keepLast: 2, resumedFrom: newest.entry });
+  await oldSaver.begin({ trainer: trainerState(4), tensors: tensorsAt(4) });
+  await expect(oldSaver.settle()).rejects.toThrow(FencedError);
   await save(saver, 4);
-  expect(await keys(storage, 'g')).toEqual(
+  expect(await listKeys(storage, 'g')).toEqual(
     ['g1/step-00000003', 'g2/step-00000004'].flatMap((folder) =>
       ['json', 'safetensors'].map((type) => `${folder}/rank-00000-of-00001.${type}`),
     ),
@@ -185,7 +185,7 @@ test('checkpoints, fencing, retention and resume work on an object store as in a
 });
 
 test('takers that race through S3 get different generations', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   const generations = await Promise.all(
     Array.from({ length: 8 }, (_, i) => takeGeneration(storage, { holder: `pool.h.${i}`, worldSize: 1 })),
   );
@@ -196,7 +196,7 @@ test('takers that race through S3 get different generations', async () => {
 });
 
 test('a run is claimed once by the one that creates run.json', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   const claim = {
     runId: 'a',
     recipeDigest: digest,
@@ -214,7 +214,7 @@ test('a run is claimed once by the one that creates run.json', async () => {
 });
 
 test('the journal keeps each step once across generations', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   const line = (step: number, generation: number) =>
     ({
       step,
@@ -231,21 +231,21 @@ test('the journal keeps each step once across generations', async () => {
       generation,
     }) as const;
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
-  const first = await MetricsJournal.open({ storage, generation, resumedFrom: null });
-  const saver = await newSaver(storage, { generation, journal: first });
-  for (const step of [1, 2]) first.append(line(step, 1));
+  const firstJournal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
+  const saver = await newSaver(storage, { generation, journal: firstJournal });
+  for (const step of [1, 2]) firstJournal.append(line(step, 1));
   const resumedFrom = await save(saver, 2);
-  for (const step of [3, 4]) first.append(line(step, 1));
-  await first.publish();
+  for (const step of [3, 4]) firstJournal.append(line(step, 1));
+  await firstJournal.publish();
   await takeGeneration(storage, { holder: 'pool.host.2', worldSize: 1 });
-  const second = await MetricsJournal.open({ storage, generation: 2, resumedFrom });
-  for (const step of [3, 4, 5]) second.append(line(step, 2));
-  await second.publish();
-  await expect(first.publish()).resolves.toBeUndefined();
-  first.append(line(5, 1));
-  await expect(first.publish()).rejects.toThrow(FencedError);
-  const merged = (await storage.read('metrics.jsonl')).toString().trim().split('\n');
-  expect(merged.map((text) => JSON.parse(text)).map(({ step, generation }) => [step, generation])).toEqual([
+  const secondJournal = await MetricsJournal.open({ storage, generation: 2, resumedFrom });
+  for (const step of [3, 4, 5]) secondJournal.append(line(step, 2));
+  await secondJournal.publish();
+  await expect(firstJournal.publish()).resolves.toBeUndefined();
+  firstJournal.append(line(5, 1));
+  await expect(firstJournal.publish()).rejects.toThrow(FencedError);
+  const lines = (await storage.read('metrics.jsonl')).toString().trim().split('\n');
+  expect(lines.map((text) => JSON.parse(text)).map(({ step, generation }) => [step, generation])).toEqual([
     [1, 1],
     [2, 1],
     [3, 2],
@@ -255,7 +255,7 @@ test('the journal keeps each step once across generations', async () => {
 });
 
 test('a publication that fails on an object store never shows its marker', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   const options = {
     storage,
     name: 'final',
@@ -271,14 +271,14 @@ test('a publication that fails on an object store never shows its marker', async
     },
   };
   await publishModel(options);
-  const broken = async function* (): AsyncGenerator<Uint8Array> {
+  const failingContent = async function* (): AsyncGenerator<Uint8Array> {
     yield Buffer.from('{');
     throw new Error('source failed');
   };
   const failing = {
     ...options,
     source: 'two',
-    files: [...options.files, { name: 'late.json', content: broken }],
+    files: [...options.files, { name: 'late.json', content: failingContent }],
   };
   await expect(publishModel(failing)).rejects.toThrow('source failed');
   expect(await storage.size('final/config.json')).toBeNull();
@@ -288,7 +288,7 @@ test('a publication that fails on an object store never shows its marker', async
   expect(await storage.size('final/late.json')).toBeNull();
 });
 
-/** Passes bytes on, and breaks the first `breaks` connections that carried more than `limit` of them back. */
+/** Starts a proxy that breaks the first `breaks` connections once they have carried more than `limit` bytes back. */
 async function breakingProxy(
   target: number,
   limit: number,
@@ -329,8 +329,8 @@ async function breakingProxy(
   };
 }
 
-test('uploads of a killed rank are given up by the first commit of the next generation', async () => {
-  const storage = await fresh();
+test('the first commit of the next generation aborts the uploads of a killed rank', async () => {
+  const storage = await newStorage();
   const resumedFrom = await save(await newSaver(storage), 1);
   const { CreateMultipartUploadCommand, S3Client } = await import('@aws-sdk/client-s3');
   const client = new S3Client({ forcePathStyle: true });
@@ -339,14 +339,14 @@ test('uploads of a killed rank are given up by the first commit of the next gene
     client.send(new CreateMultipartUploadCommand({ Bucket: 'runs', Key: `${prefix}/${key}` }));
   await begin('g1/step-00000002/rank-00000-of-00001.safetensors');
   await begin('g2/step-00000009/rank-00000-of-00001.safetensors');
-  const unfinished = async () => {
+  const listUnfinished = async () => {
     const names: string[] = [];
     for await (const { key } of storage.unfinished('g')) names.push(key.slice(0, key.indexOf('/')));
     return names.sort();
   };
-  expect(await unfinished()).toEqual(['g1', 'g2']);
+  expect(await listUnfinished()).toEqual(['g1', 'g2']);
   await save(await newSaver(storage, { resumedFrom }), 2);
-  expect(await unfinished()).toEqual(['g2']);
+  expect(await listUnfinished()).toEqual(['g2']);
 });
 
 describe('a store that does not honor If-None-Match', () => {
@@ -356,7 +356,7 @@ describe('a store that does not honor If-None-Match', () => {
     await lenient?.close();
   });
 
-  test.each(['strips the header', 'answers 200'] as const)('and %s is refused by name', async (how) => {
+  test.each(['strips the header', 'answers 200'] as const)('that %s is refused by name', async (how) => {
     lenient = await LenientStore.start(server, how);
     process.env.AWS_ENDPOINT_URL_S3 = lenient.endpoint;
     const storage = await openStorage(`s3://runs/lenient-${lenient.port}`, { roots: null });
@@ -375,12 +375,12 @@ describe('a store that does not honor If-None-Match', () => {
     const findings = await checkStorage({ roots: [uri], cache: '/tmp' });
     expect(findings.at(-1)).toMatchObject({ status: 'fail' });
     expect(JSON.stringify(findings.at(-1))).toMatch(/does not honor exclusive creation/);
-    expect(await keys(storage, '')).toEqual([]);
+    expect(await listKeys(storage, '')).toEqual([]);
   });
 
-  test('while the real one passes, and nothing stays behind', async () => {
-    const storage = await fresh();
+  test('is told from one that does, and the check leaves nothing behind', async () => {
+    const storage = await newStorage();
     await requireExclusiveCreation(storage);
-    expect(await keys(storage, '')).toEqual([]);
+    expect(await listKeys(storage, '')).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-/** Tests how the threads that tokenize handle a row without end, and a full disk. */
+/** Tests how the threads that tokenize handle an endless row and a full disk. */
 import { execFileSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -18,7 +18,7 @@ const options = (train: object) => ({
   cache,
 });
 
-test('a row that is not tokenized within its time ends the preparation and is named', async () => {
+test('a row that is not tokenized in time ends the preparation, and the error names it', async () => {
   const tokenizer = { module: endless, factory: 'endlessTokenizer', argument: null, digest: 'endless' };
   await writeFile(path.join(cache, 'text.jsonl'), '{"text": "one"}\n');
   const text = options({ dataset_type: 'text', path: path.join(cache, 'text.jsonl') });
@@ -28,16 +28,18 @@ test('a row that is not tokenized within its time ends the preparation and is na
   });
 }, 60_000);
 
-test('a full disk is a StorageError with the folder and the remedy', async () => {
-  const small = path.join(cache, 'small');
-  await mkdir(small);
-  if (!mountTmpfs(small)) return;
+test('preparing data on a full disk is a StorageError with the folder and the remedy', async () => {
+  const smallDisk = path.join(cache, 'small');
+  await mkdir(smallDisk);
+  if (!mountTmpfs(smallDisk)) return;
   try {
     const mock = options({ dataset_type: 'mock_packed', packs: 20_000, vocabulary_size: 50 });
-    const failed = prepareData({ ...mock, cache: small });
-    await expect(failed).rejects.toBeInstanceOf(StorageError);
-    await expect(failed).rejects.toThrow(new RegExp(`^${small}: the disk is full.*TEMPER_CACHE.*ENOSPC`));
+    const attempt = prepareData({ ...mock, cache: smallDisk });
+    await expect(attempt).rejects.toBeInstanceOf(StorageError);
+    await expect(attempt).rejects.toThrow(
+      new RegExp(`^${smallDisk}: the disk is full.*TEMPER_CACHE.*ENOSPC`),
+    );
   } finally {
-    execFileSync('umount', [small]);
+    execFileSync('umount', [smallDisk]);
   }
 }, 60_000);

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-test('a rejection that nobody handles is logged and fails its activity, and no other', () => {
+test('an unhandled rejection is logged and fails its own activity, and no other', () => {
   const program = fileURLToPath(new URL('./support/rejecting_activities.js', import.meta.url));
   const { stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
   expect(JSON.parse(stdout)).toEqual(['RangeError: left behind', 'done']);

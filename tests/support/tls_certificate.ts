@@ -1,5 +1,5 @@
 /**
- * A certificate for localhost that nobody trusts, and its key, for servers of tests:
+ * An untrusted certificate for localhost, and its key, for the servers of tests:
  * openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=localhost
  */
 export const tlsCertificate = {

@@ -1,4 +1,4 @@
-/** Damage drawn from a seed: bytes and JSON values as neither a writer nor a disk would leave them. */
+/** Damage drawn from a seed: bytes and JSON values that no reader expects. */
 
 import type { Random } from '../../support/random.js';
 
@@ -15,36 +15,36 @@ const hostileBytes = [
   Buffer.from('${a}${env:HOME}&a *a'),
 ];
 
-/** Bytes changed at one to four positions, or cut, or repeated. */
+/** Returns a copy of the bytes that is changed at one to four positions, cut, or repeated in part. */
 export function damageBytes(sound: Buffer, random: Random): Buffer {
   let bytes = Buffer.from(sound);
   for (let count = 1 + random.below(4); count > 0 && bytes.length > 0; count -= 1) {
-    const at = random.below(bytes.length);
+    const position = random.below(bytes.length);
     const piece = hostileBytes[random.below(hostileBytes.length)]!;
     switch (random.below(7)) {
       case 0:
-        bytes[at]! ^= 1 << random.below(8);
+        bytes[position]! ^= 1 << random.below(8);
         break;
       case 1:
-        bytes[at] = random.below(256);
+        bytes[position] = random.below(256);
         break;
       case 2:
-        piece.copy(bytes, at);
+        piece.copy(bytes, position);
         break;
       case 3:
-        bytes = Buffer.concat([bytes.subarray(0, at), piece, bytes.subarray(at)]);
+        bytes = Buffer.concat([bytes.subarray(0, position), piece, bytes.subarray(position)]);
         break;
       case 4:
-        bytes = bytes.subarray(0, at);
+        bytes = bytes.subarray(0, position);
         break;
       case 5:
         bytes = Buffer.concat([
-          bytes.subarray(0, at),
-          bytes.subarray(Math.min(bytes.length, at + 1 + random.below(64))),
+          bytes.subarray(0, position),
+          bytes.subarray(Math.min(bytes.length, position + 1 + random.below(64))),
         ]);
         break;
       default:
-        bytes = Buffer.concat([bytes, bytes.subarray(at, at + random.below(4096))]);
+        bytes = Buffer.concat([bytes, bytes.subarray(position, position + random.below(4096))]);
     }
   }
   return bytes;
@@ -73,7 +73,7 @@ const hostileValues: unknown[] = [
   { type: 'x' },
 ];
 
-/** A JSON value of which one to three parts have become something else. */
+/** Returns a copy of a JSON value in which one to three parts are replaced or removed. */
 export function damageJson(sound: unknown, random: Random): unknown {
   const copy = structuredClone(sound);
   for (let count = 1 + random.below(3); count > 0; count -= 1) {

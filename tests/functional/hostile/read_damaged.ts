@@ -1,6 +1,6 @@
 /**
- * A process that has one reader read damaged inputs: `read_damaged.js READER SEED COUNT FOLDER`. Prints a line of JSON for
- * each that ends otherwise than in success or a typed error, and `done` at the end.
+ * A process in which one reader reads damaged inputs: `read_damaged.js READER SEED COUNT FOLDER`. Prints a line of JSON for
+ * each that ends in anything but success or a typed error, and `done` at the end.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -16,12 +16,12 @@ import { Random } from '../../support/random.js';
 import { damageBytes, damageJson } from './mutations.js';
 
 const [reader, seed, count, folder] = process.argv.slice(2) as [string, string, string, string];
-/** Seconds that any one input may take. */
-const patience = 5;
+/** Seconds that each input may take. */
+const limitSeconds = 5;
 
 type Attempt = (random: Random) => Promise<unknown>;
 
-const scratch = (name: string, bytes: string | Uint8Array): string => {
+const writeScratch = (name: string, bytes: string | Uint8Array): string => {
   const file = path.join(folder, name);
   writeFileSync(file, bytes);
   return file;
@@ -71,21 +71,21 @@ async function packsAttempt(): Promise<Attempt> {
   });
   const packFile = index.shards[0]!.file;
   const sound = readFileSync(path.join(packs, packFile));
-  const damaged = path.join(folder, 'damaged');
-  mkdirSync(damaged, { recursive: true });
+  const damagedFolder = path.join(folder, 'damaged');
+  mkdirSync(damagedFolder, { recursive: true });
   return async (random) => {
-    const both = random.below(3);
-    const text = JSON.stringify(both === 0 ? index : damageJson(index, random));
+    const choice = random.below(3);
+    const text = JSON.stringify(choice === 0 ? index : damageJson(index, random));
     writeFileSync(
-      path.join(damaged, 'index.json'),
+      path.join(damagedFolder, 'index.json'),
       random.below(4) === 0 ? damageBytes(Buffer.from(text), random) : text,
     );
-    writeFileSync(path.join(damaged, packFile), both === 1 ? sound : damageBytes(sound, random));
-    const opened = await PackReader.open(damaged);
+    writeFileSync(path.join(damagedFolder, packFile), choice === 1 ? sound : damageBytes(sound, random));
+    const packReader = await PackReader.open(damagedFolder);
     try {
-      for (let pack = 0; pack < opened.packs; pack += 1) await opened.read([pack]);
+      for (let pack = 0; pack < packReader.packs; pack += 1) await packReader.read([pack]);
     } finally {
-      await opened.close();
+      await packReader.close();
     }
   };
 }
@@ -93,21 +93,22 @@ async function packsAttempt(): Promise<Attempt> {
 const readers: Record<string, () => Attempt | Promise<Attempt>> = {
   safetensors: () => {
     const sound = readFileSync(golden('tokenizers', 'smollm.safetensors'));
-    return (random) => readSafetensorsHeader(scratch('model.safetensors', damageBytes(sound, random)));
+    return (random) => readSafetensorsHeader(writeScratch('model.safetensors', damageBytes(sound, random)));
   },
   gguf: () => {
     const sound = readFileSync(golden('tokenizers', 'llama.gguf'));
-    return async (random) => tokenizerFromGguf(parseGguf(scratch('model.gguf', damageBytes(sound, random))));
+    return async (random) =>
+      tokenizerFromGguf(parseGguf(writeScratch('model.gguf', damageBytes(sound, random))));
   },
   recipe: () => {
-    scratch('base.yaml', 'seed: 7\n');
+    writeScratch('base.yaml', 'seed: 7\n');
     const options = { schema: recipeSchema, cwd: folder };
     return (random) => loadRecipe({ text: damageBytes(Buffer.from(recipe), random).toString() }, options);
   },
   rows: () => (random) => {
     const [name, text] = Object.entries(sources)[random.below(Object.keys(sources).length)]!;
     const unit = (['file', 'line', 'paragraph'] as const)[random.below(3)]!;
-    return drain(readFileRows(scratch(name, damageBytes(Buffer.from(text), random)), unit));
+    return drain(readFileRows(writeScratch(name, damageBytes(Buffer.from(text), random)), unit));
   },
   parquet: () => {
     const names = ['rows_zstd', 'rows_snappy'];
@@ -115,7 +116,7 @@ const readers: Record<string, () => Attempt | Promise<Attempt>> = {
       readFileSync(path.resolve('tests/unit/datasets/goldens', `${name}.parquet`)),
     );
     return (random) =>
-      drain(readFileRows(scratch('rows.parquet', damageBytes(files[random.below(2)]!, random)), 'line'));
+      drain(readFileRows(writeScratch('rows.parquet', damageBytes(files[random.below(2)]!, random)), 'line'));
   },
   tokenizer: () => {
     const { tokenizer, config } = tokenizerParts();
@@ -136,7 +137,7 @@ const readers: Record<string, () => Attempt | Promise<Attempt>> = {
 mkdirSync(folder, { recursive: true });
 const attempt = await readers[reader]!();
 for (let number = 0; number < Number(count); number += 1) {
-  const began = performance.now();
+  const startTime = performance.now();
   const report = (outcome: string) =>
     console.log(JSON.stringify({ reader, seed: Number(seed), number, outcome }));
   try {
@@ -144,9 +145,9 @@ for (let number = 0; number < Number(count); number += 1) {
   } catch (error) {
     if (!(error instanceof TemperError)) report((error as Error).stack ?? String(error));
   }
-  // Rejections that nobody awaits end the process here.
+  // An unhandled rejection ends the process here.
   await new Promise((resolve) => setImmediate(resolve));
-  const seconds = (performance.now() - began) / 1000;
-  if (seconds > patience) report(`took ${seconds.toFixed(1)} s`);
+  const seconds = (performance.now() - startTime) / 1000;
+  if (seconds > limitSeconds) report(`took ${seconds.toFixed(1)} s`);
 }
 console.log('done');

@@ -1,4 +1,4 @@
-/** A tokenizer that never returns, as a chat template may have it. */
+/** A tokenizer that never returns, as with a chat template that loops. */
 import type { Tokenizer } from '../../../components/datasets/llm/index.js';
 
 export function endlessTokenizer(): Partial<Tokenizer> {

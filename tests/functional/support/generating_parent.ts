@@ -1,4 +1,4 @@
-/** Opens the model named on the command line, tells the number of the process that holds it, and answers without end. */
+/** Opens the model named on the command line, sends the id of the process that holds it, and generates without end. */
 import { Generator, samplingSchema } from '../../../components/generation/index.js';
 
 const onnx = process.argv[2]!;

@@ -1,11 +1,11 @@
-/** A child process that does what its tests ask of it, by the shell that all of them have. */
+/** A child process that misbehaves on request, in the shell that all child processes have. */
 import { Conversation, emit, serve } from '../../../shared/processes/forked_process.js';
 
 export type HostileCommand = {
   does: 'loop' | 'allocate' | 'allocateInChild' | 'abort' | 'throw' | 'reject' | 'environment';
 };
 
-/** Filled and kept, so that the memory is really taken. */
+/** Filled and kept, so that the memory is really in use. */
 const buffers: Buffer[] = [];
 
 serve(async (message) => {

@@ -1,4 +1,4 @@
-/** A process that takes generations and saves checkpoints of a run until it is killed or told how often. */
+/** A process that takes generations and saves checkpoints of a run until it is killed, or as often as it is told. */
 import { CheckpointSaver, MetricsJournal, takeGeneration } from '../../../components/checkpoint/index.js';
 import { FencedError } from '../../../shared/errors.js';
 import { openStorage } from '../../../shared/storage/index.js';

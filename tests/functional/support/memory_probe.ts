@@ -1,6 +1,6 @@
 /**
- * Runs two steps and a snapshot of a recipe in a process of its own and prints what it took as JSON. The model is made
- * first, in `model` beside the recipe: `memory_probe.js RECIPE.yaml '{"hidden": 256, …}'`.
+ * Runs two steps and a snapshot of a recipe in a process of its own and prints the memory that they took as JSON. The model is written
+ * first, into `model` next to the recipe: `memory_probe.js RECIPE.yaml '{"hidden": 256, …}'`.
  */
 import path from 'node:path';
 import { PackReader } from '../../../components/datasets/llm/index.js';
@@ -20,16 +20,16 @@ const info = { workflowId: 'memory', runId: '1', namespace: 'default', server: n
 const { run } = await admit({ recipe: recipeFile }, info);
 const data = await prepareData(run, hooks);
 const model = await shardModel(run, hooks, 'cpu:0');
-const opened = await openRun(run);
+const openedRun = await openRun(run);
 const reader = await PackReader.open(data.train);
-const schedule = buildSchedule(opened.recipe, reader.packs);
+const schedule = buildSchedule(openedRun.recipe, reader.packs);
 const idle = await residentMemory();
 
-const session = await openSession(opened, model.folder, 'cpu:0');
+const session = await openSession(openedRun, model.folder, 'cpu:0');
 for (const step of [1, 2]) {
-  const batches = await stepBatches(reader, schedule, stepPosition(schedule, step), opened.recipe.seed);
+  const batches = await stepBatches(reader, schedule, stepPosition(schedule, step), openedRun.recipe.seed);
   await session.gradients(batches.micro, 1 / batches.supervised, step);
-  await session.update(optimizerInputs(opened.recipe.training.optimizer, step, 1e-4, 1));
+  await session.update(optimizerInputs(openedRun.recipe.training.optimizer, step, 1e-4, 1));
 }
 const { tensors: copies } = await session.snapshot();
 const resident = await residentMemory();
@@ -47,7 +47,7 @@ process.stdout.write(
 );
 session.close();
 
-/** Bytes without garbage: what the first collection leaves to finalizers goes with the second. */
+/** Returns the bytes without garbage: what the first collection leaves to finalizers, the second one frees. */
 async function residentMemory(): Promise<number> {
   for (let collection = 0; collection < 2; collection += 1) {
     globalThis.gc?.();

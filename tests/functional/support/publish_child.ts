@@ -1,4 +1,4 @@
-/** Publishes `<folder>/final` and `<folder>/onnx` somewhere, to be killed: prints each fraction of its progress as a line. */
+/** Publishes `<folder>/final` and `<folder>/onnx` to a location, and prints each fraction of its progress as a line; to be killed. */
 import path from 'node:path';
 import { publishUnion } from '../../../recipes/llm/publish/publish_union.js';
 import { parsePublishLocation } from '../../../recipes/llm/publish_location.js';

@@ -1,4 +1,4 @@
-/** Two activities side by side, of which one leaves a rejected promise behind; prints how each ended. */
+/** Two activities side by side, of which one leaves a rejected promise behind; prints the outcome of each. */
 import type { Context } from '@temporalio/activity';
 import {
   attributeRejections,
@@ -12,11 +12,11 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** Runs an activity as a worker does, within the interceptor. */
 async function run(activity: () => Promise<unknown>): Promise<string> {
   const { inbound } = attributeRejections({} as Context);
-  const ended = inbound!.execute!({ args: [], headers: {} }, activity);
-  return await ended.then(String, (error) => `${error.type}: ${error.message}`);
+  const execution = inbound!.execute!({ args: [], headers: {} }, activity);
+  return await execution.then(String, (error) => `${error.type}: ${error.message}`);
 }
 
-const ends = await Promise.all([
+const outcomes = await Promise.all([
   run(async () => {
     void sleep(20).then(() => Promise.reject(new RangeError('left behind')));
     await sleep(60_000);
@@ -26,4 +26,4 @@ const ends = await Promise.all([
     return 'done';
   }),
 ]);
-process.stdout.write(JSON.stringify(ends), () => process.exit(0));
+process.stdout.write(JSON.stringify(outcomes), () => process.exit(0));
