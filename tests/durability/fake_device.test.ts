@@ -72,7 +72,7 @@ test('a lost peer costs the generation, not the run', async () => {
     TEMPER_FAKE_CAPTURE: 'off',
   });
   const host = deployment.host.child.pid;
-  const { result, losses, weights } = await deployment.ending(await deployment.run('peer'));
+  const { result, losses, weights } = await deployment.awaitEnding(await deployment.run('peer'));
   expect(losses).toEqual(onCpu.losses);
   expect(weights).toBe(onCpu.weights);
   const [loss] = interruptions(result);
@@ -86,7 +86,7 @@ test('an evaluation computes on the CPU, and its process never loads the deviceâ
   deployment = await Deployment.start({ ...fake, TEMPER_CONFIG: config });
   await writeTokenizedModel(path.join(deployment.folder, 'model'));
   const evaluation = { tasks: [{ task: 'backend', when: 'epoch' }] };
-  const { result } = await deployment.ending(await deployment.run('evaluated', { evaluation }));
+  const { result } = await deployment.awaitEnding(await deployment.run('evaluated', { evaluation }));
   for (const scores of [result.evaluation!.before, result.evaluation!.after]) {
     expect(scores['backend/tokens']).toBeGreaterThan(1);
     expect(scores['backend/is_loaded']).toBe(0);

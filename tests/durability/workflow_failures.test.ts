@@ -136,7 +136,7 @@ test('a gang that has lost a rank is replaced as often as it takes, and the host
   const lost: TrainScript[number] = async () => {
     throw failing(failureTypes.peerLost, 'process', 'another rank is gone');
   };
-  gang.follow([lost, lost, lost, lost, finished]);
+  gang.follow([lost, lost, lost, lost, finish]);
   const { state, interruptions, timeline } = await result();
   expect(state).toBe('completed');
   expect(interruptions).toMatchObject({ rank_lost: 4, error_retried: 0 });

@@ -1,4 +1,4 @@
-/** Likelihood tasks against the same definitions on transformers, example by example. */
+/** Likelihood tasks against the same tasks on transformers, example by example. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -20,7 +20,7 @@ interface Expected {
   acc_norm: number;
 }
 
-/** Whether the two best lie so close that rounding may choose either. */
+/** Returns true when the two best scores are so close that rounding may choose either. */
 function isTie(scores: readonly number[]): boolean {
   const [best, second] = [...scores].sort((a, b) => b - a);
   return best! - second! <= 1e-4;
@@ -28,7 +28,7 @@ function isTie(scores: readonly number[]): boolean {
 
 describeWithFiles(file, smollm2)('HellaSwag on SmolLM2-135M', () => {
   let ours: ExampleResult[];
-  let theirs: Expected[];
+  let peerExamples: Expected[];
   beforeAll(async () => {
     const { folder } = await resolveModel(smollm2, { ggufDType: 'f32' });
     const task = await prepareTask({
@@ -55,22 +55,22 @@ describeWithFiles(file, smollm2)('HellaSwag on SmolLM2-135M', () => {
       path: file,
       limit,
     });
-    theirs = answer.examples;
+    peerExamples = answer.examples;
   }, 1_200_000);
 
   test('log-likelihoods of every ending are equal to 1e-3 in sums over up to a hundred tokens', () => {
-    const furthest = ours.flatMap(({ details }, index) =>
+    const errors = ours.flatMap(({ details }, index) =>
       (details.logprobs as number[]).map((value, choice) =>
-        Math.abs(value - theirs[index]!.logprobs[choice]!),
+        Math.abs(value - peerExamples[index]!.logprobs[choice]!),
       ),
     );
-    expect(furthest).toHaveLength(4 * limit);
-    expect(Math.max(...furthest)).toBeLessThan(1e-3);
+    expect(errors).toHaveLength(4 * limit);
+    expect(Math.max(...errors)).toBeLessThan(1e-3);
   });
 
   test('acc and acc_norm are equal example by example, but for ties within 1e-4', () => {
     for (const [index, { scores }] of ours.entries()) {
-      const { logprobs, lengths, acc, acc_norm } = theirs[index]!;
+      const { logprobs, lengths, acc, acc_norm } = peerExamples[index]!;
       if (!isTie(logprobs)) expect([index, scores.acc]).toEqual([index, acc]);
       if (!isTie(logprobs.map((value, choice) => value / lengths[choice]!)))
         expect([index, scores.acc_norm]).toEqual([index, acc_norm]);

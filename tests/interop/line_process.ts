@@ -1,4 +1,4 @@
-/** A program beside the tests that answers each line of JSON on stdin with a line of JSON on stdout. */
+/** A program that answers each line of JSON on stdin with a line of JSON on stdout. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface, type Interface } from 'node:readline';
@@ -21,15 +21,15 @@ export class LineProcess {
     this.#answers = this.#lines[Symbol.asyncIterator]();
   }
 
-  /** Jobs take turns. Rejects with the `error` of the answer where there is one. */
+  /** Sends a job when the jobs before it are answered. Rejects with the `error` of the answer if there is one. */
   ask<T>(job: object): Promise<T> {
     const answer = this.#turn.then(async () => {
       this.#child.stdin.write(`${JSON.stringify(job)}\n`);
       const { value, done } = await this.#answers.next();
-      if (done) throw new Error(`${this.#name} has ended`);
-      const parsed = JSON.parse(value) as T & { error?: string };
-      if (parsed.error !== undefined) throw new Error(`${this.#name}: ${parsed.error}`);
-      return parsed;
+      if (done) throw new Error(`${this.#name} has exited`);
+      const reply = JSON.parse(value) as T & { error?: string };
+      if (reply.error !== undefined) throw new Error(`${this.#name}: ${reply.error}`);
+      return reply;
     });
     this.#turn = answer.catch(() => undefined);
     return answer;

@@ -1,19 +1,18 @@
 /** Exported folders, read by Python's ONNX Runtime, onnxruntime-genai and transformers.js, against transformers in PyTorch. */
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Generator } from '../../components/generation/index.js';
-import { defaultCache, locateWeights, openModel, resolveModel } from '../../components/models/index.js';
+import { locateWeights, openModel, resolveModel } from '../../components/models/index.js';
 import { ModelTokenizer } from '../../components/tokenizer/index.js';
 import { exportModelFolder, onnxConfigJson, onnxFiles, writeOnnx } from '../../recipes/index.js';
 import { folderSources } from '../../recipes/llm/onnx/folder_weights.js';
 import { type GoldenDocument, golden, goldenModels, readGolden } from '../support/goldens.js';
+import { describeWithFiles, smollm2 } from '../support/task_data.js';
+import { largestDifference } from './largest_difference.js';
 import { LineProcess } from './line_process.js';
-import { type Greedy, installed, Peer, root } from './peer.js';
+import { type Greedy, installPeer, Peer, root } from './peer.js';
 
-const gguf = path.join(defaultCache(), 'models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
-const whereFetched = existsSync(gguf) ? describe : describe.skip;
 const precisions = ['fp32', 'fp16'] as const;
 
 let peer: Peer;
@@ -22,10 +21,13 @@ let javascript: LineProcess;
 let folder: string;
 beforeAll(async () => {
   peer = Peer.start();
-  const python = installed('install.sh', 'onnx');
+  const python = installPeer('install.sh', 'onnx');
   onnx = new LineProcess('onnx_peer.py', python, [path.join(root, 'tests/interop/onnx_peer.py')]);
   const script = path.join(root, 'tests/interop/transformers_js.mjs');
-  javascript = new LineProcess('transformers_js.mjs', process.execPath, [script, installed('install_js.sh')]);
+  javascript = new LineProcess('transformers_js.mjs', process.execPath, [
+    script,
+    installPeer('install_js.sh'),
+  ]);
   folder = await mkdtemp(path.join(tmpdir(), 'temper-onnx-interop-'));
 }, 1_200_000);
 afterAll(async () => {
@@ -46,12 +48,12 @@ describe.each(goldenModels)('%s', (name) => {
   test('scores in Python’s ONNX Runtime as in transformers, to 1e-5', async () => {
     const { model } = await exportModelFolder(golden('models', name), null, 'fp32', target(name));
     const { logprobs } = await onnx.ask<{ logprobs: number[][] }>({ job: 'score', model, documents });
-    const scored = await peer.score(golden('models', name), documents);
-    expect(furthest(logprobs, scored.logprobs)).toBeLessThan(1e-5);
+    const peerScores = await peer.score(golden('models', name), documents);
+    expect(largestDifference(logprobs, peerScores.logprobs)).toBeLessThan(1e-5);
   }, 60_000);
 });
 
-test('transformers.js finds weights in a file of their own', async () => {
+test('transformers.js finds weights in a separate file', async () => {
   const name = 'gqa_tied_bf16';
   const base = golden('models', name);
   const model = await openModel(base);
@@ -76,22 +78,22 @@ test('transformers.js finds weights in a file of their own', async () => {
   expectSameTokens(answers, (await peer.greedy(base, prompts, 16)).answers, model.eosTokenIds[0]);
 }, 120_000);
 
-whereFetched(`SmolLM2-135M-Instruct (${gguf})`, () => {
+describeWithFiles(smollm2)(`SmolLM2-135M-Instruct (${smollm2})`, () => {
   const tokens = 64;
   const endOfText = 2;
   let base: string;
-  let exported: string;
+  let exportFolder: string;
   let prompts: number[][];
   let expected: Greedy[];
   beforeAll(async () => {
-    base = (await resolveModel(gguf, { ggufDType: 'f32' })).folder;
-    exported = path.join(folder, 'smollm2');
-    for (const precision of precisions) await exportModelFolder(base, null, precision, exported);
+    base = (await resolveModel(smollm2, { ggufDType: 'f32' })).folder;
+    exportFolder = path.join(folder, 'smollm2');
+    for (const precision of precisions) await exportModelFolder(base, null, precision, exportFolder);
     const tokenizer = await ModelTokenizer.load(base);
     prompts = texts.map((text) => tokenizer.encode(text, { addSpecial: false }).ids);
     expected = (await peer.greedy(base, prompts, tokens)).answers;
   }, 600_000);
-  const file = (stem: string) => path.join(exported, 'onnx', `${stem}.onnx`);
+  const file = (stem: string) => path.join(exportFolder, 'onnx', `${stem}.onnx`);
 
   test('is sound ONNX in both precisions', async () => {
     for (const stem of ['model', 'model_fp16'])
@@ -101,7 +103,7 @@ whereFetched(`SmolLM2-135M-Instruct (${gguf})`, () => {
   test('scores in Python’s ONNX Runtime as in transformers, to 1e-4', async () => {
     const job = { job: 'score', model: file('model'), documents: prompts };
     const { logprobs } = await onnx.ask<{ logprobs: number[][] }>(job);
-    expect(furthest(logprobs, (await peer.score(base, prompts)).logprobs)).toBeLessThan(1e-4);
+    expect(largestDifference(logprobs, (await peer.score(base, prompts)).logprobs)).toBeLessThan(1e-4);
   }, 120_000);
 
   test('64 greedy tokens in onnxruntime-node are those of transformers', async () => {
@@ -131,14 +133,14 @@ whereFetched(`SmolLM2-135M-Instruct (${gguf})`, () => {
   }, 300_000);
 
   test('greedy tokens in transformers.js are those of transformers', async () => {
-    const job = { job: 'greedy', folder: exported, dtype: 'fp32', prompts, tokens };
+    const job = { job: 'greedy', folder: exportFolder, dtype: 'fp32', prompts, tokens };
     expectSameTokens((await javascript.ask<{ answers: number[][] }>(job)).answers, expected, endOfText);
   }, 300_000);
 
-  test('onnxruntime-genai opens the folder and generates the same', async () => {
+  test('onnxruntime-genai opens the folder and generates the tokens of transformers', async () => {
     // Exported last, so this is what genai_config.json names.
-    await exportModelFolder(base, null, 'fp32', exported);
-    const job = { job: 'genai', folder: exported, prompts, tokens };
+    await exportModelFolder(base, null, 'fp32', exportFolder);
+    const job = { job: 'genai', folder: exportFolder, prompts, tokens };
     expectSameTokens((await onnx.ask<{ answers: number[][] }>(job)).answers, expected, endOfText);
   }, 300_000);
 
@@ -147,7 +149,7 @@ whereFetched(`SmolLM2-135M-Instruct (${gguf})`, () => {
       { role: 'system', content: 'Answer in one sentence.' },
       { role: 'user', content: 'What is the capital of France?' },
     ];
-    const job = { job: 'chat', folder: exported, dtype: 'fp16', messages, tokens: 24 };
+    const job = { job: 'chat', folder: exportFolder, dtype: 'fp16', messages, tokens: 24 };
     expect((await javascript.ask<{ text: string }>(job)).text).toMatch(/Paris/);
   }, 300_000);
 });
@@ -160,24 +162,18 @@ const texts = [
 
 const target = (name: string) => path.join(folder, name);
 
-/** Equal up to the first token whose lead over the second best is below 1e-4, or to `end` where a reader stops there. */
+/** Compares up to the first token whose lead over the second best is below 1e-4, or up to `end` if a reader stops there. */
 function expectSameTokens(
   answers: readonly number[][],
   expected: readonly Greedy[],
   end: number | null = null,
 ): void {
   answers.forEach((ids, i) => {
-    const { ids: wanted, margins } = expected[i]!;
-    const last = margins.findIndex((margin, j) => margin < 1e-4 || wanted[j] === end);
-    const compared = last === -1 ? wanted.length : last;
+    const { ids: expectedIds, margins } = expected[i]!;
+    const stop = margins.findIndex((margin, j) => margin < 1e-4 || expectedIds[j] === end);
+    const compared = stop === -1 ? expectedIds.length : stop;
     expect(compared).toBeGreaterThan(8);
-    expect(ids.slice(0, compared)).toEqual(wanted.slice(0, compared));
+    expect(ids.slice(0, compared)).toEqual(expectedIds.slice(0, compared));
   });
   expect(answers.length).toBe(expected.length);
-}
-
-/** Largest |a − b| over all tokens. */
-function furthest(a: number[][], b: number[][]): number {
-  expect(a.map(({ length }) => length)).toEqual(b.map(({ length }) => length));
-  return Math.max(...a.flatMap((row, i) => row.map((value, j) => Math.abs(value - b[i]![j]!))));
 }

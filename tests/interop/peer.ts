@@ -1,4 +1,4 @@
-/** peer.py as a process beside the tests, with the interpreter that infra/peers/install.sh keeps. */
+/** peer.py as a process of its own, with the interpreter that infra/peers/install.sh keeps. */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { LineProcess } from './line_process.js';
@@ -7,19 +7,19 @@ export const root = path.resolve(import.meta.dirname, '../../..');
 
 export interface PeerScores {
   logprobs: number[][];
-  /** What transformers found missing, unexpected or mismatched among the weights; empty when all is well. */
+  /** Weights that are missing, unexpected or mismatched for transformers; empty when all is well. */
   problems: Record<string, string[]>;
 }
 
 export interface Greedy {
   /** The new tokens. */
   ids: number[];
-  /** By how much the best logit of each surpassed the second best. */
+  /** The lead of the best logit of each over the second best. */
   margins: number[];
 }
 
-/** Path that an installing script of infra/peers prints; installs at the first call on a machine, which takes minutes. */
-export function installed(script: string, ...args: string[]): string {
+/** Runs an install script of infra/peers, which takes minutes the first time, and returns the path that it prints. */
+export function installPeer(script: string, ...args: string[]): string {
   const install = path.join(root, 'infra/peers', script);
   return execFileSync('bash', [install, ...args], {
     encoding: 'utf8',
@@ -33,10 +33,10 @@ export class Peer {
 
   static start(): Peer {
     const script = path.join(root, 'tests/interop/peer.py');
-    return new Peer(new LineProcess('peer.py', installed('install.sh'), ['-W', 'ignore', script]));
+    return new Peer(new LineProcess('peer.py', installPeer('install.sh'), ['-W', 'ignore', script]));
   }
 
-  /** log p(token i+1 | ≤ i) of each document, in float32. */
+  /** Returns log p(token i+1 | ≤ i) of each document, in float32. */
   score(
     model: string,
     documents: readonly (readonly number[])[],
@@ -45,7 +45,7 @@ export class Peer {
     return this.process.ask({ job: 'score', model, adapter, documents });
   }
 
-  /** Greedy tokens after each prompt, `tokens` of them whatever they are. */
+  /** Returns `tokens` greedy tokens after each prompt, without stopping at an end-of-sequence token. */
   greedy(
     model: string,
     prompts: readonly (readonly number[])[],
@@ -58,7 +58,7 @@ export class Peer {
     return this.process.ask({ job: 'tokenize', model, texts });
   }
 
-  /** Messages in the model's own chat template. */
+  /** Returns the messages in the model's own chat template. */
   chat(model: string, messages: readonly object[]): Promise<{ text: string }> {
     return this.process.ask({ job: 'chat', model, messages });
   }

@@ -1,21 +1,20 @@
 /** Folders that a run publishes, read by transformers and peft: the same weights, the same log-probabilities. */
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { defaultCache, resolveModel } from '../../components/models/index.js';
+import { resolveModel } from '../../components/models/index.js';
 import { ModelTokenizer } from '../../components/tokenizer/index.js';
 import { consolidate, evaluate, Scorer } from '../../recipes/index.js';
 import { golden } from '../support/goldens.js';
+import { describeWithFiles, smollm2 } from '../support/task_data.js';
 import { openTrainer, prepareRun, quietHooks, trainToTheEnd } from '../support/training_run.js';
+import { largestDifference } from './largest_difference.js';
 import { LineProcess } from './line_process.js';
-import { installed, Peer } from './peer.js';
+import { installPeer, Peer } from './peer.js';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 execFileSync('bash', [path.join(root, 'infra/quickstart/fetch_weights.sh')], { stdio: 'ignore' });
-const gguf = path.join(defaultCache(), 'models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
-const whereFetched = existsSync(gguf) ? describe : describe.skip;
 const documentsFile = golden('training', 'documents.jsonl');
 
 let peer: Peer;
@@ -26,7 +25,7 @@ let documents: number[][];
 beforeAll(async () => {
   peer = Peer.start();
   const script = path.join(root, 'tests/interop/onnx_peer.py');
-  onnx = new LineProcess('onnx_peer.py', installed('install.sh', 'onnx'), [script]);
+  onnx = new LineProcess('onnx_peer.py', installPeer('install.sh', 'onnx'), [script]);
   folder = await mkdtemp(path.join(tmpdir(), 'temper-interop-'));
   process.env.TEMPER_CACHE = path.join(folder, 'cache');
   documents = (await readFile(documentsFile, 'utf8'))
@@ -40,13 +39,13 @@ afterAll(async () => {
 });
 
 describe.each(['tied', 'untied'])('full fine-tuning of a model with %s embeddings', (name) => {
-  test('final/ loads in transformers and scores alike', async () => {
+  test('final/ loads in transformers and scores the same', async () => {
     const { final } = await publish({ model: { name: golden('training', name) } });
-    const scored = await peer.score(final, documents);
-    expect(scored.problems).toEqual({});
+    const peerScores = await peer.score(final, documents);
+    expect(peerScores.problems).toEqual({});
     const ours = await score(final, null);
-    expect(furthest(ours, scored.logprobs)).toBeLessThan(1e-5);
-    expect(furthest(ours, await score(golden('training', name), null))).toBeGreaterThan(0.1);
+    expect(largestDifference(ours, peerScores.logprobs)).toBeLessThan(1e-5);
+    expect(largestDifference(ours, await score(golden('training', name), null))).toBeGreaterThan(0.1);
   }, 120_000);
 });
 
@@ -69,17 +68,17 @@ describe.each([
     });
   }, 120_000);
 
-  test('final/ loads in peft and scores alike', async () => {
-    const scored = await peer.score(base, documents, published.final);
+  test('final/ loads in peft and scores the same', async () => {
+    const peerScores = await peer.score(base, documents, published.final);
     const ours = await score(base, published.final);
-    expect(furthest(ours, scored.logprobs)).toBeLessThan(1e-5);
-    expect(furthest(ours, await score(base, null))).toBeGreaterThan(0.1);
+    expect(largestDifference(ours, peerScores.logprobs)).toBeLessThan(1e-5);
+    expect(largestDifference(ours, await score(base, null))).toBeGreaterThan(0.1);
   }, 120_000);
 
   test('merged/ loads in transformers and scores as the adapter does', async () => {
-    const scored = await peer.score(published.merged, documents);
-    expect(scored.problems).toEqual({});
-    expect(furthest(await score(base, published.final), scored.logprobs)).toBeLessThan(1e-5);
+    const peerScores = await peer.score(published.merged, documents);
+    expect(peerScores.problems).toEqual({});
+    expect(largestDifference(await score(base, published.final), peerScores.logprobs)).toBeLessThan(1e-5);
   }, 120_000);
 });
 
@@ -97,51 +96,55 @@ describe.each([
     published = await publish({ model: { name: base }, peft, export: section });
   }, 120_000);
 
-  test('loads in transformers and peft and scores alike', async () => {
-    const scored = await (name === 'an adapter'
+  test('loads in transformers and peft and scores the same', async () => {
+    const peerScores = await (name === 'an adapter'
       ? peer.score(base, documents, published.union)
       : peer.score(published.union!, documents));
-    expect(scored.problems).toEqual({});
-    expect(furthest(await ours(), scored.logprobs)).toBeLessThan(1e-5);
+    expect(peerScores.problems).toEqual({});
+    expect(largestDifference(await ours(), peerScores.logprobs)).toBeLessThan(1e-5);
   }, 120_000);
 
   test('scores in Python’s ONNX Runtime as in transformers', async () => {
     const model = path.join(published.union!, 'onnx', 'model.onnx');
     const { logprobs } = await onnx.ask<{ logprobs: number[][] }>({ job: 'score', model, documents });
-    expect(furthest(await ours(), logprobs)).toBeLessThan(1e-5);
+    expect(largestDifference(await ours(), logprobs)).toBeLessThan(1e-5);
   }, 120_000);
 
   const ours = () => (peft === null ? score(published.final, null) : score(base, published.final));
 });
 
-whereFetched(`SmolLM2-135M-Instruct (${gguf})`, () => {
+describeWithFiles(smollm2)(`SmolLM2-135M-Instruct (${smollm2})`, () => {
   let base: string;
   let published: Published;
   let lines: number[][];
   beforeAll(async () => {
-    base = (await resolveModel(gguf)).folder;
+    base = (await resolveModel(smollm2)).folder;
     const tokenizer = await ModelTokenizer.load(base);
     lines = texts.slice(0, 4).map((text) => tokenizer.encode(text, { addSpecial: false }).ids);
     published = await publish({
-      model: { name: gguf },
+      model: { name: smollm2 },
       peft: { type: 'lora', rank: 8 },
       export: { merge_adapter: true },
     });
   }, 300_000);
 
-  test('its adapter loads in peft and scores alike', async () => {
-    const scored = await peer.score(base, lines, published.final);
-    expect(furthest(await score(base, published.final, lines), scored.logprobs)).toBeLessThan(1e-4);
+  test('its adapter loads in peft and scores the same', async () => {
+    const peerScores = await peer.score(base, lines, published.final);
+    expect(largestDifference(await score(base, published.final, lines), peerScores.logprobs)).toBeLessThan(
+      1e-4,
+    );
   }, 300_000);
 
-  test('its merged folder loads in transformers and scores alike', async () => {
-    const scored = await peer.score(published.merged, lines);
-    expect(scored.problems).toEqual({});
-    expect(furthest(await score(published.merged, null, lines), scored.logprobs)).toBeLessThan(1e-4);
+  test('its merged folder loads in transformers and scores the same', async () => {
+    const peerScores = await peer.score(published.merged, lines);
+    expect(peerScores.problems).toEqual({});
+    expect(largestDifference(await score(published.merged, null, lines), peerScores.logprobs)).toBeLessThan(
+      1e-4,
+    );
   }, 300_000);
 
   test.each(['final', 'merged'] as const)(
-    'the tokenizer in %s/ loads in transformers and encodes alike',
+    'the tokenizer in %s/ loads in transformers and encodes the same',
     async (form) => {
       const tokenizer = await ModelTokenizer.load(base);
       const { ids, decoded } = await peer.tokenize(published[form], texts);
@@ -174,7 +177,7 @@ const texts = [
 interface Published {
   final: string;
   merged: string;
-  /** Where `export.publish_to` put it. */
+  /** The folder of `export.publish_to`. */
   union: string | null;
 }
 
@@ -214,10 +217,4 @@ async function score(model: string, adapter: string | null, rows = documents): P
   } finally {
     await scorer.close();
   }
-}
-
-/** Largest |a − b| over all tokens. */
-function furthest(a: number[][], b: number[][]): number {
-  expect(a.map(({ length }) => length)).toEqual(b.map(({ length }) => length));
-  return Math.max(...a.flatMap((row, i) => row.map((value, j) => Math.abs(value - b[i]![j]!))));
 }

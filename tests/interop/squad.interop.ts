@@ -23,7 +23,7 @@ interface Truths {
   answers: string[];
 }
 
-/** Answers of every sort: right ones, spelled otherwise, cut, with words around, wrong, empty, in other scripts. */
+/** Answers of all kinds: right, with other spelling, cut, with more words, wrong, empty, with other characters. */
 const distortions: ((truth: string, context: string) => string)[] = [
   (truth) => truth,
   (truth) => `The ${truth.toUpperCase()}.`,
@@ -45,20 +45,20 @@ describeWithFiles(file)('SQuAD', () => {
     const answers = examples.map(({ context, answers: [truth] }, index) =>
       distortions[index % distortions.length]!(truth!, context),
     );
-    const given = new Map(examples.map(({ id }, index) => [id, answers[index]!.trim()]));
-    const waiting = [...answers];
+    const answersById = new Map(examples.map(({ id }, index) => [id, answers[index]!.trim()]));
+    const remainingAnswers = [...answers];
     const model: Pick<EvaluatedModel, 'hasChatTemplate' | 'generate'> = {
       hasChatTemplate: false,
-      generate: async (prompts) => prompts.map(() => waiting.shift()!),
+      generate: async (prompts) => prompts.map(() => remainingAnswers.shift()!),
     };
     const scores = await evaluateTask(prepared, model as EvaluatedModel, null, () => {}, quietHooks.signal);
     const official = await askTasksPeer<{
       scores: Record<string, Record<string, number | boolean>>;
       means: Record<string, number>;
-    }>({ job: 'squad', path: file, answers: Object.fromEntries(given) });
-    for (const { id, scores: own } of scores.results) {
+    }>({ job: 'squad', path: file, answers: Object.fromEntries(answersById) });
+    for (const { id, scores: exampleScores } of scores.results) {
       for (const metric of ['exact_match', 'f1'])
-        expect([id, metric, own[metric]]).toEqual([
+        expect([id, metric, exampleScores[metric]]).toEqual([
           id,
           metric,
           expect.closeTo(100 * Number(official.scores[id]![metric]), 10),
@@ -66,7 +66,7 @@ describeWithFiles(file)('SQuAD', () => {
     }
     for (const metric of ['exact_match', 'f1'])
       expect(scores.metrics[metric]!.value).toBeCloseTo(official.means[metric]!, 10);
-    // Else nothing would have been compared.
+    // Without such a mean the answers would be too easy or too hard to compare anything.
     expect(official.means.f1).toBeGreaterThan(20);
     expect(official.means.f1).toBeLessThan(80);
   }, 120_000);

@@ -37,7 +37,7 @@ describe.each(['lora', 'rslora'])('the peft adapter %s', (name) => {
     expect(distance(scores, exact)).toBeLessThan(1e-5);
   });
 
-  test('moves the scores well beyond that tolerance', async () => {
+  test('changes the scores of the base far more than that tolerance', async () => {
     const base = await scoreDocuments(golden('models', 'gqa_tied_bf16'), documents, 'f32');
     const exact = documents.map(({ float64 }) => float64);
     expect(distance(base, exact)).toBeGreaterThan(0.1);

@@ -52,7 +52,7 @@ def make_processors():
 
 
 def greedy(model, prompt, tokens):
-    """The answer without its end-of-sequence token, and at each of its tokens by how much the best logit led."""
+    """The answer without its end-of-sequence token, and the lead of the best logit at each of its tokens."""
     ids = torch.tensor([prompt])
     out = model.generate(
         ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, pad_token_id=0,

@@ -74,7 +74,7 @@ def logprobs(model, ids):
 
 
 def expected(model, docs):
-    """float64 is the truth; the others show what torch's own float32 and bfloat16 make of it."""
+    """float64 is the reference; the others are the results of torch's own float32 and bfloat16."""
     double = [logprobs(model.double(), d) for d in docs]
     single = [logprobs(model.float(), d) for d in docs]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -192,7 +192,7 @@ def gguf_name(name):
 
 
 def write_gguf(path, kind, pre, tokens, types, merges, scores, extra):
-    """A tiny Llama with this tokenizer; its weights go into a safetensors file beside it, under Hugging Face names."""
+    """A tiny Llama with this tokenizer; its weights go into a safetensors file next to it, under Hugging Face names."""
     torch.manual_seed(len(tokens))
     config = AutoConfig.for_model("llama", **{k: v for k, v in BASE.items() if k not in ("architectures", "model_type", "vocab_size")},
                                   vocab_size=len(tokens), tie_word_embeddings=True, attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 10000.0})
@@ -249,7 +249,7 @@ def make_byte_level_tokenizers():
 
 
 def make_sentencepiece_tokenizer():
-    """A vocabulary in Llama 2's manner: ▁ for spaces, byte tokens, scores instead of merges."""
+    """A vocabulary like Llama 2's: ▁ for spaces, byte tokens, scores instead of merges."""
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
     trained.train_from_iterator(CORPUS[:8] + CORPUS[26:27], trainers.BpeTrainer(vocab_size=220, show_progress=False))

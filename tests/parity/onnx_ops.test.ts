@@ -1,4 +1,4 @@
-/** The ops' ONNX rules in ONNX Runtime against the float64 interpreter, those that no exported model uses included. */
+/** The ops' ONNX rules in ONNX Runtime against the float64 interpreter, including those that no exported model uses. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -35,8 +35,8 @@ const windowsBothWays = { attention: { causal: false, window: 3 } };
 
 const graphs: [name: string, graph: Graph][] = [
   ['a decoder', tinyDecoder({ T: 9 })],
-  ['a decoder with biases and a head of its own', tinyDecoder({ T: 9, tied: false, bias: true })],
-  ['heads that each have keys of their own', tinyDecoder({ T: 9, G: 4 })],
+  ['a decoder with biases and a separate head', tinyDecoder({ T: 9, tied: false, bias: true })],
+  ['a decoder whose heads each have their own keys', tinyDecoder({ T: 9, G: 4 })],
   ['a decoder whose tokens look back on three', tinyDecoder({ T: 9, ...windows })],
   ['a tower whose tokens see all others', tinyDecoder({ T: 9, ...bothWays })],
   ['a tower whose tokens see three on either side', tinyDecoder({ T: 9, ...windowsBothWays })],
@@ -44,11 +44,11 @@ const graphs: [name: string, graph: Graph][] = [
     [`glu ${fn}`, activated((g, x) => g.glu('h', x, g.scale('up', x, -0.7), fn))],
     [`act ${fn}`, activated((g, x) => g.act('h', x, fn))],
   ]),
-  ['products added to a bias and a residual', products()],
-  ['scale and cast', scaled()],
+  ['products added to a bias and a residual', buildProducts()],
+  ['scale and cast', buildScaled()],
 ];
 
-test.each(graphs)('%s', async (_name, graph) => {
+test.each(graphs)('ONNX Runtime scores %s as the interpreter does', async (_name, graph) => {
   const tokens = graph.axes.T!;
   const feeds: Record<string, Float64Array> = {
     ...feedsFor(graph),
@@ -56,7 +56,7 @@ test.each(graphs)('%s', async (_name, graph) => {
     spans: spansOf(graph),
   };
   const ids = [...feeds.ids!];
-  const model = await written(graph, feeds);
+  const model = await writeModel(graph, feeds);
   // What looks ahead has no past to keep.
   const hows = attentionOf(graph).causal
     ? (['whole', 'cached', 'padded'] as const)
@@ -85,14 +85,14 @@ function spansOf(graph: Graph): Float64Array {
 
 /** Embeddings from −3 to 3 through `write`. */
 function activated(write: (g: GraphBuilder, x: Value) => Value): Graph {
-  const { g, x } = embedded();
+  const { g, x } = startGraph();
   g.output('hidden', write(g, g.scale('wide', x, 5)));
   return g.build();
 }
 
 /** x·Wᵀ + 0.5 · u·Bᵀ + bias + x, with u = x·Aᵀ: what an adapted linear on a residual stream is. */
-function products(): Graph {
-  const { g, x } = embedded();
+function buildProducts(): Graph {
+  const { g, x } = startGraph();
   const u = g.linear('u', x, g.param('A', 'f32', 'R D'));
   const call = matmulCall(
     {
@@ -109,13 +109,13 @@ function products(): Graph {
   return g.build();
 }
 
-function scaled(): Graph {
-  const { g, x } = embedded();
+function buildScaled(): Graph {
+  const { g, x } = startGraph();
   g.output('hidden', g.emit('cast', [g.scale('scaled', x, -1.5)])[0]!);
   return g.build();
 }
 
-function embedded() {
+function startGraph() {
   const g = new GraphBuilder('ops', { T: 9, D: 6, R: 2, V: 11 });
   const tableVD = g.param('table', 'f32', 'V D');
   const x = g.embedding('x', tableVD, g.input('ids', 'i32', 'T'));
@@ -123,7 +123,7 @@ function embedded() {
   return { g, x };
 }
 
-/** log p(token i+1 | ≤ i) in float64. */
+/** Returns log p(token i+1 | ≤ i) in float64. */
 function exactScores(graph: Graph, feeds: Record<string, Float64Array>, ids: readonly number[]): number[] {
   const values = { ...feeds, ...interpret(graph, feeds) };
   const [hidden, head] = [values[outputOf(graph, 'hidden').name]!, values[outputOf(graph, 'head').name]!];
@@ -138,16 +138,19 @@ function exactScores(graph: Graph, feeds: Record<string, Float64Array>, ids: rea
   });
 }
 
-async function written(graph: Graph, feeds: Record<string, Float64Array>): Promise<string> {
+async function writeModel(graph: Graph, feeds: Record<string, Float64Array>): Promise<string> {
   const onnx = lowerToOnnx(graph, { float: 'f32' });
   const pieces = encodeOnnx(onnx, 'test', () => null);
-  const file = path.join(folder, `${graphs.findIndex(([, each]) => each === graph)}.onnx`);
-  const bytes = pieces.map((piece) => (piece instanceof Uint8Array ? piece : valuesOf(piece, feeds)));
+  const file = path.join(folder, `${graphs.findIndex(([, other]) => other === graph)}.onnx`);
+  const bytes = pieces.map((piece) => (piece instanceof Uint8Array ? piece : encodeValues(piece, feeds)));
   await writeFile(file, Buffer.concat(bytes));
   return file;
 }
 
-function valuesOf({ source, columns, shape }: OnnxTensor, feeds: Record<string, Float64Array>): Uint8Array {
+function encodeValues(
+  { source, columns, shape }: OnnxTensor,
+  feeds: Record<string, Float64Array>,
+): Uint8Array {
   const data = feeds[source]!;
   if (columns === null) return new Uint8Array(Float32Array.from(data).buffer);
   const width = data.length / shape[0]!;

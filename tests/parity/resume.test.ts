@@ -1,4 +1,4 @@
-/** A run that is interrupted and goes on is, bit for bit, the run that was not. */
+/** A run that is interrupted and resumed is, bit for bit, the run that was not. */
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -17,7 +17,7 @@ import {
 } from '../support/training_run.js';
 
 const lora = { type: 'lora', rank: 4, alpha: 8, dropout: 0.2, target_modules: 'all-linear' };
-/** `moments`: tensors that the optimizer keeps for each that is trained. */
+/** `moments`: how many tensors the optimizer keeps for each trained one. */
 const kinds = [
   { name: 'full-fp32', moments: 2, training: { precision: 'fp32' } },
   {
@@ -27,7 +27,7 @@ const kinds = [
   },
   { name: 'lora-dropout-bf16', moments: 2, peft: lora, training: { precision: 'bf16' } },
 ];
-/** Ten steps in two and a half epochs of four: the interruption lies within the second. */
+/** Ten steps in two and a half epochs of four: the interruption is within the second. */
 const [steps, interruptedAt] = [10, 5];
 
 let folder: string;
@@ -37,7 +37,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-describe.each(kinds)('$name', (kind) => {
+describe.each(kinds)('an interrupted run of $name', (kind) => {
   let straight: TrainingRun;
   let interrupted: TrainingRun;
   let outcomes: EpochOutcome[];
@@ -49,30 +49,33 @@ describe.each(kinds)('$name', (kind) => {
     outcomes = await train(interrupted);
   });
 
-  test('goes on from where it was, and says that it is exact', () => {
+  test('resumes from its last step, and says that this is exact', () => {
     expect(outcomes[0]!.resumed).toMatchObject({ fromStep: interruptedAt, exactness: 'bitwise' });
     expect(outcomes.at(-1)).toMatchObject({ kind: 'finished', step: steps });
   });
 
-  test('ends in the same weights and moments', async () => {
-    const [expected, found] = [await readCommittedTensors(straight), await readCommittedTensors(interrupted)];
-    expect([...found.keys()]).toEqual([...expected.keys()]);
+  test('ends with the same weights and moments', async () => {
+    const [expected, actual] = [
+      await readCommittedTensors(straight),
+      await readCommittedTensors(interrupted),
+    ];
+    expect([...actual.keys()]).toEqual([...expected.keys()]);
     const bits = (tensors: Map<string, Float32Array>) =>
       [...tensors].map(([name, { buffer }]) => [name, Buffer.from(buffer).toString('base64')]);
-    expect(bits(found)).toEqual(bits(expected));
+    expect(bits(actual)).toEqual(bits(expected));
   });
 
-  test('records of each tensor whether it is trained or belongs to the optimizer', async () => {
+  test('records for each tensor whether it is trained or belongs to the optimizer', async () => {
     const storage = await openStorage(straight.admitted.run.outputDir, { roots: null });
     const tensors = Object.values((await newestSound(storage)).entry!.tensors);
     const sizes = (role: string) =>
       tensors.filter((tensor) => tensor.role === role).map(({ shape }) => shape.join());
-    const trained = sizes('trained');
-    expect(trained).not.toEqual([]);
-    expect(sizes('optimizer').sort()).toEqual(Array(kind.moments).fill(trained).flat().sort());
+    const trainedSizes = sizes('trained');
+    expect(trainedSizes).not.toEqual([]);
+    expect(sizes('optimizer').sort()).toEqual(Array(kind.moments).fill(trainedSizes).flat().sort());
   });
 
-  test('has the same losses and gradient norms, each step once', async () => {
+  test('has the same losses and gradient norms in its metrics, each step once', async () => {
     const curve = async (run: TrainingRun) =>
       (await readMetrics(run)).map(({ step, loss, grad_norm, val_loss }) => ({
         step,
@@ -92,18 +95,18 @@ describe.each(kinds)('$name', (kind) => {
 });
 
 test('a resume with another number of threads is exact, and says so', async () => {
-  const [one, changed] = [
+  const [oneThread, changedThreads] = [
     await prepare(kinds[0]!, 'one-thread'),
     await prepare(kinds[0]!, 'changed-threads'),
   ];
-  await withThreads(1, () => train(one));
-  await withThreads(1, () => train(changed, interruptedAt));
-  const [resumed] = await withThreads(3, () => train(changed));
-  expect(resumed!.resumed).toMatchObject({ fromStep: interruptedAt, exactness: 'bitwise' });
-  expect(await readCommittedTensors(changed)).toEqual(await readCommittedTensors(one));
+  await withThreads(1, () => train(oneThread));
+  await withThreads(1, () => train(changedThreads, interruptedAt));
+  const [outcome] = await withThreads(3, () => train(changedThreads));
+  expect(outcome!.resumed).toMatchObject({ fromStep: interruptedAt, exactness: 'bitwise' });
+  expect(await readCommittedTensors(changedThreads)).toEqual(await readCommittedTensors(oneThread));
 });
 
-test('a resume that passes over a damaged checkpoint says so, naming file, tensor and block', async () => {
+test('a resume that passes over a damaged checkpoint reports its file, tensor and block', async () => {
   const run = await prepare(kinds[0]!, 'damaged', { checkpoint: { every_steps: 2, keep_last: 2 } });
   await train(run, interruptedAt);
   const newest = path.join(run.admitted.run.outputDir, 'g1/step-00000005/rank-00000-of-00001.safetensors');
@@ -135,9 +138,9 @@ test.each([false, true])(
     // Half a minute passes in 30 ms.
     globalThis.setInterval = ((callback: () => void, ms: number) =>
       realSetInterval(callback, ms / 1000)) as never;
-    let reached = 0;
+    let lastStep = 0;
     const trainer = await openTrainer(run, (step, running) => {
-      reached = step;
+      lastStep = step;
       if (step !== 3) return;
       if (paused) running.apply({ ...noRequests, number: 1, paused: true });
       void takeGeneration(run.admitted.run, { holder: 'other', worldSize: 1 });
@@ -145,12 +148,12 @@ test.each([false, true])(
       globalThis.setInterval = realSetInterval;
     });
     await expect(trainToTheEnd(trainer)).rejects.toThrow(/generation 2 has taken over this run/);
-    expect(reached).toBeLessThan(steps);
+    expect(lastStep).toBeLessThan(steps);
     await trainer.close();
   },
 );
 
-test('a run that version 1 of the commit log began is resumed, and goes on in the same log', async () => {
+test('a run that was started with version 1 of the commit log resumes in the same log', async () => {
   const run = await prepareRun({
     name: 'version-1',
     peft: { type: 'lora', rank: 2, alpha: 4, target_modules: ['*.q_proj'] },
@@ -180,11 +183,11 @@ test('a run that version 1 of the commit log began is resumed, and goes on in th
 
 function prepare(
   { name, training, moments: _, ...rest }: (typeof kinds)[number],
-  how: string,
+  variant: string,
   more: Record<string, unknown> = {},
 ): Promise<TrainingRun> {
   return prepareRun({
-    name: `${name}-${how}`,
+    name: `${name}-${variant}`,
     ...rest,
     model: { name: golden('training', 'untied') },
     data: {
@@ -195,23 +198,23 @@ function prepare(
     },
     training: { learning_rate: 5e-3, max_steps: steps, num_epochs: 5, ...training },
     evaluation: { every_steps: 3 },
-    output_dir: path.join(folder, `${name}-${how}`),
+    output_dir: path.join(folder, `${name}-${variant}`),
     ...more,
   });
 }
 
 async function withThreads<T>(threads: number, work: () => Promise<T>): Promise<T> {
-  const before = process.env.TEMPER_THREADS;
+  const threadsBefore = process.env.TEMPER_THREADS;
   process.env.TEMPER_THREADS = String(threads);
   try {
     return await work();
   } finally {
-    if (before === undefined) delete process.env.TEMPER_THREADS;
-    else process.env.TEMPER_THREADS = before;
+    if (threadsBefore === undefined) delete process.env.TEMPER_THREADS;
+    else process.env.TEMPER_THREADS = threadsBefore;
   }
 }
 
-/** Trains in a process's worth of state of its own; preempted once `until` steps are done. */
+/** Trains with a new trainer, as a new process would; preempts it once `until` steps are done. */
 async function train(run: TrainingRun, until = Number.POSITIVE_INFINITY) {
   const trainer = await openTrainer(run, (step, control) => {
     if (step >= until) control.preempt();

@@ -6,7 +6,7 @@ interface Document {
   input_ids: number[];
 }
 
-/** log p(token i+1 | ≤ i) for each document, all of them in one packed buffer. */
+/** Returns log p(token i+1 | ≤ i) for each document, all of them scored in one packed buffer. */
 export async function scoreDocuments(
   folder: string,
   documents: readonly Document[],
@@ -22,15 +22,15 @@ export async function scoreDocuments(
   }
 }
 
-/** Largest |a − b| over all tokens. */
+/** Returns the largest |a − b| over all tokens. */
 export function distance(a: number[][], b: number[][]): number {
   return Math.max(...differences(a, b).map(Math.abs));
 }
 
-/** Root of the mean square of a − b: one outlier of a few tokens says little about a precision. */
+/** Returns the root of the mean square of a − b: one outlier among a few tokens says little about a precision. */
 export function rms(a: number[][], b: number[][]): number {
-  const all = differences(a, b);
-  return Math.sqrt(all.reduce((sum, x) => sum + x * x, 0) / all.length);
+  const errors = differences(a, b);
+  return Math.sqrt(errors.reduce((sum, x) => sum + x * x, 0) / errors.length);
 }
 
 function differences(a: number[][], b: number[][]): number[] {

@@ -1,21 +1,18 @@
-/** SmolLM2-135M-Instruct itself, from the GGUF file that set-up fetches, against transformers' reading of the same file. */
-import { existsSync } from 'node:fs';
+/** SmolLM2-135M-Instruct, from the GGUF file that set-up fetches, against transformers' reading of the same file. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { defaultCache, type ResolvedModel, resolveModel } from '../../components/models/index.js';
+import { type ResolvedModel, resolveModel } from '../../components/models/index.js';
 import { ModelTokenizer } from '../../components/tokenizer/index.js';
 import { type GoldenDocument, readGolden } from '../support/goldens.js';
+import { describeWithFiles, smollm2 } from '../support/task_data.js';
 import { distance, rms, scoreDocuments } from './score_documents.js';
-
-const file = path.join(defaultCache(), 'models', 'SmolLM2-135M-Instruct.Q4_1.gguf');
-const whereFetched = existsSync(file) ? describe : describe.skip;
 
 interface Text extends GoldenDocument {
   text: string;
 }
 
-whereFetched(`SmolLM2-135M-Instruct (${file})`, () => {
+describeWithFiles(smollm2)(`SmolLM2-135M-Instruct (${smollm2})`, () => {
   let cache: string;
   let exact: ResolvedModel;
   let tokenizer: ModelTokenizer;
@@ -24,7 +21,7 @@ whereFetched(`SmolLM2-135M-Instruct (${file})`, () => {
 
   beforeAll(async () => {
     cache = await mkdtemp(path.join(tmpdir(), 'temper-smollm2-'));
-    exact = await resolveModel(file, { cache, ggufDType: 'f32' });
+    exact = await resolveModel(smollm2, { cache, ggufDType: 'f32' });
     tokenizer = await ModelTokenizer.load(exact.folder);
   }, 120_000);
   afterAll(() => rm(cache, { recursive: true, force: true }));
@@ -41,14 +38,14 @@ whereFetched(`SmolLM2-135M-Instruct (${file})`, () => {
     expect(rms(await scoreDocuments(exact.folder, documents, 'bf16'), expected)).toBeLessThan(2 * torch);
   }, 120_000);
 
-  test('weights kept as bfloat16 score like a language model all the same', async () => {
-    const half = await resolveModel(file, { cache });
+  test('weights kept as bfloat16 have nearly the same mean log-probability', async () => {
+    const half = await resolveModel(smollm2, { cache });
     const scores = await scoreDocuments(half.folder, documents, 'f32');
     const mean = (rows: number[][]) => rows.flat().reduce((sum, x) => sum + x, 0) / rows.flat().length;
     expect(Math.abs(mean(scores) - mean(expected))).toBeLessThan(0.01);
   }, 120_000);
 
-  test('its tokens are those of its own tokenizer', () => {
+  test('texts are tokenized as by its original tokenizer', () => {
     const cases = readGolden<{ text: string; ids: number[] }[]>('smollm2', 'tokens.json');
     const tokens = cases.map(({ text }) => ({
       text,
@@ -57,7 +54,7 @@ whereFetched(`SmolLM2-135M-Instruct (${file})`, () => {
     expect(tokens).toEqual(cases.map(({ text, ids }) => ({ text, ids })));
   });
 
-  test('the texts above become the tokens that were scored', () => {
+  test('the scored documents are tokenized into the tokens that were scored', () => {
     expect(documents.map(({ text }) => tokenizer.encode(text, { addSpecial: true }).ids)).toEqual(
       documents.map(({ input_ids }) => input_ids),
     );

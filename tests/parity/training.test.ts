@@ -1,4 +1,4 @@
-/** Optimizer steps of the native engine against torch's, losses, gradient norms and the weights they end in. */
+/** Optimizer steps of the native engine against torch's: losses, gradient norms and final weights. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -36,7 +36,7 @@ interface Case {
   curves: Record<'float64' | 'float32' | 'bfloat16', Curve>;
 }
 
-/** Numbers of documents: in a pack, in a micro-batch, in a step. */
+/** The numbers of the documents in each pack of each micro-batch of a step. */
 type Step = number[][][];
 
 interface Document {
@@ -66,41 +66,47 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const named = (name: string) => cases.find((one) => one.name === name)!;
+const findCase = (name: string) => cases.find((trainingCase) => trainingCase.name === name)!;
 const raggedCases = cases.filter(({ batches }) => batches === 'ragged');
 
-describe.each(raggedCases)('$name, other documents in each step and up to three micro-batches', (one) => {
-  let ending: Ending;
-  beforeAll(async () => {
-    ending = await trainSession(one, { precision: 'fp32' });
-  });
+describe.each(raggedCases)(
+  '$name with other documents in each step and up to three micro-batches',
+  (trainingCase) => {
+    let ending: Ending;
+    beforeAll(async () => {
+      ending = await trainSession(trainingCase, { precision: 'fp32' });
+    });
 
-  test('losses and gradient norms are torch’s float32 ones to 1e-4', () => {
-    expect(furthest(ending.curve, one.curves.float32)).toBeLessThan(1e-4);
-  });
+    test('losses and gradient norms are torch’s float32 ones to 1e-4', () => {
+      expect(largestDifference(ending.curve, trainingCase.curves.float32)).toBeLessThan(1e-4);
+    });
 
-  test('every trained parameter ends where torch’s does', () => expectEnding(one, ending.tensors));
+    test('every trained parameter ends where torch’s does', () => expectEnding(trainingCase, ending.tensors));
 
-  test.each(['masked_ce', 'chunked_ce'])('%s takes the same steps', async (loss) => {
-    const { curve } = await trainSession(one, { precision: 'fp32', loss });
-    expect(furthest(curve, one.curves.float32)).toBeLessThan(1e-4);
-  });
+    test.each(['masked_ce', 'chunked_ce'])('the loss %s takes the same steps', async (loss) => {
+      const { curve } = await trainSession(trainingCase, { precision: 'fp32', loss });
+      expect(largestDifference(curve, trainingCase.curves.float32)).toBeLessThan(1e-4);
+    });
 
-  test('recomputing activations changes no bit', async () => {
-    const { curve } = await trainSession(one, { precision: 'fp32', activation_checkpointing: 'full' });
-    expect(curve).toEqual(ending.curve);
-  });
-});
+    test('recomputing activations changes no bit', async () => {
+      const { curve } = await trainSession(trainingCase, {
+        precision: 'fp32',
+        activation_checkpointing: 'full',
+      });
+      expect(curve).toEqual(ending.curve);
+    });
+  },
+);
 
-// A single curve says little: a rounding early on sends all later steps elsewhere. So the steps of all runs count as one sample.
+// A single curve says little, because an early rounding changes all later steps: the steps of all runs are one sample.
 test('bfloat16 curves err at most twice as much as torch’s autocast', async () => {
   const [ours, torch] = [emptyCurve(), emptyCurve()];
-  for (const one of raggedCases) {
-    const { curve } = await trainSession(one, { precision: 'bf16' });
+  for (const trainingCase of raggedCases) {
+    const { curve } = await trainSession(trainingCase, { precision: 'bf16' });
     for (const key of ['loss', 'grad_norm'] as const) {
-      const relative = (value: number, step: number) => value / one.curves.float64[key][step]! - 1;
+      const relative = (value: number, step: number) => value / trainingCase.curves.float64[key][step]! - 1;
       ours[key].push(...curve[key].map(relative));
-      torch[key].push(...one.curves.bfloat16[key].map(relative));
+      torch[key].push(...trainingCase.curves.bfloat16[key].map(relative));
     }
   }
   const zero = ours.loss.map(() => 0);
@@ -109,29 +115,29 @@ test('bfloat16 curves err at most twice as much as torch’s autocast', async ()
 });
 
 describe.each(cases.filter(({ batches }) => batches === 'all'))(
-  '$name, a whole run from its files, every document in each step',
-  (one) => {
+  '$name as a whole run from its files, with every document in each step',
+  (trainingCase) => {
     let run: TrainingRun;
     beforeAll(async () => {
-      run = await trainRun(one, { global: 100, micro: 1 });
+      run = await trainRun(trainingCase, { global: 100, micro: 1 });
     });
 
     test('losses and gradient norms are torch’s float32 ones to 1e-4', async () => {
-      expect(furthest(await curveOf(run), one.curves.float32)).toBeLessThan(1e-4);
+      expect(largestDifference(await readCurve(run), trainingCase.curves.float32)).toBeLessThan(1e-4);
     });
 
     test('every trained parameter ends where torch’s does', async () =>
-      expectEnding(one, await readCommittedTensors(run)));
+      expectEnding(trainingCase, await readCommittedTensors(run)));
   },
 );
 
 describe('the same run in other micro-batches', () => {
-  const one = named('sft_adamw');
+  const trainingCase = findCase('sft_adamw');
 
-  test.each([2, 4])('%d packs at a time: the same curve to rounding', async (size) => {
-    const single = await curveOf(await trainRun(one, { global: 4, micro: 1 }));
-    const several = await curveOf(await trainRun(one, { global: 4, micro: size }));
-    expect(furthest(several, single)).toBeLessThan(1e-5);
+  test.each([2, 4])('a run with %d packs a micro-batch has the same curve, to rounding', async (size) => {
+    const single = await readCurve(await trainRun(trainingCase, { global: 4, micro: 1 }));
+    const several = await readCurve(await trainRun(trainingCase, { global: 4, micro: size }));
+    expect(largestDifference(several, single)).toBeLessThan(1e-5);
   });
 });
 
@@ -144,24 +150,28 @@ interface Ending {
 
 let runs = 0;
 
-function recipeOf(one: Case, training: Record<string, unknown>, batch: { global: number; micro: number }) {
-  const name = `${one.name}-${runs++}`;
+function buildRecipe(
+  trainingCase: Case,
+  training: Record<string, unknown>,
+  batch: { global: number; micro: number },
+) {
+  const name = `${trainingCase.name}-${runs++}`;
   return {
     name,
     seed: 7,
-    model: { name: golden('training', one.model) },
-    ...(one.adapter !== null && { peft: peftOf(one.adapter) }),
+    model: { name: golden('training', trainingCase.model) },
+    ...(trainingCase.adapter !== null && { peft: readPeft(trainingCase.adapter) }),
     data: {
       train: { dataset_type: 'pretokenized', path: documentsFile },
       packed_sequence_size: packedSequenceSize,
       batch_size: batch,
     },
-    training: { num_epochs: steps, max_steps: steps, ...one.training, ...training },
+    training: { num_epochs: steps, max_steps: steps, ...trainingCase.training, ...training },
     output_dir: path.join(folder, name),
   };
 }
 
-function peftOf(adapter: string) {
+function readPeft(adapter: string) {
   const { r, lora_alpha, use_rslora, target_modules } = readGolden<Record<string, unknown>>(
     'training',
     adapter,
@@ -171,9 +181,9 @@ function peftOf(adapter: string) {
   return { type: 'lora', rank: r, alpha: lora_alpha, rslora: use_rslora, target_modules, init_from };
 }
 
-/** The golden's own batches through the engine's session, as the trainer drives it. */
-async function trainSession(one: Case, training: Record<string, unknown>): Promise<Ending> {
-  const { admitted, model } = await prepareRun(recipeOf(one, training, { global: micro, micro }));
+/** Trains on the golden's own batches through the engine's session, as the trainer does. */
+async function trainSession(trainingCase: Case, training: Record<string, unknown>): Promise<Ending> {
+  const { admitted, model } = await prepareRun(buildRecipe(trainingCase, training, { global: micro, micro }));
   const run = await openRun(admitted.run);
   const { optimizer, lr_scheduler, learning_rate, clip_grad_norm }: Recipe['training'] = run.recipe.training;
   const session = await openSession(run, model.folder, 'cpu:0');
@@ -212,8 +222,8 @@ function pack(numbers: number[], number: number): NumberedPack {
   return { number, ids, labels, starts, tokens, supervised };
 }
 
-async function trainRun(one: Case, batch: { global: number; micro: number }): Promise<TrainingRun> {
-  const run = await prepareRun(recipeOf(one, { precision: 'fp32' }, batch));
+async function trainRun(trainingCase: Case, batch: { global: number; micro: number }): Promise<TrainingRun> {
+  const run = await prepareRun(buildRecipe(trainingCase, { precision: 'fp32' }, batch));
   const trainer = await openTrainer(run);
   try {
     await trainToTheEnd(trainer);
@@ -223,17 +233,17 @@ async function trainRun(one: Case, batch: { global: number; micro: number }): Pr
   return run;
 }
 
-async function curveOf(run: TrainingRun): Promise<Curve> {
+async function readCurve(run: TrainingRun): Promise<Curve> {
   const lines = await readMetrics(run);
   return { loss: lines.map(({ loss }) => loss!), grad_norm: lines.map(({ grad_norm }) => grad_norm!) };
 }
 
-/** How far each parameter is from torch's float64 end, as a share of the way it went. */
-async function expectEnding(one: Case, tensors: ReadonlyMap<string, Float32Array>): Promise<void> {
-  const expected = await readTensors(golden('training', `${one.name}.safetensors`));
-  const before = await readTensors(golden('training', ...initialFile(one)));
+/** Compares each parameter with torch's float64 result, relative to how far training moved it. */
+async function expectEnding(trainingCase: Case, tensors: ReadonlyMap<string, Float32Array>): Promise<void> {
+  const expected = await readTensors(golden('training', `${trainingCase.name}.safetensors`));
+  const initialTensors = await readTensors(golden('training', ...initialFile(trainingCase)));
   const distances = [...expected].map(([name, end]) => {
-    const start = before.get(one.adapter === null ? name : `base_model.model.${name}`)!;
+    const start = initialTensors.get(trainingCase.adapter === null ? name : `base_model.model.${name}`)!;
     return { name, distance: rms(tensors.get(name)!, end) / rms(start, end) };
   });
   expect(distances.filter(({ distance }) => !(distance < 1e-3))).toEqual([]);
@@ -242,8 +252,8 @@ async function expectEnding(one: Case, tensors: ReadonlyMap<string, Float32Array
 const initialFile = ({ model, adapter }: Case) =>
   adapter === null ? [model, 'model.safetensors'] : [adapter, 'adapter_model.safetensors'];
 
-/** Largest relative difference of two curves, in loss or gradient norm. */
-function furthest(a: Curve, b: Curve): number {
+/** Returns the largest relative difference of two curves, in loss or gradient norm. */
+function largestDifference(a: Curve, b: Curve): number {
   const relative = (x: number[], y: number[]) => x.map((value, i) => Math.abs(value - y[i]!) / y[i]!);
   expect([a.loss.length, a.grad_norm.length]).toEqual([b.loss.length, b.grad_norm.length]);
   return Math.max(...relative(a.loss, b.loss), ...relative(a.grad_norm, b.grad_norm));
