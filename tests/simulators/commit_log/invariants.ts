@@ -1,8 +1,8 @@
 /**
- * What must hold after every change of the store, judged from the bytes of the log by a second, independent reader:
+ * The invariants after every change of the store, checked on the bytes of the log by a second, independent reader:
  *
  * - no file that a live commit names is missing or has another length;
- * - no commit follows an entry of a newer generation or a claim, and a generation commits no step twice but with the same files;
+ * - no commit follows an entry of a newer generation or a claim, and a generation that commits a step twice names the same files;
  * - a retirement keeps no step twice;
  * - a resume whose generation is the newest finds the newest live commit, undamaged;
  * - a process whose generation is not the newest neither writes nor deletes a file that a live commit names.
@@ -17,11 +17,11 @@ export class Invariants implements ChangeObserver {
   /** The generation that each actor holds or held. */
   readonly generations = new Map<string, number>();
   readonly trace: string[] = [];
-  /** The log and the live files that follow from it: entries never change, so both stand until one is added. */
+  /** The log and the live files that follow from it: entries never change, so both hold until one is added. */
   #log: readonly CommitEntry[] = [];
   #liveFiles: ReadonlyMap<string, { bytes: number | null; sequence: number }> = new Map();
 
-  /** The first one: what it throws may be caught by the code under test. */
+  /** The first violation, kept because the code under test may catch the error that reports it. */
   violation: string | null = null;
 
   changing({ actor, kind, key }: { actor: string; kind: string; key: string }): void {
@@ -52,7 +52,7 @@ export class Invariants implements ChangeObserver {
     throw new Violation(message);
   }
 
-  /** Judges a resume. One that was overtaken meanwhile may have found anything: it can never commit. */
+  /** Checks a resume. One that was overtaken meanwhile may have loaded anything: it can never commit. */
   checkResume(generation: number, entry: CheckpointEntry | null, damage: readonly unknown[]): void {
     if (this.#isFenced(generation)) return;
     const newest = this.liveCheckpoints().at(-1) ?? null;
@@ -63,7 +63,7 @@ export class Invariants implements ChangeObserver {
     }
   }
 
-  /** Judges a store in which nobody works any more, after a generation that committed undisturbed. */
+  /** Checks a store that no process uses any more, after a generation that committed undisturbed. */
   checkLeftovers(): void {
     for (const key of this.store.keys('g')) {
       if (key.includes('/step-') && !this.#liveFiles.has(key)) this.#fail(`${key} was left behind`);
@@ -71,23 +71,23 @@ export class Invariants implements ChangeObserver {
     this.#checkMetrics();
   }
 
-  /** Each step is in metrics.jsonl once, written by the generation whose checkpoint the run continues. */
+  /** Checks that each step is in metrics.jsonl once, written by the generation whose checkpoint the run continues. */
   #checkMetrics(): void {
     const text = this.store.objects.get('metrics.jsonl')!.toString('utf8').trim();
     const steps = text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as StepMetrics);
-    const last = this.liveCheckpoints().at(-1)!.trainer.step;
+    const lastStep = this.liveCheckpoints().at(-1)!.trainer.step;
     const numbers = steps.map(({ step }) => step);
-    if (numbers.join() !== Array.from({ length: last }, (_, index) => index + 1).join())
-      this.#fail(`metrics.jsonl has the steps ${numbers} of 1 to ${last}`);
+    if (numbers.join() !== Array.from({ length: lastStep }, (_, index) => index + 1).join())
+      this.#fail(`metrics.jsonl has the steps ${numbers} of 1 to ${lastStep}`);
     for (const { step, generation } of steps) {
-      const author = this.#authorOf(step);
+      const author = this.#findAuthor(step);
       if (author !== generation)
         this.#fail(`step ${step}: its line is of generation ${generation}, not ${author}`);
     }
   }
 
-  /** The generation that trained a step, followed back from the newest checkpoint. */
-  #authorOf(step: number): number {
+  /** Returns the generation that trained a step, by following the resumes back from the newest checkpoint. */
+  #findAuthor(step: number): number {
     for (let entry = this.liveCheckpoints().at(-1)!; ; ) {
       const { resumedFrom } = entry;
       const origin = this.#log.find(({ sequence }) => sequence === resumedFrom);
@@ -96,23 +96,24 @@ export class Invariants implements ChangeObserver {
     }
   }
 
-  /** Oldest first. */
+  /** Returns the live checkpoints, oldest first. */
   liveCheckpoints(): CheckpointEntry[] {
     const log = this.#log;
-    const retired = log.findLastIndex(({ kind }) => kind === 'retirement');
-    const retirement = log[retired];
+    const retirementIndex = log.findLastIndex(({ kind }) => kind === 'retirement');
+    const retirement = log[retirementIndex];
     return log.filter((entry, index): entry is CheckpointEntry => {
       if (entry.kind !== 'checkpoint') return false;
       return (
-        index > retired || (retirement?.kind === 'retirement' && retirement.keep.includes(entry.sequence))
+        index > retirementIndex ||
+        (retirement?.kind === 'retirement' && retirement.keep.includes(entry.sequence))
       );
     });
   }
 
   #checkOrder(): void {
     let generation = 0;
-    let claimed = false;
-    const filesOf = new Map<string, string>();
+    let followsClaim = false;
+    const filesByStep = new Map<string, string>();
     for (const entry of this.#log) {
       if (entry.generation < generation) {
         this.#fail(
@@ -120,15 +121,16 @@ export class Invariants implements ChangeObserver {
         );
       }
       generation = entry.generation;
-      if (claimed && entry.kind !== 'claim' && entry.kind !== 'generation')
+      if (followsClaim && entry.kind !== 'claim' && entry.kind !== 'generation')
         this.#fail(`entry ${entry.sequence} follows a claim, with no generation between`);
-      claimed = entry.kind === 'claim';
+      followsClaim = entry.kind === 'claim';
       if (entry.kind === 'retirement') this.#checkKept(entry.keep);
       if (entry.kind !== 'checkpoint') continue;
       const step = `generation ${entry.generation}, step ${entry.trainer.step}`;
       const files = namedFiles(entry).join();
-      if ((filesOf.get(step) ?? files) !== files) this.#fail(`${step}: committed twice, with other files`);
-      filesOf.set(step, files);
+      if ((filesByStep.get(step) ?? files) !== files)
+        this.#fail(`${step}: committed twice, with other files`);
+      filesByStep.set(step, files);
     }
   }
 
@@ -139,7 +141,7 @@ export class Invariants implements ChangeObserver {
     if (new Set(steps).size < steps.length) this.#fail(`two commits of one step are kept: ${keep}`);
   }
 
-  /** Whether a newer generation was taken, or the run claimed since. */
+  /** Returns true when a newer generation was taken, or the run was claimed since. */
   #isFenced(generation: number): boolean {
     const newest = this.#log.findLast(({ kind }) => kind === 'claim' || kind === 'generation');
     return newest?.kind !== 'generation' || newest.generation > generation;

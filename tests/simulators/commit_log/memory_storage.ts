@@ -120,10 +120,10 @@ export class UnreliableStorage implements Storage {
     return object;
   }
 
-  async #reads<T>(look: () => T): Promise<T> {
+  async #reads<T>(lookUp: () => T): Promise<T> {
     await this.scheduler.turn(this.actor);
     if (this.random.chance(this.faults.read)) throw new ServiceUnavailable('the read failed');
-    return look();
+    return lookUp();
   }
 
   async #changes<T>(key: string, change: () => T): Promise<T> {

@@ -1,12 +1,12 @@
 /**
- * Decides who goes on. Every operation of the simulated storage waits for its turn, and draws from a seed say whose turn
- * it is, who is stopped for a while (SIGSTOP) and who is killed. Nothing depends on a clock.
+ * Decides which actor continues. Every operation of the simulated storage waits for its turn, and draws from a seed decide
+ * whose turn it is, who is stopped for a while (SIGSTOP) and who is killed. Nothing depends on a clock.
  */
 
 import type { Random } from '../../support/random.js';
 
 interface Waiting {
-  /** Null for what happens by itself: a request still on its way, a timer. */
+  /** The actor that waits; null for an event of its own, such as a request on its way or a timer. */
   actor: string | null;
   resume: () => void;
 }
@@ -17,7 +17,7 @@ export class Scheduler {
   readonly #random: Random;
   #waiting: Waiting[] = [];
   readonly #killed = new Set<string>();
-  /** Turns that a stopped actor still waits. */
+  /** How many turns each stopped actor still has to wait. */
   readonly #stopped = new Map<string, number>();
 
   constructor(random: Random) {
@@ -31,7 +31,7 @@ export class Scheduler {
     });
   }
 
-  /** Has something happen at some time, whatever becomes of who asked for it. */
+  /** Lets something happen at some time, even if the actor that caused it is killed. */
   later(effect: () => void): void {
     this.#waiting.push({ actor: null, resume: effect });
   }
@@ -45,7 +45,7 @@ export class Scheduler {
     this.#waiting = this.#waiting.filter((waiting) => waiting.actor !== actor);
   }
 
-  /** Gives turns until nobody waits for one. Timers that start meanwhile are turns as well. */
+  /** Gives turns until no one waits for one. Timers that start meanwhile are turns as well. */
   async run(): Promise<void> {
     const { setTimeout: realSetTimeout } = globalThis;
     const { random: realRandom } = Math;
@@ -54,9 +54,9 @@ export class Scheduler {
     try {
       for (;;) {
         await new Promise((resolve) => runAfterMicrotasks(resolve));
-        const next = this.#take();
-        if (next === null) return;
-        next.resume();
+        const waiting = this.#takeNext();
+        if (waiting === null) return;
+        waiting.resume();
       }
     } finally {
       globalThis.setTimeout = realSetTimeout;
@@ -64,7 +64,7 @@ export class Scheduler {
     }
   }
 
-  #take(): Waiting | null {
+  #takeNext(): Waiting | null {
     for (const [actor, turns] of this.#stopped) {
       if (turns === 0) this.#stopped.delete(actor);
       else this.#stopped.set(actor, turns - 1);

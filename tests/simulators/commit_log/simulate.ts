@@ -48,7 +48,7 @@ interface Simulation {
   invariants: Invariants;
 }
 
-/** A host that restarts its rank some times, whatever ended the one before. */
+/** Simulates a host that restarts its rank a few times, whatever ended the one before. */
 async function runWriter(simulation: Simulation, name: string): Promise<void> {
   const { random, scheduler } = simulation;
   const faults = { read: random.next() * 0.02, change: random.next() * 0.2 };
@@ -64,7 +64,7 @@ async function runWriter(simulation: Simulation, name: string): Promise<void> {
       killed,
     ]);
   }
-  // A request that is still on its way may arrive after everybody has gone.
+  // A request that is still on its way may arrive after all actors have ended.
   await scheduler.turn(name);
 }
 
@@ -114,7 +114,7 @@ async function trainRank(simulation: Simulation, actor: string, faults: Faults):
       journal.append(stepLine(step, generation));
     }
     await saveStep(saver, step, random).catch((error: unknown) => {
-      // The rank of a run whose disk was full for a while goes on saving.
+      // A rank whose disk was full for a while continues to save.
       if (error instanceof Violation || random.chance(0.5)) throw error;
     });
   }
@@ -148,7 +148,7 @@ async function saveStep(saver: CheckpointSaver, step: number, random: Random): P
   else committed.catch(() => undefined);
 }
 
-/** A last generation, over a store that works again: it finds the newest commit, and its first commit removes all litter. */
+/** Runs a last generation on a store that works again: it resumes the newest commit, and its first commit removes all leftovers. */
 async function finishUndisturbed(simulation: Simulation): Promise<void> {
   await trainRank(simulation, 'last writer', reliable);
   simulation.invariants.checkLeftovers();
