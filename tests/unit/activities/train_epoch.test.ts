@@ -18,8 +18,8 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** Returns what `trainEpoch` throws when its rank is fenced in a folder that workflow `owner` has claimed. */
-async function fenced(owner: string, claim: string): Promise<ApplicationFailure> {
+/** Returns the failure of `trainEpoch` whose rank is fenced in a folder that workflow `owner` has claimed. */
+async function trainFenced(owner: string, claim: string): Promise<ApplicationFailure> {
   await claimRun(await openStorage(folder, { roots: null }), {
     runId: 'r',
     recipeDigest: digest,
@@ -67,7 +67,7 @@ async function fenced(owner: string, claim: string): Promise<ApplicationFailure>
 }
 
 test('a run fenced by another workflow is not tried again, and the failure names that workflow and its namespace', async () => {
-  expect(await fenced('other', 'mine')).toMatchObject({
+  expect(await trainFenced('other', 'mine')).toMatchObject({
     type: 'FencedError',
     nonRetryable: true,
     message: expect.stringContaining(`workflow r in namespace prod (run other) has taken over ${folder}`),
@@ -75,7 +75,7 @@ test('a run fenced by another workflow is not tried again, and the failure names
 });
 
 test('a run fenced by a generation that it took itself and gave up gets another gang', async () => {
-  expect(await fenced('mine', 'mine')).toMatchObject({
+  expect(await trainFenced('mine', 'mine')).toMatchObject({
     type: 'FencedError',
     nonRetryable: false,
     details: [{ version: 1, retry: 'process' }],

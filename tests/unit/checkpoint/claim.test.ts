@@ -30,7 +30,7 @@ const request = (incarnation: number, ordinal: number, grantId = `grant-${incarn
   claim: { incarnation, ordinal, grantId },
 });
 
-async function claimedFolder() {
+async function newClaimedRun() {
   const storage = await newRun(root);
   await claimRun(storage, {
     runId: 'countries',
@@ -45,7 +45,7 @@ async function claimedFolder() {
 }
 
 test('a run that a workflow on another server drives is refused, saying which and when it last committed', async () => {
-  const storage = await claimedFolder();
+  const storage = await newClaimedRun();
   await expect(refuseUnderWay(storage, development)).rejects.toThrow(
     /, without a commit so far; stop it there/,
   );
@@ -55,15 +55,15 @@ test('a run that a workflow on another server drives is refused, saying which an
   );
 });
 
-test('the same namespace may continue it, and any once it is over', async () => {
-  const storage = await claimedFolder();
+test('a run may be continued from the same namespace, and from any once it is over', async () => {
+  const storage = await newClaimedRun();
   await refuseUnderWay(storage, { namespaceId: production.namespaceId });
   await updateRunDocument(storage, 'countries', { state: 'failed', failure: 'out of memory' });
   await refuseUnderWay(storage, development);
 });
 
 test('a claim fences the generation before it at once, and names the workflow', async () => {
-  const storage = await claimedFolder();
+  const storage = await newClaimedRun();
   const saver = await newSaver(storage);
   await save(saver, 1);
   expect((await takeClaim(storage, development)).incarnation).toBe(2);
@@ -71,20 +71,20 @@ test('a claim fences the generation before it at once, and names the workflow', 
   await expect(save(saver, 3)).rejects.toThrow(
     /the workflow 'countries' \(namespace research of 127\.0\.0\.1:7233\) has taken over this run/,
   );
-  const next = await newSaver(storage);
-  expect((await save(next, 2)).generation).toBe(2);
+  const nextSaver = await newSaver(storage);
+  expect((await save(nextSaver, 2)).generation).toBe(2);
 });
 
-test('claiming again for the same workflow run adds nothing', async () => {
-  const storage = await claimedFolder();
+test('claiming a run again for the same workflow run adds no entry', async () => {
+  const storage = await newClaimedRun();
   expect((await takeClaim(storage, production)).sequence).toBe(1);
   expect((await readClaim(storage))?.incarnation).toBe(1);
 });
 
-test('a generation is taken once for a grant, however often it is asked for', async () => {
-  const storage = await claimedFolder();
-  const first = await takeGeneration(storage, request(1, 1));
-  expect(await takeGeneration(storage, request(1, 1))).toEqual(first);
+test('a grant takes one generation, however often it is requested', async () => {
+  const storage = await newClaimedRun();
+  const generation = await takeGeneration(storage, request(1, 1));
+  expect(await takeGeneration(storage, request(1, 1))).toEqual(generation);
   expect((await takeGeneration(storage, request(1, 2))).generation).toBe(2);
 });
 
@@ -92,13 +92,13 @@ test.each([
   ['an earlier request', request(1, 1, 'late')],
   ['an older claim', request(0, 9, 'late')],
 ])('a generation for %s than the newest is refused', async (_, late) => {
-  const storage = await claimedFolder();
+  const storage = await newClaimedRun();
   await takeGeneration(storage, request(1, 2));
   await expect(takeGeneration(storage, late)).rejects.toThrow(FencedError);
 });
 
 test('a generation for a claim that was taken over is refused', async () => {
-  const storage = await claimedFolder();
+  const storage = await newClaimedRun();
   await takeClaim(storage, development);
   await expect(takeGeneration(storage, request(1, 1))).rejects.toThrow(/request 1 of claim 1 comes too late/);
   expect((await takeGeneration(storage, request(2, 1))).generation).toBe(1);

@@ -34,10 +34,10 @@ function draft(generation: number, step = 1): CheckpointDraft {
   };
 }
 
-async function entries(storage: Storage): Promise<(CommitEntry | null)[]> {
-  const collected: (CommitEntry | null)[] = [];
-  for await (const { entry } of readLog(storage)) collected.unshift(entry);
-  return collected;
+async function readEntries(storage: Storage): Promise<(CommitEntry | null)[]> {
+  const entries: (CommitEntry | null)[] = [];
+  for await (const { entry } of readLog(storage)) entries.unshift(entry);
+  return entries;
 }
 
 function entryFile(run: { folder: string }, sequence: number): string {
@@ -49,7 +49,7 @@ test('generations and checkpoints are numbered from 1 without gaps', async () =>
   const { generation } = await takeGeneration(storage, holder);
   await appendCheckpoint(storage, draft(generation));
   await takeGeneration(storage, holder);
-  const log = await entries(storage);
+  const log = await readEntries(storage);
   expect(log.map((entry) => [entry?.sequence, entry?.kind, entry?.generation])).toEqual([
     [1, 'generation', 1],
     [2, 'checkpoint', 1],
@@ -59,13 +59,13 @@ test('generations and checkpoints are numbered from 1 without gaps', async () =>
 
 test('an overtaken generation can never commit', async () => {
   const storage = await newRun(root);
-  const old = await takeGeneration(storage, holder);
+  const overtaken = await takeGeneration(storage, holder);
   await takeGeneration(storage, holder);
-  await expect(appendCheckpoint(storage, draft(old.generation))).rejects.toThrow(FencedError);
-  await expect(requireGeneration(storage, old.generation)).rejects.toThrow(
+  await expect(appendCheckpoint(storage, draft(overtaken.generation))).rejects.toThrow(FencedError);
+  await expect(requireGeneration(storage, overtaken.generation)).rejects.toThrow(
     /generation 2 has taken over this run; generation 1 may not commit/,
   );
-  expect(await entries(storage)).toHaveLength(2);
+  expect(await readEntries(storage)).toHaveLength(2);
 });
 
 test('a generation that was never taken cannot commit', async () => {
@@ -73,14 +73,14 @@ test('a generation that was never taken cannot commit', async () => {
   await expect(appendCheckpoint(storage, draft(1))).rejects.toThrow(CheckpointError);
 });
 
-test('takers that race get different generations', async () => {
+test('processes that race for a generation get different ones', async () => {
   const storage = await newRun(root);
-  const taken = await Promise.all(Array.from({ length: 12 }, () => takeGeneration(storage, holder)));
-  const generations = taken.map(({ generation }) => generation).sort((a, b) => a - b);
+  const takenEntries = await Promise.all(Array.from({ length: 12 }, () => takeGeneration(storage, holder)));
+  const generations = takenEntries.map(({ generation }) => generation).sort((a, b) => a - b);
   expect(generations).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
 });
 
-test('after any interleaving of takers and committers, no commit follows a newer generation', async () => {
+test('no commit follows a newer generation, however taking and committing interleave', async () => {
   const storage = await newRun(root);
   const worker = async (): Promise<number> => {
     let commits = 0;
@@ -98,15 +98,15 @@ test('after any interleaving of takers and committers, no commit follows a newer
     return commits;
   };
   const commits = (await Promise.all([worker(), worker(), worker(), worker()])).reduce((a, b) => a + b);
-  const log = await entries(storage);
+  const log = await readEntries(storage);
   expect(log.filter((entry) => entry?.kind === 'checkpoint')).toHaveLength(commits);
   const generations = log.map((entry) => entry!.generation);
   expect(generations).toEqual([...generations].sort((a, b) => a - b));
 });
 
-test('a damaged entry is named, its number is not used again, and the next generation is above what it may have taken', async () => {
+test('a damaged entry is named, its number is not used again, and the next generation is above any that it may hold', async () => {
   const storage = await newRun(root);
-  const first = await takeGeneration(storage, holder);
+  const firstEntry = await takeGeneration(storage, holder);
   await takeGeneration(storage, holder);
   const file = entryFile(storage, 2);
   writeFileSync(
@@ -114,11 +114,11 @@ test('a damaged entry is named, its number is not used again, and the next gener
     readFileSync(file).map((byte, i) => (i === 60 ? byte ^ 1 : byte)),
   );
   // Entry 2 may have fenced generation 1: it must not commit, although the log names no newer generation any more.
-  await expect(appendCheckpoint(storage, draft(first.generation))).rejects.toThrow(FencedError);
-  const next = await takeGeneration(storage, holder);
-  expect([next.sequence, next.generation]).toEqual([3, 3]);
+  await expect(appendCheckpoint(storage, draft(firstEntry.generation))).rejects.toThrow(FencedError);
+  const nextEntry = await takeGeneration(storage, holder);
+  expect([nextEntry.sequence, nextEntry.generation]).toEqual([3, 3]);
   const log = [];
-  for await (const logged of readLog(storage)) log.push(logged);
+  for await (const logEntry of readLog(storage)) log.push(logEntry);
   expect(log[1]?.damage).toMatch(/checksum/);
 });
 
@@ -129,22 +129,22 @@ test.each([
   ['replaced', (file: string) => writeFileSync(file, '{"crc32c":"00000000","entry":{}}\n'), /checksum/],
 ])(
   'a commit whose entry is %s is reported, and the run goes back to the one before',
-  async (_, spoil, what) => {
+  async (_, damageFile, problem) => {
     const storage = await newRun(root);
     const saver = await newSaver(storage);
     await save(saver, 10);
-    const lost = await save(saver, 20);
+    const damagedCommit = await save(saver, 20);
     await takeGeneration(storage, holder);
-    spoil(entryFile(storage, lost.sequence));
+    damageFile(entryFile(storage, damagedCommit.sequence));
     const { entry, damage } = await newestSound(storage);
     expect(entry?.trainer.step).toBe(10);
-    expect(damage.map(({ sequence, problem }) => [sequence, problem])).toEqual([
-      [lost.sequence, expect.stringMatching(what)],
+    expect(damage.map((each) => [each.sequence, each.problem])).toEqual([
+      [damagedCommit.sequence, expect.stringMatching(problem)],
     ]);
   },
 );
 
-test('an entry copied to another number is not taken for that one', async () => {
+test('an entry copied to another number is damage there', async () => {
   const storage = await newRun(root);
   const saver = await newSaver(storage);
   const commit = await save(saver, 10);
@@ -154,12 +154,12 @@ test('an entry copied to another number is not taken for that one', async () => 
   expect(damage[0]?.problem).toMatch(/has the number 2/);
 });
 
-test('an entry that could not be read back is not written', async () => {
+test('an entry that could not be read again is not written', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, holder);
-  const wrong = { ...draft(generation), worldSize: 0 };
-  await expect(appendCheckpoint(storage, wrong)).rejects.toThrow(/worldSize/);
-  expect(await entries(storage)).toHaveLength(1);
+  const invalidDraft = { ...draft(generation), worldSize: 0 };
+  await expect(appendCheckpoint(storage, invalidDraft)).rejects.toThrow(/worldSize/);
+  expect(await readEntries(storage)).toHaveLength(1);
 });
 
 test('an append that loses every number to other writers gives up and says so', async () => {
@@ -174,7 +174,7 @@ test('an append that loses every number to other writers gives up and says so', 
     },
   });
   const { random } = Math;
-  Math.random = () => 0; // pauses without length
+  Math.random = () => 0; // no pauses
   try {
     await expect(appendCheckpoint(contested, draft(generation))).rejects.toThrow(
       /other writers took each of 100 numbers of the commit log first/,

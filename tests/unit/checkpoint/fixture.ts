@@ -13,12 +13,12 @@ let count = 0;
 const journals: MetricsJournal[] = [];
 afterEach(closeJournals);
 
-/** Closes the journals of the savers so far, whose files would stay open. */
+/** Closes the journals of the savers made so far, whose files would stay open. */
 export async function closeJournals(): Promise<void> {
   for (const journal of journals.splice(0)) await journal.close();
 }
 
-/** Storage of a new run below `root`. */
+/** Returns the storage of a new run below `root`. */
 export async function newRun(root: string): Promise<Storage & { folder: string }> {
   count += 1;
   const storage = await openStorage(path.join(root, `run${count}`), { roots: null });
@@ -41,7 +41,7 @@ export function trainerState(step: number, best: TrainerState['best'] = null): T
   };
 }
 
-/** Tensors whose values tell the step. */
+/** Returns tensors whose values encode the step. */
 export function tensorsAt(step: number): RankTensor[] {
   return [
     {

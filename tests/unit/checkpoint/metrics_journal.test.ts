@@ -46,18 +46,18 @@ async function train(
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
   const journal = await MetricsJournal.open({ storage, generation, resumedFrom });
   const saver = await newSaver(storage, { generation, resumedFrom, journal });
-  const made = new Map<number, CheckpointEntry>();
+  const commitsByStep = new Map<number, CheckpointEntry>();
   for (const [index, line] of lines.entries()) {
     journal.append(line);
     if (commits.includes(line.step) && lines[index + 1]?.step !== line.step)
-      made.set(line.step, await save(saver, line.step));
+      commitsByStep.set(line.step, await save(saver, line.step));
   }
   await journal.close();
-  return made;
+  return commitsByStep;
 }
 
-/** Step and generation of each line; a validation with a `v`. */
-async function merged(storage: Storage): Promise<string[]> {
+/** Returns step and generation of each line, and a `v` for a validation. */
+async function readMerged(storage: Storage): Promise<string[]> {
   const text = (await storage.read('metrics.jsonl')).toString();
   const lines = text.split('\n').filter((line) => line !== '');
   return lines.map((line) => {
@@ -66,14 +66,14 @@ async function merged(storage: Storage): Promise<string[]> {
   });
 }
 
-test('the merged file grows while a generation trains', async () => {
+test('the merged metrics grow while a generation trains', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
   const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
   journal.append(step(1, 1));
   journal.append(validation(1, 1));
   await journal.publish();
-  expect(await merged(storage)).toEqual(['1g1', '1g1v']);
+  expect(await readMerged(storage)).toEqual(['1g1', '1g1v']);
   await journal.close();
 });
 
@@ -87,49 +87,49 @@ test('a commit names a segment that holds the lines since the commit before, by 
   expect(lines.map((text) => (JSON.parse(text) as MetricsLine).step)).toEqual([1, 2]);
 });
 
-test('steps that were lost are written again, each step once', async () => {
+test('steps that are trained again after a loss are in the metrics once', async () => {
   const storage = await newRun(root);
-  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
-  const second = await train(storage, first.get(1)!, [step(2, 2), step(3, 2)], [3]);
-  await train(storage, second.get(3)!, [step(4, 3)]);
-  expect(await merged(storage)).toEqual(['1g1', '2g2', '3g2', '4g3']);
+  const firstCommits = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
+  const secondCommits = await train(storage, firstCommits.get(1)!, [step(2, 2), step(3, 2)], [3]);
+  await train(storage, secondCommits.get(3)!, [step(4, 3)]);
+  expect(await readMerged(storage)).toEqual(['1g1', '2g2', '3g2', '4g3']);
 });
 
-test('a resume that goes back further drops what the generations between wrote', async () => {
+test('a resume that goes back further drops the lines of the generations in between', async () => {
   const storage = await newRun(root);
-  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 3]);
-  await train(storage, first.get(3)!, [step(4, 2), step(5, 2)]);
-  await train(storage, first.get(1)!, [step(2, 3)]);
-  expect(await merged(storage)).toEqual(['1g1', '2g3']);
+  const firstCommits = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 3]);
+  await train(storage, firstCommits.get(3)!, [step(4, 2), step(5, 2)]);
+  await train(storage, firstCommits.get(1)!, [step(2, 3)]);
+  expect(await readMerged(storage)).toEqual(['1g1', '2g3']);
 });
 
-test('a validation made again after the resume is there once', async () => {
+test('a validation that is repeated after a resume is in the metrics once', async () => {
   const storage = await newRun(root);
-  const first = await train(storage, null, [step(1, 1), validation(1, 1)], [1]);
-  const second = await train(storage, first.get(1)!, [validation(1, 2), step(2, 2)], [2]);
-  await train(storage, second.get(2)!, []);
-  expect(await merged(storage)).toEqual(['1g1', '1g2v', '2g2']);
+  const firstCommits = await train(storage, null, [step(1, 1), validation(1, 1)], [1]);
+  const secondCommits = await train(storage, firstCommits.get(1)!, [validation(1, 2), step(2, 2)], [2]);
+  await train(storage, secondCommits.get(2)!, []);
+  expect(await readMerged(storage)).toEqual(['1g1', '1g2v', '2g2']);
 });
 
-test('a line torn by a kill is dropped', async () => {
+test('a line that a kill cut short is dropped', async () => {
   const storage = await newRun(root);
-  const first = await train(storage, null, [step(1, 1)], [1]);
+  const firstCommits = await train(storage, null, [step(1, 1)], [1]);
   appendFileSync(path.join(storage.folder, 'metrics.jsonl'), '{"step": 2, "lo');
-  await train(storage, first.get(1)!, [step(2, 2)]);
-  expect(await merged(storage)).toEqual(['1g1', '2g2']);
+  await train(storage, firstCommits.get(1)!, [step(2, 2)]);
+  expect(await readMerged(storage)).toEqual(['1g1', '2g2']);
 });
 
 test('an overtaken generation that still writes does not touch the merged file', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
-  const old = await MetricsJournal.open({ storage, generation, resumedFrom: null });
-  old.append(step(1, 1));
+  const oldJournal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
+  oldJournal.append(step(1, 1));
   await train(storage, null, [step(1, 2)]);
-  old.append(step(2, 1));
-  await expect(old.publish()).rejects.toThrow(FencedError);
-  await old.close();
+  oldJournal.append(step(2, 1));
+  await expect(oldJournal.publish()).rejects.toThrow(FencedError);
+  await oldJournal.close();
   await expect(MetricsJournal.open({ storage, generation, resumedFrom: null })).rejects.toThrow(FencedError);
-  expect(await merged(storage)).toEqual(['1g2']);
+  expect(await readMerged(storage)).toEqual(['1g2']);
 });
 
 test.each([
@@ -139,16 +139,16 @@ test.each([
     'replaced by an overtaken process',
     (file: string) => writeFileSync(file, `${JSON.stringify(step(2, 9))}\n`),
   ],
-])('a merged file that was %s is put together from the segments', async (_, spoil) => {
+])('a merged file that was %s is rebuilt from the segments', async (_, damageFile) => {
   const storage = await newRun(root);
-  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 2]);
-  const second = await train(storage, first.get(2)!, [step(3, 2), step(4, 2)], [3, 4]);
-  spoil(path.join(storage.folder, 'metrics.jsonl'));
-  await train(storage, second.get(4)!, [step(5, 3)]);
-  expect(await merged(storage)).toEqual(['1g1', '2g1', '3g2', '4g2', '5g3']);
+  const firstCommits = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1, 2]);
+  const secondCommits = await train(storage, firstCommits.get(2)!, [step(3, 2), step(4, 2)], [3, 4]);
+  damageFile(path.join(storage.folder, 'metrics.jsonl'));
+  await train(storage, secondCommits.get(4)!, [step(5, 3)]);
+  expect(await readMerged(storage)).toEqual(['1g1', '2g1', '3g2', '4g2', '5g3']);
 });
 
-test('a merged file that was replaced while a generation trains is put back by its next commit', async () => {
+test('a merged file that was replaced while a generation trains is restored by its next commit', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
   const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
@@ -158,20 +158,20 @@ test('a merged file that was replaced while a generation trains is put back by i
   await save(saver, 1);
   journal.append(step(2, 1));
   await save(saver, 2);
-  expect(await merged(storage)).toEqual(['1g1', '2g1']);
+  expect(await readMerged(storage)).toEqual(['1g1', '2g1']);
   await journal.close();
 });
 
-test('the newest step that an interrupted generation wrote tells how many steps a resume lost', async () => {
+test('the journal knows the newest step that an interrupted generation wrote', async () => {
   const storage = await newRun(root);
-  const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
+  const firstCommits = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [1]);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
-  const journal = await MetricsJournal.open({ storage, generation, resumedFrom: first.get(1)! });
+  const journal = await MetricsJournal.open({ storage, generation, resumedFrom: firstCommits.get(1)! });
   expect(journal.reachedBefore).toBe(3);
   await journal.close();
 });
 
-test('without an earlier generation no step was lost', async () => {
+test('the journal of a first generation has no earlier step', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
   const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
@@ -195,7 +195,7 @@ describe('lines about tasks', () => {
         return 'facts/valid_json' in line ? [[index, line.step, line['facts/valid_json']]] : [];
       });
 
-  test('are added while a generation writes, and both survive', async () => {
+  test('are added while a generation writes, and no line is lost', async () => {
     const storage = await newRun(root);
     const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
     const journal = await MetricsJournal.open({ storage, generation, resumedFrom: null });
@@ -205,19 +205,19 @@ describe('lines about tasks', () => {
     journal.append(step(2, 1));
     await journal.close();
     expect(await taskLines(storage)).toEqual([[1, 1, 0.5]]);
-    expect((await merged(storage)).length).toBe(3);
+    expect((await readMerged(storage)).length).toBe(3);
   });
 
-  test('outlive a new generation up to the step that it resumes from', async () => {
+  test('are kept in a new generation up to the step that it resumes from', async () => {
     const storage = await newRun(root);
-    const first = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [2]);
+    const commits = await train(storage, null, [step(1, 1), step(2, 1), step(3, 1)], [2]);
     await appendTaskMetrics(storage, scores(1, 0.5));
     await appendTaskMetrics(storage, scores(3, 0.75));
-    await train(storage, first.get(2)!, [step(3, 2)]);
+    await train(storage, commits.get(2)!, [step(3, 2)]);
     expect(await taskLines(storage)).toEqual([[1, 1, 0.5]]);
   });
 
-  test('are settled after step and validation, instead of those that were there', async () => {
+  test('are placed after step and validation when they are settled, and replace earlier ones', async () => {
     const storage = await newRun(root);
     await train(storage, null, [validation(0, 1), step(1, 1), validation(1, 1), step(2, 1)]);
     await appendTaskMetrics(storage, scores(1, 0.5));

@@ -17,7 +17,7 @@ function tensor(name: string, values: number[]): SafetensorsSource {
   return { name, dtype: 'F32', shape: [values.length], chunks };
 }
 
-function optionsFor(storage: Storage, change: Partial<PublishOptions> = {}): PublishOptions {
+function publishOptions(storage: Storage, change: Partial<PublishOptions> = {}): PublishOptions {
   return {
     storage,
     name: 'final',
@@ -32,9 +32,9 @@ function optionsFor(storage: Storage, change: Partial<PublishOptions> = {}): Pub
   };
 }
 
-test('a folder is published that holds the files, the weights and a manifest of them', async () => {
+test('a published folder holds the files, the weights and a manifest of both', async () => {
   const storage = await newRun(root);
-  const { uri, written } = await publishModel(optionsFor(storage));
+  const { uri, written } = await publishModel(publishOptions(storage));
   expect(written).toBe(true);
   expect(uri).toBe(path.join(storage.folder, 'final'));
   expect(readdirSync(uri).sort()).toEqual([
@@ -43,8 +43,8 @@ test('a folder is published that holds the files, the weights and a manifest of 
     'temper_manifest.json',
     'tokenizer.json',
   ]);
-  const located = await locateTensors(uri);
-  const { byteOffset, byteLength } = located.get('b')!;
+  const locations = await locateTensors(uri);
+  const { byteOffset, byteLength } = locations.get('b')!;
   const bytes = readFileSync(path.join(uri, 'model.safetensors')).subarray(
     byteOffset,
     byteOffset + byteLength,
@@ -52,11 +52,11 @@ test('a folder is published that holds the files, the weights and a manifest of 
   expect([bytes.readFloatLE(0), bytes.readFloatLE(4)]).toEqual([4, 5]);
 });
 
-test('past the limit of one file the weights are cut, with an index that finds them', async () => {
+test('weights beyond the limit of one file are split, with an index that finds them', async () => {
   const storage = await newRun(root);
   const tensors = [tensor('a', [1, 2, 3]), tensor('b', [4, 5]), tensor('c', [6])];
   const { uri } = await publishModel(
-    optionsFor(storage, { weights: { stem: 'model', tensors, maxFileBytes: 12 } }),
+    publishOptions(storage, { weights: { stem: 'model', tensors, maxFileBytes: 12 } }),
   );
   expect(readdirSync(uri).filter((name) => name.startsWith('model'))).toEqual([
     'model-00001-of-00002.safetensors',
@@ -66,73 +66,73 @@ test('past the limit of one file the weights are cut, with an index that finds t
   expect([...(await locateTensors(uri)).keys()].sort()).toEqual(['a', 'b', 'c']);
 });
 
-test('the same source is not written twice, another replaces it', async () => {
+test('a publication is not written twice from the same source, and replaced from another', async () => {
   const storage = await newRun(root);
-  await publishModel(optionsFor(storage));
-  expect((await publishModel(optionsFor(storage))).written).toBe(false);
-  const other = optionsFor(storage, {
+  await publishModel(publishOptions(storage));
+  expect((await publishModel(publishOptions(storage))).written).toBe(false);
+  const otherSource = publishOptions(storage, {
     source: 'commit 8',
     weights: { stem: 'model', tensors: [tensor('z', [1])] },
   });
-  expect((await publishModel(other)).written).toBe(true);
+  expect((await publishModel(otherSource)).written).toBe(true);
   expect([...(await locateTensors(path.join(storage.folder, 'final'))).keys()]).toEqual(['z']);
   expect(readdirSync(storage.folder)).toEqual(['final']);
 });
 
-test('a publication that lost a file is made again', async () => {
+test('a publication that lost a file is written again', async () => {
   const storage = await newRun(root);
-  await publishModel(optionsFor(storage));
+  await publishModel(publishOptions(storage));
   await storage.delete('final/tokenizer.json');
-  expect((await publishModel(optionsFor(storage))).written).toBe(true);
+  expect((await publishModel(publishOptions(storage))).written).toBe(true);
 });
 
-test('while it is written nothing stands under the final name, and a failure leaves what was there', async () => {
+test('nothing has the final name while a publication is written, and a failure leaves the earlier one', async () => {
   const storage = await newRun(root);
-  const seen: string[][] = [];
-  const visible = () => readdirSync(storage.folder).filter((name) => !name.startsWith('.'));
-  const watched: SafetensorsSource = {
+  const visibleFolders: string[][] = [];
+  const listVisible = () => readdirSync(storage.folder).filter((name) => !name.startsWith('.'));
+  const watchedTensor: SafetensorsSource = {
     name: 'w',
     dtype: 'F32',
     shape: [2],
     *chunks() {
-      seen.push(visible());
+      visibleFolders.push(listVisible());
       yield new Uint8Array(8);
     },
   };
-  await publishModel(optionsFor(storage, { weights: { stem: 'model', tensors: [watched] } }));
-  expect(seen).toEqual([[]]);
-  const failing: SafetensorsSource = { ...watched, chunks: () => [new Uint8Array(4)] };
+  await publishModel(publishOptions(storage, { weights: { stem: 'model', tensors: [watchedTensor] } }));
+  expect(visibleFolders).toEqual([[]]);
+  const failingTensor: SafetensorsSource = { ...watchedTensor, chunks: () => [new Uint8Array(4)] };
   const attempt = publishModel(
-    optionsFor(storage, { source: 'x', weights: { stem: 'model', tensors: [failing] } }),
+    publishOptions(storage, { source: 'x', weights: { stem: 'model', tensors: [failingTensor] } }),
   );
   await expect(attempt).rejects.toThrow(/"w" takes 8 bytes/);
   expect(readdirSync(storage.folder)).toEqual(['final']);
   expect([...(await locateTensors(path.join(storage.folder, 'final'))).keys()]).toEqual(['w']);
 });
 
-test('what a killed publication left is removed by the next', async () => {
+test('the files of a killed publication are removed by the next one', async () => {
   const storage = await newRun(root);
   await storage.write('.final.0.unfinished/model.safetensors', Buffer.from('torn'));
-  await publishModel(optionsFor(storage));
+  await publishModel(publishOptions(storage));
   expect(readdirSync(storage.folder)).toEqual(['final']);
 });
 
-test('storage that gives back other bytes than it took is found out', async () => {
+test('storage that returns other bytes than it received is detected', async () => {
   const storage = await newRun(root);
-  const lying = new Proxy(storage, {
+  const faultyStorage = new Proxy(storage, {
     get(target, key) {
-      if (key === 'at') return (name: string) => lie(target.at(name));
+      if (key === 'at') return (name: string) => dropLastBytes(target.at(name));
       return Reflect.get(target, key, target) as unknown;
     },
   });
-  await expect(publishModel(optionsFor(lying))).rejects.toThrow(
+  await expect(publishModel(publishOptions(faultyStorage))).rejects.toThrow(
     /model\.safetensors: read back, it is not what was written/,
   );
   expect(readdirSync(storage.folder)).toEqual([]);
 });
 
-/** Drops the last byte of whatever is written: a fault that no real disk shows on demand. */
-function lie(storage: Storage): Storage {
+/** Returns storage that drops the last byte of each object: a fault that no real disk shows on demand. */
+function dropLastBytes(storage: Storage): Storage {
   return new Proxy(storage, {
     get(target, key) {
       if (key !== 'write') {
@@ -148,18 +148,18 @@ function lie(storage: Storage): Storage {
   });
 }
 
-test('files lie in folders of it, and weights may be missing', async () => {
+test('a publication may have files in folders, and no weights', async () => {
   const storage = await newRun(root);
   const files = [
     { name: 'config.json', content: '{}' },
     { name: 'onnx/model.onnx', content: 'graph' },
   ];
-  const { uri, files: listed } = await publishModel(optionsFor(storage, { files, weights: null }));
-  expect(Object.keys(listed).sort()).toEqual(['config.json', 'onnx/model.onnx']);
+  const { uri, files: manifestFiles } = await publishModel(publishOptions(storage, { files, weights: null }));
+  expect(Object.keys(manifestFiles).sort()).toEqual(['config.json', 'onnx/model.onnx']);
   expect(readFileSync(path.join(uri, 'onnx/model.onnx'), 'utf8')).toBe('graph');
 });
 
-test('what loaders look for is written after what they load', async () => {
+test('the files that loaders look for first are written after the files that they then load', async () => {
   const storage = await newRun(root);
   const order: string[] = [];
   const file = (name: string) => ({
@@ -170,14 +170,14 @@ test('what loaders look for is written after what they load', async () => {
     },
   });
   const files = ['adapter_config.json', 'config.json', 'genai_config.json', 'onnx/model.onnx'].map(file);
-  await publishModel(optionsFor(storage, { marker: 'adapter_config.json', files, weights: null }));
+  await publishModel(publishOptions(storage, { marker: 'adapter_config.json', files, weights: null }));
   expect(order[0]).toBe('onnx/model.onnx');
 });
 
 test('a folder may be replaced when it is empty or a publication', async () => {
   const storage = await newRun(root);
   expect(await isReplaceable(storage.at('final'))).toBe(true);
-  await publishModel(optionsFor(storage));
+  await publishModel(publishOptions(storage));
   expect(await isReplaceable(storage.at('final'))).toBe(true);
   await storage.write('other/notes.txt', Buffer.from('mine'));
   expect(await isReplaceable(storage.at('other'))).toBe(false);
@@ -206,15 +206,15 @@ test.each([
     },
   ],
   ['no marker', { files: [] }],
-])('%s is refused before anything is written', async (_, change) => {
+])('a publication with %s is refused before anything is written', async (_, change) => {
   const storage = await newRun(root);
-  await expect(publishModel(optionsFor(storage, change))).rejects.toThrow(CheckpointError);
+  await expect(publishModel(publishOptions(storage, change))).rejects.toThrow(CheckpointError);
 });
 
 test("a folder of that name with a user's own files is refused and left alone", async () => {
   const storage = await newRun(root);
   await storage.write('final/thesis.tex', Buffer.from('mine'));
-  await expect(publishModel(optionsFor(storage))).rejects.toThrow(
+  await expect(publishModel(publishOptions(storage))).rejects.toThrow(
     /final holds files but no temper_manifest\.json/,
   );
   expect((await storage.read('final/thesis.tex')).toString()).toBe('mine');

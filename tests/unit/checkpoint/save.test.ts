@@ -9,32 +9,32 @@ import { closeJournals, newRun, newSaver, save, tensorsAt, trainerState } from '
 
 const root = temporaryFolder();
 
-function steps(folder: string, generation: number): string[] {
-  const inner = path.join(folder, `g${generation}`);
-  return existsSync(inner) ? readdirSync(inner).sort() : [];
+function listSteps(folder: string, generation: number): string[] {
+  const generationFolder = path.join(folder, `g${generation}`);
+  return existsSync(generationFolder) ? readdirSync(generationFolder).sort() : [];
 }
 
 test('a second save of one step writes no tensors again but has the new trainer state', async () => {
   const storage = await newRun(root);
   const saver = await newSaver(storage);
-  const first = await save(saver, 10);
-  const second = await save(saver, 10, { metric: 'val_loss', value: 1, step: 10, misses: 0 });
-  expect(second.files).toEqual(first.files);
+  const firstCommit = await save(saver, 10);
+  const secondCommit = await save(saver, 10, { metric: 'val_loss', value: 1, step: 10, misses: 0 });
+  expect(secondCommit.files).toEqual(firstCommit.files);
   expect((await newestSound(storage)).entry?.trainer.best?.value).toBe(1);
 });
 
 test('begin returns while the save is under way, and the next begin waits for it', async () => {
   const storage = await newRun(root);
   const saver = await newSaver(storage);
-  const first = await saver.begin({ trainer: trainerState(1), tensors: tensorsAt(1) });
+  const firstSave = await saver.begin({ trainer: trainerState(1), tensors: tensorsAt(1) });
   expect(saver.saving).toBe(true);
   await saver.begin({ trainer: trainerState(2), tensors: tensorsAt(2) });
-  expect((await first.committed).trainer.step).toBe(1);
+  expect((await firstSave.committed).trainer.step).toBe(1);
   await saver.settle();
   expect(saver.last?.trainer.step).toBe(2);
 });
 
-test("an overtaken saver throws FencedError once, leaves no file, and the log is the new holder's", async () => {
+test('an overtaken saver throws FencedError once, and leaves no file', async () => {
   const storage = await newRun(root);
   const saver = await newSaver(storage);
   await save(saver, 1);
@@ -42,16 +42,16 @@ test("an overtaken saver throws FencedError once, leaves no file, and the log is
   await saver.begin({ trainer: trainerState(2), tensors: tensorsAt(2) });
   await expect(saver.settle()).rejects.toThrow(FencedError);
   await saver.settle();
-  expect(steps(storage.folder, 1)).toEqual(['step-00000001']);
+  expect(listSteps(storage.folder, 1)).toEqual(['step-00000001']);
 });
 
 test('a commit whose answer is lost keeps its files, although another host has taken a generation meanwhile', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
-  const cutOff = losingAnswers(storage, async () => {
+  const unreliableStorage = loseAnswers(storage, async () => {
     await takeGeneration(storage, { holder: 'pool.other.1', worldSize: 1 });
   });
-  const saver = await newSaver(cutOff, { generation });
+  const saver = await newSaver(unreliableStorage, { generation });
   const { committed } = await saver.begin({ trainer: trainerState(5), tensors: tensorsAt(5) });
   await committed.catch(() => undefined);
   await saver.settle().catch(() => undefined);
@@ -63,40 +63,40 @@ test('a commit whose answer is lost keeps its files, although another host has t
 test('a commit whose answer is lost is found in the log and returned', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
-  const cutOff = losingAnswers(storage, async () => {
+  const unreliableStorage = loseAnswers(storage, async () => {
     await takeGeneration(storage, { holder: 'pool.other.1', worldSize: 1 });
   });
-  const entry = await save(await newSaver(cutOff, { generation }), 5);
+  const entry = await save(await newSaver(unreliableStorage, { generation }), 5);
   expect(entry.trainer.step).toBe(5);
 });
 
-test('the log is listed once, however many commits follow', async () => {
+test('a saver lists the log once, however many commits follow', async () => {
   const storage = await newRun(root);
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
-  const listed: string[] = [];
-  const watched = watching(storage, 'list', (prefix) => listed.push(String(prefix)));
-  const saver = await newSaver(watched, { generation, keepLast: 2 });
+  const prefixes: string[] = [];
+  const watchedStorage = watch(storage, 'list', (prefix) => prefixes.push(String(prefix)));
+  const saver = await newSaver(watchedStorage, { generation, keepLast: 2 });
   for (let step = 1; step <= 5; step += 1) await save(saver, step);
-  expect(listed.filter((prefix) => prefix === 'commits/')).toHaveLength(1);
-  expect(listed.filter((prefix) => prefix === 'g')).toHaveLength(1);
+  expect(prefixes.filter((prefix) => prefix === 'commits/')).toHaveLength(1);
+  expect(prefixes.filter((prefix) => prefix === 'g')).toHaveLength(1);
 });
 
-test('the last checkpoints and the best one are kept, the others and their files go', async () => {
+test('the last checkpoints and the best one are kept, and the files of the others are removed', async () => {
   const storage = await newRun(root);
   const saver = await newSaver(storage, { keepLast: 2 });
   const best = { metric: 'val_loss', value: 1, step: 2, misses: 0 };
   for (let step = 1; step <= 6; step += 1) await save(saver, step, step < 2 ? null : best);
-  expect(steps(storage.folder, 1)).toEqual(['step-00000002', 'step-00000005', 'step-00000006']);
+  expect(listSteps(storage.folder, 1)).toEqual(['step-00000002', 'step-00000005', 'step-00000006']);
   expect((await newestSound(storage)).damage).toEqual([]);
 });
 
-test('a checkpoint that an evaluation wants kept is kept', async () => {
+test('a checkpoint that an evaluation asks to keep is kept', async () => {
   const storage = await newRun(root);
   const saver = await newSaver(storage, { keepLast: 1 });
   await save(saver, 1);
   await writeHistory(storage, { version: 1, entries: [], keep: [1] });
   for (let step = 2; step <= 4; step += 1) await save(saver, step);
-  expect(steps(storage.folder, 1)).toEqual(['step-00000001', 'step-00000004']);
+  expect(listSteps(storage.folder, 1)).toEqual(['step-00000001', 'step-00000004']);
 });
 
 test('a retired checkpoint is never called damaged', async () => {
@@ -110,44 +110,44 @@ test('a retired checkpoint is never called damaged', async () => {
   expect(damage.map(({ sequence }) => sequence)).toEqual([lastEntry.sequence]);
 });
 
-test('what an older generation left stays until the newer one has committed', async () => {
+test('the checkpoints of an older generation are kept until the newer one has committed', async () => {
   const storage = await newRun(root);
-  const old = await newSaver(storage, { keepLast: 1 });
-  const resumedFrom = await save(old, 10);
+  const oldSaver = await newSaver(storage, { keepLast: 1 });
+  const resumedFrom = await save(oldSaver, 10);
   const saver = await newSaver(storage, { keepLast: 1, resumedFrom });
   expect((await newestSound(storage)).entry?.trainer.step).toBe(10);
   await save(saver, 11);
-  expect(steps(storage.folder, 1)).toEqual([]);
-  expect(steps(storage.folder, 2)).toEqual(['step-00000011']);
+  expect(listSteps(storage.folder, 1)).toEqual([]);
+  expect(listSteps(storage.folder, 2)).toEqual(['step-00000011']);
 });
 
 test('a checkpoint that a resume passed over does not count as one of the last', async () => {
   const storage = await newRun(root);
-  const old = await newSaver(storage, { keepLast: 5 });
-  const resumedFrom = await save(old, 10);
-  await save(old, 20);
+  const oldSaver = await newSaver(storage, { keepLast: 5 });
+  const resumedFrom = await save(oldSaver, 10);
+  await save(oldSaver, 20);
   const saver = await newSaver(storage, { keepLast: 2, resumedFrom });
   await save(saver, 12);
-  expect(steps(storage.folder, 1)).toEqual(['step-00000010']);
-  expect(steps(storage.folder, 2)).toEqual(['step-00000012']);
+  expect(listSteps(storage.folder, 1)).toEqual(['step-00000010']);
+  expect(listSteps(storage.folder, 2)).toEqual(['step-00000012']);
 });
 
 test('files of a save that was killed are removed by the next generation', async () => {
   const storage = await newRun(root);
-  const old = await newSaver(storage);
-  const resumedFrom = await save(old, 10);
+  const oldSaver = await newSaver(storage);
+  const resumedFrom = await save(oldSaver, 10);
   await storage.write('g1/step-00000020/rank-00000-of-00001.safetensors', Buffer.from('torn'));
   const saver = await newSaver(storage, { resumedFrom });
   await save(saver, 12);
-  expect(steps(storage.folder, 1)).toEqual(['step-00000010']);
+  expect(listSteps(storage.folder, 1)).toEqual(['step-00000010']);
 });
 
-test('partial files of killed processes are removed: of older generations, and old ones beside the log', async () => {
+test('partial files of older generations, and old ones in the log, are removed', async () => {
   const storage = await newRun(root);
-  const old = await newSaver(storage);
-  const resumedFrom = await save(old, 10);
+  const oldSaver = await newSaver(storage);
+  const resumedFrom = await save(oldSaver, 10);
   const partial = (name: string) => `.${name}.00000000-0000-0000-0000-000000000000.partial`;
-  const killed = [
+  const abandoned = [
     `g1/step-00000010/${partial('rank-00001-of-00002.json')}`,
     `g1/step-00000020/${partial('rank-00000-of-00001.safetensors')}`,
     `commits/${partial('00000003.json')}`,
@@ -155,23 +155,24 @@ test('partial files of killed processes are removed: of older generations, and o
   ];
   const underWay = `commits/${partial('00000009.json')}`;
   mkdirSync(path.join(storage.folder, 'g1/step-00000020'));
-  for (const file of [...killed, underWay]) writeFileSync(path.join(storage.folder, file), 'torn');
+  for (const file of [...abandoned, underWay]) writeFileSync(path.join(storage.folder, file), 'torn');
   const twoHoursAgo = Date.now() / 1000 - 7200;
-  for (const file of killed.slice(2)) utimesSync(path.join(storage.folder, file), twoHoursAgo, twoHoursAgo);
+  for (const file of abandoned.slice(2))
+    utimesSync(path.join(storage.folder, file), twoHoursAgo, twoHoursAgo);
   const saver = await newSaver(storage, { resumedFrom });
   await save(saver, 12);
-  expect(killed.filter((file) => existsSync(path.join(storage.folder, file)))).toEqual([]);
+  expect(abandoned.filter((file) => existsSync(path.join(storage.folder, file)))).toEqual([]);
   expect(existsSync(path.join(storage.folder, underWay))).toBe(true);
-  expect(steps(storage.folder, 1)).toEqual(['step-00000010']);
+  expect(listSteps(storage.folder, 1)).toEqual(['step-00000010']);
 });
 
-test('a full disk fails the save with what to do, keeps earlier commits, and saving works again with space', async () => {
+test('a save on a full disk fails with a remedy, keeps earlier commits, and works again when there is space', async () => {
   const folder = path.join(root, 'small');
   mkdirSync(folder);
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'ignore' });
   } catch {
-    return; // Without the right to mount, this machine cannot show a full disk.
+    return; // Without the right to mount, this machine cannot test a full disk.
   }
   try {
     const storage = await openStorage(path.join(folder, 'run'), { roots: null });
@@ -188,7 +189,7 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
     };
     await saver.begin({ trainer: trainerState(2), tensors: [large] });
     await expect(saver.settle()).rejects.toThrow(/step-00000002.*the disk is full: free some space/);
-    expect(steps(path.join(folder, 'run'), 1)).toEqual(['step-00000001']);
+    expect(listSteps(path.join(folder, 'run'), 1)).toEqual(['step-00000001']);
     expect((await newestSound(storage)).entry?.trainer.step).toBe(1);
     await storage.delete('ballast');
     await saver.begin({ trainer: trainerState(3), tensors: [large] });
@@ -200,8 +201,8 @@ test('a full disk fails the save with what to do, keeps earlier commits, and sav
   }
 });
 
-/** The same storage, but each object that is created exclusively takes effect and then loses its answer. */
-function losingAnswers(storage: Storage, meanwhile: () => Promise<void>): Storage {
+/** Returns the storage with a fault: each exclusive creation takes effect and then loses its answer. */
+function loseAnswers(storage: Storage, meanwhile: () => Promise<void>): Storage {
   return new Proxy(storage, {
     get(target, name) {
       if (name === 'createExclusive') {
@@ -217,14 +218,14 @@ function losingAnswers(storage: Storage, meanwhile: () => Promise<void>): Storag
   });
 }
 
-/** The same storage, with a look at the first argument of one of its methods. */
-function watching(storage: Storage, method: keyof Storage, look: (argument: unknown) => void): Storage {
+/** Returns the storage; calls `onCall` with the first argument of each call of one method. */
+function watch(storage: Storage, method: keyof Storage, onCall: (argument: unknown) => void): Storage {
   return new Proxy(storage, {
     get(target, name) {
       const value = Reflect.get(target, name) as unknown;
       if (typeof value !== 'function') return value;
       return (...inputs: unknown[]) => {
-        if (name === method) look(inputs[0]);
+        if (name === method) onCall(inputs[0]);
         return Reflect.apply(value, target, inputs) as unknown;
       };
     },

@@ -16,15 +16,15 @@ const root = temporaryFolder();
 const goldens = path.resolve(import.meta.dirname, '../../../../tests/unit/checkpoint/goldens/version_1');
 const file = 'g2/step-00000006/rank-00000-of-00001.safetensors';
 
-async function version1Run(): Promise<Storage & { folder: string }> {
+async function copyVersion1Run(): Promise<Storage & { folder: string }> {
   const storage = await newRun(root);
   cpSync(goldens, storage.folder, { recursive: true });
   return storage;
 }
 
-test('every entry is read, as an entry of version 2', async () => {
+test('every entry of a version 1 log is read as an entry of version 2', async () => {
   const kinds = [];
-  for await (const { entry, damage } of readLog(await version1Run())) {
+  for await (const { entry, damage } of readLog(await copyVersion1Run())) {
     expect(damage).toBeNull();
     kinds.unshift([entry!.version, entry!.kind, entry!.generation]);
   }
@@ -39,8 +39,8 @@ test('every entry is read, as an entry of version 2', async () => {
   ]);
 });
 
-test('its newest checkpoint is loaded whole, with the role of each tensor', async () => {
-  const storage = await version1Run();
+test('the newest checkpoint of a version 1 log is loaded whole, with the role of each tensor', async () => {
+  const storage = await copyVersion1Run();
   let bytes = 0;
   const { entry, damage } = await loadNewestSound(storage, async (checkpoint) => {
     await checkpoint.stream((_, __, chunk) => {
@@ -52,8 +52,8 @@ test('its newest checkpoint is loaded whole, with the role of each tensor', asyn
   expect(roles.filter(([isMoment, role]) => isMoment === (role === 'optimizer'))).toHaveLength(12);
 });
 
-test('any rows of it are read, and a flipped byte is found whichever they are', async () => {
-  const storage = await version1Run();
+test('any rows of a version 1 checkpoint can be read, and a flipped byte is detected in each read', async () => {
+  const storage = await copyVersion1Run();
   const { entry } = await newestSound(storage);
   const name = Object.keys(entry!.tensors).find(
     (tensor) => tensor.startsWith('m:') && tensor.includes('lora_B'),
@@ -67,8 +67,8 @@ test('any rows of it are read, and a flipped byte is found whichever they are', 
   await expect(checkpoint.readRows(name, 3, 5)).rejects.toThrow(`tensor '${name}', block 0`);
 });
 
-test('a generation of version 2 saves into the same log and retires what version 1 left', async () => {
-  const storage = await version1Run();
+test('a generation of version 2 saves into a version 1 log and retires its checkpoints', async () => {
+  const storage = await copyVersion1Run();
   const { generation } = await takeGeneration(storage, { holder: 'pool.host.1', worldSize: 1 });
   expect(generation).toBe(3);
   const { entry: resumedFrom } = await newestSound(storage);

@@ -12,24 +12,24 @@ test.each([
   ['20.19.0', 'ok'],
   ['22.1.0', 'ok'],
   ['18.20.0', 'fail'],
-])('Node %s is %s', (version, status) => {
+])('doctor checks Node %s as %s', (version, status) => {
   expect(checkNode(version).status).toBe(status);
 });
 
-test("a container's limit is told from the machine's memory", () => {
+test("doctor distinguishes a container's limit from the machine's memory", () => {
   const { status, detail } = checkMemory(2e9, 64e9);
   expect(status).toBe('warn');
   expect(detail).toMatch(/2\.0 GB .*limit.* 64\.0 GB/);
 });
 
-test('credentials are found and never shown', () => {
+test('doctor lists the credentials that are set and never shows them', () => {
   const secret = 'hf_0123456789abcdefghijklmnop';
   const findings = checkCredentials({ HF_TOKEN: secret, AWS_ACCESS_KEY_ID: secret });
   expect(findings.map(({ detail }) => detail)).toEqual(['HF_TOKEN set', 'AWS_ACCESS_KEY_ID set']);
   expect(JSON.stringify(findings)).not.toContain(secret);
 });
 
-test('a root that cannot be written fails with the variable that names it', async () => {
+test('doctor fails a root that cannot be written to, and names its variable', async () => {
   const findings = await checkStorage({ roots: [cache, '/proc/nowhere'], cache });
   expect(findings.map(({ name, status }) => [name, status])).toEqual([
     ['cache', 'ok'],
@@ -38,7 +38,7 @@ test('a root that cannot be written fails with the variable that names it', asyn
   expect(findings[1]!.remedy).toContain('TEMPER_ROOTS');
 });
 
-test('folders that do not exist, or hold nothing, stay as they are', async () => {
+test('doctor leaves missing and empty folders unchanged', async () => {
   const [empty, absent] = [path.join(cache, 'empty'), path.join(cache, 'absent')];
   await mkdir(empty);
   const findings = await checkStorage({ roots: [empty, path.join(absent, 'root')], cache: absent });

@@ -7,11 +7,11 @@ test.each([
   [new ServiceUnavailable('x'), 75],
   [new DataError('x'), 1],
   [new TypeError('x'), 1],
-])('%p ends with %i', (error, code) => {
+])('the error %p exits with %i', (error, code) => {
   expect(exitCodeFor(error)).toBe(code);
 });
 
-test('an error of ours is its message, a defect keeps its stack', () => {
+test('a typed error is printed as its message, and a defect with its stack', () => {
   expect(describeError(new DataError('file.jsonl: line 3: …'))).toBe('file.jsonl: line 3: …');
   expect(describeError(new TypeError('x'))).toMatch(/TypeError: x\n\s+at /);
 });

@@ -1,14 +1,14 @@
-import { recipeCommands as namesOfRecipeCommands } from '../../../cli/app.js';
+import { recipeCommands as listRecipeCommands } from '../../../cli/app.js';
 import { takeOverrides as takeFrom } from '../../../cli/command/overrides.js';
 import { commands } from '../../../cli/command/registry.js';
 import { recipeJsonSchema } from '../../../components/config/index.js';
 import { recipeKeys, recipeSchema } from '../../../recipes/llm/recipe.js';
 
-const recipeCommands = namesOfRecipeCommands();
+const recipeCommands = listRecipeCommands();
 
 const takeOverrides = (argv: string[]) => takeFrom(argv, recipeCommands, async () => recipeKeys);
 
-test('dotted keys are overrides, in both spellings, and flags are left', async () => {
+test('dotted keys are overrides, in both spellings, and flags stay in the command line', async () => {
   const argv = ['run', 'a.yaml', '--training.num_epochs=1', '--json', '--data.train.path', 'x.jsonl'];
   expect(await takeOverrides(argv)).toEqual({
     rest: ['run', 'a.yaml', '--json'],
@@ -16,14 +16,14 @@ test('dotted keys are overrides, in both spellings, and flags are left', async (
   });
 });
 
-test('a value may contain an equals sign and be negative', async () => {
+test('the value of an override may contain an equals sign or be negative', async () => {
   expect((await takeOverrides(['plan', '--a.b=x=y', '--a.c', '-1'])).overrides).toEqual([
     'a.b=x=y',
     'a.c=-1',
   ]);
 });
 
-test('a key without a value is true', async () => {
+test('an override without a value is true', async () => {
   expect((await takeOverrides(['run', '--peft.rslora', '--json'])).overrides).toEqual(['peft.rslora=true']);
 });
 
@@ -32,18 +32,18 @@ test.each(recipeKeys)("the recipe's own key %s needs no dot", async (key) => {
   expect(await takeOverrides(argv)).toEqual({ rest: ['run', 'a.yaml', '--new'], overrides: [`${key}=x`] });
 });
 
-test('among them is every key of the schema', () => {
+test('the keys that need no dot are those of the schema', () => {
   const { properties } = recipeJsonSchema(recipeSchema);
   expect([...recipeKeys].sort()).toEqual(Object.keys(properties!).sort());
 });
 
-test('the commands that take a recipe are these', () => {
+test('run, start, plan, preview and validate take a recipe', () => {
   expect([...recipeCommands]).toEqual(['run', 'start', 'plan', 'preview', 'validate']);
 });
 
 const withRecipe = Object.entries(commands()).filter(([name]) => recipeCommands.has(name));
 
-test.each(withRecipe)('%s has no flag that is called as a recipe key', (_, command) => {
+test.each(withRecipe)('%s has no flag with the name of a recipe key', (_, command) => {
   expect(recipeKeys.filter((key) => command.usesFlag(key, 'original'))).toEqual([]);
 });
 

@@ -6,7 +6,7 @@ test('a falling curve starts at the top left and ends at the bottom right', () =
   expect(lines[1]).toMatch(/1\.000 ┤.*[^⠀]$/);
 });
 
-test('a constant curve and a single value are drawn', () => {
+test('a constant curve and a single value are plotted', () => {
   expect(plot([2, 2, 2], 4, 2)).toContain('2.000');
   expect(plot([2])).toContain('2.000');
 });
@@ -15,6 +15,6 @@ test('values that are not finite leave a gap instead of spoiling the range', () 
   expect(plot([1, Number.NaN, 2])).toContain('2.000');
 });
 
-test('nothing to draw is drawn as nothing', () => {
+test('a plot of no values is empty', () => {
   expect(plot([])).toBe('');
 });

@@ -1,6 +1,6 @@
 import { ProgressDisplay } from '../../../cli/terminal/progress.js';
 
-/** A display without a terminal, whose interval never ends, and what it wrote. */
+/** Returns a display without a terminal, whose interval never ends, and the lines that it wrote. */
 function plainDisplay(): { display: ProgressDisplay; lines: () => string[] } {
   const output: string[] = [];
   const stream = { isTTY: false, write: (text: string) => output.push(text) > 0 };
@@ -8,14 +8,14 @@ function plainDisplay(): { display: ProgressDisplay; lines: () => string[] } {
   return { display, lines: () => output.join('').split('\n').slice(0, -1) };
 }
 
-test('without a terminal every new thing that is done or waited for is a line', () => {
+test('without a terminal every new status is a line', () => {
   const { display, lines } = plainDisplay();
   display.status('preparing the model');
   display.status('waiting for a host with a free slot');
   expect(lines()).toEqual(['preparing the model', 'waiting for a host with a free slot']);
 });
 
-test('without a terminal what differs in its counts alone is a line once an interval', () => {
+test('without a terminal a status that differs only in its counts is a line once per interval', () => {
   const { display, lines } = plainDisplay();
   for (const count of [1, 20, 300]) display.status(`preparing data: train: ${count} documents (${count} %)`);
   expect(lines()).toEqual(['preparing data: train: 1 documents (1 %)']);

@@ -30,7 +30,7 @@ const validation = (number: number) => ({ step: number, val_loss: 2, timestamp: 
 const tasks = (number: number) => ({ step: number, 'facts/acc': 0.5, timestamp: 0 });
 
 /** The calls of the logger `memory`, and its behavior. */
-const seen: string[] = [];
+const calls: string[] = [];
 let opening = async () => {};
 let flush = async () => {};
 registerLogger({
@@ -38,13 +38,13 @@ registerLogger({
   schema: z.strictObject({ name: z.literal('memory') }),
   open: async (_, { id, isNew }) => {
     await opening();
-    seen.push(`open ${id}${isNew ? ' new' : ''}`);
+    calls.push(`open ${id}${isNew ? ' new' : ''}`);
     return {
-      step: (metrics) => void seen.push(`step ${metrics.step}`),
-      validation: (metrics) => void seen.push(`validation ${metrics.step}`),
-      tasks: (metrics) => void seen.push(`tasks ${metrics.step}`),
+      step: (metrics) => void calls.push(`step ${metrics.step}`),
+      validation: (metrics) => void calls.push(`validation ${metrics.step}`),
+      tasks: (metrics) => void calls.push(`tasks ${metrics.step}`),
       flush: () => flush(),
-      close: async () => void seen.push('close'),
+      close: async () => void calls.push('close'),
     };
   },
 });
@@ -66,7 +66,7 @@ const readCsv = async (run: string) =>
   (await (await openStorage(`${folder}/${run}`, { roots: null })).read('metrics.csv')).toString('utf8');
 
 beforeEach(() => {
-  seen.length = 0;
+  calls.length = 0;
   failures.length = 0;
   written = [];
   opening = async () => {};
@@ -74,15 +74,15 @@ beforeEach(() => {
 });
 afterEach(() => jest.useRealTimers());
 
-test('a process that continues gives what the one before has not', async () => {
-  const before = await openFeed('continued', 'memory');
-  await before.deliver([step(1), validation(0), step(2)]);
+test('a process that continues a feed delivers the lines that the one before has not', async () => {
+  const feedBefore = await openFeed('continued', 'memory');
+  await feedBefore.deliver([step(1), validation(0), step(2)]);
   // This process is killed: it closes nothing.
-  const after = await openFeed('continued', 'memory');
-  await after.deliver([validation(0), step(1), step(2), step(3), validation(3), tasks(0)]);
-  await after.deliver([tasks(0), tasks(3), step(3)]);
-  await after.close();
-  expect(seen).toEqual([
+  const feed = await openFeed('continued', 'memory');
+  await feed.deliver([validation(0), step(1), step(2), step(3), validation(3), tasks(0)]);
+  await feed.deliver([tasks(0), tasks(3), step(3)]);
+  await feed.close();
+  expect(calls).toEqual([
     'open continued new',
     ...['step 1', 'validation 0', 'step 2'],
     'open continued',
@@ -90,22 +90,22 @@ test('a process that continues gives what the one before has not', async () => {
   ]);
 });
 
-test('a logger that fails is given the rest later, and says why in a warning', async () => {
+test('a logger that fails gets the other lines later, and a warning gives the reason', async () => {
   const feed = await openFeed('failing', 'memory');
   flush = () => Promise.reject(new Error('no route to host'));
   await feed.deliver([step(1)]);
   flush = async () => {};
   await feed.deliver([step(2)]);
   expect(failures).toEqual(["logger 'memory': no route to host"]);
-  expect(seen).toEqual(['open failing new', 'step 1', 'step 2']);
+  expect(calls).toEqual(['open failing new', 'step 1', 'step 2']);
 });
 
-test('what a logger has not made durable comes again in the next process', async () => {
+test('lines that a logger has not flushed are delivered again in the next process', async () => {
   flush = () => Promise.reject(new Error('the disk is full'));
   await (await openFeed('full', 'memory')).deliver([step(1)]);
   flush = async () => {};
   await (await openFeed('full', 'memory')).deliver([step(1)]);
-  expect(seen).toEqual(['open full new', 'step 1', 'open full new', 'step 1']);
+  expect(calls).toEqual(['open full new', 'step 1', 'open full new', 'step 1']);
 });
 
 test('a logger that failed gets what it has missed from metrics.jsonl, as far as it is committed', async () => {
@@ -116,9 +116,9 @@ test('a logger that failed gets what it has missed from metrics.jsonl, as far as
   opening = async () => {};
   written = [step(1), validation(1), tasks(1), step(2), step(3), validation(3), step(4)];
   await feed.deliver([step(3)]);
-  expect(seen).toEqual(['open missed new', 'step 1', 'validation 1', 'step 2', 'step 3']);
+  expect(calls).toEqual(['open missed new', 'step 1', 'validation 1', 'step 2', 'step 3']);
   await feed.deliver([validation(3), step(4)]);
-  expect(seen.slice(5)).toEqual(['validation 3', 'step 4']);
+  expect(calls.slice(5)).toEqual(['validation 3', 'step 4']);
 });
 
 test('no metrics are kept in memory for a logger that fails', async () => {
@@ -157,7 +157,7 @@ test('a logger that hangs holds up nothing for longer than its time, says so onc
   expect(failures).toEqual([
     "logger 'memory': it has not answered for 30 s; the run goes on without it until it does",
   ]);
-  expect(seen).toEqual(['open hanging new', 'step 1']);
+  expect(calls).toEqual(['open hanging new', 'step 1']);
 
   jest.useRealTimers();
   flush = async () => {};
@@ -165,13 +165,13 @@ test('a logger that hangs holds up nothing for longer than its time, says so onc
   written = [step(1), step(2), step(3)];
   await until('the logger to take the rest', async () => {
     await feed.deliver([step(3)]);
-    return seen.includes('step 3');
+    return calls.includes('step 3');
   });
-  expect(seen.slice(2)).toEqual(['step 2', 'step 3']);
+  expect(calls.slice(2)).toEqual(['step 2', 'step 3']);
   expect(failures).toHaveLength(1);
 });
 
-test('csv has a row for each step, with its validation and tasks', async () => {
+test('the csv logger writes a row for each step, with its validation and tasks', async () => {
   await (await openFeed('table', 'csv')).deliver([step(1, 3), validation(0), step(2, 2.5)]);
   await (await openFeed('table', 'csv')).deliver([validation(2), tasks(2)]);
   const [head, ...rows] = (await readCsv('table')).trim().split('\n');
@@ -187,7 +187,7 @@ test('csv has a row for each step, with its validation and tasks', async () => {
   ]);
 });
 
-test('csv holds a step once that comes twice', async () => {
+test('the csv logger writes a step once that is delivered twice', async () => {
   const storage = await openStorage(`${folder}/twice`, { roots: null });
   await (await openFeed('twice', 'csv')).deliver([step(1), step(2)]);
   const note = JSON.parse((await storage.read('loggers/csv.json')).toString('utf8'));

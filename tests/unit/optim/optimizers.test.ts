@@ -8,7 +8,7 @@ import { opOf, updateInputs } from '../../../graph/index.js';
 
 const names = optimizerDefinitions().map(({ name }) => name);
 
-test.each(names)('%s: every option has a default, and its op exists and takes its scalars', (name) => {
+test.each(names)('every option of %s has a default, and its op takes its scalars', (name) => {
   const options = optimizerSchema().parse({ name });
   const { op, attrs, weightDecay } = optimizerSpec(options);
   const { optimizer, attributes } = opOf(op);
@@ -46,7 +46,7 @@ test('sgd marks its first step, and keeps a buffer only with momentum', () => {
   expect(optimizerSpec(optimizerSchema().parse({ name: 'sgd' })).attrs).toEqual({ momentum: false });
 });
 
-test('globs exclude parameters from decay', () => {
+test('globs exclude parameters from weight decay', () => {
   const { weightDecay } = optimizerSpec(
     optimizerSchema().parse({ name: 'adamw', weight_decay: 0.1, no_decay: ['*norm.weight'] }),
   );

@@ -24,7 +24,7 @@ const environment = {
   TEMPER_RECIPE_ENV: 'SPLIT, MY_*, HF_TOKEN, LISTED_TOKEN',
 };
 
-test('children get what they need to work, what recipes may read, and no secret that the operator has not listed by name', () => {
+test('child processes get the variables that they need and that recipes may read, and no secret but those listed by name', () => {
   expect(childEnvironment(environment)).toEqual({
     PATH: '/bin',
     LC_ALL: 'C',
@@ -37,7 +37,7 @@ test('children get what they need to work, what recipes may read, and no secret 
   });
 });
 
-test('each kind of credentials is given by itself', () => {
+test('each kind of credentials is selected by itself', () => {
   expect(selectCredentials(['hub'], environment)).toEqual({ HF_TOKEN: 'hf_secret' });
   expect(Object.keys(selectCredentials(['s3'], environment))).toEqual([
     'AWS_REGION',
@@ -45,7 +45,7 @@ test('each kind of credentials is given by itself', () => {
   ]);
 });
 
-test("the object store's keys go with its locations only", () => {
+test('credentials of an object store go only to locations in one', () => {
   expect(storageCredentials(['/runs/one', '/cache/packs'], environment)).toEqual({});
   expect(storageCredentials(['/runs/one', 's3://bucket/packs'], environment)).toEqual({
     AWS_REGION: 'eu-west-1',

@@ -34,7 +34,7 @@ afterEach(() => {
 });
 
 test.each([writeAtomically, writeUnsynced])(
-  '%o replaces a file by text, bytes or a stream',
+  '%o replaces a file with text, bytes or a stream',
   async (write) => {
     const file = path.join(folder, 'file');
     await write(file, 'text');
@@ -53,38 +53,38 @@ test.each([writeAtomically, writeUnsynced])(
   },
 );
 
-test('a write that fails leaves the old file, and nothing else', async () => {
+test('a write that fails leaves the old file and no other', async () => {
   const file = path.join(folder, 'file');
   await writeAtomically(file, 'old');
-  const broken = (async function* () {
+  const failingSource = (async function* () {
     yield new Uint8Array([1]);
     throw new Error('source is gone');
   })();
-  await expect(writeAtomically(file, broken)).rejects.toThrow('source is gone');
+  await expect(writeAtomically(file, failingSource)).rejects.toThrow('source is gone');
   expect(readFileSync(file, 'utf8')).toBe('old');
   expect(readdirSync(folder)).toEqual(['file']);
 });
 
-test('a folder is published once; the second one is told so and stays where it is', async () => {
+test('a folder is published once, and a second one stays where it is', async () => {
   const final = path.join(folder, 'final');
-  const [first, second] = [partialName(final), partialName(final)];
-  for (const partial of [first, second]) {
+  const [firstFolder, secondFolder] = [partialName(final), partialName(final)];
+  for (const partial of [firstFolder, secondFolder]) {
     mkdirSync(partial);
     writeFileSync(path.join(partial, 'x'), partial);
   }
-  expect(await publishFolder(first, final)).toBe(true);
-  expect(await publishFolder(second, final)).toBe(false);
-  expect(readFileSync(path.join(final, 'x'), 'utf8')).toBe(first);
-  expect(existsSync(second)).toBe(true);
+  expect(await publishFolder(firstFolder, final)).toBe(true);
+  expect(await publishFolder(secondFolder, final)).toBe(false);
+  expect(readFileSync(path.join(final, 'x'), 'utf8')).toBe(firstFolder);
+  expect(existsSync(secondFolder)).toBe(true);
 });
 
 test.each(['EINVAL', 'ENOTSUP'])(
-  'a file system that answers %s to the sync of a folder is used',
+  'a file system that answers %s to the sync of a folder is accepted',
   async (code) => {
     const handle = await open(folder);
     const prototype = Object.getPrototypeOf(handle) as { sync(): Promise<void> };
     await handle.close();
-    // No file system here refuses it.
+    // No file system of this machine refuses it.
     jest.spyOn(prototype, 'sync').mockRejectedValue(Object.assign(new Error(code), { code }));
     await expect(syncFolder(folder)).resolves.toBeUndefined();
     jest.spyOn(prototype, 'sync').mockRejectedValue(Object.assign(new Error('EIO'), { code: 'EIO' }));
@@ -92,20 +92,20 @@ test.each(['EINVAL', 'ENOTSUP'])(
   },
 );
 
-test('unfinished work goes when its process is gone, not while it runs or cannot be judged', async () => {
+test('unfinished work is removed when its process is gone, not while that runs or its state is unknown', async () => {
   const [scope] = ownProcessTag().split('-');
   const name = (tag: string) => path.join(folder, `model.${tag}.${randomUUID()}.partial`);
-  const ended = spawnSync('true').pid;
+  const endedPid = spawnSync('true').pid;
   const ownName = partialName(path.join(folder, 'model'));
-  const gone = name(`${scope}-${ended}-1`);
-  const foreign = name(`${'0'.repeat(16)}-${ended}-1`);
-  for (const entry of [ownName, gone, foreign]) mkdirSync(entry);
-  writeFileSync(path.join(gone, 'weights'), 'half');
+  const abandoned = name(`${scope}-${endedPid}-1`);
+  const foreign = name(`${'0'.repeat(16)}-${endedPid}-1`);
+  for (const entry of [ownName, abandoned, foreign]) mkdirSync(entry);
+  writeFileSync(path.join(abandoned, 'weights'), 'half');
   await removeAbandoned(folder);
   expect(readdirSync(folder).sort()).toEqual([ownName, foreign].map((entry) => path.basename(entry)).sort());
 });
 
-test('unfinished work of a process that cannot be judged goes after a day, resumable work after a month', async () => {
+test('unfinished work of a process in an unknown state is removed after a day, resumable work after a month', async () => {
   const days = (count: number) => new Date(Date.now() - count * 86_400_000);
   const foreign = `model.${'0'.repeat(16)}-1-1.${randomUUID()}.partial`;
   const ages = { [foreign]: 2, 'packs.work': 29, 'commit.partial': 31, finished: 400 };

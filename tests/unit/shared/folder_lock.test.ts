@@ -28,17 +28,17 @@ const hold = (name: string) => {
   writeFileSync(path.join(lock, name), '');
 };
 
-test('work runs alone, and leaves nothing behind', async () => {
+test('work under a lock never runs twice at a time, and leaves nothing behind', async () => {
   let running = 0;
-  let most = 0;
+  let maxRunning = 0;
   const work = async () => {
     running += 1;
-    most = Math.max(most, running);
+    maxRunning = Math.max(maxRunning, running);
     await new Promise((resolve) => setTimeout(resolve, 5));
     running -= 1;
   };
   await Promise.all(Array.from({ length: 4 }, () => withLock(lock, options(), work)));
-  expect(most).toBe(1);
+  expect(maxRunning).toBe(1);
   expect(readdirSync(folder)).toEqual([]);
 });
 
@@ -72,7 +72,7 @@ test('the lock of a process that was killed is taken over by one of many', async
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('an empty lock, left between two steps of a release, is free', async () => {
+test('an empty lock, as a killed release leaves it, is free', async () => {
   mkdirSync(lock);
   expect(await withLock(lock, options(), async () => 'done')).toBe('done');
 });
@@ -91,7 +91,7 @@ test('the lock of another host is waited for while it is renewed, with a notice 
   }, 50);
   const notices: string[] = [];
   let isDone = false;
-  const waiting = withLock(
+  const work = withLock(
     lock,
     options({ staleAfter: 500, onWait: (text) => notices.push(text) }),
     async () => {
@@ -102,19 +102,19 @@ test('the lock of another host is waited for while it is renewed, with a notice 
   expect(notices).toEqual([`waiting for process 4242 on node-17.example, which holds ${lock}`]);
   expect(isDone).toBe(false);
   clearInterval(renewal);
-  await waiting;
+  await work;
   expect(isDone).toBe(true);
 });
 
-test('waiting ends when it is cancelled', async () => {
+test('waiting for a lock ends when it is cancelled', async () => {
   hold(`${ownProcessTag()}.${uuid}.here`);
   const controller = new AbortController();
-  const waiting = withLock(lock, options({ signal: controller.signal }), async () => undefined);
+  const work = withLock(lock, options({ signal: controller.signal }), async () => undefined);
   controller.abort(new Error('cancelled'));
-  await expect(waiting).rejects.toThrow('cancelled');
+  await expect(work).rejects.toThrow('cancelled');
 });
 
-test('a folder that cannot be written to is named at once', async () => {
+test('a lock in a folder that cannot be written to fails at once and names it', async () => {
   const impossible = path.join(folder, 'file', 'thing.lock');
   writeFileSync(path.join(folder, 'file'), '');
   await expect(withLock(impossible, options(), async () => undefined)).rejects.toThrow(

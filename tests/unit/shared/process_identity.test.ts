@@ -1,4 +1,4 @@
-/** Judging processes from here, and from other namespaces: a living one is never called gone. */
+/** The state of processes as seen from here and from other namespaces: a running one is never called gone. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,15 +19,15 @@ function endedProcess(): ProcessIdentity {
   return { ...identity, pid: spawnSync('true').pid };
 }
 
-test('the own process is alive, and one that ended is gone', () => {
+test('this process is alive, and one that has ended is gone', () => {
   expect(processState(identity)).toBe('alive');
   expect(identifyProcess(process.pid)).toEqual(identity);
-  const ended = endedProcess();
-  expect(identifyProcess(ended.pid)).toBeNull();
-  expect(processState(ended)).toBe('gone');
+  const former = endedProcess();
+  expect(identifyProcess(former.pid)).toBeNull();
+  expect(processState(former)).toBe('gone');
 });
 
-test('a process whose number was given to another one is gone', () => {
+test('a process whose id now belongs to another one is gone', () => {
   expect(processState({ ...identity, started: '1' })).toBe('gone');
 });
 
@@ -36,11 +36,11 @@ test.each([
   ['another PID namespace', { pidNamespace: 'pid:[1]' }],
   ['another user', { user: identity.user + 1 }],
   ['another machine', { machine: 'f'.repeat(32) }],
-] as const)('nothing is proven about an ended process of %s', (_, change) => {
+] as const)('the state of an ended process of %s is unknown', (_, change) => {
   expect(processState({ ...endedProcess(), ...change })).toBe('unknown');
 });
 
-test('a tag names the process as its identity does', () => {
+test('a tag gives the same state as the identity', () => {
   const tag = ownProcessTag();
   expect(taggedProcessState(tag)).toBe('alive');
   const scope = tag.split('-')[0]!;
@@ -72,19 +72,19 @@ function judgeFrom(command: string[], asOwn = false): string {
 const isPrivileged = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;
 const privileged = isPrivileged ? test : test.skip;
 
-test('another process of the same boot and namespace sees it alive', () => {
+test('another process of the same boot and namespace sees this one alive', () => {
   expect(judgeFrom(['env'])).toBe('alive alive');
 });
 
-privileged('from another PID namespace with the same host name it is unknown', () => {
+privileged('from another PID namespace with the same host name this process is unknown', () => {
   expect(judgeFrom(['unshare', '--pid', '--fork', '--mount-proc'])).toBe('unknown unknown');
 });
 
-privileged('from another PID namespace that sees the old /proc it is unknown', () => {
+privileged('from another PID namespace that sees the old /proc this process is unknown', () => {
   expect(judgeFrom(['unshare', '--pid', '--fork'])).toBe('unknown unknown');
 });
 
-privileged('from a machine with another machine id it is unknown', () => {
+privileged('from a machine with another machine id this process is unknown', () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'temper-identity-'));
   try {
     const file = path.join(folder, 'machine-id');
@@ -96,7 +96,7 @@ privileged('from a machine with another machine id it is unknown', () => {
   }
 });
 
-privileged('where /proc hides it, it is unknown', () => {
+privileged('a process that /proc hides is unknown', () => {
   const hide =
     'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"';
   expect(judgeFrom(['unshare', '-m', 'sh', '-c', hide, 'sh'], true)).toBe('unknown unknown');

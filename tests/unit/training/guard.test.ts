@@ -5,7 +5,7 @@ test('a finite step passes', () => {
   expect(() => guardFinite(3, 1.5, 0.2, Float32Array.of(0.1), ['a'])).not.toThrow();
 });
 
-test('a non-finite gradient is named together with its step', () => {
+test('a non-finite gradient is named with its step', () => {
   const attempt = () =>
     guardFinite(7, 1.5, Number.NaN, Float32Array.of(0.1, Number.NaN), ['a', 'layers.3.b']);
   expect(attempt).toThrow(NonFiniteError);
@@ -20,13 +20,13 @@ test('a non-finite loss stops the run even when the norm is finite', () => {
 
 test('early stopping counts validations without improvement and starts again after one', () => {
   const rule = { metric: 'val_loss', patience: 2, min_delta: 0.1 };
-  const at = (step: number, value: number) =>
+  const result = (step: number, value: number) =>
     ({ metric: 'val_loss', value, step, direction: 'lower', minDelta: rule.min_delta }) as const;
-  let best = updateBest(null, at(10, 1));
-  best = updateBest(best, at(20, 0.95));
+  let best = updateBest(null, result(10, 1));
+  best = updateBest(best, result(20, 0.95));
   expect(shouldStop(best, rule)).toBe(false);
-  expect(shouldStop(updateBest(best, at(30, 0.95)), rule)).toBe(true);
-  expect(updateBest(best, at(30, 0.8))).toEqual({
+  expect(shouldStop(updateBest(best, result(30, 0.95)), rule)).toBe(true);
+  expect(updateBest(best, result(30, 0.8))).toEqual({
     metric: 'val_loss',
     value: 0.8,
     step: 30,

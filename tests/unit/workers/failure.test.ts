@@ -20,18 +20,18 @@ test("an error of the user's making keeps its code and message, and is not retri
   });
 });
 
-test('a failure says what helps: a service that answers, storage with room, a new process', () => {
+test('a failure says what a retry needs: the service, storage or a new process', () => {
   expect(retry(new ServiceUnavailable('hub'))).toEqual([{ version: 1, retry: 'service' }]);
   expect(retry(new StorageError('disk full'))).toEqual([{ version: 1, retry: 'storage' }]);
   expect(retry(new EngineError('illegal instruction'))).toEqual([{ version: 1, retry: 'process' }]);
 });
 
-test('an error that crossed a process is known by its code', () => {
+test('an error that crossed a process is recognized by its code', () => {
   expect(retry(new TemperError('StorageError', 'disk full'))).toEqual([{ version: 1, retry: 'storage' }]);
   expect(failure(new TemperError('DataError', 'no rows')).nonRetryable).toBe(true);
 });
 
-test("the system's own errors count as storage's, defects are not retried", () => {
+test('system errors count as storage errors, and defects are not retried', () => {
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
   expect(retry(reset)).toEqual([{ version: 1, retry: 'storage' }]);
   expect(failure(new TypeError('x is undefined')).nonRetryable).toBe(true);
@@ -47,7 +47,7 @@ test('in training a defect gets another gang, and bad data does not', () => {
   });
 });
 
-test('a failure that is typed already passes unchanged', () => {
-  const lost = ApplicationFailure.create({ type: 'RankLost', message: 'killed' });
-  expect(toTrainingFailure(lost)).toBe(lost);
+test('an ApplicationFailure passes unchanged', () => {
+  const rankLost = ApplicationFailure.create({ type: 'RankLost', message: 'killed' });
+  expect(toTrainingFailure(rankLost)).toBe(rankLost);
 });

@@ -12,19 +12,19 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const alive = ownIdentity();
+const ownProcess = ownIdentity();
 
-/** The identity of a process that has ended. */
-function dead(): ProcessIdentity {
-  return { ...alive, pid: spawnSync('true').pid };
+/** Returns the identity of a process that has ended. */
+function endedProcess(): ProcessIdentity {
+  return { ...ownProcess, pid: spawnSync('true').pid };
 }
 
-function leave(name: string, change: Partial<HostRecord>): void {
+function writeRecord(name: string, change: Partial<HostRecord>): void {
   const record: HostRecord = {
     version: 1,
     queue: name,
     namespaceId: 'n',
-    process: alive,
+    process: ownProcess,
     aliveAt: new Date().toISOString(),
     leases: [],
     activities: [],
@@ -42,47 +42,47 @@ async function reap(): Promise<string[]> {
 }
 
 test('only records of killed host workers of this namespace are reported', async () => {
-  leave('living', {});
-  leave('dead', { process: dead() });
-  leave('container', { process: { ...dead(), pidNamespace: 'pid:[1]' } });
-  leave('foreign', { process: dead(), namespaceId: 'another' });
-  expect(await reap()).toEqual(['dead']);
+  writeRecord('running', {});
+  writeRecord('ended', { process: endedProcess() });
+  writeRecord('container', { process: { ...endedProcess(), pidNamespace: 'pid:[1]' } });
+  writeRecord('foreign', { process: endedProcess(), namespaceId: 'another' });
+  expect(await reap()).toEqual(['ended']);
 });
 
-test('a record is reported once, however many look at the same time', async () => {
-  leave('dead', { process: dead() });
-  expect((await Promise.all(Array.from({ length: 8 }, reap))).flat()).toEqual(['dead']);
+test('a record is reported once, however many reapers read it at a time', async () => {
+  writeRecord('ended', { process: endedProcess() });
+  expect((await Promise.all(Array.from({ length: 8 }, reap))).flat()).toEqual(['ended']);
   expect(readdirSync(folder)).toEqual([]);
 });
 
 test('a record that could not be reported stays for the next try', async () => {
-  leave('dead', { process: dead() });
-  const away = reapRecords(folder, 'n', async () => {
+  writeRecord('ended', { process: endedProcess() });
+  const attempt = reapRecords(folder, 'n', async () => {
     throw new Error('no server');
   });
-  await expect(away).rejects.toThrow('no server');
-  expect(await reap()).toEqual(['dead']);
+  await expect(attempt).rejects.toThrow('no server');
+  expect(await reap()).toEqual(['ended']);
 });
 
-test('a record whose taker was killed in the middle is taken by the next one', async () => {
-  leave('dead', { process: dead() });
+test('a record whose reaper was killed is reported by the next one', async () => {
+  writeRecord('ended', { process: endedProcess() });
   const [scope] = ownProcessTag().split('-');
-  const lock = path.join(folder, 'dead.json.lock');
+  const lock = path.join(folder, 'ended.json.lock');
   mkdirSync(lock);
-  writeFileSync(path.join(lock, `${scope}-${dead().pid}-1.${randomUUID()}.here`), '');
-  expect(await reap()).toEqual(['dead']);
+  writeFileSync(path.join(lock, `${scope}-${endedProcess().pid}-1.${randomUUID()}.here`), '');
+  expect(await reap()).toEqual(['ended']);
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('a host worker notes what it works on, and leaves nothing after an orderly end', async () => {
+test('a host worker records what it works on, and removes its record at the end', async () => {
   const lease = { workflowId: 'w', generation: 2, step: 7 };
   const record = new HostRecordWriter(folder, { queue: 'q', namespaceId: 'n' }, () => [lease]);
   await record.open();
   const activity = { workflowId: 'w', runId: 'r', activityId: '3' };
   record.addActivity(activity);
   await record.update();
-  const written = JSON.parse(readFileSync(path.join(folder, 'q.json'), 'utf8'));
-  expect(written).toMatchObject({ leases: [lease], activities: [activity], process: alive });
+  const storedRecord = JSON.parse(readFileSync(path.join(folder, 'q.json'), 'utf8'));
+  expect(storedRecord).toMatchObject({ leases: [lease], activities: [activity], process: ownProcess });
   await record.close();
   expect(readdirSync(folder)).toEqual([]);
 });

@@ -27,7 +27,7 @@ function request(epoch: number, requests: Partial<RunRequests> = {}): TrainReque
   };
 }
 
-/** Stands for a rank's process, also for one that waits in the kernel, which SIGKILL does not end. */
+/** In place of a rank's process; not killable, of one that waits in the kernel, which SIGKILL does not end. */
 class ScriptedRank {
   progress = null;
   onProgress = () => {};
@@ -86,7 +86,7 @@ test('a slot is kept through an evaluation of an hour between two epochs', async
   await expect(lease.train(request(1), () => undefined)).resolves.toEqual(outcome);
 });
 
-test('requests from before the rank exists are in its start; of later ones the newest counts', async () => {
+test('a rank starts with the requests that came before it, and later gets only newer ones', async () => {
   const { lease, rank } = open();
   lease.reserve(grant);
   lease.request({ number: 2, paused: true, stopping: false, checkpoint: 0 });
@@ -97,7 +97,7 @@ test('requests from before the rank exists are in its start; of later ones the n
   expect(rank.requests.map(({ number }) => number)).toEqual([3]);
 });
 
-test('the end of a rank that SIGKILL does not end is reported as such', async () => {
+test('a lease whose rank SIGKILL does not end reports that', async () => {
   const { lease, ends } = open(new ScriptedRank(false));
   lease.reserve(grant);
   await lease.train(request(0), () => undefined);

@@ -16,16 +16,16 @@ test.each([
   ['Workflow failed', ownQueue('mine'), {}],
   ['Activity failed', stepsQueue(ownPool('mine')), {}],
   ['Activity failed', `${ownPool('mine')}.vm.1`, { activityType: 'trainEpoch', error: passing }],
-])('%s in place, on %s, is left to who follows the run', (message, taskQueue, more) => {
+])('a notice %s of a run in place, on %s, is not printed', (message, taskQueue, more) => {
   expect(formatNotice(entry(message, { taskQueue, error: fatal, ...more }))).toBeNull();
 });
 
-test('a step of an in-place worker that is tried again is reported', () => {
+test('a retry of a step of a run in place is printed', () => {
   const meta = { taskQueue: stepsQueue(ownPool('mine')), activityType: 'consolidate', error: passing };
   expect(formatNotice(entry('Activity failed', meta))).toBe('temporal WARN: Activity failed: disk full');
 });
 
-test('a worker that others started runs on says everything', () => {
+test('every notice of a worker that serves submitted runs is printed', () => {
   const meta = { taskQueue: defaultTaskQueue, error: fatal };
   expect(formatNotice(entry('Workflow failed', meta))).toBe('temporal WARN: Workflow failed: no such folder');
 });

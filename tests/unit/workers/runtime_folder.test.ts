@@ -23,18 +23,18 @@ afterEach(() => rmSync(parent, { recursive: true }));
 
 const open = () => openRuntimeFolder({ TEMPER_RUNTIME: folder });
 
-test("it is the user's own, in /tmp, whatever XDG_RUNTIME_DIR and TEMPER_CACHE say", async () => {
+test("the runtime folder is the user's own in /tmp, whatever XDG_RUNTIME_DIR and TEMPER_CACHE are", async () => {
   const environment = { XDG_RUNTIME_DIR: parent, TEMPER_CACHE: parent };
   expect(await openRuntimeFolder(environment)).toBe(`/tmp/temper-${process.getuid!()}`);
 });
 
-test('it is made for its user alone, and opened again', async () => {
+test('a runtime folder that is created is readable only for its user, and can be opened again', async () => {
   expect(await open()).toBe(folder);
   expect(statSync(folder).mode & 0o777).toBe(0o700);
   expect(await open()).toBe(folder);
 });
 
-test('a link instead of it is refused', async () => {
+test('a link in place of the runtime folder is refused', async () => {
   const target = path.join(parent, 'elsewhere');
   mkdirSync(target, { mode: 0o700 });
   symlinkSync(target, folder);
@@ -42,7 +42,7 @@ test('a link instead of it is refused', async () => {
   expect(existsSync(path.join(target, 'hosts'))).toBe(false);
 });
 
-test('one that others may use is refused', async () => {
+test('a runtime folder that other users may access is refused', async () => {
   mkdirSync(folder);
   chmodSync(folder, 0o770);
   await expect(open()).rejects.toThrow(`${folder}: other users may access it (mode 770)`);
@@ -50,14 +50,14 @@ test('one that others may use is refused', async () => {
 
 const asRoot = process.getuid!() === 0 ? test : test.skip;
 
-asRoot('one of another user is refused', async () => {
+asRoot('a runtime folder of another user is refused', async () => {
   mkdirSync(folder, { mode: 0o700 });
   chownSync(folder, 65534, 65534);
   await expect(open()).rejects.toThrow(`${folder}: belongs to user 65534, not 0`);
 });
 
-test('a location where it cannot be created is named', async () => {
-  const opening = openRuntimeFolder({ TEMPER_RUNTIME: '/proc/temper' });
-  await expect(opening).rejects.toBeInstanceOf(StorageError);
-  await expect(opening).rejects.toThrow('/proc/temper: cannot be created');
+test('a runtime folder that cannot be created is named', async () => {
+  const attempt = openRuntimeFolder({ TEMPER_RUNTIME: '/proc/temper' });
+  await expect(attempt).rejects.toBeInstanceOf(StorageError);
+  await expect(attempt).rejects.toThrow('/proc/temper: cannot be created');
 });

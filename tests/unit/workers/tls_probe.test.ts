@@ -13,22 +13,25 @@ async function probe(server: Server): Promise<boolean> {
   return answer;
 }
 
-test('a server with a certificate that nobody trusts speaks TLS', async () => {
+test('a TLS server with an untrusted certificate is detected', async () => {
   expect(await probe(createTlsServer(tlsCertificate))).toBe(true);
 });
 
 test.each(['TLSv1.2', 'TLSv1.3'] as const)(
-  'so does one of %s that wants a certificate of its client',
+  'a server of %s that requires a certificate of its client is detected as a TLS server',
   async (version) => {
     const mutual = { requestCert: true, rejectUnauthorized: true, minVersion: version, maxVersion: version };
     expect(await probe(createTlsServer({ ...tlsCertificate, ...mutual }))).toBe(true);
   },
 );
 
-test('a server that answers in plain text does not', async () => {
+test('a server that answers in plain text is not taken for a TLS server', async () => {
   expect(await probe(createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')))).toBe(false);
 });
 
-test.each(['127.0.0.1:1', 'localhost', 'localhost:x'])('nor does %s, where nobody is', async (address) => {
-  expect(await speaksTls(address)).toBe(false);
-});
+test.each(['127.0.0.1:1', 'localhost', 'localhost:x'])(
+  'the address %s without a server is not taken for a TLS server',
+  async (address) => {
+    expect(await speaksTls(address)).toBe(false);
+  },
+);

@@ -1,7 +1,6 @@
 /**
  * Records the golden histories that replay.test.ts replays: `npm run build && node
- * dist/tests/unit/workflows/finetune/make_histories.js`. Histories that exist are left alone: runs of that age are under way
- * somewhere, so a change of the workflow that breaks one needs `patched`, not another history.
+ * dist/tests/unit/workflows/finetune/make_histories.js`. Histories that exist are left unchanged: runs of that age may still be under way, so a change of the workflow that breaks one needs `patched`, not another history.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -35,41 +34,41 @@ interface Story {
   evaluations?: EpochEvaluation[];
   /** See ScriptedGang.failures. */
   failures?: Record<string, unknown[]>;
-  /** Sends what the story is about. */
+  /** Sends the signals that the story is about. */
   act?(handle: WorkflowHandleWithFirstExecutionRunId, gang: ScriptedGang): Promise<void>;
   /** Run ids to record; the workflow's last one by default. */
   runs?(handle: WorkflowHandleWithFirstExecutionRunId): (string | undefined)[];
 }
 
-async function begun(gang: ScriptedGang, calls = 1): Promise<void> {
+async function untilTraining(gang: ScriptedGang, calls = 1): Promise<void> {
   while (gang.requests.length < calls) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-const finished = async () => outcome('finished', 10);
+const finish = async () => outcome('finished', 10);
 
 const stories: Record<string, Story> = {
-  completed: { script: [async () => outcome('epoch', 5), finished] },
+  completed: { script: [async () => outcome('epoch', 5), finish] },
   evaluated_epochs: {
-    script: [async () => outcome('epoch', 5), finished],
+    script: [async () => outcome('epoch', 5), finish],
     admission: async () => admit(true, true),
     evaluations: [
       { scores: { 'facts/valid_json': 0.25 }, stop: null },
       { scores: { 'facts/valid_json': 0.5 }, stop: null },
     ],
   },
-  preempted: { script: [async () => outcome('preempted', 3), finished] },
+  preempted: { script: [async () => outcome('preempted', 3), finish] },
   rank_lost: {
     script: [
       async ({ grant }) => {
-        const last = progress(grant.generation, 4, { committedStep: 2 });
-        const details: LossDetails = { version: 1, silentFor: 0, ended: 'killed', progress: last };
+        const lastProgress = progress(grant.generation, 4, { committedStep: 2 });
+        const details: LossDetails = { version: 1, silentFor: 0, ended: 'killed', progress: lastProgress };
         throw ApplicationFailure.create({
           message: 'killed',
           type: failureTypes.rankLost,
           details: [details],
         });
       },
-      finished,
+      finish,
     ],
   },
   host_lost: {
@@ -78,18 +77,18 @@ const stories: Record<string, Story> = {
         await context.sleep('5 seconds').catch(() => undefined);
         return outcome('preempted', 1);
       },
-      finished,
+      finish,
     ],
     async act(handle, gang) {
-      await begun(gang);
-      const lost = {
+      await untilTraining(gang);
+      const hostLost = {
         version: 1,
         queue: hostQueue,
         silentFor: 1,
         step: 3,
         detail: 'killed',
       };
-      await handle.signal(signalNames.hostLost, lost);
+      await handle.signal(signalNames.hostLost, hostLost);
     },
   },
   failed: {
@@ -108,7 +107,7 @@ const stories: Record<string, Story> = {
       },
     ],
     async act(handle, gang) {
-      await begun(gang);
+      await untilTraining(gang);
       await handle.signal(signalNames.pause);
       await handle.signal(signalNames.resume);
       await handle.signal(signalNames.checkpointNow);
@@ -117,7 +116,7 @@ const stories: Record<string, Story> = {
     },
   },
   paused_while_waiting: {
-    script: [finished],
+    script: [finish],
     async act(handle, gang) {
       let grant = () => {};
       gang.slot = new Promise<void>((resolve) => {
@@ -126,25 +125,25 @@ const stories: Record<string, Story> = {
       while (!gang.calls.includes('acquire 1')) await new Promise((resolve) => setTimeout(resolve, 5));
       await handle.signal(signalNames.pause);
       grant();
-      await begun(gang);
+      await untilTraining(gang);
     },
   },
   stop_delivered_again: {
     script: [
       async (_request, _context, gang) => {
-        const delivered = () => gang.calls.filter((call) => call === 'control stopping').length;
-        while (delivered() < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+        const countDeliveries = () => gang.calls.filter((call) => call === 'control stopping').length;
+        while (countDeliveries() < 2) await new Promise((resolve) => setTimeout(resolve, 20));
         return outcome('stopped', 4);
       },
     ],
     failures: { control: [ApplicationFailure.nonRetryable('the host does not answer')] },
     async act(handle, gang) {
-      await begun(gang);
+      await untilTraining(gang);
       await handle.signal(signalNames.stop);
     },
   },
   preempted_often: {
-    script: [...Array.from({ length: 60 }, () => async () => outcome('preempted', 3)), finished],
+    script: [...Array.from({ length: 60 }, () => async () => outcome('preempted', 3)), finish],
   },
   cancelled: {
     script: [
@@ -154,7 +153,7 @@ const stories: Record<string, Story> = {
       },
     ],
     async act(handle, gang) {
-      await begun(gang);
+      await untilTraining(gang);
       await handle.cancel();
     },
   },
@@ -164,18 +163,18 @@ const stories: Record<string, Story> = {
         const detached = new Promise<void>((resolve) => {
           gang.detached = resolve;
         });
-        let waiting = true;
+        let isAttached = true;
         void detached.then(() => {
-          waiting = false;
+          isAttached = false;
         });
         const handle = gang.client.workflow.getHandle(context.info.workflowExecution!.workflowId);
-        for (let step = 1; waiting; step += 1) {
+        for (let step = 1; isAttached; step += 1) {
           await handle.signal(signalNames.report, progress(grant.generation, step));
           await new Promise((resolve) => setTimeout(resolve, 30));
         }
         return { kind: 'detached' };
       },
-      finished,
+      finish,
     ],
     runs: (handle) => [handle.firstExecutionRunId, undefined],
   },

@@ -16,18 +16,18 @@ const entry = (event: TimelineEntry['event'], detail = ''): Omit<TimelineEntry, 
 });
 
 function open(write?: (entries: TimelineEntry[]) => Promise<number>) {
-  const written: TimelineEntry[] = [];
+  const writtenEntries: TimelineEntry[] = [];
   const store = async (entries: TimelineEntry[]) => {
-    written.push(...entries);
+    writtenEntries.push(...entries);
     return entries.at(-1)!.number;
   };
   const interruptions = { preempted: 0, rank_lost: 0, host_lost: 0, error_retried: 0 };
   const state = { timeline: [], timelineWritten: 0, interruptions, interruption: null, comingUp: null };
-  return { timeline: new Timeline(state, write ?? store), written };
+  return { timeline: new Timeline(state, write ?? store), writtenEntries };
 }
 
-test('3,000 interruptions and 10,000 epochs with long messages leave a state below 200 kB, and every entry in the folder', async () => {
-  const { timeline, written } = open();
+test('after 3,000 interruptions and 10,000 epochs the state is below 200 kB, and every entry was written', async () => {
+  const { timeline, writtenEntries } = open();
   for (let count = 0; count < 10_000; count += 1) {
     timeline.add(entry('epoch_finished', 'end of epoch'));
     if (count < 3000) timeline.add(entry('rank_lost', 'x'.repeat(5000)));
@@ -36,26 +36,26 @@ test('3,000 interruptions and 10,000 epochs with long messages leave a state bel
   expect(JSON.stringify(timeline.state).length).toBeLessThan(200_000);
   expect(timeline.state.interruptions.rank_lost).toBe(3000);
   await timeline.flush({ all: true });
-  expect(written.map(({ number }) => number)).toEqual(
+  expect(writtenEntries.map(({ number }) => number)).toEqual(
     Array.from({ length: 13_000 }, (_, index) => index + 1),
   );
 });
 
-test('an entry that the next generation still completes is not written yet, nor what follows it', async () => {
-  const { timeline, written } = open();
+test('an entry that the next generation completes, and those after it, are written once it is complete', async () => {
+  const { timeline, writtenEntries } = open();
   for (let count = 0; count < 30; count += 1) timeline.add(entry('epoch_finished'));
   const number = timeline.add(entry('preempted'));
   timeline.state.interruption = { entry: number, noticedAt: '2026-01-01T00:00:00.000Z', step: 1 };
   for (let count = 0; count < 30; count += 1) timeline.add(entry('unpaused'));
   await timeline.flush();
-  expect(written).toHaveLength(30);
+  expect(writtenEntries).toHaveLength(30);
   timeline.complete(number, { stepsLost: 4 });
   timeline.state.interruption = null;
   await timeline.flush();
-  expect(written[30]).toMatchObject({ event: 'preempted', stepsLost: 4 });
+  expect(writtenEntries[30]).toMatchObject({ event: 'preempted', stepsLost: 4 });
 });
 
-test('after a write whose answer was lost, the entries behind it are written alone', async () => {
+test('after a write whose answer was lost, only the entries that are missing are written', async () => {
   const batches: number[][] = [];
   const { timeline } = open(async (entries) => {
     batches.push(entries.map(({ number }) => number));
@@ -67,7 +67,7 @@ test('after a write whose answer was lost, the entries behind it are written alo
   expect(batches).toEqual([[1, 2, 3], [3]]);
 });
 
-test('a failed write is repeated by the next flush', async () => {
+test('a failed write of the timeline is repeated by the next flush', async () => {
   let fails = true;
   const batches: number[][] = [];
   const { timeline } = open(async (entries) => {
@@ -82,10 +82,10 @@ test('a failed write is repeated by the next flush', async () => {
   expect(batches).toEqual([[1]]);
 });
 
-test('a long detail is cut, and the entry stays valid', () => {
+test('a long detail of a timeline entry is cut, and the entry stays valid', () => {
   const { timeline } = open();
   timeline.add(entry('rank_lost', 'x'.repeat(5000)));
-  const [added] = timeline.state.timeline;
-  expect(timelineEntrySchema.parse(added).detail.length).toBeLessThan(600);
+  const [entryWithDetail] = timeline.state.timeline;
+  expect(timelineEntrySchema.parse(entryWithDetail).detail.length).toBeLessThan(600);
   expect(timelineWindow).toBe(100);
 });
