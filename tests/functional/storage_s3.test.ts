@@ -82,7 +82,7 @@ test('a stream that fails leaves neither an object nor parts', async () => {
   expect(Uploads ?? []).toEqual([]);
 });
 
-test('of many exclusive creations of one key exactly one succeeds, and its content stays', async () => {
+test('exactly one of many exclusive creations of a key on S3 succeeds, and its content stays', async () => {
   const storage = await newStorage();
   const outcomes = await Promise.all(
     Array.from({ length: 16 }, (_, i) => storage.createExclusive('log/1', Buffer.from(`writer ${i}`))),

@@ -18,25 +18,25 @@ test('an unknown key of the configuration is refused by name', () => {
   expect(() => defineConfig({ taskQueues: 'temper' } as object)).toThrow(/taskQueues/);
 });
 
-test('the bounds of one kind of step are changed without naming the others', () => {
+test('the bounds of one kind of step can be changed without naming the others', () => {
   const { bounds } = defineConfig({ worker: { bounds: { admit: { seconds: 5 } } } }).worker;
   expect(bounds.admit).toEqual({ memory: 2 ** 30, seconds: 5 });
   expect(bounds.prepareData.seconds).toBeGreaterThan(5);
 });
 
-describe('the file of the configuration', () => {
+describe('the installation file', () => {
   test('is the one that TEMPER_CONFIG names, as an absolute path', async () => {
     const file = await write('named/mine.mjs');
     expect((await chooseFile(folder, { TEMPER_CONFIG: 'named/mine.mjs' })).file).toBe(file);
   });
 
-  test('that TEMPER_CONFIG names and that does not exist is an error', async () => {
+  test('is an error if TEMPER_CONFIG names one that does not exist', async () => {
     await expect(chooseFile(folder, { TEMPER_CONFIG: 'absent.mjs' })).rejects.toThrow(
       /absent\.mjs.*not exist/,
     );
   });
 
-  test('lies in the working folder or above it', async () => {
+  test('is found in the working folder or above it', async () => {
     const file = await write('project/temporal.config.mjs');
     await mkdir(path.join(folder, 'project/recipes'), { recursive: true });
     expect((await chooseFile(path.join(folder, 'project/recipes'), { HOME: '/nowhere' })).file).toBe(file);
@@ -44,8 +44,8 @@ describe('the file of the configuration', () => {
 
   test.each([
     ['package.json', {}],
-    ['nothing, where that is the home folder', { HOME: path.join(folder, 'bounded/inner') }],
-  ])('is not looked for above a folder with %s', async (stop, environment) => {
+    ['no file, if that is the home folder', { HOME: path.join(folder, 'bounded/inner') }],
+  ])('is not searched for above a folder with %s', async (stop, environment) => {
     await write('bounded/temporal.config.js');
     const inner = path.join(folder, 'bounded/inner');
     await mkdir(path.join(inner, 'deep'), { recursive: true });
@@ -54,7 +54,7 @@ describe('the file of the configuration', () => {
     expect(file).toBe(path.resolve(import.meta.dirname, '../../temporal.config.js'));
   });
 
-  test('that others may write to is passed over, and named with the reason', async () => {
+  test('is passed over if other users may write to it, and reported with the reason', async () => {
     const file = await write('shared/temporal.config.mjs', 0o666);
     const { file: chosen, passedOver } = await chooseFile(path.dirname(file), { HOME: path.dirname(file) });
     expect(chosen).not.toBe(file);

@@ -14,10 +14,10 @@ const levels = [
   ['graph'],
   ['contracts', 'shared'],
 ];
-const levelOf = new Map(levels.flatMap((rooms, level) => rooms.map((room) => [room, level] as const)));
+const levelsByRoom = new Map(levels.flatMap((rooms, level) => rooms.map((room) => [room, level] as const)));
 
 /**
- * Imports past a face that are wanted, each with its reason. A target that ends in `/` stands for all files below it.
+ * Imports past a face that are allowed, each with its reason. A target that ends in `/` stands for all files below it.
  */
 const pastFaces: readonly { from: string; to: string; reason: string }[] = [
   { from: 'workflows/', to: 'contracts/', reason: 'the workflow bundle holds only what workflows use' },
@@ -48,8 +48,8 @@ function* sources(folder: string): Generator<string> {
   }
 }
 
-/** Relative imports of a file, as paths of source files from the root. Type imports count: an arrow is an arrow. */
-function imports(file: string): string[] {
+/** Returns the relative imports of a file, type imports included, as paths of source files from the root. */
+function readImports(file: string): string[] {
   const text = readFileSync(file, 'utf8');
   const matches = [
     ...text.matchAll(/(?:from|import\()\s*'(\.{1,2}\/[^']+)'/g),
@@ -63,30 +63,32 @@ function imports(file: string): string[] {
 
 const room = (file: string) => file.split('/')[0]!;
 
-/** The component that a file belongs to: `models`, `datasets/llm`. */
+/** Returns the component that a file belongs to: `models`, `datasets/llm`. */
 function component(file: string): string {
   const [, name, kind] = file.split('/');
   return name === 'datasets' || name === 'launcher' ? `${name}/${kind}` : name!;
 }
 
-/** The folder whose `index.ts` is the face of a file: its component, its recipe kind, or its room. */
+/** Returns the folder whose `index.ts` is the face of a file: its component or its room. */
 function faceFolder(file: string): string {
   if (room(file) === 'components') return `components/${component(file)}`;
   return room(file);
 }
 
-const files = [...levelOf.keys(), 'workflows'].flatMap((folder) => [...sources(path.join(root, folder))]);
+const files = [...levelsByRoom.keys(), 'workflows'].flatMap((folder) => [
+  ...sources(path.join(root, folder)),
+]);
 const arrows: Arrow[] = files.flatMap((file) =>
-  imports(file)
+  readImports(file)
     .map((to) => ({ from: path.relative(root, file), to }))
-    // What a build makes (the workflow bundle, the addon) is no source file.
+    // Built files (the workflow bundle, the addon) are not source files.
     .filter(({ to }) => existsSync(path.join(root, to))),
 );
 
-const show = ({ from, to }: Arrow) => `${from} → ${to}`;
+const format = ({ from, to }: Arrow) => `${from} → ${to}`;
 
-/** Groups of more than one node that all reach each other (Tarjan 1972), each sorted. */
-function cycles(edges: ReadonlyMap<string, ReadonlySet<string>>): string[][] {
+/** Returns the groups of more than one node that all reach each other (Tarjan 1972), each sorted. */
+function findCycles(edges: ReadonlyMap<string, ReadonlySet<string>>): string[][] {
   const index = new Map<string, number>();
   const low = new Map<string, number>();
   const stack: string[] = [];
@@ -107,64 +109,64 @@ function cycles(edges: ReadonlyMap<string, ReadonlySet<string>>): string[][] {
   return groups;
 }
 
-function graphOf(nodeOf: (file: string) => string): Map<string, Set<string>> {
+function buildGraph(findNode: (file: string) => string): Map<string, Set<string>> {
   const edges = new Map<string, Set<string>>();
   for (const { from, to } of arrows) {
-    const [source, target] = [nodeOf(from), nodeOf(to)];
+    const [source, target] = [findNode(from), findNode(to)];
     if (!edges.has(source)) edges.set(source, new Set());
     if (source !== target) edges.get(source)!.add(target);
   }
   return edges;
 }
 
-test('imports go down the list of rooms only', () => {
-  const wrong = arrows.filter(({ from, to }) => {
+test('rooms import only from rooms below them', () => {
+  const violations = arrows.filter(({ from, to }) => {
     if (room(from) === 'workflows' || isException({ from, to })) return false;
-    const [source, target] = [levelOf.get(room(from)), levelOf.get(room(to))];
+    const [source, target] = [levelsByRoom.get(room(from)), levelsByRoom.get(room(to))];
     if (source === undefined || target === undefined) return true;
     return target < source || (target === source && room(from) !== room(to) && source !== levels.length - 1);
   });
-  expect(wrong.map(show)).toEqual([]);
+  expect(violations.map(format)).toEqual([]);
 });
 
-test('workflows import contracts and @temporalio/workflow, nothing else', () => {
+test('workflows import only contracts and @temporalio/workflow', () => {
   const packages = [...sources(path.join(root, 'workflows'))].flatMap((file) =>
     [...readFileSync(file, 'utf8').matchAll(/from '([^.'][^']*)'/g)].map((match) => match[1]!),
   );
   expect([...new Set(packages)]).toEqual(['@temporalio/workflow']);
-  const wrong = arrows.filter(
+  const violations = arrows.filter(
     ({ from, to }) => room(from) === 'workflows' && !['contracts', 'workflows'].includes(room(to)),
   );
-  expect(wrong.map(show)).toEqual([]);
+  expect(violations.map(format)).toEqual([]);
 });
 
 test('no component imports another component', () => {
-  const wrong = arrows.filter(
+  const violations = arrows.filter(
     ({ from, to }) =>
       room(from) === 'components' && room(to) === 'components' && component(from) !== component(to),
   );
-  expect(wrong.map(show)).toEqual([]);
+  expect(violations.map(format)).toEqual([]);
 });
 
-test('files import each other in no circle', () => {
-  expect(cycles(graphOf((file) => file))).toEqual([]);
+test('no files import each other in a cycle', () => {
+  expect(findCycles(buildGraph((file) => file))).toEqual([]);
 });
 
-test('folders import each other in no circle', () => {
-  expect(cycles(graphOf(path.posix.dirname))).toEqual([]);
+test('no folders import each other in a cycle', () => {
+  expect(findCycles(buildGraph(path.posix.dirname))).toEqual([]);
 });
 
 test('imports from another room go through its face', () => {
-  const wrong = arrows.filter(({ from, to }) => {
+  const violations = arrows.filter(({ from, to }) => {
     const [source, target] = [faceFolder(from), faceFolder(to)];
     if (source === target || target === 'shared') return false;
     if (to === `${target}/index.ts`) return false;
     return !isException({ from, to });
   });
-  expect(wrong.map(show)).toEqual([]);
+  expect(violations.map(format)).toEqual([]);
 });
 
-test('every exception is used', () => {
+test('every exception to the faces is used', () => {
   const unused = pastFaces.filter(
     (exception) =>
       !arrows.some(({ from, to }) => from.startsWith(exception.from) && to.startsWith(exception.to)),
@@ -176,6 +178,6 @@ test('infra/ holds scripts only', () => {
   expect([...sources(path.join(root, 'infra'))]).toEqual([]);
 });
 
-test('the list of imports read is not empty', () => {
+test('the test reads more than 500 imports', () => {
   expect(arrows.length).toBeGreaterThan(500);
 });

@@ -40,7 +40,7 @@ afterAll(() => rm(folder, { recursive: true }));
 const load = (text: string, options: Partial<LoadOptions<typeof schema>> = {}) =>
   loadRecipe({ text }, { schema, env: {}, recipeEnvironment: ['N', 'S', 'C', 'P'], cwd: folder, ...options });
 
-async function problemsOf(promise: Promise<unknown>): Promise<readonly RecipeProblem[]> {
+async function findProblems(promise: Promise<unknown>): Promise<readonly RecipeProblem[]> {
   const error = await promise.then(
     () => null,
     (reason: unknown) => reason,
@@ -58,7 +58,7 @@ const write = async (name: string, text: string | Uint8Array): Promise<string> =
 
 describe('problems', () => {
   test('are all reported at once, each with line, column and key', async () => {
-    const problems = await problemsOf(load('name: a\nseed: x\nprecison: bf16\nclip: -1\n'));
+    const problems = await findProblems(load('name: a\nseed: x\nprecison: bf16\nclip: -1\n'));
     expect(problems.map(({ key, line, column }) => [key, line, column])).toEqual([
       ['seed', 2, 7],
       ['precison', 3, 1],
@@ -67,49 +67,49 @@ describe('problems', () => {
   });
 
   test('an unknown key suggests the nearest key that is not set yet', async () => {
-    const [problem] = await problemsOf(load('name: a\nprecison: bf16'));
+    const [problem] = await findProblems(load('name: a\nprecison: bf16'));
     expect(problem!.message).toBe("unknown key; did you mean 'precision'?");
   });
 
-  test('an unknown key that is nearest to one already set says so', async () => {
-    const [problem] = await problemsOf(load('name: a\nnmae: b'));
+  test('an unknown key suggests the nearest key even if that is already set', async () => {
+    const [problem] = await findProblems(load('name: a\nnmae: b'));
     expect(problem!.message).toBe("unknown key; did you mean 'name'?");
   });
 
-  test('an unknown key of a union member is compared with that member alone', async () => {
-    const [problem] = await problemsOf(load('name: a\ndata: {dataset_type: chat, role: [user]}'));
+  test('an unknown key of a union member is compared only with that member', async () => {
+    const [problem] = await findProblems(load('name: a\ndata: {dataset_type: chat, role: [user]}'));
     expect(problem).toMatchObject({ key: 'data.role', line: 2, column: 28 });
     expect(problem!.message).toContain("did you mean 'roles'");
   });
 
   test('an unknown value suggests the nearest and lists the choices', async () => {
-    const [problem] = await problemsOf(load('name: a\nprecision: pf16'));
+    const [problem] = await findProblems(load('name: a\nprecision: pf16'));
     expect(problem!.message).toBe(
       "'pf16' is not known here; did you mean 'bf16'? The choices are fp32, bf16",
     );
   });
 
   test('an unknown discriminator lists the choices', async () => {
-    const [problem] = await problemsOf(load('name: a\ndata: {dataset_type: txt}'));
+    const [problem] = await findProblems(load('name: a\ndata: {dataset_type: txt}'));
     expect(problem).toMatchObject({ key: 'data.dataset_type', line: 2, column: 22 });
     expect(problem!.message).toContain('text, chat');
   });
 
   test('a missing key is named at its parent', async () => {
-    const [problem] = await problemsOf(load('name: a\ndata:\n  dataset_type: text\n'));
+    const [problem] = await findProblems(load('name: a\ndata:\n  dataset_type: text\n'));
     expect(problem).toMatchObject({ key: 'data.path', line: 2, message: 'is required (text)' });
   });
 
   test('a wrong kind of a union names every kind that fits', async () => {
-    const [problem] = await problemsOf(load('name: a\nclip: nine'));
+    const [problem] = await findProblems(load('name: a\nclip: nine'));
     expect(problem!.message).toBe("expected one of none, or a number; did you mean 'none'?");
   });
 
   test('a problem within one kind of a union is reported for that kind', async () => {
-    const one = z.strictObject({ type: z.literal('one'), size: z.int() });
-    const union = z.strictObject({ set: z.union([one, z.record(z.string(), one)]) });
+    const member = z.strictObject({ type: z.literal('one'), size: z.int() });
+    const union = z.strictObject({ set: z.union([member, z.record(z.string(), member)]) });
     const keys = async (text: string) =>
-      (await problemsOf(loadRecipe({ text }, { schema: union }))).map(({ key }) => key);
+      (await findProblems(loadRecipe({ text }, { schema: union }))).map(({ key }) => key);
     expect(await keys('set: {type: one, size: x}')).toEqual(['set.size']);
     expect(await keys('set: {type: one}')).toEqual(['set.size']);
     expect(await keys('set: {type: one, size: 1, siz: 2}')).toEqual(['set.siz']);
@@ -117,7 +117,7 @@ describe('problems', () => {
   });
 
   test("YAML's surprises are explained", async () => {
-    const problems = await problemsOf(load('name: a\nresume: yes\nseed: 1_000'));
+    const problems = await findProblems(load('name: a\nresume: yes\nseed: 1_000'));
     expect(problems.map((problem) => problem.message)).toEqual([
       "expected true or false, found the text 'yes'; write true",
       "expected a number, found the text '1_000'; write 1000, without quotes",
@@ -126,7 +126,7 @@ describe('problems', () => {
 
   test('malformed YAML is named with its location', async () => {
     const file = await write('bad.yaml', 'name: a\nmodel:\n  name: "x\n');
-    const [problem] = await problemsOf(loadRecipe({ file }, { schema }));
+    const [problem] = await findProblems(loadRecipe({ file }, { schema }));
     expect(problem).toMatchObject({ file, line: 4 });
     expect(problem!.message).toContain('malformed YAML');
   });
@@ -141,39 +141,39 @@ describe('problems', () => {
     ['infinity', 'name: a\nclip: .inf', 2, 'not a number a recipe can hold'],
     ['a prototype', 'name: a\n__proto__: {x: 1}', 2, '__proto__'],
   ])('%s is refused', async (_, text, line, part) => {
-    const problems = await problemsOf(load(text));
+    const problems = await findProblems(load(text));
     expect(problems[0]).toMatchObject({ line });
     expect(problems[0]!.message).toContain(part);
   });
 
-  test('an alias is what its anchor was', async () => {
+  test('an alias has the value of its anchor', async () => {
     const { value } = await load('name: &n a\nmodel: &m {name: *n}\n');
     expect(value.model!.name).toBe('a');
   });
 
-  test('aliases that multiply are stopped', async () => {
+  test('aliases that multiply are refused', async () => {
     const levels = Array.from({ length: 30 }, (_, i) => `k${i + 1}: &a${i + 1} [${`*a${i},`.repeat(9)}]`);
-    const [problem] = await problemsOf(load(`k0: &a0 x\n${levels.join('\n')}`));
+    const [problem] = await findProblems(load(`k0: &a0 x\n${levels.join('\n')}`));
     expect(problem!.message).toContain('aliases');
   });
 
-  test('deep nesting is refused, not a crash', async () => {
-    const [problem] = await problemsOf(load(`name: ${'['.repeat(20_000)}`));
+  test('deep nesting is refused and does not crash', async () => {
+    const [problem] = await findProblems(load(`name: ${'['.repeat(20_000)}`));
     expect(problem!.message).toMatch(/nested too deeply|malformed/);
   });
 
-  test('bytes that are no UTF-8 are named by line and column', async () => {
+  test('bytes that are not UTF-8 are named by line and column', async () => {
     const file = await write(
       'latin.yaml',
       Buffer.concat([Buffer.from('name: a\n# é '), Buffer.from([0xe9]), Buffer.from('\n')]),
     );
-    const [problem] = await problemsOf(loadRecipe({ file }, { schema }));
+    const [problem] = await findProblems(loadRecipe({ file }, { schema }));
     expect(problem).toMatchObject({ file, line: 2, column: 5 });
   });
 
   test('a file too large to be a recipe is refused', async () => {
     const file = await write('large.yaml', Buffer.alloc((1 << 20) + 1, 'a'));
-    expect((await problemsOf(loadRecipe({ file }, { schema })))[0]!.message).toContain('bytes');
+    expect((await findProblems(loadRecipe({ file }, { schema })))[0]!.message).toContain('bytes');
   });
 
   test.each([
@@ -185,26 +185,26 @@ describe('problems', () => {
       form === 'recipe'
         ? { recipe: Object.fromEntries(keys) }
         : { text: keys.map(([key, value]) => `${key}: ${value}\n`).join('') };
-    const [problem] = await problemsOf(loadRecipe(source, { schema }));
+    const [problem] = await findProblems(loadRecipe(source, { schema }));
     expect(problem!.message).toContain('the recipe has more than 20000 values');
   });
 
   test('an object nested deeper than any recipe is refused', async () => {
     let recipe: Record<string, unknown> = {};
     for (let depth = 0; depth < 5000; depth += 1) recipe = { a: recipe };
-    const [problem] = await problemsOf(loadRecipe({ recipe }, { schema }));
+    const [problem] = await findProblems(loadRecipe({ recipe }, { schema }));
     expect(problem!.message).toContain('nested too deeply');
   });
 
-  test('of 15,000 unknown keys the first ones are listed and the others counted', async () => {
+  test('the first of 15,000 unknown keys are listed and the others counted', async () => {
     const text = Array.from({ length: 15_000 }, (_, index) => `kex_${index}: 1\n`).join('');
-    const problems = await problemsOf(load(`name: a\n${text}`));
+    const problems = await findProblems(load(`name: a\n${text}`));
     expect(problems).toHaveLength(201);
     expect(problems.at(-1)!.message).toBe('and 14800 more');
   });
 
   test('a missing file is named', async () => {
-    const [problem] = await problemsOf(loadRecipe({ file: 'none.yaml' }, { schema, cwd: folder }));
+    const [problem] = await findProblems(loadRecipe({ file: 'none.yaml' }, { schema, cwd: folder }));
     expect(problem!.message).toBe("cannot read the recipe 'none.yaml': there is no such file");
   });
 
@@ -214,7 +214,7 @@ describe('problems', () => {
 });
 
 describe('templates', () => {
-  test('are laid under the recipe, chains included, maps merged and lists replaced', async () => {
+  test('are merged under the recipe, also in chains: maps are merged, lists replaced', async () => {
     await write(
       'base/root.yaml',
       'name: root\nseed: 5\ndata: {dataset_type: chat, roles: [user, assistant]}',
@@ -235,18 +235,18 @@ describe('templates', () => {
     expect(value).toMatchObject({ seed: 5, data: { dataset_type: 'text', path: '/x.txt' } });
   });
 
-  test('so do maps by name over one map, and one over those', async () => {
+  test('maps by name replace one map of a template, and one map replaces those', async () => {
     await write('one.yaml', 'name: t\nvalidation: {dataset_type: chat, roles: [tool]}');
     await write('named.yaml', 'name: t\nvalidation: {a: {dataset_type: chat}, b: {dataset_type: chat}}');
-    const named = await load('extends: one.yaml\nvalidation: {a: {dataset_type: text, path: /x.txt}}');
-    expect(named.value.validation).toEqual({ a: { dataset_type: 'text', path: '/x.txt' } });
-    const one = await load('extends: named.yaml\nvalidation: {dataset_type: chat, roles: [tool]}');
-    expect(one.value.validation).toEqual({ dataset_type: 'chat', roles: ['tool'] });
+    const byName = await load('extends: one.yaml\nvalidation: {a: {dataset_type: text, path: /x.txt}}');
+    expect(byName.value.validation).toEqual({ a: { dataset_type: 'text', path: '/x.txt' } });
+    const single = await load('extends: named.yaml\nvalidation: {dataset_type: chat, roles: [tool]}');
+    expect(single.value.validation).toEqual({ dataset_type: 'chat', roles: ['tool'] });
   });
 
-  test('an unknown key over a template is still named as such', async () => {
+  test('an unknown key over a template is reported as unknown', async () => {
     await write('chat.yaml', 'name: t\ndata: {dataset_type: chat, roles: [tool]}');
-    const [problem] = await problemsOf(load('extends: chat.yaml\ndata: {rolls: [user]}'));
+    const [problem] = await findProblems(load('extends: chat.yaml\ndata: {rolls: [user]}'));
     expect(problem).toMatchObject({ key: 'data.rolls', line: 2 });
     expect(problem!.message).toContain('unknown key');
   });
@@ -254,7 +254,7 @@ describe('templates', () => {
   test('that go in a circle are refused', async () => {
     await write('a.yaml', 'extends: b.yaml\nname: a');
     const file = await write('b.yaml', 'extends: a.yaml');
-    const [problem] = await problemsOf(loadRecipe({ file }, { schema }));
+    const [problem] = await findProblems(loadRecipe({ file }, { schema }));
     expect(problem!.message).toContain('b.yaml → a.yaml → b.yaml');
   });
 
@@ -263,12 +263,12 @@ describe('templates', () => {
     ['large.yaml', 'it has 1048577 bytes, and at most 1048576 are allowed'],
   ])('%s is refused before it is read', async (name, reason) => {
     await write('large.yaml', Buffer.alloc((1 << 20) + 1, 'a'));
-    const [problem] = await problemsOf(load(`name: a\nextends: ${name}`));
+    const [problem] = await findProblems(load(`name: a\nextends: ${name}`));
     expect(problem).toMatchObject({ key: 'extends', line: 2 });
     expect(problem!.message).toContain(reason);
   });
 
-  test('that name the next one twice each are read once each', async () => {
+  test('that each extend the next one twice are read once', async () => {
     const depth = 40;
     for (let level = 0; level < depth; level += 1)
       await write(`twice${level}.yaml`, `extends: [twice${level + 1}.yaml, twice${level + 1}.yaml]`);
@@ -277,22 +277,22 @@ describe('templates', () => {
   });
 
   test('are limited in number', async () => {
-    const [problem] = await problemsOf(load(`extends: [${'chat.yaml, '.repeat(300)}]`));
+    const [problem] = await findProblems(load(`extends: [${'chat.yaml, '.repeat(300)}]`));
     expect(problem!.message).toContain('more than 256 templates are named');
   });
 
   test('a problem within a template has the location in the template', async () => {
     const template = await write('faulty.yaml', 'name: t\nseeed: 4');
     const file = await write('user.yaml', 'extends: faulty.yaml');
-    expect((await problemsOf(loadRecipe({ file }, { schema })))[0]).toMatchObject({
+    expect((await findProblems(loadRecipe({ file }, { schema })))[0]).toMatchObject({
       file: template,
       line: 2,
       column: 1,
     });
   });
 
-  test('a missing template is named where it is asked for', async () => {
-    const [problem] = await problemsOf(load('name: a\nextends: gone.yaml'));
+  test('a missing template is reported at the key that names it', async () => {
+    const [problem] = await findProblems(load('name: a\nextends: gone.yaml'));
     expect(problem).toMatchObject({ key: 'extends', line: 2, column: 10 });
   });
 });
@@ -308,33 +308,33 @@ describe('references', () => {
   });
 
   test('that go in a circle are refused', async () => {
-    const problems = await problemsOf(load('name: ${model.name}\nmodel: {name: "${name}"}'));
+    const problems = await findProblems(load('name: ${model.name}\nmodel: {name: "${name}"}'));
     expect(problems[0]!.message).toContain('model.name → name → model.name');
   });
 
-  test('${run} is the id of the run, and its name where nobody gave it another', async () => {
+  test('${run} is the id of the run, by default its name', async () => {
     const text = 'name: a\noutput_dir: runs/${run}-${name}';
     expect((await load(text)).value.output_dir).toBe(path.join(folder, 'runs/a-a'));
     const { value, document } = await load(text, { run: 'a-2026-01-02T03:04:05Z' });
     expect(value.output_dir).toBe(path.join(folder, 'runs/a-2026-01-02T03:04:05Z-a'));
-    // Whoever reads the recipe later need not know the run.
+    // A later reader of the recipe need not know the run.
     expect(document.output_dir).toBe('runs/a-2026-01-02T03:04:05Z-a');
   });
 
   test('${run} in the name goes in a circle, unless the id is given', async () => {
-    const [problem] = await problemsOf(load('name: a-${run}'));
+    const [problem] = await findProblems(load('name: a-${run}'));
     expect(problem!.message).toContain('in a circle');
     expect((await load('name: a-${run}', { run: 'b' })).value.name).toBe('a-b');
   });
 
   test('to unknown keys suggest the nearest', async () => {
-    const [problem] = await problemsOf(load('name: a\nseed: ${nmae}'));
+    const [problem] = await findProblems(load('name: a\nseed: ${nmae}'));
     expect(problem!.message).toContain("did you mean 'name'");
   });
 
-  test('that double each other are stopped', async () => {
+  test('that multiply each other are refused', async () => {
     const levels = Array.from({ length: 40 }, (_, i) => `k${i + 1}: "\${k${i}}\${k${i}}"`);
-    const problems = await problemsOf(load(`k0: x\n${levels.join('\n')}`));
+    const problems = await findProblems(load(`k0: x\n${levels.join('\n')}`));
     expect(problems.some((problem) => /far more values|longer than/.test(problem.message))).toBe(true);
   });
 });
@@ -347,46 +347,49 @@ describe('environment', () => {
     expect(value).toMatchObject({ name: 'x', seed: 12, clip: 2.5 });
   });
 
-  test('text that looks like a number stays text where text is wanted', async () => {
+  test('text that looks like a number stays text for a key that takes text', async () => {
     expect((await load('name: ${env:N}', { env: { N: '007' } })).value.name).toBe('007');
   });
 
-  test.each(['MY_SECRET', 'HOME', 'N_TOKEN'])('%s is refused where nobody lists it', async (name) => {
-    const [problem] = await problemsOf(
-      load(`name: a-\${env:${name}:-b}`, { env: { [name]: 'hidden' }, recipeEnvironment: ['N'] }),
-    );
-    expect(problem).toMatchObject({ key: 'name', line: 1 });
-    expect(problem!.message).toContain(`the environment variable ${name} is not listed for recipes`);
-    expect(problem!.message).toContain(`TEMPER_RECIPE_ENV=${name}`);
-    expect(problem!.message).not.toContain('hidden');
-  });
+  test.each(['MY_SECRET', 'HOME', 'N_TOKEN'])(
+    'the variable %s is refused unless it is listed',
+    async (name) => {
+      const [problem] = await findProblems(
+        load(`name: a-\${env:${name}:-b}`, { env: { [name]: 'hidden' }, recipeEnvironment: ['N'] }),
+      );
+      expect(problem).toMatchObject({ key: 'name', line: 1 });
+      expect(problem!.message).toContain(`the environment variable ${name} is not listed for recipes`);
+      expect(problem!.message).toContain(`TEMPER_RECIPE_ENV=${name}`);
+      expect(problem!.message).not.toContain('hidden');
+    },
+  );
 
   test('patterns list variables, but none that is named like a credential', async () => {
     const env = { RUN_NAME: 'r', RUN_TOKEN: 'hidden' };
     const value = (text: string, ...recipeEnvironment: string[]) => load(text, { env, recipeEnvironment });
     expect((await value('name: ${env:RUN_NAME}', 'RUN_*')).value.name).toBe('r');
-    const [problem] = await problemsOf(value('name: ${env:RUN_TOKEN}', 'RUN_*'));
+    const [problem] = await findProblems(value('name: ${env:RUN_TOKEN}', 'RUN_*'));
     expect(problem!.message).toContain('is named like a credential');
     expect((await value('name: ${env:RUN_TOKEN}', 'RUN_*', 'RUN_TOKEN')).value.name).toBe('hidden');
   });
 
-  test('TEMPER_RECIPE_ENV of the process is the list unless another is given', async () => {
-    const before = process.env.TEMPER_RECIPE_ENV;
+  test('the list is TEMPER_RECIPE_ENV of the process unless another one is given', async () => {
+    const listBefore = process.env.TEMPER_RECIPE_ENV;
     process.env.TEMPER_RECIPE_ENV = 'A, B_*,';
     try {
       expect(listedVariables()).toEqual(['A', 'B_*']);
-      const loaded = await loadRecipe(
+      const recipe = await loadRecipe(
         { text: 'name: ${env:A}${env:B_C}' },
         { schema, env: { A: 'x', B_C: 'y' } },
       );
-      expect(loaded.value.name).toBe('xy');
+      expect(recipe.value.name).toBe('xy');
     } finally {
-      if (before === undefined) delete process.env.TEMPER_RECIPE_ENV;
-      else process.env.TEMPER_RECIPE_ENV = before;
+      if (listBefore === undefined) delete process.env.TEMPER_RECIPE_ENV;
+      else process.env.TEMPER_RECIPE_ENV = listBefore;
     }
   });
 
-  test('values stay out of messages that a schema makes of them', async () => {
+  test('values do not appear in messages that a schema builds from them', async () => {
     const custom = z.looseObject({ name: z.string() }).superRefine(({ name }, context) => {
       context.addIssue({ code: 'custom', path: ['other'], message: `there is no '${name}'` });
       context.addIssue({ code: 'custom', path: ['name'], message: `'${name}' is not here` });
@@ -399,24 +402,26 @@ describe('environment', () => {
     expect(String(error)).not.toContain('hidden');
   });
 
-  test('a missing variable is named', async () => {
-    const [problem] = await problemsOf(load('name: ${env:NOT_THERE}', { recipeEnvironment: ['NOT_THERE'] }));
+  test('a missing environment variable is named', async () => {
+    const [problem] = await findProblems(
+      load('name: ${env:NOT_THERE}', { recipeEnvironment: ['NOT_THERE'] }),
+    );
     expect(problem).toMatchObject({ key: 'name', line: 1 });
     expect(problem!.message).toContain('NOT_THERE');
   });
 
-  test('its values are neither in the document nor in the canonical form', async () => {
+  test('values appear neither in the document nor in the canonical form', async () => {
     const { document, canonical } = await load('name: x-${env:N}', { env: { N: 'hidden' } });
     expect(JSON.stringify(document) + canonical).not.toContain('hidden');
     expect(canonical).toContain('x-${env:N}');
   });
 
-  test('its values are not in problems', async () => {
-    const [problem] = await problemsOf(load('name: a\nprecision: ${env:P}', { env: { P: 'hidden' } }));
+  test('values do not appear in problems', async () => {
+    const [problem] = await findProblems(load('name: a\nprecision: ${env:P}', { env: { P: 'hidden' } }));
     expect(JSON.stringify(problem)).not.toContain('hidden');
   });
 
-  test('is not judged on a client', async () => {
+  test('is not read on a client', async () => {
     const options = { schema, cwd: folder };
     const { document } = await composeRecipe({ text: 'name: a\nseed: ${env:S}' }, options);
     expect(document).toEqual({ name: 'a', seed: '${env:S}' });
@@ -445,7 +450,7 @@ describe('overrides', () => {
     });
   });
 
-  test('come before references', async () => {
+  test('are applied before references', async () => {
     const { value } = await load('name: a\nmodel: {name: "o/${name}"}', { overrides: ['name=b'] });
     expect(value.model!.name).toBe('o/b');
   });
@@ -463,7 +468,7 @@ describe('overrides', () => {
     expect(value.data).toEqual({ dataset_type: 'chat', roles: ['user', 'tool'] });
   });
 
-  test('take maps and lists', async () => {
+  test('may be maps and lists', async () => {
     const { value } = await load(text, { overrides: ['data={dataset_type: chat, roles: [a]}'] });
     expect(value.data).toEqual({ dataset_type: 'chat', roles: ['a'] });
   });
@@ -475,11 +480,11 @@ describe('overrides', () => {
     ['name.x=1', 'single value'],
     ['seed="', 'read as YAML'],
   ])('%s is refused', async (override, part) => {
-    expect((await problemsOf(load(text, { overrides: [override] })))[0]!.message).toContain(part);
+    expect((await findProblems(load(text, { overrides: [override] })))[0]!.message).toContain(part);
   });
 
   test('are named in problems', async () => {
-    const [problem] = await problemsOf(load(text, { overrides: ['--seed=x'] }));
+    const [problem] = await findProblems(load(text, { overrides: ['--seed=x'] }));
     expect(problem!.message).toContain('(set by --seed)');
   });
 });
@@ -505,7 +510,7 @@ describe('paths', () => {
     expect(value.output_dir).toBe(path.join(folder, 'o'));
   });
 
-  test('are known behind null and defaults', async () => {
+  test('are recognized in nullable keys and keys with defaults', async () => {
     const optional = z.strictObject({
       out: z
         .string()
@@ -518,7 +523,7 @@ describe('paths', () => {
     expect(value.out).toBe(path.join(folder, 'o'));
   });
 
-  test('that are URIs, absolute or home stay what they are', async () => {
+  test('that are URIs, absolute or in the home folder are not resolved against the recipe', async () => {
     expect((await load('name: a\noutput_dir: s3://b/x')).value.output_dir).toBe('s3://b/x');
     expect((await load('name: a\noutput_dir: /x/y')).value.output_dir).toBe('/x/y');
     expect((await load('name: a\noutput_dir: ~/y')).value.output_dir).toBe(path.join(os.homedir(), 'y'));
@@ -535,14 +540,14 @@ describe('paths', () => {
 });
 
 describe('identity', () => {
-  test('does not depend on the order of keys, comments or defaults written out', async () => {
-    const one = await load('name: a\nseed: 1 # the default\nprecision: fp32');
-    const two = await load('{"precision": "fp32", "name": "a"}');
-    expect(one.digest).toBe(two.digest);
-    expect((await load('name: a\nseed: 2')).digest).not.toBe(one.digest);
+  test('does not depend on the order of keys, on comments, or on written defaults', async () => {
+    const commented = await load('name: a\nseed: 1 # the default\nprecision: fp32');
+    const json = await load('{"precision": "fp32", "name": "a"}');
+    expect(commented.digest).toBe(json.digest);
+    expect((await load('name: a\nseed: 2')).digest).not.toBe(commented.digest);
   });
 
-  test('an object gives what its text gives', async () => {
+  test('an object has the same digest as its text', async () => {
     const text = await load('name: a\nseed: 4');
     const object = await loadRecipe({ recipe: { seed: 4, name: 'a' } }, { schema, cwd: folder });
     expect(object.digest).toBe(text.digest);

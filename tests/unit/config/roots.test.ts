@@ -1,4 +1,4 @@
-/** What a worker reads on behalf of a recipe stays within its storage roots. */
+/** A worker reads files for a recipe only within its storage roots. */
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { readFileRows } from '../../../components/datasets/llm/index.js';
@@ -81,7 +81,7 @@ test.each([
     secret,
   ],
   ['a model', { model: { name: path.join(outside, 'model') } }, 'model.name', outside],
-  ['an adapter to go on from', { peft: lora(path.join(outside, 'adapter')) }, 'peft.init_from', outside],
+  ['an adapter to start from', { peft: lora(path.join(outside, 'adapter')) }, 'peft.init_from', outside],
 ])('%s outside the roots is refused by key, path and roots', async (_, change, key, refusal) => {
   const failure = await submit(recipe(change)).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(InvalidRecipe);
@@ -97,7 +97,7 @@ test('a template outside the roots is not read', async () => {
   );
 });
 
-test('what lies within the roots, in the cache or among the examples is read, and outputs are written', async () => {
+test('files within the roots, in the cache or in the examples may be read, and outputs written', async () => {
   writeFileSync(path.join(root, 'base.yaml'), 'seed: 4\n');
   const kitchen = path.resolve('examples/llm/kitchen.jsonl');
   const cached = path.join(folder, 'cache', 'packs.jsonl');
@@ -115,17 +115,17 @@ const readAll = async (pattern: string) => {
 };
 
 test.each([secret, link, `${root}/linked`, `${root}/linked/*.jsonl`, '/etc/passwd', `file://${secret}`])(
-  'rows of %s are not read, whoever asks',
+  'rows of %s outside the roots are never read',
   async (pattern) => {
     await expect(readAll(pattern)).rejects.toThrow(StorageError);
   },
 );
 
-test('rows within the roots are', async () => {
+test('rows within the roots are read', async () => {
   expect(await readAll(`file://${inside}`)).toHaveLength(1);
 });
 
-test('a model or an adapter outside the roots is not opened, nor one whose files are links to there', async () => {
+test('a model or an adapter outside the roots, or with links to files there, is not opened', async () => {
   await expect(resolveModel(path.join(outside, 'model'))).rejects.toThrow(/model: .*outside\/model/);
   await expect(resolveModel(golden('tokenizers', 'smollm.gguf'))).rejects.toThrow(StorageError);
   await expect(readAdapter(golden('peft', 'lora'), [])).rejects.toThrow(/outside the storage roots/);

@@ -15,7 +15,7 @@ describe('secrets', () => {
     ['note: use AKIAIOSFODNN7EXAMPLE now', 'note'],
     ['list: [a, sk-abcdefghijklmnopqrstuv]', 'list.1'],
     ['uri: postgres://me:pass@host/db', 'uri'],
-  ])('%s is refused, by its key and without its value', async (text, key) => {
+  ])('%s is refused, and the error has the key but not the value', async (text, key) => {
     const error = await load(text).catch((reason: Error) => reason);
     expect(error).toMatchObject({ code: 'InvalidRecipe' });
     expect((error as Error).message).toContain(`${key}: this is`);
@@ -23,7 +23,7 @@ describe('secrets', () => {
   });
 
   test.each(['api_key: ${env:X}', 'eos_token: "</s>"', 'max_tokens: 5', 'token: null', 'uri: s3://bucket/x'])(
-    '%s is no secret',
+    '%s is not a secret',
     async (text) => {
       await expect(load(text)).resolves.toBeDefined();
     },
@@ -34,13 +34,13 @@ describe('secrets', () => {
     ['words that begin like a signed token', 'eyJ-'.repeat(225_000)],
     ['addresses that do not end', 'http://a:b'.repeat(90_000)],
     ['placeholders that do not close', '${a'.repeat(300_000)],
-  ])('are looked for in %s in time that grows with its length', async (_, text) => {
+  ])('are searched for in %s in linear time', async (_, text) => {
     await expect(loadRecipe({ recipe: { note: text } }, { schema: anything })).resolves.toBeDefined();
   });
 
   test('are redacted when a recipe is printed', () => {
-    const printed = printRecipe({ name: 'a', hub: { token: 'abc', url: '${env:URL}' } });
-    expect(printed).toBe('name: a\nhub:\n  token: "[redacted]"\n  url: ${env:URL}\n');
+    const text = printRecipe({ name: 'a', hub: { token: 'abc', url: '${env:URL}' } });
+    expect(text).toBe('name: a\nhub:\n  token: "[redacted]"\n  url: ${env:URL}\n');
   });
 });
 
@@ -55,7 +55,7 @@ test('edit distance counts a swap of neighbors as one', () => {
   expect(editDistance('kitten', 'sitting')).toBe(3);
 });
 
-test('nothing is suggested when nothing is near', () => {
+test('a key without a similar one gets no suggestion', () => {
   expect(suggestion('zzzzzz', ['alpha', 'beta'])).toBeNull();
   expect(suggestion('lr', ['learning_rate'])).toBeNull();
   expect(suggestion('Learning-Rate', ['learning_rate'])).toBe('learning_rate');

@@ -22,8 +22,8 @@ const write = async (name: string, text: string | Uint8Array): Promise<string> =
 };
 const jsonl = (rows: unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
-/** Every document as text, what is trained on in ⟦brackets⟧. */
-async function documents(
+/** Returns every document as text, with the trained parts in ⟦brackets⟧. */
+async function renderDocuments(
   train: Record<string, unknown>,
   { chatTemplate = false, size = 256 } = {},
 ): Promise<string[]> {
@@ -32,8 +32,8 @@ async function documents(
   const texts: string[] = [];
   for await (const chunk of planChunks(await planSource(dataset, 1))) {
     const context = { tokenizer, vocabularySize: tokenizer.vocabularySize, packedSequenceSize: size };
-    const tokenized = await tokenizeChunk(chunk, dataset, context);
-    texts.push(...tokenized.documents.map((document) => renderDocument(document, tokenizer, false)));
+    const { documents } = await tokenizeChunk(chunk, dataset, context);
+    texts.push(...documents.map((document) => renderDocument(document, tokenizer, false)));
   }
   return texts;
 }
@@ -48,7 +48,7 @@ describe('pretokenized', () => {
     [[1, 2], 'expected an object'],
   ])('refuses %j by file, line and column', async (row, message) => {
     const path = await write('bad.jsonl', jsonl([{ input_ids: [1, 2] }, row]));
-    const failure = documents({ dataset_type: 'pretokenized', path });
+    const failure = renderDocuments({ dataset_type: 'pretokenized', path });
     await expect(failure).rejects.toMatchObject({ code: 'DataError' });
     await expect(failure).rejects.toThrow(message);
     await expect(failure).rejects.toThrow(`${path}: line 2`);
@@ -62,30 +62,30 @@ describe('column_mapped', () => {
     { q: 'Who?', a: { name: 'Ann', age: 3 } },
   ];
 
-  test('trains on the answer and the end of text alone', async () => {
+  test('trains only on the answer and the end of text', async () => {
     const path = await write('a.jsonl', jsonl(rows));
-    expect(await documents({ dataset_type: 'column_mapped', path, columns })).toEqual([
+    expect(await renderDocuments({ dataset_type: 'column_mapped', path, columns })).toEqual([
       '<s>Why?⟦ So.<|im_end|>⟧',
       '<s>Who?⟦ {"name":"Ann","age":3}<|im_end|>⟧',
     ]);
   });
 
-  test('uses the chat template where the model has one', async () => {
+  test('uses the chat template if the model has one', async () => {
     const path = await write('a.jsonl', jsonl(rows.slice(0, 1)));
     const options = { dataset_type: 'column_mapped', path, columns, system_prompt: 'Be brief.' };
-    expect(await documents(options, { chatTemplate: true })).toEqual([
+    expect(await renderDocuments(options, { chatTemplate: true })).toEqual([
       '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n⟦So.<|im_end|>⟧\n',
     ]);
   });
 
   test('trains on everything with `loss: full`', async () => {
     const path = await write('a.jsonl', jsonl(rows.slice(0, 1)));
-    expect(await documents({ dataset_type: 'column_mapped', path, columns, loss: 'full' })).toEqual([
+    expect(await renderDocuments({ dataset_type: 'column_mapped', path, columns, loss: 'full' })).toEqual([
       '⟦<s>Why? So.<|im_end|>⟧',
     ]);
   });
 
-  test('fills templates from columns, nested ones too', async () => {
+  test('fills templates from columns, including nested ones', async () => {
     const path = await write('a.jsonl', jsonl([{ q: 'Why?', a: { text: ['So.'] }, t: 5 }]));
     const dataset = {
       dataset_type: 'column_mapped',
@@ -96,7 +96,7 @@ describe('column_mapped', () => {
     };
     expect(() => dataSchema.parse({ train: dataset })).toThrow('{other} is not one of the mapped columns');
     dataset.prompt_template = 'Q{topic}: {question}\n';
-    expect(await documents(dataset)).toEqual(['<s>Q5: Why?\n⟦A: So.<|im_end|>⟧']);
+    expect(await renderDocuments(dataset)).toEqual(['<s>Q5: Why?\n⟦A: So.<|im_end|>⟧']);
   });
 
   test.each([
@@ -106,20 +106,20 @@ describe('column_mapped', () => {
     ['jsonl', '\uFEFF{"q": "W,h]y?", "a": "\\"S\\\\"}\n\n{"q":"é", "a":"b"}'],
   ])('reads %s', async (extension, text) => {
     const path = await write(`a.${extension}`, text);
-    expect(await documents({ dataset_type: 'column_mapped', path, columns })).toEqual([
+    expect(await renderDocuments({ dataset_type: 'column_mapped', path, columns })).toEqual([
       '<s>W,h]y?⟦ "S\\<|im_end|>⟧',
       '<s>é⟦ b<|im_end|>⟧',
     ]);
   });
 
   test('counts the rows that lack a column and names the first', async () => {
-    const bad = [rows[0], { q: 'x' }, { q: 'y' }, { q: 'z', a: null }];
-    const path = await write('a.jsonl', jsonl(bad));
-    await expect(documents({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(
+    const rowsWithGaps = [rows[0], { q: 'x' }, { q: 'y' }, { q: 'z', a: null }];
+    const path = await write('a.jsonl', jsonl(rowsWithGaps));
+    await expect(renderDocuments({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(
       /a\.jsonl: 3 of the 4 rows from 1 on cannot be used:\n {2}line 2: lacks the column 'a' \(it has q\)/,
     );
     expect(
-      await documents({ dataset_type: 'column_mapped', path, columns, invalid_rows: 'skip' }),
+      await renderDocuments({ dataset_type: 'column_mapped', path, columns, invalid_rows: 'skip' }),
     ).toHaveLength(1);
   });
 
@@ -130,22 +130,22 @@ describe('column_mapped', () => {
       `{"q":"a","a":"b"}\n{"q":"${'x'.repeat(17 << 20)}"}\n`,
       'a.jsonl: line 2 is longer than 16 MiB',
     ],
-    ['bytes that are no UTF-8', Buffer.from('7b7d0aff0a', 'hex'), 'a.jsonl: line 2: not valid UTF-8'],
+    ['bytes that are not UTF-8', Buffer.from('7b7d0aff0a', 'hex'), 'a.jsonl: line 2: not valid UTF-8'],
   ])('%s is named', async (_, text, message) => {
     const path = await write('a.jsonl', text);
-    await expect(documents({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(message);
+    await expect(renderDocuments({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(message);
   });
 
-  test('a missing file is named', async () => {
+  test('a missing data file is named', async () => {
     const missing = path.join(folder, 'none.jsonl');
-    await expect(documents({ dataset_type: 'column_mapped', path: missing, columns })).rejects.toThrow(
+    await expect(renderDocuments({ dataset_type: 'column_mapped', path: missing, columns })).rejects.toThrow(
       `${missing}: there is no such file`,
     );
   });
 
   test('a JSON array that is cut short is named', async () => {
     const path = await write('a.json', '[{"q":"a","a":"b"}, {"q":');
-    await expect(documents({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(
+    await expect(renderDocuments({ dataset_type: 'column_mapped', path, columns })).rejects.toThrow(
       'the JSON array does not end',
     );
   });
@@ -155,7 +155,8 @@ describe('column_mapped', () => {
       'a.jsonl',
       jsonl(Array.from({ length: 200 }, (_, index) => ({ q: 'n', a: `${index}` }))),
     );
-    const select = (keys: object) => documents({ dataset_type: 'column_mapped', path, columns, ...keys });
+    const select = (keys: object) =>
+      renderDocuments({ dataset_type: 'column_mapped', path, columns, ...keys });
     const number = (text: string) => Number(/ (\d+)/.exec(text)![1]);
     expect((await select({ rows: [10, 13] })).map(number)).toEqual([10, 11, 12]);
     expect((await select({ rows: [190, null], limit: 2 })).map(number)).toEqual([190, 191]);
@@ -182,7 +183,7 @@ describe('chat', () => {
   };
   const chat = async (row: unknown, keys = {}) => {
     const file = await write('chat.jsonl', jsonl([row]));
-    return documents({ dataset_type: 'chat', path: file, ...keys }, { chatTemplate: true });
+    return renderDocuments({ dataset_type: 'chat', path: file, ...keys }, { chatTemplate: true });
   };
   const rendered =
     '<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU1<|im_end|>\n<|im_start|>assistant\n⟦A1<|im_end|>⟧\n' +
@@ -192,7 +193,7 @@ describe('chat', () => {
     expect(await chat(openai)).toEqual([rendered]);
   });
 
-  test("and in ShareGPT's", async () => {
+  test("trains on every assistant message in ShareGPT's form", async () => {
     const names = { system: 'system', user: 'human', assistant: 'gpt' } as Record<string, string>;
     const conversations = openai.messages.map(({ role, content }) => ({ from: names[role], value: content }));
     expect(await chat({ conversations })).toEqual([rendered]);
@@ -218,11 +219,13 @@ describe('chat', () => {
   test('refuses a template that renders earlier messages differently later on', async () => {
     const forgetful = byteTokenizer();
     const render = forgetful.applyChatTemplate.bind(forgetful);
-    // As templates do that remove the reasoning of earlier turns.
+    // As with templates that remove the reasoning of earlier turns.
     forgetful.applyChatTemplate = (messages, options) => {
-      const last = messages.length - 1;
+      const lastIndex = messages.length - 1;
       const supervised = messages.map((each, index) =>
-        index < last ? { ...each, content: String(each.content).replace(/<think>.*<\/think>/, '') } : each,
+        index < lastIndex
+          ? { ...each, content: String(each.content).replace(/<think>.*<\/think>/, '') }
+          : each,
       );
       return render(supervised, options);
     };
@@ -240,28 +243,30 @@ describe('chat', () => {
 
   test('needs a chat template', async () => {
     const file = await write('chat.jsonl', jsonl([openai]));
-    await expect(documents({ dataset_type: 'chat', path: file })).rejects.toThrow('the model has none');
+    await expect(renderDocuments({ dataset_type: 'chat', path: file })).rejects.toThrow('the model has none');
   });
 });
 
 describe('text', () => {
-  test('takes a file as one document that ends with the end of text', async () => {
+  test('reads a file as one document with the end of text', async () => {
     const file = await write('a.txt', 'One.\n\nTwo.\n');
-    expect(await documents({ dataset_type: 'text', path: file })).toEqual(['⟦<s>One.\n\nTwo.\n<|im_end|>⟧']);
+    expect(await renderDocuments({ dataset_type: 'text', path: file })).toEqual([
+      '⟦<s>One.\n\nTwo.\n<|im_end|>⟧',
+    ]);
   });
 
-  test('takes lines or paragraphs', async () => {
+  test('reads lines or paragraphs as documents', async () => {
     const file = await write('a.txt', 'One.\nstill\n \n\nTwo.\n');
-    expect(await documents({ dataset_type: 'text', path: file, documents: 'line' })).toHaveLength(3);
-    expect(await documents({ dataset_type: 'text', path: file, documents: 'paragraph' })).toEqual([
+    expect(await renderDocuments({ dataset_type: 'text', path: file, documents: 'line' })).toHaveLength(3);
+    expect(await renderDocuments({ dataset_type: 'text', path: file, documents: 'paragraph' })).toEqual([
       '⟦<s>One.\nstill<|im_end|>⟧',
       '⟦<s>Two.<|im_end|>⟧',
     ]);
   });
 
-  test('takes a column', async () => {
+  test('reads a column', async () => {
     const file = await write('t.jsonl', jsonl([{ body: 'One.' }]));
-    expect(await documents({ dataset_type: 'text', path: file, column: 'body' })).toEqual([
+    expect(await renderDocuments({ dataset_type: 'text', path: file, column: 'body' })).toEqual([
       '⟦<s>One.<|im_end|>⟧',
     ]);
   });
@@ -269,14 +274,14 @@ describe('text', () => {
   test('cuts a long document into packs and loses nothing of it', async () => {
     const text = Array.from({ length: 100 }, (_, index) => `line ${index}\n`).join('');
     const file = await write('long.txt', text);
-    const pieces = await documents({ dataset_type: 'text', path: file }, { size: 64 });
+    const pieces = await renderDocuments({ dataset_type: 'text', path: file }, { size: 64 });
     expect(pieces.join('').replace(/[⟦⟧]/g, '')).toBe(`<s>${text}<|im_end|>`);
   });
 
   test('a file of several chunks has one beginning and one end', async () => {
     const text = 'a line of text\n'.repeat(60_000);
     const file = await write('huge.txt', text);
-    const joined = (await documents({ dataset_type: 'text', path: file }, { size: 1 << 16 }))
+    const joined = (await renderDocuments({ dataset_type: 'text', path: file }, { size: 1 << 16 }))
       .join('')
       .replace(/[⟦⟧]/g, '');
     expect(joined === `<s>${text}<|im_end|>`).toBe(true);
@@ -292,7 +297,7 @@ describe('squad', () => {
       { title: 'T', paragraphs: [{ context: 'Ann came.', qas: [qa, { question: 'Why?', answers: [] }] }] },
     ];
     const file = await write('squad.json', JSON.stringify({ version: '1.1', data }));
-    expect(await documents({ dataset_type: 'squad', path: file })).toEqual(expected);
+    expect(await renderDocuments({ dataset_type: 'squad', path: file })).toEqual(expected);
   });
 
   test('reads rows', async () => {
@@ -300,29 +305,29 @@ describe('squad', () => {
       'squad.jsonl',
       jsonl([{ context: 'Ann came.', question: 'Who?', answers: { text: ['Ann'] } }]),
     );
-    expect(await documents({ dataset_type: 'squad', path: file })).toEqual(expected);
+    expect(await renderDocuments({ dataset_type: 'squad', path: file })).toEqual(expected);
   });
 });
 
 describe('hellaswag', () => {
-  test('is cleaned by the rule of its evaluation, which is Python’s', async () => {
+  test('is cleaned as in its evaluation, by Python’s rule', async () => {
     const ctx = '\u0085Header [title] then\u2028[a\u2028b] go  on [not\nclosed]\u001c';
     const file = await write('h.jsonl', jsonl([{ ctx, endings: ['x', '[step]y[z'], label: 1 }]));
     expect(cleanHellaswag(ctx)).toBe('Header. then\u2028 go on [not\nclosed]');
-    expect(await documents({ dataset_type: 'hellaswag', path: file })).toEqual([
+    expect(await renderDocuments({ dataset_type: 'hellaswag', path: file })).toEqual([
       '<s>Header. then\u2028 go on [not\nclosed]⟦ y[z<|im_end|>⟧',
     ]);
   });
 
-  test('is cleaned in time that grows with its length', () => {
+  test('is cleaned in linear time', () => {
     expect(cleanHellaswag('['.repeat(400_000))).toHaveLength(400_000);
     expect(cleanHellaswag('[\n'.repeat(200_000))).toHaveLength(399_999);
   });
 
-  test('is the context with its right ending', async () => {
+  test('becomes the context with its right ending', async () => {
     const row = { ctx: 'She runs [substeps] and', endings: ['sits.', 'jumps.'], label: 1 };
     const file = await write('h.jsonl', jsonl([row, { ...row, label: '0' }]));
-    expect(await documents({ dataset_type: 'hellaswag', path: file })).toEqual([
+    expect(await renderDocuments({ dataset_type: 'hellaswag', path: file })).toEqual([
       '<s>She runs and⟦ jumps.<|im_end|>⟧',
       '<s>She runs and⟦ sits.<|im_end|>⟧',
     ]);
@@ -330,16 +335,16 @@ describe('hellaswag', () => {
 
   test('a label without an ending is refused', async () => {
     const file = await write('h.jsonl', jsonl([{ ctx: 'x', endings: ['a'], label: 3 }]));
-    await expect(documents({ dataset_type: 'hellaswag', path: file })).rejects.toThrow(
+    await expect(renderDocuments({ dataset_type: 'hellaswag', path: file })).rejects.toThrow(
       "'label' 3 is not an index of 'endings'",
     );
   });
 });
 
 test('a token is trained on when it shares a character with the answer', () => {
-  const merged = { ...byteTokenizer({ chatTemplate: false }) };
-  // One token straddles the border between prompt and answer.
-  merged.encode = () => ({
+  const mergingTokenizer = { ...byteTokenizer({ chatTemplate: false }) };
+  // One token spans the boundary between prompt and answer.
+  mergingTokenizer.encode = () => ({
     ids: [1, 2, 3],
     offsets: [
       [0, 1],
@@ -347,7 +352,7 @@ test('a token is trained on when it shares a character with the answer', () => {
       [3, 4],
     ],
   });
-  expect([...encodeCompletion('ab', 'cd', 'answer', merged).labels]).toEqual([-100, 2, 3, 257]);
+  expect([...encodeCompletion('ab', 'cd', 'answer', mergingTokenizer).labels]).toEqual([-100, 2, 3, 257]);
 });
 
 test('a tokenizer with more ids than the model has is refused', async () => {
@@ -359,12 +364,13 @@ test('a tokenizer with more ids than the model has is refused', async () => {
   }
 });
 
-test('files come by folder and by glob, in order of their names', async () => {
+test('data files of a folder or a glob are read in the order of their names', async () => {
   const nested = path.join(folder, 'many');
   await mkdir(nested);
   for (const name of ['b', 'a', 'c'])
     await writeFile(path.join(nested, `${name}.jsonl`), jsonl([{ text: name }]));
-  const text = async (where: string) => (await documents({ dataset_type: 'text', path: where })).join('');
-  expect(await text(nested)).toBe('⟦<s>a<|im_end|>⟧⟦<s>b<|im_end|>⟧⟦<s>c<|im_end|>⟧');
-  expect(await text(path.join(nested, '[ac].jsonl'))).toBe('⟦<s>a<|im_end|>⟧⟦<s>c<|im_end|>⟧');
+  const readText = async (location: string) =>
+    (await renderDocuments({ dataset_type: 'text', path: location })).join('');
+  expect(await readText(nested)).toBe('⟦<s>a<|im_end|>⟧⟦<s>b<|im_end|>⟧⟦<s>c<|im_end|>⟧');
+  expect(await readText(path.join(nested, '[ac].jsonl'))).toBe('⟦<s>a<|im_end|>⟧⟦<s>c<|im_end|>⟧');
 });

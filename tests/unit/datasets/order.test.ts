@@ -1,17 +1,17 @@
 import { EpochOrder } from '../../../components/datasets/llm/index.js';
 
-test.each([1, 2, 3, 4, 5, 16, 17, 97, 1000, 4097])('an epoch of %i packs takes each once', (length) => {
+test.each([1, 2, 3, 4, 5, 16, 17, 97, 1000, 4097])('an epoch of %i packs takes each pack once', (length) => {
   const order = new EpochOrder(length, 1111, 0).slice(0, length);
   expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length }, (_, index) => index));
 });
 
-test('seed and epoch change the order, and nothing else does', () => {
+test('the order of packs depends only on seed and epoch', () => {
   const order = (seed: number, epoch: number) => new EpochOrder(1000, seed, epoch).slice(0, 1000).join();
   expect(order(1, 0)).toBe(order(1, 0));
   expect(new Set([order(1, 0), order(1, 1), order(2, 0), order(1 + 2 ** 40, 0)]).size).toBe(4);
 });
 
-test('every position receives every pack about equally often over seeds', () => {
+test('every pack is at every position about equally often over many seeds', () => {
   const length = 8;
   const seeds = 2000;
   const counts = Array.from({ length }, () => new Array<number>(length).fill(0));
@@ -25,7 +25,7 @@ test('every position receives every pack about equally often over seeds', () => 
     for (const count of row) expect(Math.abs(count - seeds / length)).toBeLessThan(89);
 });
 
-test('neighbors in the data do not stay neighbors', () => {
+test('packs that are neighbors in the data do not stay neighbors', () => {
   const order = new EpochOrder(4096, 5, 0).slice(0, 4096);
   const neighbors = order.filter(
     (pack, position) => position > 0 && pack === order[position - 1]! + 1,
@@ -34,7 +34,7 @@ test('neighbors in the data do not stay neighbors', () => {
   expect(neighbors).toBeLessThan(10);
 });
 
-test('the order is part of the format: it may not change between versions', () => {
+test('the order of packs does not change between versions', () => {
   expect(new EpochOrder(10, 1111, 0).slice(0, 10)).toMatchInlineSnapshot(`
 [
   7,

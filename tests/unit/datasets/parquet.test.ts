@@ -16,30 +16,30 @@ import { byteTokenizer } from './support/byte_tokenizer.js';
 const golden = (name: string): string => path.resolve('tests/unit/datasets/goldens', name);
 const tokenizer = byteTokenizer({ chatTemplate: false });
 
-async function documents(train: Record<string, unknown>): Promise<string[]> {
+async function renderDocuments(train: Record<string, unknown>): Promise<string[]> {
   const dataset = dataSchema.parse({ train }).train as SingleDataset;
   const texts: string[] = [];
   for await (const chunk of planChunks(await planSource(dataset, 1))) {
-    const tokenized = await tokenizeChunk(chunk, dataset, {
+    const { documents } = await tokenizeChunk(chunk, dataset, {
       tokenizer,
       vocabularySize: 259,
       packedSequenceSize: 256,
     });
-    texts.push(...tokenized.documents.map((each) => renderDocument(each, tokenizer, false)));
+    texts.push(...documents.map((each) => renderDocument(each, tokenizer, false)));
   }
   return texts;
 }
 
 const columns = { question: 'question', answer: 'answers.text.0' };
 
-test.each(['snappy', 'zstd'])("rows of every row group, pyarrow's %s files", async (codec) => {
+test.each(['snappy', 'zstd'])("rows of every row group are read from pyarrow's %s files", async (codec) => {
   expect(
-    await documents({ dataset_type: 'column_mapped', path: golden(`rows_${codec}.parquet`), columns }),
+    await renderDocuments({ dataset_type: 'column_mapped', path: golden(`rows_${codec}.parquet`), columns }),
   ).toEqual(Array.from({ length: 7 }, (_, i) => `<s>What is ${i} + ${i}?⟦ ${2 * i}<|im_end|>⟧`));
 });
 
-test('64-bit integers are token ids', async () => {
-  const texts = await documents({
+test('64-bit integers of a Parquet file are read as token ids', async () => {
+  const texts = await renderDocuments({
     dataset_type: 'pretokenized',
     path: golden('rows_snappy.parquet'),
     rows: [4, 5],
@@ -47,8 +47,8 @@ test('64-bit integers are token ids', async () => {
   expect(texts).toEqual([`⟦${['04', '05', '06'].map((code) => `\\x${code}`).join('')}⟧`]);
 });
 
-test('rows are selected across row groups', async () => {
-  const texts = await documents({
+test('rows of a Parquet file are selected across row groups', async () => {
+  const texts = await renderDocuments({
     dataset_type: 'column_mapped',
     path: golden('rows_zstd.parquet'),
     columns,
@@ -57,12 +57,12 @@ test('rows are selected across row groups', async () => {
   expect(texts.map((text) => text.slice(3, 12))).toEqual(['What is 2', 'What is 3']);
 });
 
-test('a file that is cut short is named', async () => {
+test('a Parquet file that is cut short is named', async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'temper-parquet-'));
   try {
     const file = path.join(folder, 'cut.parquet');
     await writeFile(file, (await readFile(golden('rows_snappy.parquet'))).subarray(0, 900));
-    await expect(documents({ dataset_type: 'column_mapped', path: file, columns })).rejects.toThrow(
+    await expect(renderDocuments({ dataset_type: 'column_mapped', path: file, columns })).rejects.toThrow(
       `${file}: cannot be read as Parquet`,
     );
   } finally {
@@ -70,9 +70,9 @@ test('a file that is cut short is named', async () => {
   }
 });
 
-describe('a damaged file', () => {
+describe('a damaged Parquet file', () => {
   const folder = temporaryFolder();
-  /** Reads a file's rows in a process of its own, which an unhandled rejection ends. */
+  /** Reads a file's rows in a process of its own, so that an unhandled rejection ends only that. */
   const readBytes = async (bytes: Buffer) => {
     const file = path.join(folder, 'damaged.parquet');
     await writeFile(file, bytes);
@@ -87,12 +87,12 @@ describe('a damaged file', () => {
     const run = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
     return run.then(
       ({ stdout }) => stdout,
-      ({ stderr }: { stderr: string }) => `ended with ${stderr}`,
+      ({ stderr }: { stderr: string }) => `exited with ${stderr}`,
     );
   };
   const readGolden = () => readFile(golden('rows_zstd.parquet'));
 
-  test('of several broken columns is one typed error, and ends no process', async () => {
+  test('with several broken columns is one typed error, and no process exits', async () => {
     const bytes = await readGolden();
     bytes.fill(0xff, 4, 600);
     const schema = bytes.lastIndexOf('schema');
@@ -103,7 +103,7 @@ describe('a damaged file', () => {
     );
   });
 
-  test('whose pages are broken names file and rows', async () => {
+  test('with broken pages is an error that names file and rows', async () => {
     const bytes = await readGolden();
     bytes.fill(0xff, 4, 600);
     expect(await readBytes(bytes)).toMatch(
@@ -115,13 +115,13 @@ describe('a damaged file', () => {
     [36_000_000_000_000_000n, 'row group 1: 36000000000000000 rows'],
     [-5n, 'row group 1: -5 rows'],
     [1000n, 'row group 1: column question: 3 values in 1000 rows'],
-  ])('that claims %d rows is refused before anything is read', async (rows, message) => {
+  ])('is refused before anything is read if it declares %d rows', async (rows, message) => {
     const metadata = parquetMetadata(new Uint8Array(await readGolden()).buffer);
     metadata.row_groups[0]!.num_rows = rows;
     expect(footerProblem(metadata, (await readGolden()).length)).toContain(message);
   });
 
-  test('whose columns lie outside it is refused', async () => {
+  test('is refused if its columns are beyond its end', async () => {
     const bytes = await readGolden();
     const metadata = parquetMetadata(new Uint8Array(bytes).buffer);
     expect(footerProblem(metadata, bytes.length)).toBeNull();

@@ -13,9 +13,9 @@ import {
 import { DataError } from '../../../shared/errors.js';
 import './support/repeated_dataset.js';
 
-const support = path.resolve('dist/tests/unit/datasets/support/byte_tokenizer.js');
-const plain = {
-  module: pathToFileURL(support).href,
+const tokenizerModule = path.resolve('dist/tests/unit/datasets/support/byte_tokenizer.js');
+const byteTokenizer = {
+  module: pathToFileURL(tokenizerModule).href,
   factory: 'byteTokenizer',
   argument: {},
   digest: 'a'.repeat(64),
@@ -39,14 +39,14 @@ function prepare(train: Record<string, unknown>, options: Partial<PrepareOptions
   return prepareData({
     dataset,
     packedSequenceSize: 32,
-    tokenizer: plain,
+    tokenizer: byteTokenizer,
     vocabularySize: 259,
     cache: path.join(folder, 'cache'),
     ...options,
   });
 }
 
-test('text without a tokenizer is refused with the location where one was looked for', async () => {
+test('text without a tokenizer is refused, and the error names the folder without one', async () => {
   const attempt = prepare(
     { dataset_type: 'text', path: await write('a.txt', 'a') },
     { tokenizer: null, tokenizerFolder: '/models/bare' },
@@ -78,8 +78,8 @@ describe('pretokenized', () => {
   });
 });
 
-describe('packs that were damaged', () => {
-  const prepared = async () => {
+describe('damaged packs', () => {
+  const preparePacks = async () => {
     const { folder: packs, index } = await prepare({ dataset_type: 'mock', documents: 200 });
     return { packs, index, shard: path.join(packs, index.shards[0]!.file) };
   };
@@ -92,22 +92,22 @@ describe('packs that were damaged', () => {
     }
   };
 
-  test('by a single bit anywhere in a record are named, and so is the pack', async () => {
-    const { packs, index, shard: packFile } = await prepared();
+  test('with a single flipped bit anywhere in a record are named by pack and file', async () => {
+    const { packs, index, shard: packFile } = await preparePacks();
     const sound = await readFile(packFile);
     const record = index.shards[0]!.bytes / index.shards[0]!.packs;
-    for (let at = 0; at < record; at += 1) {
-      const damaged = Buffer.from(sound);
-      damaged[3 * record + at]! ^= 1 << (at % 8);
-      await writeFile(packFile, damaged);
+    for (let byte = 0; byte < record; byte += 1) {
+      const bytes = Buffer.from(sound);
+      bytes[3 * record + byte]! ^= 1 << (byte % 8);
+      await writeFile(packFile, bytes);
       await expect(readPack(packs, 3)).rejects.toThrow(`pack 3 in ${packFile} is damaged`);
     }
     await writeFile(packFile, sound);
     expect(await readPack(packs, 3)).toHaveLength(2);
   });
 
-  test('by the loss of a pack file name the file', async () => {
-    const { packs, shard: packFile } = await prepared();
+  test('with a missing pack file name the file', async () => {
+    const { packs, shard: packFile } = await preparePacks();
     await rm(packFile);
     const failure = await readPack(packs, 1).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(DataError);
@@ -115,24 +115,24 @@ describe('packs that were damaged', () => {
   });
 
   test.each([
-    ['a file of packs that are not there', { packs: 5000 }, 'shards'],
+    ['packs that do not exist', { packs: 5000 }, 'shards'],
     ['a pack that is in no file', { firstPack: 7 }, 'shards'],
-  ])('by an index that names %s are refused when they are opened', async (_, change, key) => {
-    const { packs, index } = await prepared();
-    const changed = { ...index, shards: [{ ...index.shards[0]!, ...change }] };
-    await writeFile(path.join(packs, 'index.json'), JSON.stringify(changed));
+  ])('with an index that names %s are refused when they are opened', async (_, change, key) => {
+    const { packs, index } = await preparePacks();
+    const damagedIndex = { ...index, shards: [{ ...index.shards[0]!, ...change }] };
+    await writeFile(path.join(packs, 'index.json'), JSON.stringify(damagedIndex));
     await expect(PackReader.open(packs)).rejects.toThrow(`${packs}/index.json: ${key}`);
   });
 
-  test('by an index that counts other tokens are named with their pack', async () => {
-    const { packs, index } = await prepared();
+  test('with an index that counts other tokens are named by pack', async () => {
+    const { packs, index } = await preparePacks();
     const supervised = index.supervised.with(3, index.supervised[3]! - 1);
     await writeFile(path.join(packs, 'index.json'), JSON.stringify({ ...index, supervised }));
     await expect(readPack(packs, 3)).rejects.toThrow('pack 3 in');
   });
 
-  test('so that an id lies outside the vocabulary are named with their pack', async () => {
-    const { packs, index } = await prepared();
+  test('with an id outside the vocabulary are named by pack', async () => {
+    const { packs, index } = await preparePacks();
     await writeFile(path.join(packs, 'index.json'), JSON.stringify({ ...index, vocabularySize: 2 }));
     await expect(readPack(packs, 1)).rejects.toThrow(/pack [01] in .* has the id \d+, .* vocabulary has 2/);
   });
@@ -140,30 +140,34 @@ describe('packs that were damaged', () => {
 
 describe('preparing', () => {
   const mock = { dataset_type: 'mock', documents: 4500, lengths: { min: 2, max: 40 } };
-  const bytes = async (where: string) => {
-    const names = (await readdir(where)).filter((name) => name.endsWith('.packs')).sort();
-    return Buffer.concat(await Promise.all(names.map((name) => readFile(path.join(where, name)))));
+  const bytes = async (packFolder: string) => {
+    const names = (await readdir(packFolder)).filter((name) => name.endsWith('.packs')).sort();
+    return Buffer.concat(await Promise.all(names.map((name) => readFile(path.join(packFolder, name)))));
   };
 
-  test('gives the same pack files whatever the number of threads', async () => {
-    const one = await prepare(mock, { cache: path.join(folder, 'one'), threads: 1 });
-    const two = await prepare(mock, { cache: path.join(folder, 'two'), threads: 2 });
-    expect((await bytes(two.folder)).equals(await bytes(one.folder))).toBe(true);
-    expect(two.digest).toBe(one.digest);
+  test('gives the same pack files with any number of threads', async () => {
+    const singleThreaded = await prepare(mock, { cache: path.join(folder, 'one'), threads: 1 });
+    const multiThreaded = await prepare(mock, { cache: path.join(folder, 'two'), threads: 2 });
+    expect((await bytes(multiThreaded.folder)).equals(await bytes(singleThreaded.folder))).toBe(true);
+    expect(multiThreaded.digest).toBe(singleThreaded.digest);
   });
 
-  test('again finds what it made', async () => {
-    const first = await prepare(mock);
-    const second = await prepare(mock);
-    expect([first.reused, second.reused, second.index]).toEqual([false, true, first.index]);
+  test('a second time reuses the packs', async () => {
+    const firstPacks = await prepare(mock);
+    const secondPacks = await prepare(mock);
+    expect([firstPacks.reused, secondPacks.reused, secondPacks.index]).toEqual([
+      false,
+      true,
+      firstPacks.index,
+    ]);
   });
 
   test('replaces a pack file that was cut short', async () => {
-    const first = await prepare(mock);
-    const expected = await bytes(first.folder);
-    await writeFile(path.join(first.folder, first.index.shards[0]!.file), 'x');
-    const second = await prepare(mock);
-    expect((await bytes(second.folder)).equals(expected)).toBe(true);
+    const firstPacks = await prepare(mock);
+    const expected = await bytes(firstPacks.folder);
+    await writeFile(path.join(firstPacks.folder, firstPacks.index.shards[0]!.file), 'x');
+    const secondPacks = await prepare(mock);
+    expect((await bytes(secondPacks.folder)).equals(expected)).toBe(true);
   });
 
   test('reports truncated, split and dropped documents', async () => {
@@ -191,7 +195,7 @@ describe('preparing', () => {
     });
   });
 
-  test('a dataset of which nothing is trained on is refused', async () => {
+  test('a dataset without anything to train on is refused', async () => {
     const path = await write('a.jsonl', jsonl([{ input_ids: [1, 2], labels: [-100, -100] }]));
     await expect(prepare({ dataset_type: 'pretokenized', path })).rejects.toThrow(
       'all 1 documents were dropped',
@@ -205,27 +209,27 @@ describe('preparing', () => {
     );
   });
 
-  test('its digest follows content and options, not paths', async () => {
+  test('gives a digest of content and options, not of paths', async () => {
     const digest = async (name: string, text: string, keys = {}) =>
       (await prepare({ dataset_type: 'pretokenized', path: await write(name, text), ...keys })).digest;
-    const one = await digest('a.jsonl', jsonl([{ input_ids: [1, 2] }]));
-    expect(await digest('b.jsonl', jsonl([{ input_ids: [1, 2] }]))).toBe(one);
-    expect(await digest('a.jsonl', jsonl([{ input_ids: [1, 3] }]))).not.toBe(one);
+    const baseDigest = await digest('a.jsonl', jsonl([{ input_ids: [1, 2] }]));
+    expect(await digest('b.jsonl', jsonl([{ input_ids: [1, 2] }]))).toBe(baseDigest);
+    expect(await digest('a.jsonl', jsonl([{ input_ids: [1, 3] }]))).not.toBe(baseDigest);
     expect(await digest('b.jsonl', jsonl([{ input_ids: [1, 2] }]), { long_documents: 'split' })).not.toBe(
-      one,
+      baseDigest,
     );
   });
 
-  test('stops when it is told to, and goes on later', async () => {
+  test('stops when it is aborted, and continues later', async () => {
     const abort = new AbortController();
-    const many = { ...mock, documents: 9000 };
-    const stopped = prepare(many, {
+    const largeMock = { ...mock, documents: 9000 };
+    const attempt = prepare(largeMock, {
       signal: abort.signal,
       onProgress: ({ fraction }) => fraction > 0 && abort.abort(new Error('enough')),
     });
-    await expect(stopped).rejects.toThrow('enough');
+    await expect(attempt).rejects.toThrow('enough');
     const fractions: number[] = [];
-    await prepare(many, { onProgress: ({ fraction }) => fractions.push(fraction) });
+    await prepare(largeMock, { onProgress: ({ fraction }) => fractions.push(fraction) });
     expect(fractions[0]).toBeGreaterThan(0);
     expect(fractions.at(-1)).toBe(1);
   });
@@ -244,15 +248,15 @@ describe('preparing', () => {
     expect(index.report.tokens).toBe(800);
   });
 
-  test('packs that are full stay full', async () => {
+  test('keeps full packs full', async () => {
     const { index } = await prepare({ dataset_type: 'mock_packed', packs: 5 });
     expect(index).toMatchObject({ packs: 5, tokens: [32, 32, 32, 32, 32], supervised: [31, 31, 31, 31, 31] });
   });
 });
 
-test('validation sets go by name', () => {
-  const one: Dataset = { dataset_type: 'mock' };
-  expect(validationSets({ validation: one })).toEqual({ validation: one });
-  expect(Object.keys(validationSets({ validation: { a: one, b: one } }))).toEqual(['a', 'b']);
+test('validation sets are returned by name', () => {
+  const dataset: Dataset = { dataset_type: 'mock' };
+  expect(validationSets({ validation: dataset })).toEqual({ validation: dataset });
+  expect(Object.keys(validationSets({ validation: { a: dataset, b: dataset } }))).toEqual(['a', 'b']);
   expect(validationSets({ validation: null })).toEqual({});
 });

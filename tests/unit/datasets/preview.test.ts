@@ -6,22 +6,22 @@ const tokenizer = byteTokenizer();
 const ids = Int32Array.from(Buffer.from('ask answer'));
 const labels = ids.map((id, index) => (index < 4 ? -100 : id));
 
-test('what is trained on is colored, the rest dimmed', () => {
+test('a preview colors the trained text and dims the rest', () => {
   expect(renderDocument({ ids, labels }, tokenizer, true)).toBe(
     '\u001b[2mask \u001b[0m\u001b[32manswer\u001b[0m',
   );
 });
 
-test('or put into brackets', () => {
+test('a preview without colors puts the trained text in brackets', () => {
   expect(renderDocument({ ids, labels }, tokenizer, false)).toBe('ask ⟦answer⟧');
 });
 
-test('control characters of the data do not reach the terminal', () => {
+test('a preview escapes control characters of the data', () => {
   const hostile = Int32Array.from(Buffer.from('a\u001b[2Jb\nc'));
   expect(renderDocument({ ids: hostile, labels: hostile }, tokenizer, false)).toBe('⟦a\\x1b[2Jb\nc⟧');
 });
 
-test('without a tokenizer there are token ids', () => {
+test('a preview without a tokenizer shows token ids', () => {
   expect(renderDocument({ ids: ids.subarray(0, 2), labels: ids.subarray(0, 2) }, null, false)).toBe(
     '⟦97 115 ⟧',
   );

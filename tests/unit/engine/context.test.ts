@@ -10,14 +10,14 @@ import { planOps } from '../../../graph/index.js';
 import { EngineError, OutOfMemoryError } from '../../../shared/errors.js';
 import { snapshotPlan, tinyPlan } from './tiny_plans.js';
 
-const open: EngineContext[] = [];
-function context(options: Parameters<typeof createContext>[0] = {}): EngineContext {
-  const made = createContext({ threads: 2, ...options });
-  open.push(made);
-  return made;
+const openContexts: EngineContext[] = [];
+function createTestContext(options: Parameters<typeof createContext>[0] = {}): EngineContext {
+  const context = createContext({ threads: 2, ...options });
+  openContexts.push(context);
+  return context;
 }
 afterEach(() => {
-  for (const made of open.splice(0)) made.close();
+  for (const context of openContexts.splice(0)) context.close();
 });
 
 const addTo = tinyPlan(
@@ -25,7 +25,7 @@ const addTo = tinyPlan(
   [['add', ['w', 'x'], ['y']]],
 );
 
-/** Many records of some 100 µs each. */
+/** Returns a plan of many records of some 100 µs each. */
 function longPlan(records: number) {
   return tinyPlan(
     ['a: f32[262144]@arena+0'],
@@ -34,15 +34,15 @@ function longPlan(records: number) {
   );
 }
 
-test.each(engineCapabilities().isas)('%s runs a plan', async (isa) => {
-  const engine = context({ isa });
+test.each(engineCapabilities().isas)('the kernel set %s runs a plan', async (isa) => {
+  const engine = createTestContext({ isa });
   engine.allocate('w', 'f32', [3]);
   engine.write('w', Float32Array.of(1, 2, 3));
   const { y } = await engine.load(addTo).run('go', { x: Float32Array.of(10, 20, 30) });
   expect(y).toEqual(Float32Array.of(11, 22, 33));
 });
 
-test('outputs come in the array type of their dtype', async () => {
+test('outputs have the array type of their dtype', async () => {
   const plan = tinyPlan(
     ['x: f32[2]@input', 'b: bf16[2]@output', 'n: i32[2]@output'],
     [
@@ -50,30 +50,30 @@ test('outputs come in the array type of their dtype', async () => {
       ['fill', [], ['n'], { value: 7 }],
     ],
   );
-  const outputs = await context()
+  const outputs = await createTestContext()
     .load(plan)
     .run('go', { x: Float32Array.of(1, -2) });
   expect(outputs).toEqual({ b: Uint16Array.of(0x3f80, 0xc000), n: Int32Array.of(7, 7) });
 });
 
-test('a view into a larger buffer is an input by its own bytes', async () => {
-  const engine = context();
+test('an input that is a view of a larger buffer is read at its own bytes', async () => {
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [3]);
   const { y } = await engine.load(addTo).run('go', { x: Float32Array.of(0, 1, 2, 3, 4).subarray(1, 4) });
   expect(y).toEqual(Float32Array.of(1, 2, 3));
 });
 
 test('inputs are copied before run returns', async () => {
-  const engine = context();
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [3]);
   const x = Float32Array.of(1, 2, 3);
-  const running = engine.load(addTo).run('go', { x });
+  const run = engine.load(addTo).run('go', { x });
   x.fill(9);
-  expect((await running).y).toEqual(Float32Array.of(1, 2, 3));
+  expect((await run).y).toEqual(Float32Array.of(1, 2, 3));
 });
 
-test('runs go in the order in which they were asked for', async () => {
-  const engine = context();
+test('runs of a context are executed in the order of their calls', async () => {
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [1]);
   const double = engine.load(
     tinyPlan(
@@ -89,8 +89,8 @@ test('runs go in the order in which they were asked for', async () => {
   expect(runs.map(({ y }) => y![0])).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]);
 });
 
-test('tensors are written and read from an element on', () => {
-  const engine = context();
+test('tensors are written and read from any element', () => {
+  const engine = createTestContext();
   engine.allocate('h', 'bf16', [2, 3]);
   engine.write('h', Uint16Array.of(7, 8), 2);
   engine.write('h', new Uint8Array([1, 2]), 5);
@@ -99,8 +99,8 @@ test('tensors are written and read from an element on', () => {
   expect(engine.tensors.get('h')).toEqual({ dtype: 'bf16', shape: [2, 3] });
 });
 
-test('a snapshot is of the moment it was asked for', async () => {
-  const engine = context();
+test('a snapshot holds the tensors as of its call', async () => {
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [3]);
   const plan = engine.load(snapshotPlan());
   const x = Float32Array.of(1, 2, 3);
@@ -111,53 +111,53 @@ test('a snapshot is of the moment it was asked for', async () => {
   expect(engine.read('w')).toEqual(Float32Array.of(2, 4, 6));
 });
 
-test('snapshots take turns in the memory of those that were released', async () => {
-  const engine = context();
+test('a snapshot reuses the memory of one that was released', async () => {
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [3]);
   const plan = engine.load(snapshotPlan());
-  const first = await plan.snapshot();
-  const second = await plan.snapshot();
-  expect(second.tensors.get('w')!.buffer).not.toBe(first.tensors.get('w')!.buffer);
+  const firstSnapshot = await plan.snapshot();
+  const secondSnapshot = await plan.snapshot();
+  expect(secondSnapshot.tensors.get('w')!.buffer).not.toBe(firstSnapshot.tensors.get('w')!.buffer);
   await expect(plan.snapshot()).rejects.toThrow('2 snapshots are in use: release one');
-  first.release();
+  firstSnapshot.release();
   engine.write('w', Float32Array.of(1, 2, 3));
-  const third = await plan.snapshot();
-  expect(third.tensors.get('w')!.buffer).toBe(first.tensors.get('w')!.buffer);
-  expect(third.tensors.get('w')).toEqual(Float32Array.of(1, 2, 3));
+  const thirdSnapshot = await plan.snapshot();
+  expect(thirdSnapshot.tensors.get('w')!.buffer).toBe(firstSnapshot.tensors.get('w')!.buffer);
+  expect(thirdSnapshot.tensors.get('w')).toEqual(Float32Array.of(1, 2, 3));
 });
 
-test('a snapshot that fails gives its memory back', async () => {
-  const engine = context();
+test('a snapshot that fails releases its memory', async () => {
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [3]);
   const plan = engine.load({ ...snapshotPlan(), programs: {} });
   for (let i = 0; i < 3; i++) await expect(plan.snapshot()).rejects.toThrow("has no program 'snapshot'");
 });
 
-test('the event loop turns while a program runs', async () => {
-  const engine = context();
-  let running = true;
+test('the event loop keeps turning while a program runs', async () => {
+  const engine = createTestContext();
+  let isRunning = true;
   // So long that a loaded machine too gives the event loop its turns; it is ended from there.
   const run = engine
     .load(longPlan(5000))
     .run('go')
     .finally(() => {
-      running = false;
+      isRunning = false;
     });
   run.catch(() => undefined);
   let turns = 0;
-  let seen = 0;
-  for (; running && (turns <= 10 || seen === 0); turns++) {
+  let maxRecords = 0;
+  for (; isRunning && (turns <= 10 || maxRecords === 0); turns++) {
     await turn();
-    seen = engine.progress().records;
+    maxRecords = engine.progress().records;
   }
   expect(turns).toBeGreaterThan(10);
-  expect(seen).toBeGreaterThan(0);
+  expect(maxRecords).toBeGreaterThan(0);
   engine.abort();
   await expect(run).rejects.toThrow(EngineAborted);
 });
 
-test('abort ends the run under way and those queued, and nothing later', async () => {
-  const engine = context();
+test('abort ends the current run and the queued ones, and no later run', async () => {
+  const engine = createTestContext();
   const plan = engine.load(longPlan(5000));
   const ends = Promise.allSettled([plan.run('go'), plan.run('one'), plan.run('one')]);
   while (engine.progress().records === 0) await turn();
@@ -169,14 +169,14 @@ test('abort ends the run under way and those queued, and nothing later', async (
   await expect(plan.run('one')).resolves.toEqual({});
 });
 
-test('progress says how far the engine is', async () => {
-  const engine = context();
+test('progress counts records and runs, and gives the arena’s high-water mark', async () => {
+  const engine = createTestContext();
   await engine.load(longPlan(3)).run('go');
   expect(engine.progress()).toEqual({ records: 3, runs: 1, arenaHighWater: 1 << 20 });
 });
 
 test('the profile counts each op while it is on', async () => {
-  const engine = context();
+  const engine = createTestContext();
   const plan = engine.load(longPlan(3));
   await plan.run('go');
   expect(engine.profileTimes()).toEqual([]);
@@ -188,7 +188,7 @@ test('the profile counts each op while it is on', async () => {
 });
 
 test('two contexts work side by side', async () => {
-  const engines = [context({ threads: 1 }), context({ threads: 2 })];
+  const engines = [createTestContext({ threads: 1 }), createTestContext({ threads: 2 })];
   const results = await Promise.all(
     engines.map((engine, i) => {
       engine.allocate('w', 'f32', [3]);
@@ -198,8 +198,8 @@ test('two contexts work side by side', async () => {
   expect(results.map(({ y }) => y![0])).toEqual([0, 1]);
 });
 
-test('poison makes a read of dead memory visible', async () => {
-  const engine = context();
+test('poison makes a read of unused arena memory visible as NaN', async () => {
+  const engine = createTestContext();
   const plan = engine.load(
     tinyPlan(['a: f32[1]@arena+0', 'y: f32[1]@output'], [['cast', ['a'], ['y']]], { arenaBytes: 64 }),
   );
@@ -208,8 +208,8 @@ test('poison makes a read of dead memory visible', async () => {
   expect((await plan.run('go')).y![0]).toBeNaN();
 });
 
-test('wrong inputs reject by name', async () => {
-  const engine = context();
+test('a run with wrong inputs rejects, and names the input', async () => {
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [3]);
   const plan = engine.load(addTo);
   const x = Float32Array.of(1, 2, 3);
@@ -226,7 +226,7 @@ test('wrong inputs reject by name', async () => {
 });
 
 test('a bad label rejects its micro-batch by plan, program, slot, index and value, and changes no tensor', async () => {
-  const engine = context();
+  const engine = createTestContext();
   engine.allocate('table', 'f32', [5, 4]);
   engine.allocate('sums', 'f32', [5, 4]);
   engine.allocate('loss', 'f32', [1]);
@@ -268,13 +268,13 @@ test('a bad label rejects its micro-batch by plan, program, slot, index and valu
   expect(engine.read('loss')).toEqual(loss);
 });
 
-test('a plan that does not fit is refused with its place', () => {
-  const engine = context();
+test('a plan that does not fit its context is refused with its location', () => {
+  const engine = createTestContext();
   expect(() => engine.load(addTo)).toThrow(
     "plan 'tiny' needs the tensor 'w' as f32 [3], but the context has none",
   );
-  const unknown = tinyPlan([], [['conv9d', [], []]]);
-  expect(() => engine.load(unknown)).toThrow(
+  const planWithUnknownOp = tinyPlan([], [['conv9d', [], []]]);
+  expect(() => engine.load(planWithUnknownOp)).toThrow(
     /record 0 \(conv9d, forward\): unknown op; known are fill, cast, add, scale/,
   );
   expect(() => engine.load({ ...addTo, version: 1 as 2 })).toThrow(
@@ -282,15 +282,15 @@ test('a plan that does not fit is refused with its place', () => {
   );
 });
 
-test('tensors in use are guarded', async () => {
-  const engine = context();
+test('tensors that queued runs use cannot be read, written or freed', async () => {
+  const engine = createTestContext();
   engine.allocate('w', 'f32', [262144]);
   const records = Array.from(
     { length: 200 },
     () => ['fill', [], ['w'], { value: 1 }] as [string, string[], string[], object],
   );
   const plan = engine.load(tinyPlan(['w: f32[262144]@tensor'], records as Parameters<typeof tinyPlan>[1]));
-  // Enough that the last is still queued should this thread lose its core in between.
+  // Enough that the last one is still queued if this thread loses its core in between.
   const runs = Array.from({ length: 50 }, () => plan.run('go'));
   expect(() => engine.read('w')).toThrow("the tensor 'w' is in use by what is queued: await it first");
   expect(() => engine.write('w', new Float32Array(1))).toThrow('is in use');
@@ -303,18 +303,18 @@ test('tensors in use are guarded', async () => {
 });
 
 test('memory that the system refuses is an OutOfMemoryError', () => {
-  expect(() => context().allocate('w', 'f32', [2 ** 30, 2 ** 14])).toThrow(OutOfMemoryError);
+  expect(() => createTestContext().allocate('w', 'f32', [2 ** 30, 2 ** 14])).toThrow(OutOfMemoryError);
 });
 
-test('shapes and names are checked', () => {
-  const engine = context();
+test('the shapes and names of tensors are checked', () => {
+  const engine = createTestContext();
   expect(() => engine.allocate('', 'f32', [1])).toThrow('needs a name');
   expect(() => engine.allocate('w', 'f32', [0])).toThrow("the tensor 'w' cannot have the shape [0]");
   expect(() => engine.allocate('w', 'f32', [1.5])).toThrow(EngineError);
   expect(() => engine.read('w')).toThrow("there is no tensor 'w'");
 });
 
-test('options that this machine does not have are refused', () => {
+test('a context with a kernel set or thread count that this machine does not support is refused', () => {
   expect(() => createContext({ isa: 'avx1024' })).toThrow(
     /does not support the kernel set 'avx1024'; it supports .*portable/,
   );
@@ -334,15 +334,15 @@ test.each(engineCapabilities().isas)(
 test('TEMPER_ISA chooses a kernel set', () => {
   process.env.TEMPER_ISA = 'portable';
   try {
-    expect(context().signature.isa).toBe('portable');
+    expect(createTestContext().signature.isa).toBe('portable');
   } finally {
     delete process.env.TEMPER_ISA;
   }
-  expect(context().signature.isa).toBe(engineCapabilities().isas[0]);
+  expect(createTestContext().signature.isa).toBe(engineCapabilities().isas[0]);
 });
 
-test('a closed context says so, rejects what was queued, and closes again', async () => {
-  const engine = context();
+test('a closed context rejects queued runs and new calls, and can be closed again', async () => {
+  const engine = createTestContext();
   const run = engine.load(longPlan(5000)).run('go');
   engine.close();
   engine.close();

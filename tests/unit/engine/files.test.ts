@@ -16,7 +16,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-test('every type that is offered has a golden', () => {
+test('every supported ggml type has a golden', () => {
   expect(
     Object.values(manifest)
       .map(({ type }) => type)
@@ -24,14 +24,17 @@ test('every type that is offered has a golden', () => {
   ).toEqual(Object.keys(ggmlTypes).map(Number).sort());
 });
 
-test.each(Object.entries(manifest))('%s unpacks to the bits of gguf-py', async (name, { type, elements }) => {
-  const output = path.join(folder, 'out');
-  const file = path.join(goldens, `${name}.packed`);
-  await dequantize({ file, byteOffset: 0, type, elements, output, outputOffset: 0, dtype: 'f32' });
-  expect(await readFile(output)).toEqual(await readFile(path.join(goldens, `${name}.f32`)));
-});
+test.each(Object.entries(manifest))(
+  'the ggml type %s is unpacked to the bits of gguf-py',
+  async (name, { type, elements }) => {
+    const output = path.join(folder, 'out');
+    const file = path.join(goldens, `${name}.packed`);
+    await dequantize({ file, byteOffset: 0, type, elements, output, outputOffset: 0, dtype: 'f32' });
+    expect(await readFile(output)).toEqual(await readFile(path.join(goldens, `${name}.f32`)));
+  },
+);
 
-test('tensors are taken from and put at any offset of their files', async () => {
+test('dequantize reads from and writes to any offset of its files', async () => {
   const packed = await readFile(path.join(goldens, 'Q4_1.packed'));
   const file = path.join(folder, 'in');
   const output = path.join(folder, 'out');
@@ -39,12 +42,12 @@ test('tensors are taken from and put at any offset of their files', async () => 
   await writeFile(output, 'before');
   const { type, elements } = manifest.Q4_1!;
   await dequantize({ file, byteOffset: 7, type, elements, output, outputOffset: 6, dtype: 'f32' });
-  const written = await readFile(output);
-  expect(written.subarray(0, 6).toString()).toBe('before');
-  expect(written.subarray(6)).toEqual(await readFile(path.join(goldens, 'Q4_1.f32')));
+  const outputBytes = await readFile(output);
+  expect(outputBytes.subarray(0, 6).toString()).toBe('before');
+  expect(outputBytes.subarray(6)).toEqual(await readFile(path.join(goldens, 'Q4_1.f32')));
 });
 
-test('a truncated file is refused and nothing is written', async () => {
+test('dequantize refuses a truncated file and writes nothing', async () => {
   const file = path.join(folder, 'in');
   await writeFile(file, await readFile(path.join(goldens, 'Q6_K.packed')));
   await truncate(file, 419);
@@ -57,7 +60,7 @@ test('a truncated file is refused and nothing is written', async () => {
   await expect(readFile(output)).rejects.toThrow('ENOENT');
 });
 
-test('hostile numbers are refused', async () => {
+test('dequantize refuses hostile types, offsets and sizes', async () => {
   const base = {
     file: path.join(goldens, 'Q8_0.packed'),
     output: path.join(folder, 'out'),
@@ -91,10 +94,10 @@ test('the first value that is not finite is found', async () => {
   await expect(firstNonFinite(file, 4, 'f32', 100)).rejects.toThrow('has 400 bytes');
 });
 
-test('TEMPER_THREADS decides on how many threads files are worked on', async () => {
+test('a bad TEMPER_THREADS fails the work on files', async () => {
   const file = path.join(folder, 'weights');
   await writeFile(file, Float32Array.of(1, 2, 3, 4));
-  const before = process.env.TEMPER_THREADS;
+  const threadsBefore = process.env.TEMPER_THREADS;
   try {
     process.env.TEMPER_THREADS = 'all';
     const refusal = "TEMPER_THREADS is 'all', not a whole number from 1 to 9999";
@@ -102,8 +105,8 @@ test('TEMPER_THREADS decides on how many threads files are worked on', async () 
     const options = { file, byteOffset: 0, type: 0, elements: 4, output: path.join(folder, 'out') } as const;
     await expect(dequantize({ ...options, outputOffset: 0, dtype: 'f32' })).rejects.toThrow(refusal);
   } finally {
-    if (before === undefined) delete process.env.TEMPER_THREADS;
-    else process.env.TEMPER_THREADS = before;
+    if (threadsBefore === undefined) delete process.env.TEMPER_THREADS;
+    else process.env.TEMPER_THREADS = threadsBefore;
   }
 });
 
@@ -121,7 +124,7 @@ test('a tensor is mapped from a file, even where it is not aligned', async () =>
   engine.close();
 });
 
-test('crc32c has its catalogue value, at once and in pieces', () => {
+test('crc32c has its published check value, in one call and in pieces', () => {
   const data = Buffer.from('123456789');
   expect(crc32c(data)).toBe(0xe3069283);
   expect(crc32c(data.subarray(4), crc32c(data.subarray(0, 4)))).toBe(0xe3069283);

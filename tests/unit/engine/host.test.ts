@@ -10,8 +10,8 @@ afterEach(() => {
   for (const root of roots.splice(0)) rmSync(root, { recursive: true });
 });
 
-/** A /proc and /sys of these files. */
-function system(files: Record<string, string>): string {
+/** Writes a /proc and /sys with these files, and returns their root. */
+function writeSystem(files: Record<string, string>): string {
   const root = mkdtempSync(path.join(tmpdir(), 'temper-threads-'));
   roots.push(root);
   for (const [file, text] of Object.entries(files)) {
@@ -30,16 +30,16 @@ const topology = Object.fromEntries(
 );
 const allowed = (list: string) => ({ 'proc/self/status': `Name:\tnode\nCpus_allowed_list:\t${list}` });
 
-test('hyper-threads of one core count once', () => {
-  expect(defaultThreads({}, system({ ...topology, ...allowed('0-7') }))).toBe(4);
+test('hyper-threads of one core count once in the default threads', () => {
+  expect(defaultThreads({}, writeSystem({ ...topology, ...allowed('0-7') }))).toBe(4);
 });
 
-test('the affinity mask limits', () => {
-  expect(defaultThreads({}, system({ ...topology, ...allowed('1,5-6') }))).toBe(2);
+test('the affinity mask limits the default threads', () => {
+  expect(defaultThreads({}, writeSystem({ ...topology, ...allowed('1,5-6') }))).toBe(2);
 });
 
-test('the least cgroup v2 quota on the path limits', () => {
-  const root = system({
+test('the smallest cgroup v2 quota on the path limits the default threads', () => {
+  const root = writeSystem({
     ...topology,
     ...allowed('0-7'),
     'proc/self/cgroup': '0::/pod/container',
@@ -50,7 +50,7 @@ test('the least cgroup v2 quota on the path limits', () => {
 });
 
 test('a quota below one CPU leaves one thread', () => {
-  const root = system({
+  const root = writeSystem({
     ...topology,
     ...allowed('0-7'),
     'proc/self/cgroup': '0::/',
@@ -59,8 +59,8 @@ test('a quota below one CPU leaves one thread', () => {
   expect(defaultThreads({}, root)).toBe(1);
 });
 
-test('a cgroup v1 quota limits', () => {
-  const root = system({
+test('a cgroup v1 quota limits the default threads', () => {
+  const root = writeSystem({
     ...topology,
     ...allowed('0-7'),
     'proc/self/cgroup': '5:memory:/job\n4:cpu,cpuacct:/job',
@@ -70,13 +70,13 @@ test('a cgroup v1 quota limits', () => {
   expect(defaultThreads({}, root)).toBe(3);
 });
 
-test('TEMPER_THREADS decides', () => {
+test('TEMPER_THREADS sets the default threads', () => {
   expect(defaultThreads({ TEMPER_THREADS: '7' })).toBe(7);
-  for (const wrong of ['0', '-1', 'many', '1.5']) {
-    expect(() => defaultThreads({ TEMPER_THREADS: wrong })).toThrow(EngineError);
+  for (const value of ['0', '-1', 'many', '1.5']) {
+    expect(() => defaultThreads({ TEMPER_THREADS: value })).toThrow(EngineError);
   }
 });
 
-test("the kernel's cpu lists are read", () => {
+test("the kernel's lists of CPUs are parsed", () => {
   expect(parseCpuList('0-2,5,8-9')).toEqual([0, 1, 2, 5, 8, 9]);
 });

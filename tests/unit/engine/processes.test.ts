@@ -5,8 +5,8 @@ const engine = path.resolve(import.meta.dirname, '../../../engine/index.js');
 const tinyPlans = path.resolve(import.meta.dirname, 'tiny_plans.js');
 const worker = path.resolve(import.meta.dirname, 'worker_run.js');
 
-/** Runs a module in a Node of its own and returns how it ended. */
-async function node(body: string, flags: string[] = []) {
+/** Runs a module in a Node process of its own and returns its exit and output. */
+async function runNode(body: string, flags: string[] = []) {
   const code = `import { createContext } from ${JSON.stringify(engine)};
     import { tinyPlan } from ${JSON.stringify(tinyPlans)};
     const plan = (n) => tinyPlan(['a: f32[262144]@arena+0'], Array(n).fill(['fill', [], ['a'], { value: 1 }]),
@@ -21,40 +21,40 @@ async function node(body: string, flags: string[] = []) {
   );
   return { exit, signal, output: output.trim() };
 }
-const clean = (output: string) => ({ exit: 0, signal: null, output });
+const cleanExit = (output: string) => ({ exit: 0, signal: null, output });
 
-test('a process ends by itself with a context open and idle', async () => {
-  expect(await node(`createContext({ threads: 2 }); console.log('made')`)).toEqual(clean('made'));
+test('a process with an idle context exits by itself', async () => {
+  expect(await runNode(`createContext({ threads: 2 }); console.log('made')`)).toEqual(cleanExit('made'));
 });
 
-test('a process stays alive until what it awaits is done', async () => {
+test('a process does not exit before the run that it awaits is done', async () => {
   const body = `createContext({ threads: 2 }).load(plan(200)).run('go').then(() => console.log('done'))`;
-  expect(await node(body)).toEqual(clean('done'));
+  expect(await runNode(body)).toEqual(cleanExit('done'));
 });
 
-test('process.exit in the middle of a run ends it cleanly', async () => {
+test('process.exit in the middle of a run exits cleanly', async () => {
   const body = `const c = createContext({ threads: 2 }); c.load(plan(100000)).run('go');
     setInterval(() => {
       if (c.progress().records > 0) { console.log('running'); process.exit(0); }
     }, 1)`;
-  expect(await node(body)).toEqual(clean('running'));
+  expect(await runNode(body)).toEqual(cleanExit('running'));
 });
 
-test('contexts that are forgotten are collected', async () => {
+test('contexts that are no longer referenced are collected', async () => {
   const body = `for (let i = 0; i < 20; i++) await createContext({ threads: 2 }).load(plan(1)).run('go');
     gc(); await new Promise((resolve) => setTimeout(resolve, 20)); gc();
     const { readdirSync } = await import('node:fs');
     await new Promise((resolve) => setTimeout(resolve, 50));
     console.log(readdirSync('/proc/self/task').length < 25)`;
-  expect(await node(body, ['--expose-gc'])).toEqual(clean('true'));
+  expect(await runNode(body, ['--expose-gc'])).toEqual(cleanExit('true'));
 });
 
-test('worker threads have engines of their own, and may be terminated in the middle of a run', async () => {
+test('worker threads have their own engines, and may be terminated in the middle of a run', async () => {
   const body = `const { Worker } = await import('node:worker_threads');
     const { once } = await import('node:events');
     const workers = [1, 2].map(() => new Worker(${JSON.stringify(worker)}, { execArgv: [] }));
     console.log(...(await Promise.all(workers.map((worker) => once(worker, 'message')))).flat());
     await Promise.all(workers.map((worker) => worker.terminate()));
     console.log('terminated')`;
-  expect(await node(body)).toEqual(clean('ran ran\nterminated'));
+  expect(await runNode(body)).toEqual(cleanExit('ran ran\nterminated'));
 });

@@ -6,8 +6,8 @@ import { joinPrograms } from '../../../graph/passes/plan.js';
 import { streamOf } from '../../../graph/passes/plan_events.js';
 import { bufferBytes } from '../../../graph/passes/plan_memory.js';
 
-/** `name: dtype[shape]@space`, e.g. `x: f32[2,3]@input` or `a: bf16[4]@arena+64`. */
-function buffer(text: string): PlanBuffer {
+/** Parses `name: dtype[shape]@space`, e.g. `x: f32[2,3]@input` or `a: bf16[4]@arena+64`. */
+function parseBuffer(text: string): PlanBuffer {
   const [, name, dtype, shape, space, offset] = /^(\S+): (\w+)\[([\d,]*)\]@(\w+)(?:\+(\d+))?$/.exec(text)!;
   return {
     name: name!,
@@ -21,7 +21,7 @@ function buffer(text: string): PlanBuffer {
 
 type RecordText = [op: string, inputs: string[], outputs: string[], attrs?: PlanRecord['attrs']];
 
-/** A record without operands has no groups, whatever its op wants: such plans are refused. */
+/** Builds a record. Without operands it has no groups, whatever its op takes: the engine refuses such plans. */
 const record = (
   op: string,
   inputs: number[],
@@ -44,7 +44,7 @@ const record = (
 };
 
 /**
- * A plan by hand: buffers as text, records naming their buffers. Programs are ranges of `records`; each begins with the
+ * Builds a plan from buffers as text and records that name their buffers. Programs are ranges of `records`; each begins with the
  * upload of the input slots that it reads, and ends with the download of the output slots that it writes.
  */
 export function tinyPlan(
@@ -52,7 +52,7 @@ export function tinyPlan(
   records: RecordText[],
   options: { programs?: Record<string, [from: number, to: number]>; arenaBytes?: number } = {},
 ): Plan {
-  const table = buffers.map(buffer);
+  const table = buffers.map(parseBuffer);
   let arenaBytes = options.arenaBytes ?? 0;
   const inArena = (index: number, suffix: string): number => {
     const { name, dtype, shape } = table[index]!;
@@ -60,11 +60,11 @@ export function tinyPlan(
     arenaBytes = offset + bufferBytes({ dtype, shape });
     return table.push({ name: `${name}.${suffix}`, dtype, shape, space: 'arena', offset, view: null }) - 1;
   };
-  const indexOf = (name: string) => table.findIndex((entry) => entry.name === name);
+  const findBuffer = (name: string) => table.findIndex((entry) => entry.name === name);
   const slots = (space: 'input' | 'output', names: string[]) =>
-    [...new Set(names.map(indexOf))].filter((index) => table[index]?.space === space);
+    [...new Set(names.map(findBuffer))].filter((index) => table[index]?.space === space);
 
-  const programOf = (lines: RecordText[]): PlanRecord[] => {
+  const buildProgram = (lines: RecordText[]): PlanRecord[] => {
     const [inputs, outputs] = [
       slots(
         'input',
@@ -81,7 +81,7 @@ export function tinyPlan(
       outputs.map((index) => inArena(index, 'staged')),
     ];
     const standIn = (name: string): number => {
-      const index = indexOf(name);
+      const index = findBuffer(name);
       return working[inputs.indexOf(index)] ?? computed[outputs.indexOf(index)] ?? index;
     };
     const transfer = (op: string, from: number[], to: number[]) =>
@@ -95,14 +95,14 @@ export function tinyPlan(
   };
 
   const ranges = Object.entries(options.programs ?? { go: [0, records.length] as const });
-  const programs = new Map(ranges.map(([name, range]) => [name, programOf(records.slice(...range))]));
+  const programs = new Map(ranges.map(([name, range]) => [name, buildProgram(records.slice(...range))]));
   return joinPrograms(
     { name: 'tiny', alignment: defaultAlignment, arenaBytes, buffers: table, step: [] },
     programs,
   );
 }
 
-/** w += x in the program `go`, and a copy of w in `snapshot`, ordered by events as the compiler orders them. */
+/** Returns a plan with w += x in the program `go`, and a copy of w in `snapshot`, ordered by events as the compiler orders them. */
 export function snapshotPlan(): Plan {
   const plan = tinyPlan(['w: f32[3]@tensor', 'x: f32[3]@input'], [['add', ['w', 'x'], ['w']]]);
   const [update, slot] = [plan.records.findIndex(({ op }) => op === 'add'), plan.buffers.length];
@@ -113,7 +113,7 @@ export function snapshotPlan(): Plan {
   const segment = { from: records.length, to: records.length + 1, loop: null };
   return {
     ...plan,
-    buffers: [...plan.buffers, buffer('w: f32[3]@output')],
+    buffers: [...plan.buffers, parseBuffer('w: f32[3]@output')],
     events: ['updated', 'taken'],
     records: [...records, download],
     segments: [...plan.segments, segment],

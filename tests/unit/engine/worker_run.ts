@@ -1,4 +1,4 @@
-/** A worker thread with an engine: says when its first run is done, then begins a long one. */
+/** A worker thread with an engine: sends a message when its first run is done, then begins a long one. */
 import { parentPort } from 'node:worker_threads';
 import { createContext } from '../../../engine/index.js';
 import { tinyPlan } from './tiny_plans.js';

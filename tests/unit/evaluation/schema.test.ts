@@ -6,7 +6,7 @@ import {
   taskDefinition,
 } from '../../../components/evaluation/index.js';
 
-// As temporal.config.ts does: before a schema is first used.
+// Before a schema is first used, as temporal.config.ts does.
 registerTask<{ words: number }, string>({
   task: 'mine',
   schema: z.strictObject({ task: z.literal('mine'), words: z.int() }),
@@ -25,7 +25,7 @@ const problems = (section: object) =>
     .safeParse(section)
     .error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
 
-test('an empty section judges by the validation loss alone', () => {
+test('an empty evaluation section watches only the validation loss', () => {
   expect(evaluationSchema.parse({})).toMatchObject({
     metric: 'val_loss',
     load_best: false,
@@ -54,7 +54,7 @@ test('a required metric that no task has is refused, and the known ones are name
   ]);
 });
 
-test('the best checkpoint cannot go by a metric that is known at the end alone', () => {
+test('load_best refuses a metric that is known only at the end', () => {
   const section = { load_best: true, metric: 'squad/f1', tasks: [squad] };
   expect(problems(section)).toEqual([
     "metric: 'squad/f1' is known only at the end: give the task 'squad' when: epoch",
@@ -62,7 +62,7 @@ test('the best checkpoint cannot go by a metric that is known at the end alone',
   expect(problems({ ...section, tasks: [{ ...squad, when: 'epoch' }] })).toBeUndefined();
 });
 
-test('a bound needs a side', () => {
+test('a required metric needs min or max', () => {
   expect(problems({ require: { val_loss: {} } })).toEqual(['require.val_loss: needs min or max']);
 });
 

@@ -9,11 +9,11 @@ test('the standard error of a mean is the sample deviation over the root of n', 
   });
 });
 
-test('one example leaves it unknown', () => {
+test('the standard error of one example is unknown', () => {
   expect(meanEstimate([3])).toEqual({ value: 3, stderr: null, n: 1 });
 });
 
-test('a ratio of equal denominators is a mean', () => {
+test('a ratio with equal denominators is a mean', () => {
   const values = [1, 4, 2, 5];
   const ratio = ratioEstimate(values.map((numerator) => ({ numerator, denominator: 1 })));
   const mean = meanEstimate(values);
@@ -21,7 +21,7 @@ test('a ratio of equal denominators is a mean', () => {
   expect(ratio.stderr).toBeCloseTo(mean.stderr!, 14);
 });
 
-test("a ratio's standard error is the spread that resampling finds", () => {
+test('the standard error of a ratio is the spread of resampled ratios', () => {
   let state = 7;
   const uniform = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -31,12 +31,14 @@ test("a ratio's standard error is the spread that resampling finds", () => {
     const denominator = 5 + 40 * uniform();
     return { denominator, numerator: denominator * (2 + uniform()) + 4 * uniform() };
   });
-  const resampled = Array.from({ length: 2000 }, () => {
-    const drawn = pairs.map(() => pairs[Math.floor(uniform() * pairs.length)]!);
-    return ratioEstimate(drawn).value;
+  const resampledRatios = Array.from({ length: 2000 }, () => {
+    const sample = pairs.map(() => pairs[Math.floor(uniform() * pairs.length)]!);
+    return ratioEstimate(sample).value;
   });
-  const mean = resampled.reduce((sum, value) => sum + value, 0) / resampled.length;
-  const spread = Math.sqrt(resampled.reduce((sum, value) => sum + (value - mean) ** 2, 0) / resampled.length);
-  // 2000 draws know their own spread to about 1.6 %.
+  const mean = resampledRatios.reduce((sum, value) => sum + value, 0) / resampledRatios.length;
+  const spread = Math.sqrt(
+    resampledRatios.reduce((sum, value) => sum + (value - mean) ** 2, 0) / resampledRatios.length,
+  );
+  // The spread of 2000 samples is known to about 1.6 %.
   expect(ratioEstimate(pairs).stderr! / spread).toBeCloseTo(1, 1);
 });

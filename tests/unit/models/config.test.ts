@@ -25,28 +25,28 @@ const base = {
   intermediate_size: 96,
 };
 
-test('both spellings of the same model give the same config', () => {
+test('the old and the current spelling of a config.json are read as the same config', () => {
   const scaling = {
     factor: 8,
     low_freq_factor: 1,
     high_freq_factor: 4,
     original_max_position_embeddings: 8192,
   };
-  const old = {
+  const oldSpelling = {
     ...base,
     torch_dtype: 'bfloat16',
     rope_theta: 5e5,
     rope_scaling: { type: 'llama3', ...scaling },
   };
-  const current = {
+  const currentSpelling = {
     ...base,
     dtype: 'bfloat16',
     rope_parameters: { rope_type: 'llama3', rope_theta: 5e5, ...scaling },
   };
-  expect(parse(old)).toEqual(parse(current));
+  expect(parse(oldSpelling)).toEqual(parse(currentSpelling));
 });
 
-test('what a config leaves out is what transformers takes', () => {
+test('keys that a config.json leaves out have the defaults of transformers', () => {
   expect(parse({})).toMatchObject({
     vocab_size: 32000,
     hidden_size: 4096,
@@ -76,7 +76,7 @@ test('a family has an activation function of its own, and refuses the others', (
   expect(() => family.model({ ...base, hidden_act: 'gelu' }, 'config.json')).toThrow('hidden_act');
 });
 
-test('the original context length of YaRN is the config’s where the scaling has none', () => {
+test('the original context length of YaRN is the config’s if the scaling has none', () => {
   const config = parse({
     ...base,
     max_position_embeddings: 512,
@@ -107,13 +107,18 @@ test.each<[string, object, RegExp]>([
   ['more layers than memory', { num_hidden_layers: 50_000_000 }, /num_hidden_layers: .*4096/],
   ['more layers than a list may have', { num_hidden_layers: 4_294_967_296 }, /num_hidden_layers: .*4096/],
   ['a size beyond 32 bits', { vocab_size: 2 ** 31 }, /vocab_size: .*2147483647/],
-])('%s is refused by key', (_, change, message) => {
+])('a config.json with %s is refused by key', (_, change, message) => {
   expect(() => parse({ ...base, ...change }, 'folder/config.json')).toThrow(message);
 });
 
-test('all problems are listed at once, under the file’s name', () => {
-  const broken = { ...base, hidden_act: 'relu', vocab_size: 'many', rope_scaling: { type: 'longrope' } };
-  expect(() => parse(broken, 'my/config.json')).toThrow(
+test('all problems of a config.json are listed together, under the file’s name', () => {
+  const brokenConfig = {
+    ...base,
+    hidden_act: 'relu',
+    vocab_size: 'many',
+    rope_scaling: { type: 'longrope' },
+  };
+  expect(() => parse(brokenConfig, 'my/config.json')).toThrow(
     /my\/config\.json[\s\S]*vocab_size[\s\S]*hidden_act[\s\S]*longrope/,
   );
 });
@@ -154,11 +159,11 @@ test('a config.json that is a pipe or a list is named', async () => {
   await expect(openModel(folder)).rejects.toThrow(/config\.json: not a JSON object/);
 });
 
-test('a folder without config.json is no model folder', async () => {
+test('a folder without config.json is refused as a model folder', async () => {
   await expect(openModel(golden('tokenizers'))).rejects.toThrow(/not a model folder, it has no config.json/);
 });
 
-test.each(goldenModels)('%s: transformers’ parameters are the expected tensors', async (name) => {
+test.each(goldenModels)('the expected tensors of %s are transformers’ parameters', async (name) => {
   const { locateWeights } = await import('../../../components/models/index.js');
   const model = await openModel(golden('models', name));
   const weights = await locateWeights(golden('models', name), model);

@@ -1,12 +1,12 @@
 import { fromFloat32, halfToNumber, numberToHalf, toFloat32 } from '../../../shared/safetensors/floats.js';
 
-test('every float16 survives the way to a number and back', () => {
+test('every float16 is the same after conversion to a number and back', () => {
   const halves = Array.from({ length: 0x10000 }, (_, half) => half);
-  const changed = halves.filter((half) => {
+  const changedHalves = halves.filter((half) => {
     const value = halfToNumber(half);
     return !Number.isNaN(value) && numberToHalf(value) !== half;
   });
-  expect(changed).toEqual([]);
+  expect(changedHalves).toEqual([]);
 });
 
 test.each([
@@ -31,7 +31,7 @@ test.each([
   expect(toFloat32(fromFloat32(Float32Array.of(value), 'BF16'), 'BF16')[0]).toBe(expected);
 });
 
-test('bytes at an odd address are read all the same', () => {
+test('float32 bytes at an odd address are read correctly', () => {
   const bytes = Buffer.concat([Buffer.of(7), Buffer.from(Float32Array.of(1.5).buffer)]).subarray(1);
   expect([...toFloat32(bytes, 'F32')]).toEqual([1.5]);
 });

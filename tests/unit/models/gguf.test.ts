@@ -32,7 +32,7 @@ const text = (value: string) => Buffer.concat([u64(Buffer.byteLength(value)), Bu
 const entry = (name: string, dims: number[], type: number, offset: number) =>
   Buffer.concat([text(name), u32(dims.length), ...dims.map(u64), u32(type), u64(offset)]);
 
-/** A GGUF file of version 3 with these metadata entries and tensors, and `dataBytes` zeros after them. */
+/** Returns a GGUF file of version 3 with these metadata entries and tensors, and `dataBytes` zeros after them. */
 function gguf({
   keys = [] as Buffer[],
   tensors = [] as Buffer[],
@@ -52,7 +52,7 @@ function gguf({
   return Buffer.concat([head, Buffer.alloc((32 - (head.length % 32)) % 32), Buffer.alloc(dataBytes)]);
 }
 
-describe('a hostile file', () => {
+describe('a GGUF file', () => {
   const cases: [string, Buffer, RegExp][] = [
     ['of another format', Buffer.from('PK\u0003\u0004 and more bytes'), /not a GGUF file/],
     ['that is empty', Buffer.alloc(0), /ends while the magic is read/],
@@ -110,7 +110,7 @@ describe('a hostile file', () => {
       /tensor "w" has 5 dimensions/,
     ],
     [
-      'with rows that are no whole blocks',
+      'with rows that are not whole blocks',
       gguf({ tensors: [entry('w', [31, 2], 3, 0)], dataBytes: 128 }),
       /rows of 31 elements do not divide/,
     ],
@@ -158,11 +158,11 @@ describe('a hostile file', () => {
   });
 });
 
-describe('metadata', () => {
+describe('GGUF metadata', () => {
   const model = (change: Record<string, unknown> = {}): GgufFile => {
-    const parsed = parseGguf(golden('tokenizers', 'smollm.gguf'));
-    for (const [key, value] of Object.entries(change)) parsed.metadata.set(key, value as never);
-    return parsed;
+    const file = parseGguf(golden('tokenizers', 'smollm.gguf'));
+    for (const [key, value] of Object.entries(change)) file.metadata.set(key, value as never);
+    return file;
   };
 
   test('become the config.json that they were made from', async () => {
@@ -196,7 +196,7 @@ describe('metadata', () => {
     );
   });
 
-  test('of an unknown pre-tokenizer are refused with the known ones', () => {
+  test('of an unknown pre-tokenizer are refused, and the error lists the known ones', () => {
     expect(() => tokenizerFromGguf(model({ 'tokenizer.ggml.pre': 'martian' }))).toThrow(
       /"martian" is not supported; supported: default, gpt-2, smollm/,
     );
@@ -216,14 +216,14 @@ describe('metadata', () => {
 });
 
 describe('resolving a .gguf file', () => {
-  test('gives the weights it was made from, rows of q and k put back', async () => {
+  test('gives the weights that it was made from, with the rows of q and k in their original order', async () => {
     const cache = path.join(folder, 'cache');
-    const resolved = await resolveModel(golden('tokenizers', 'smollm.gguf'), { cache });
+    const model = await resolveModel(golden('tokenizers', 'smollm.gguf'), { cache });
     const source = golden('tokenizers', 'smollm.safetensors');
-    const expected = await readSafetensorsHeader(source);
+    const header = await readSafetensorsHeader(source);
     const sourceBytes = await readFile(source);
-    for (const [name, { byteOffset, byteLength }] of expected.tensors) {
-      const weight = resolved.weights.get(name)!;
+    for (const [name, { byteOffset, byteLength }] of header.tensors) {
+      const weight = model.weights.get(name)!;
       const bytes = await readFile(weight.file);
       expect([
         name,
@@ -236,18 +236,18 @@ describe('resolving a .gguf file', () => {
 
   test('finds the folder in the cache the second time', async () => {
     const cache = path.join(folder, 'cache-twice');
-    const first = await resolveModel(golden('tokenizers', 'tekken.gguf'), { cache });
-    let converted = 0;
-    const second = await resolveModel(golden('tokenizers', 'tekken.gguf'), {
+    const firstModel = await resolveModel(golden('tokenizers', 'tekken.gguf'), { cache });
+    let conversions = 0;
+    const secondModel = await resolveModel(golden('tokenizers', 'tekken.gguf'), {
       cache,
-      onProgress: () => converted++,
+      onProgress: () => conversions++,
     });
-    expect(second.folder).toBe(first.folder);
-    expect(converted).toBe(0);
+    expect(secondModel.folder).toBe(firstModel.folder);
+    expect(conversions).toBe(0);
     expect(await readdir(path.join(cache, 'gguf'))).toHaveLength(1);
   });
 
-  test('two at once publish one sound folder and leave nothing beside it', async () => {
+  test('twice at the same time publishes one sound folder and nothing else', async () => {
     const cache = path.join(folder, 'cache-race');
     const file = golden('tokenizers', 'gpt-2.gguf');
     const [a, b] = await Promise.all([resolveModel(file, { cache }), resolveModel(file, { cache })]);
@@ -255,24 +255,26 @@ describe('resolving a .gguf file', () => {
     expect(await readdir(path.join(cache, 'gguf'))).toEqual([path.basename(a.folder)]);
   });
 
-  test('removes what a conversion that was killed has left, and nothing of one that runs', async () => {
+  test('removes the partial folder of a killed conversion, but not of one that runs', async () => {
     const cache = path.join(folder, 'cache-killed');
     const home = path.join(cache, 'gguf');
     const [scope] = ownProcessTag().split('-');
-    const ended = spawnSync('true').pid;
-    const killed = path.join(home, `model.${scope}-${ended}-1.${randomUUID()}.partial`);
-    const running = partialName(path.join(home, 'model'));
-    for (const partial of [killed, running]) await mkdir(partial, { recursive: true });
+    const endedPid = spawnSync('true').pid;
+    const abandoned = path.join(home, `model.${scope}-${endedPid}-1.${randomUUID()}.partial`);
+    const active = partialName(path.join(home, 'model'));
+    for (const partial of [abandoned, active]) await mkdir(partial, { recursive: true });
     const { folder: converted } = await resolveModel(golden('tokenizers', 'gpt-2.gguf'), { cache });
-    expect((await readdir(home)).sort()).toEqual([converted, running].map((it) => path.basename(it)).sort());
+    expect((await readdir(home)).sort()).toEqual(
+      [converted, active].map((entry) => path.basename(entry)).sort(),
+    );
   });
 
-  test('of which a tensor is missing lists it, and leaves nothing in the cache', async () => {
+  test('lists a missing tensor, and leaves nothing in the cache', async () => {
     const cache = path.join(folder, 'cache-missing');
     const file = path.join(folder, 'missing.gguf');
     const bytes = await readFile(golden('tokenizers', 'smollm.gguf'));
-    const at = bytes.indexOf('blk.1.ffn_up.weight');
-    bytes.write('blk.1.ffn_xx.weight', at);
+    const nameOffset = bytes.indexOf('blk.1.ffn_up.weight');
+    bytes.write('blk.1.ffn_xx.weight', nameOffset);
     await writeFile(file, bytes);
     await expect(resolveModel(file, { cache })).rejects.toThrow(
       /unexpected: blk.1.ffn_xx.weight\n {2}missing: the tensor that becomes model.layers.1.mlp.up_proj.weight/,
@@ -285,12 +287,12 @@ describe('resolving a .gguf file', () => {
     ['nowhere.gguf', /no such file/],
     ['s3://bucket/models/a', /s3:\/\/bucket\/models\/a: .* not from s3:\/\/; copy it to this machine/],
     ['not an id', /no such folder, and not a Hugging Face id/],
-  ])('the name %s is refused', async (name, message) => {
+  ])('refuses the name %s', async (name, message) => {
     await expect(resolveModel(name, { cache: folder })).rejects.toThrow(message);
   });
 });
 
-test('weights that do not fit their config are listed by name, all at once', async () => {
+test('weights that do not fit their config are listed by name, all of them', async () => {
   const source = golden('models', 'gqa_tied_bf16');
   const model = await openModel(source, { num_hidden_layers: 3, intermediate_size: 32 });
   await expect(locateWeights(source, model)).rejects.toThrow(

@@ -40,7 +40,7 @@ const resolve = (options: Partial<ResolveOptions> = {}) =>
   resolveModel(id, { cache, endpoint: hub.endpoint, retryDelayMs: 1, ...options });
 const home = () => path.join(cache, 'hub', 'owner--tiny-model');
 
-test('a model is downloaded at its commit, and only what is needed of it', async () => {
+test('a model is downloaded at its commit, and only the files that are needed', async () => {
   const progress: number[] = [];
   const {
     folder,
@@ -63,14 +63,14 @@ test('a pinned commit in the cache needs no network', async () => {
   expect((await resolve({ revision: commit })).source).toMatchObject({ commit });
 });
 
-test('a branch is asked for again, and its files are not fetched again', async () => {
+test('a branch is resolved again, and its files are not fetched again', async () => {
   await resolve();
   hub.requests.length = 0;
   await resolve();
   expect(hub.requests.map(({ url }) => url)).toEqual([`/api/models/${id}/revision/main`]);
 });
 
-test('a branch resolved before is taken from the cache when the hub cannot be reached, with a word', async () => {
+test('a branch that was resolved before is read from the cache when the hub cannot be reached, with a notice', async () => {
   await resolve();
   await hub.close();
   const notices: string[] = [];
@@ -80,7 +80,7 @@ test('a branch resolved before is taken from the cache when the hub cannot be re
   ]);
 });
 
-test('a connection that breaks is taken up where it broke', async () => {
+test('a download whose connection breaks continues where it broke', async () => {
   let breaks = 2;
   hub.intercept = (_, response, content, start) => {
     if (content !== repository.files['model.safetensors'] || breaks-- <= 0) return false;
@@ -96,7 +96,7 @@ test('a connection that breaks is taken up where it broke', async () => {
   expect(ranges).toEqual([null, 'bytes=1000-', 'bytes=2000-']);
 });
 
-test('what an earlier process left is taken up', async () => {
+test('a download continues with the partial file of an earlier process', async () => {
   const content = repository.files['model.safetensors']!;
   hub.intercept = (_, response) => {
     response.destroy();
@@ -115,7 +115,7 @@ test('what an earlier process left is taken up', async () => {
   );
 });
 
-test('a server that ignores ranges is read from the start', async () => {
+test('a partial download from a server that ignores ranges starts over', async () => {
   await expect(
     (async () => {
       hub.intercept = (_, response) => {
@@ -139,15 +139,15 @@ test('a server that ignores ranges is read from the start', async () => {
 });
 
 test.each(['config.json', 'model.safetensors'])(
-  '%s flipped on the way is fetched again, then refused by name',
+  'a download of %s that arrives damaged is fetched again, then refused by name',
   async (name) => {
-    let flipped = 0;
+    let damagedAnswers = 0;
     hub.intercept = (_, response, content) => {
       if (content !== repository.files[name]) return false;
-      flipped++;
-      const damaged = Buffer.from(content);
-      damaged[10]! ^= 1;
-      response.end(damaged);
+      damagedAnswers++;
+      const bytes = Buffer.from(content);
+      bytes[10]! ^= 1;
+      response.end(bytes);
       return true;
     };
     const error = await resolve().catch((thrown: unknown) => thrown);
@@ -155,17 +155,17 @@ test.each(['config.json', 'model.safetensors'])(
     expect((error as Error).message).toMatch(
       new RegExp(`${id}: ${name} is damaged: (sha256|git-sha1) [0-9a-f]+, but the hub lists`),
     );
-    expect(flipped).toBe(2);
+    expect(damagedAnswers).toBe(2);
     expect(existsSync(path.join(home(), commit))).toBe(false);
   },
 );
 
-test('a busy hub is asked again', async () => {
+test('a request to a busy hub is repeated', async () => {
   hub.failing = 3;
   expect((await resolve()).source).toMatchObject({ commit });
 });
 
-test('a hub that stays down is a service that is not available', async () => {
+test('a hub that stays down is ServiceUnavailable', async () => {
   hub.failing = 100;
   await expect(resolve()).rejects.toThrow(/answers 503, after 5 attempts/);
   await expect(resolve()).rejects.toBeInstanceOf(ServiceUnavailable);
@@ -176,7 +176,7 @@ test('an unknown model or revision is refused at once', async () => {
   expect(hub.requests).toHaveLength(1);
 });
 
-test('a private model says what to do, and opens with the token', async () => {
+test('a private model is refused with a remedy, and opens with the token', async () => {
   await hub.close();
   hub = await startHubServer({ ...repository, token: 'secret' });
   await expect(resolve({ token: '' })).rejects.toThrow(/refuses access \(401\).*set HF_TOKEN/);
@@ -192,13 +192,13 @@ test('a repository without safetensors names the GGUF file it has', async () => 
   await expect(resolve()).rejects.toThrow(/no safetensors weights; it has q4.gguf: download that file/);
 });
 
-test('two at once share one download', async () => {
+test('two downloads of a model at the same time share one', async () => {
   const [a, b] = await Promise.all([resolve(), resolve()]);
   expect(a.folder).toBe(b.folder);
   expect(hub.requests.filter(({ url }) => url.startsWith('/cdn/'))).toHaveLength(1);
 });
 
-test('offline, nothing is asked', async () => {
+test('the hub gets no request offline', async () => {
   process.env.HF_HUB_OFFLINE = '1';
   try {
     await expect(resolve()).rejects.toThrow(/is not in the cache, and HF_HUB_OFFLINE/);
@@ -208,8 +208,8 @@ test('offline, nothing is asked', async () => {
   }
 });
 
-/** Leaves the lock of a download by a process of another host. */
-function leaveForeignLock(): string {
+/** Writes the lock of a download by a process of another host, and returns its path. */
+function writeForeignLock(): string {
   const lock = path.join(home(), `${commit}.lock`);
   mkdirSync(lock, { recursive: true });
   const uuid = '00000000-0000-0000-0000-000000000000';
@@ -217,8 +217,8 @@ function leaveForeignLock(): string {
   return lock;
 }
 
-test('the download of another host that is no longer renewed is taken over, after a notice', async () => {
-  const lock = leaveForeignLock();
+test('a download of another host whose lock is no longer renewed is taken over, after a notice', async () => {
+  const lock = writeForeignLock();
   const notices: string[] = [];
   const { folder } = await downloadModel(id, {
     cache,
@@ -231,22 +231,24 @@ test('the download of another host that is no longer renewed is taken over, afte
   expect(existsSync(lock)).toBe(false);
 });
 
-test('a lock that a killed process left empty holds nobody up', async () => {
+test('an empty lock of a killed process does not block a download', async () => {
   mkdirSync(path.join(home(), `${commit}.lock`), { recursive: true });
   await expect(resolve()).resolves.toMatchObject({ source: { commit } });
 });
 
-test('a cache that cannot be written to is named at once', async () => {
+test('a download into a cache that cannot be written to fails at once and names it', async () => {
   await resolve();
-  const other = 'f'.repeat(40);
+  const otherCommit = 'f'.repeat(40);
   chmodSync(cache, 0o755);
   chmodSync(home(), 0o555);
   const user = process.geteuid!();
-  // Permissions do not bind root.
+  // Permissions do not restrict root.
   if (user === 0) process.seteuid!(65534);
   try {
-    await expect(resolve({ revision: other })).rejects.toBeInstanceOf(StorageError);
-    await expect(resolve({ revision: other })).rejects.toThrow(`${path.join(home(), `${other}.lock`)}: `);
+    await expect(resolve({ revision: otherCommit })).rejects.toBeInstanceOf(StorageError);
+    await expect(resolve({ revision: otherCommit })).rejects.toThrow(
+      `${path.join(home(), `${otherCommit}.lock`)}: `,
+    );
   } finally {
     if (user === 0) process.seteuid!(user);
     chmodSync(home(), 0o755);

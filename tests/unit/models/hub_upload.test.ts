@@ -1,4 +1,4 @@
-/** Uploads against a local hub that speaks the real one's protocol. */
+/** Uploads to a local hub with the protocol of the real one. */
 import { createHash } from 'node:crypto';
 import { type UploadOptions, uploadModel } from '../../../components/publication/hub/upload.js';
 import type { UploadFile } from '../../../components/publication/hub/upload_blob.js';
@@ -26,12 +26,13 @@ function file(path: string, content: Buffer | string): UploadFile {
     bytes: bytes.length,
     sha256: createHash('sha256').update(bytes).digest('hex'),
     async *read(start, end) {
-      for (let at = start; at < end; at += 1000) yield bytes.subarray(at, Math.min(at + 1000, end));
+      for (let offset = start; offset < end; offset += 1000)
+        yield bytes.subarray(offset, Math.min(offset + 1000, end));
     },
   };
 }
 
-/** The files, with a manifest of their names. */
+/** Returns the files, with a manifest of their names. */
 function publication(...files: UploadFile[]): UploadFile[] {
   return [...files, file(manifest.name, JSON.stringify(files.map(({ path }) => path)))];
 }
@@ -56,7 +57,7 @@ const upload = (options: Partial<UploadOptions> = {}) =>
     ...options,
   });
 
-test('a repository is created, and everything comes in one commit', async () => {
+test('an upload creates the repository, and makes one commit of all files', async () => {
   const { url, commit, written } = await upload();
   expect({ url, written }).toEqual({ url: `${hub.endpoint}/${id}`, written: true });
   expect(hub.commits(id).map(({ title }) => title)).toEqual(['initial commit', 'A model']);
@@ -71,9 +72,9 @@ test('a repository is created, and everything comes in one commit', async () => 
   expect(hub.files(id)['model.safetensors']).toEqual(weights);
 });
 
-test('what stands there already is not committed again', async () => {
-  const first = await upload();
-  expect(await upload()).toEqual({ ...first, written: false });
+test('an upload of files that are already there makes no commit', async () => {
+  const firstUpload = await upload();
+  expect(await upload()).toEqual({ ...firstUpload, written: false });
   expect(hub.commits(id)).toHaveLength(2);
 });
 
@@ -84,11 +85,11 @@ test('a large file that arrived is not sent again', async () => {
   expect(new Set(hub.sent).size).toBe(2);
 });
 
-test('files of the earlier publication go, files of others stay', async () => {
+test('an upload removes files of the earlier publication, and keeps other files', async () => {
   await upload();
-  const last = hub.commits(id).at(-1)!;
-  last.files.LICENSE = Buffer.from('MIT');
-  last.files['picture.png'] = Buffer.from('x');
+  const newestCommit = hub.commits(id).at(-1)!;
+  newestCommit.files.LICENSE = Buffer.from('MIT');
+  newestCommit.files['picture.png'] = Buffer.from('x');
   await upload({ files: publication(file('config.json', '{}')) });
   expect(Object.keys(hub.files(id)).sort()).toEqual([
     '.gitattributes',
@@ -105,14 +106,14 @@ test('a repository that holds something else is refused and left alone', async (
   expect(hub.commits(id)).toHaveLength(1);
 });
 
-test('a branch is created where there is none', async () => {
+test('an upload creates a missing branch', async () => {
   const { url } = await upload({ branch: 'try-2' });
   expect(url).toBe(`${hub.endpoint}/${id}/tree/try-2`);
   expect(hub.commits(id)).toHaveLength(1);
   expect(hub.files(id, 'try-2')['model.safetensors']).toEqual(weights);
 });
 
-test('larger files go in parts', async () => {
+test('larger files are uploaded in parts', async () => {
   hub.partBytes = 30_000;
   await upload();
   expect(hub.sent.filter((name) => name.includes('/'))).toHaveLength(4);
@@ -121,22 +122,22 @@ test('larger files go in parts', async () => {
 
 test.each([
   ['no token', { token: '' }, /HF_TOKEN is not set/],
-  ['what is no token', { token: 'secret' }, /HF_TOKEN is not a Hugging Face token/],
+  ['a text that is not a token', { token: 'secret' }, /HF_TOKEN is not a Hugging Face token/],
   ['a token that the hub does not know', { token: 'hf_wrong' }, /the hub does not know HF_TOKEN/],
   ['an owner that is not the token’s', { id: 'somebody/tiny' }, /give it write access to 'somebody'/],
-])('%s is refused with what to do', async (_, options, message) => {
+])('an upload with %s is refused, and the error says what to do', async (_, options, message) => {
   const failure = await upload(options).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(StorageError);
   expect((failure as Error).message).toMatch(message);
   expect((failure as Error).message).not.toContain('hf_wrong');
 });
 
-test.each([429, 503])('an answer of %d is tried again', async (status) => {
-  const seen = new Map<string, number>();
+test.each([429, 503])('an upload is repeated after an answer of %d', async (status) => {
+  const attempts = new Map<string, number>();
   hub.intercept = (request, response) => {
     const key = `${request.method} ${request.url}`;
-    seen.set(key, (seen.get(key) ?? 0) + 1);
-    if (seen.get(key)! > 1) return false;
+    attempts.set(key, (attempts.get(key) ?? 0) + 1);
+    if (attempts.get(key)! > 1) return false;
     response.writeHead(status, { 'retry-after': '0' }).end();
     return true;
   };
@@ -145,14 +146,14 @@ test.each([429, 503])('an answer of %d is tried again', async (status) => {
   expect(hub.files(id)['model.safetensors']).toEqual(weights);
 });
 
-test('connections that break are tried again', async () => {
-  let broken = 0;
-  hub.delivers = (request) => request.method !== 'PUT' || ++broken > 2;
+test('an upload is repeated after its connection breaks', async () => {
+  let putCount = 0;
+  hub.delivers = (request) => request.method !== 'PUT' || ++putCount > 2;
   await upload();
   expect(hub.files(id)['model.safetensors']).toEqual(weights);
 });
 
-test('a hub that stays away is a service that is not reachable', async () => {
+test('an upload to a hub that cannot be reached is ServiceUnavailable', async () => {
   hub.intercept = (request) => {
     request.socket.destroy();
     return true;
@@ -161,13 +162,13 @@ test('a hub that stays away is a service that is not reachable', async () => {
 });
 
 test('a commit whose answer was lost is not made twice', async () => {
-  let lost = 0;
-  hub.delivers = (request) => !(request.url!.includes('/commit/') && ++lost === 1);
+  let commitCount = 0;
+  hub.delivers = (request) => !(request.url!.includes('/commit/') && ++commitCount === 1);
   expect(await upload()).toMatchObject({ written: true });
   expect(hub.commits(id)).toHaveLength(2);
 });
 
-test('a hub that answers no commit is a service that is not reachable', async () => {
+test('an upload to a hub that answers no commit is ServiceUnavailable', async () => {
   hub.intercept = (request, response) => {
     if (!request.url!.includes('/commit/')) return false;
     response.writeHead(500).end();
@@ -178,20 +179,20 @@ test('a hub that answers no commit is a service that is not reachable', async ()
   expect((failure as Error).message).toMatch(/nothing could be committed .* answers 500/);
 });
 
-test('a commit that somebody else came before is made again on top of theirs', async () => {
-  let overtaken = false;
+test('a commit that follows one of another user is made again on top of it', async () => {
+  let isOvertaken = false;
   hub.intercept = (request) => {
-    if (overtaken || !request.url!.includes('/commit/')) return false;
-    overtaken = true;
-    const [first] = hub.commits(id);
-    hub.commits(id).push({ ...first!, sha: 'a'.repeat(40), title: 'theirs' });
+    if (isOvertaken || !request.url!.includes('/commit/')) return false;
+    isOvertaken = true;
+    const [initialCommit] = hub.commits(id);
+    hub.commits(id).push({ ...initialCommit!, sha: 'a'.repeat(40), title: 'theirs' });
     return false;
   };
   await upload();
   expect(hub.commits(id).map(({ title }) => title)).toEqual(['initial commit', 'theirs', 'A model']);
 });
 
-test('the token goes to the hub’s interface, and not to its storage', async () => {
+test('the token is sent to the hub’s API, and not to its storage', async () => {
   const authorized: [string, boolean][] = [];
   hub.intercept = (request) => {
     authorized.push([request.url!.split('/')[1]!, request.headers.authorization !== undefined]);

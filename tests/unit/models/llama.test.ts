@@ -1,4 +1,4 @@
-/** The decoder's graph in float64 against transformers' float64, so that nothing but the graph can be wrong. */
+/** The decoder's graph in float64 against transformers in float64, so that only the graph can be wrong. */
 import { open } from 'node:fs/promises';
 import { locateWeights, openModel, type Weight, weightDTypes } from '../../../components/models/index.js';
 import { interpret } from '../../../graph/index.js';
@@ -8,7 +8,7 @@ import { compileScoring } from '../graph/checked.js';
 
 const fileDType = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 
-async function values({ file, byteOffset, byteLength, dtype }: Weight): Promise<Float32Array> {
+async function readWeight({ file, byteOffset, byteLength, dtype }: Weight): Promise<Float32Array> {
   const handle = await open(file);
   const bytes = Buffer.alloc(byteLength);
   await handle.read(bytes, 0, byteLength, byteOffset);
@@ -16,7 +16,7 @@ async function values({ file, byteOffset, byteLength, dtype }: Weight): Promise<
   return toFloat32(bytes, fileDType[dtype as keyof typeof fileDType]);
 }
 
-test.each(goldenModels)('%s: log-probabilities are transformers’ to 1e-6', async (name) => {
+test.each(goldenModels)('log-probabilities of %s are transformers’ to 1e-6', async (name) => {
   const folder = golden('models', name);
   const model = await openModel(folder);
   const weights = await locateWeights(folder, model);
@@ -30,9 +30,9 @@ test.each(goldenModels)('%s: log-probabilities are transformers’ to 1e-6', asy
     spans: Array.from({ length: 2 * tokens }, (_, i) => (i % 2 === 0 ? 0 : (i - 1) / 2)),
   };
   for (const [key, constant] of model.constants(tokens)) feeds[`const:${key}`] = constant.data;
-  for (const [key, weight] of weights) feeds[key] = await values(weight);
+  for (const [key, weight] of weights) feeds[key] = await readWeight(weight);
   const { logprobs } = interpret(compileScoring({ graph }).graph, feeds);
   const errors = document.float64.map((expected, i) => Math.abs(expected - logprobs![i]!));
-  // RoPE tables are float32 in both; the rest is float64 here and there.
+  // RoPE tables are float32 in both; everything else is float64 in both.
   expect(Math.max(...errors)).toBeLessThan(1e-6);
 });

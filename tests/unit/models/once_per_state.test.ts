@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test('a check that passed is made again only for files that changed', async () => {
+test('a check that passed is repeated only when its files change', async () => {
   const file = path.join(folder, 'weights');
   const cache = path.join(folder, 'cache');
   let checks = 0;

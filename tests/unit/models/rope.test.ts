@@ -23,7 +23,7 @@ test.each(Object.keys(tables))('the %s table is transformers’, up to position 
   expect(worst).toBeLessThan(tolerance);
 });
 
-test('position 0 does not turn', () => {
+test('the RoPE table does not rotate position 0', () => {
   const table = ropeTable({ rope_type: 'default', rope_theta: 10_000 }, 8, 1);
   expect([...table]).toEqual([1, 1, 1, 1, 0, 0, 0, 0]);
 });

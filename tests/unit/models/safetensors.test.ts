@@ -20,8 +20,8 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 let files = 0;
-/** A file with this JSON (or raw) header and `dataBytes` zeros behind it. */
-async function fileWith(header: unknown, dataBytes: number, declared?: bigint): Promise<string> {
+/** Writes a file with this JSON or raw header and `dataBytes` zeros after it. */
+async function writeWithHeader(header: unknown, dataBytes: number, declared?: bigint): Promise<string> {
   const json = Buffer.isBuffer(header)
     ? header
     : Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
@@ -40,13 +40,17 @@ const f32 = (start: number, end: number, shape = [(end - start) / 4]) => ({
 
 describe('reading a hostile header', () => {
   const cases: [string, () => Promise<string>, RegExp][] = [
-    ['a length past the end', () => fileWith('{}', 0, 1000n), /header of 1000 bytes, but the file has/],
-    ['a length over 100 MB', () => fileWith('{}', 0, 100_000_001n), /more than the format/],
-    ['a length of 2^64 − 1', () => fileWith('{}', 0, 0xffff_ffff_ffff_ffffn), /more than the format/],
+    [
+      'a length past the end',
+      () => writeWithHeader('{}', 0, 1000n),
+      /header of 1000 bytes, but the file has/,
+    ],
+    ['a length over 100 MB', () => writeWithHeader('{}', 0, 100_000_001n), /more than the format/],
+    ['a length of 2^64 − 1', () => writeWithHeader('{}', 0, 0xffff_ffff_ffff_ffffn), /more than the format/],
     [
       'too few bytes',
       async () => {
-        const file = await fileWith('{}', 0);
+        const file = await writeWithHeader('{}', 0);
         await truncate(file, 5);
         return file;
       },
@@ -54,51 +58,55 @@ describe('reading a hostile header', () => {
     ],
     [
       'overlapping tensors',
-      () => fileWith({ a: f32(0, 8), b: f32(4, 12) }, 12),
+      () => writeWithHeader({ a: f32(0, 8), b: f32(4, 12) }, 12),
       /tensor "b" overlaps tensor "a"/,
     ],
     [
       'a hole between tensors',
-      () => fileWith({ a: f32(0, 4), b: f32(8, 12) }, 12),
+      () => writeWithHeader({ a: f32(0, 4), b: f32(8, 12) }, 12),
       /hole of 4 bytes between tensor "a" and tensor "b"/,
     ],
-    ['an offset past the end', () => fileWith({ a: f32(0, 400) }, 8), /tensor "a" ends at byte .* truncated/],
-    ['trailing bytes', () => fileWith({ a: f32(0, 4) }, 9), /5 bytes follow the last tensor/],
+    [
+      'an offset past the end',
+      () => writeWithHeader({ a: f32(0, 400) }, 8),
+      /tensor "a" ends at byte .* truncated/,
+    ],
+    ['trailing bytes', () => writeWithHeader({ a: f32(0, 4) }, 9), /5 bytes follow the last tensor/],
     [
       'a size that differs from the shape',
-      () => fileWith({ a: f32(0, 8, [3]) }, 8),
+      () => writeWithHeader({ a: f32(0, 8, [3]) }, 8),
       /tensor "a": F32 of shape \[3\] takes 12 bytes/,
     ],
-    ['an absurd shape', () => fileWith({ a: f32(0, 8, [2 ** 52, 2 ** 52]) }, 8), /absurdly large/],
-    ['a negative size', () => fileWith({ a: f32(0, 8, [-2]) }, 8), /shape is not a list of sizes/],
-    ['a fractional offset', () => fileWith({ a: f32(0, 4.5, [1]) }, 8), /data_offsets/],
+    ['an absurd shape', () => writeWithHeader({ a: f32(0, 8, [2 ** 52, 2 ** 52]) }, 8), /absurdly large/],
+    ['a negative size', () => writeWithHeader({ a: f32(0, 8, [-2]) }, 8), /shape is not a list of sizes/],
+    ['a fractional offset', () => writeWithHeader({ a: f32(0, 4.5, [1]) }, 8), /data_offsets/],
     [
       'an unknown dtype',
-      () => fileWith({ a: { ...f32(0, 4), dtype: 'toString' } }, 4),
+      () => writeWithHeader({ a: { ...f32(0, 4), dtype: 'toString' } }, 4),
       /unknown dtype "toString"/,
     ],
     [
       'duplicate names',
-      () => fileWith(`{"a":${JSON.stringify(f32(0, 4))},"\\u0061":${JSON.stringify(f32(0, 4))}}`, 4),
+      () => writeWithHeader(`{"a":${JSON.stringify(f32(0, 4))},"\\u0061":${JSON.stringify(f32(0, 4))}}`, 4),
       /names "a" twice/,
     ],
     [
       'a duplicate key within a tensor',
-      () => fileWith('{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', 4),
+      () => writeWithHeader('{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', 4),
       /names "dtype" twice/,
     ],
     [
       'an unexpected key within a tensor',
-      () => fileWith({ a: { ...f32(0, 4), extra: 1 } }, 4),
+      () => writeWithHeader({ a: { ...f32(0, 4), extra: 1 } }, 4),
       /unexpected key "extra"/,
     ],
-    ['invalid UTF-8', () => fileWith(Buffer.from([0x7b, 0xff, 0x7d]), 0), /not valid UTF-8/],
-    ['invalid JSON', () => fileWith('{"a":', 0), /not valid JSON/],
-    ['a header that is a list', () => fileWith('[]', 0), /does not begin with '{'/],
-    ['metadata that are not strings', () => fileWith({ __metadata__: { a: 1 } }, 0), /__metadata__/],
+    ['invalid UTF-8', () => writeWithHeader(Buffer.from([0x7b, 0xff, 0x7d]), 0), /not valid UTF-8/],
+    ['invalid JSON', () => writeWithHeader('{"a":', 0), /not valid JSON/],
+    ['a header that is a list', () => writeWithHeader('[]', 0), /does not begin with '{'/],
+    ['metadata that is not strings', () => writeWithHeader({ __metadata__: { a: 1 } }, 0), /__metadata__/],
   ];
-  test.each(cases)('%s is refused', async (_, make, message) => {
-    const file = await make();
+  test.each(cases)('%s is refused', async (_, writeCase, message) => {
+    const file = await writeCase();
     const error = await readSafetensorsHeader(file).then(
       () => null,
       (thrown: unknown) => thrown,
@@ -111,7 +119,7 @@ describe('reading a hostile header', () => {
 
 test('a tensor named __proto__ is a tensor like any other', async () => {
   const header = await readSafetensorsHeader(
-    await fileWith('{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
+    await writeWithHeader('{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
   );
   expect([...header.tensors.keys()]).toEqual(['__proto__']);
 });
@@ -127,12 +135,12 @@ const source = (
   shape,
   async *chunks() {
     const { byteLength } = layoutSafetensors([{ name, dtype, shape }]).tensors[0]!;
-    for (let done = 0; done < byteLength; done += 3)
-      yield new Uint8Array(Math.min(3, byteLength - done)).fill(fill);
+    for (let offset = 0; offset < byteLength; offset += 3)
+      yield new Uint8Array(Math.min(3, byteLength - offset)).fill(fill);
   },
 });
 
-describe('writing', () => {
+describe('writing safetensors', () => {
   const sources = [
     source('b.weight', 'BF16', [2, 3], 1),
     source('a', 'F32', [], 2),
@@ -140,20 +148,20 @@ describe('writing', () => {
     source('1', 'U8', [0], 4),
   ];
 
-  test('what was written reads back, each tensor with its bytes', async () => {
+  test('gives a file from which each tensor is read with its bytes', async () => {
     const file = path.join(folder, 'written.safetensors');
-    const written = await writeSafetensors(file, sources);
+    const { bytes: byteCount } = await writeSafetensors(file, sources);
     const header = await readSafetensorsHeader(file);
     const bytes = await readFile(file);
-    expect(written.bytes).toBe(bytes.length);
+    expect(byteCount).toBe(bytes.length);
     expect(header.metadata).toEqual({ format: 'pt' });
     for (const { name, shape, dtype } of sources)
       expect(header.tensors.get(name)).toMatchObject({ shape, dtype });
-    const z = header.tensors.get('z')!;
-    expect(bytes.subarray(z.byteOffset, z.byteOffset + z.byteLength)).toEqual(Buffer.alloc(20, 3));
+    const { byteOffset, byteLength } = header.tensors.get('z')!;
+    expect(bytes.subarray(byteOffset, byteOffset + byteLength)).toEqual(Buffer.alloc(20, 3));
   });
 
-  test('tensors are aligned to their elements and the data to eight bytes', () => {
+  test('aligns tensors to their elements and the data to eight bytes', () => {
     const layout = layoutSafetensors(sources);
     expect(layout.header.length % 8).toBe(0);
     expect(layout.tensors.map(({ tensor }) => tensor.name)).toEqual(['a', 'z', 'b.weight', '1']);
@@ -161,29 +169,34 @@ describe('writing', () => {
       expect(byteOffset % (tensor.dtype === 'F32' ? 4 : 2)).toBe(0);
   });
 
-  test('the order of the sources does not change the file', () => {
+  test('gives the same file for any order of the sources', () => {
     expect(layoutSafetensors([...sources].reverse()).header).toEqual(layoutSafetensors(sources).header);
   });
 
   test.each([[3], [9]])(
-    'a source that gives %d bytes instead of 4 is refused, and leaves nothing behind',
+    'refuses a source that gives %d bytes instead of 4, and leaves nothing behind',
     async (order) => {
-      const wrong = { name: 'w', dtype: 'F32' as const, shape: [1], chunks: () => [new Uint8Array(order)] };
-      const before = await readdir(folder);
-      await expect(writeSafetensors(path.join(folder, 'wrong.safetensors'), [wrong])).rejects.toThrow(
+      const badSource = {
+        name: 'w',
+        dtype: 'F32' as const,
+        shape: [1],
+        chunks: () => [new Uint8Array(order)],
+      };
+      const filesBefore = await readdir(folder);
+      await expect(writeSafetensors(path.join(folder, 'wrong.safetensors'), [badSource])).rejects.toThrow(
         /tensor "w" takes 4 bytes/,
       );
-      expect(await readdir(folder)).toEqual(before);
+      expect(await readdir(folder)).toEqual(filesBefore);
     },
   );
 
-  test('two tensors of one name are refused', async () => {
-    const twice = streamSafetensors([source('a', 'F32', [1], 0), source('a', 'F32', [1], 0)]);
-    await expect(twice.next()).rejects.toThrow(/two tensors are named "a"/);
+  test('refuses two tensors of one name', async () => {
+    const stream = streamSafetensors([source('a', 'F32', [1], 0), source('a', 'F32', [1], 0)]);
+    await expect(stream.next()).rejects.toThrow(/two tensors are named "a"/);
   });
 });
 
-test('a stored file reads as a local one does, through ranges of its storage', async () => {
+test('the header of a stored file is read in ranges, as that of a local file', async () => {
   const file = path.join(folder, 'stored.safetensors');
   const storage = await openStorage(folder, { roots: null });
   await storage.write('stored.safetensors', streamSafetensors([source('a', 'F32', [3], 1)]));
@@ -205,9 +218,12 @@ describe('a model in several files', () => {
     await writeFile(path.join(target, 'model.safetensors.index.json'), weightIndexJson(weightFiles));
   }
 
-  test('is cut at the limit and named as transformers does', () => {
+  test('is split at the limit, with the file names of transformers', () => {
     expect(
-      splitWeights(tensors, 80).map(({ file, tensors: t }) => [file, t.map(({ name }) => name)]),
+      splitWeights(tensors, 80).map(({ file, tensors: fileTensors }) => [
+        file,
+        fileTensors.map(({ name }) => name),
+      ]),
     ).toEqual([
       ['model-00001-of-00002.safetensors', ['a', 'b']],
       ['model-00002-of-00002.safetensors', ['c']],
@@ -217,8 +233,8 @@ describe('a model in several files', () => {
   test('is located through its index', async () => {
     const target = await mkdtemp(path.join(folder, 'indexed-'));
     await writeModel(target);
-    const located = await locateTensors(target);
-    expect([...located].map(([name, { file }]) => [name, path.basename(file)]).sort()).toEqual([
+    const locations = await locateTensors(target);
+    expect([...locations].map(([name, { file }]) => [name, path.basename(file)]).sort()).toEqual([
       ['a', 'model-00001-of-00002.safetensors'],
       ['b', 'model-00001-of-00002.safetensors'],
       ['c', 'model-00002-of-00002.safetensors'],
@@ -244,7 +260,7 @@ describe('a model in several files', () => {
     await expect(locateTensors(target)).rejects.toThrow(/lack: ghost/);
   });
 
-  test('a folder without weights says what was looked for', async () => {
+  test('a folder without weights is refused with the file names that were expected', async () => {
     const target = await mkdtemp(path.join(folder, 'empty-'));
     await expect(locateTensors(target)).rejects.toThrow(
       /neither model.safetensors nor model.safetensors.index.json/,

@@ -14,7 +14,7 @@ interface Case {
   decoded: string;
 }
 
-function rebuilt(name: string): ModelTokenizer {
+function rebuildTokenizer(name: string): ModelTokenizer {
   const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', `${name}.gguf`)));
   return new ModelTokenizer({ tokenizer, config, chatTemplate: null }, name);
 }
@@ -22,7 +22,7 @@ function rebuilt(name: string): ModelTokenizer {
 const kinds = ['gpt-2', 'smollm', 'llama-bpe', 'tekken', 'llama'];
 
 describe.each(kinds)('a tokenizer rebuilt from a GGUF file of kind %s', (kind) => {
-  const tokenizer = rebuilt(kind);
+  const tokenizer = rebuildTokenizer(kind);
   const cases = readGolden<Case[]>('tokenizers', `${kind}.json`);
 
   test('gives the tokens of the Rust library', () => {
@@ -33,7 +33,7 @@ describe.each(kinds)('a tokenizer rebuilt from a GGUF file of kind %s', (kind) =
     expect(tokens).toEqual(cases.map(({ text, ids }) => ({ text, ids })));
   });
 
-  test('decodes as the Rust library', () => {
+  test('decodes as the Rust library does', () => {
     expect(cases.map(({ ids }) => tokenizer.decode(ids))).toEqual(cases.map(({ decoded }) => decoded));
   });
 
@@ -52,9 +52,9 @@ describe.each(kinds)('a tokenizer rebuilt from a GGUF file of kind %s', (kind) =
   });
 });
 
-test('offsets are the Rust library’s, which trims nothing here', () => {
+test('offsets are those of the Rust library, which trims nothing here', () => {
   for (const kind of ['gpt-2', 'smollm', 'tekken']) {
-    const tokenizer = rebuilt(kind);
+    const tokenizer = rebuildTokenizer(kind);
     const cases = readGolden<Case[]>('tokenizers', `${kind}.json`);
     for (const { text, offsets } of cases)
       expect(tokenizer.encode(text, { addSpecial: false }).offsets).toEqual(offsets);
@@ -62,50 +62,50 @@ test('offsets are the Rust library’s, which trims nothing here', () => {
 });
 
 describe('special tokens', () => {
-  test('are added around a text only on request, nowhere else in it', () => {
-    const tokenizer = rebuilt('llama');
-    const bare = tokenizer.encode('Hi', { addSpecial: false });
-    const full = tokenizer.encode('Hi', { addSpecial: true });
-    expect(full.ids).toEqual([tokenizer.bosId, ...bare.ids]);
-    expect(full.offsets).toEqual([[0, 0], ...bare.offsets]);
+  test('are added around a text only on request', () => {
+    const tokenizer = rebuildTokenizer('llama');
+    const plainEncoding = tokenizer.encode('Hi', { addSpecial: false });
+    const fullEncoding = tokenizer.encode('Hi', { addSpecial: true });
+    expect(fullEncoding.ids).toEqual([tokenizer.bosId, ...plainEncoding.ids]);
+    expect(fullEncoding.offsets).toEqual([[0, 0], ...plainEncoding.offsets]);
   });
 
   test('have their ids and texts', () => {
-    const tokenizer = rebuilt('smollm');
+    const tokenizer = rebuildTokenizer('smollm');
     expect([tokenizer.bosId, tokenizer.eosId, tokenizer.padId]).toEqual([1, 2, null]);
     expect([...tokenizer.specialTokens]).toEqual(['<|endoftext|>', '<|im_start|>', '<|im_end|>']);
   });
 
-  test('vanish from decoded text on request', () => {
-    const tokenizer = rebuilt('smollm');
+  test('are left out of decoded text on request', () => {
+    const tokenizer = rebuildTokenizer('smollm');
     const { ids } = tokenizer.encode('<|im_start|>hi<|im_end|>', { addSpecial: false });
     expect(tokenizer.decode(ids, { skipSpecial: true })).toBe('hi');
   });
 });
 
-test('an unpaired surrogate becomes the replacement character', () => {
-  const tokenizer = rebuilt('smollm');
+test('an unpaired surrogate is tokenized as the replacement character', () => {
+  const tokenizer = rebuildTokenizer('smollm');
   expect(tokenizer.encode('a\ud800b', { addSpecial: false }).ids).toEqual(
     tokenizer.encode('a\ufffdb', { addSpecial: false }).ids,
   );
 });
 
 test('a token id beyond the vocabulary has no text, as in the Rust tokenizer', () => {
-  const tokenizer = rebuilt('smollm');
+  const tokenizer = rebuildTokenizer('smollm');
   const { ids } = tokenizer.encode('The capital', { addSpecial: false });
   expect(tokenizer.decode([...ids, 1_000_000])).toBe('The capital');
   expect(tokenizer.decode([1_000_000])).toBe('');
 });
 
 describe('a hostile tokenizer.json', () => {
-  const changed = (change: (tokenizer: Record<string, unknown>) => void) => {
+  const buildChanged = (change: (tokenizer: Record<string, unknown>) => void) => {
     const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
     const copy = structuredClone(tokenizer);
     change(copy);
     return () => new ModelTokenizer({ tokenizer: copy, config, chatTemplate: null }, 'model');
   };
-  const split = (fields: object) =>
-    changed((tokenizer) => {
+  const buildSplit = (fields: object) =>
+    buildChanged((tokenizer) => {
       tokenizer.pre_tokenizer = {
         type: 'Split',
         pattern: { Regex: 'a' },
@@ -115,16 +115,19 @@ describe('a hostile tokenizer.json', () => {
       };
     });
 
-  test.each([2 ** 31, 2 ** 22, -1, 1.5, '7'])('with an added token of id %p names file and token', (id) => {
-    const build = changed((tokenizer) =>
-      (tokenizer.added_tokens as unknown[]).push({ id, content: '<far>' }),
-    );
-    expect(build).toThrow(ModelError);
-    expect(build).toThrow(`model/tokenizer.json: the token "<far>" has the id ${JSON.stringify(id)}`);
-  });
+  test.each([2 ** 31, 2 ** 22, -1, 1.5, '7'])(
+    'with an added token of id %p is refused by file and token',
+    (id) => {
+      const build = buildChanged((tokenizer) =>
+        (tokenizer.added_tokens as unknown[]).push({ id, content: '<far>' }),
+      );
+      expect(build).toThrow(ModelError);
+      expect(build).toThrow(`model/tokenizer.json: the token "<far>" has the id ${JSON.stringify(id)}`);
+    },
+  );
 
-  test('with a vocabulary entry of such an id names it too', () => {
-    const build = changed(({ model }) => {
+  test('with a vocabulary entry beyond 32 bits names the entry', () => {
+    const build = buildChanged(({ model }) => {
       (model as { vocab: Record<string, number> }).vocab.far = 2 ** 31;
     });
     expect(build).toThrow('the token "far" has the id 2147483648');
@@ -133,7 +136,7 @@ describe('a hostile tokenizer.json', () => {
   test.each(['(a+)+b', '(?:a|a)*b', '((a)*|b){2,}', '(?:[ab]*c)+'])(
     'with the pattern %s is refused',
     (Regex) => {
-      expect(split({ pattern: { Regex } })).toThrow(
+      expect(buildSplit({ pattern: { Regex } })).toThrow(
         /the pattern .* repeats a group that repeats or chooses within/,
       );
     },
@@ -142,14 +145,14 @@ describe('a hostile tokenizer.json', () => {
   test.each([{ behavior: 5 }, { pattern: 5 }, { pattern: null }, { type: 7 }, { pattern: { Regex: '(' } }])(
     'with %j in its pre-tokenizer is a ModelError',
     (fields) => {
-      expect(split(fields)).toThrow(ModelError);
+      expect(buildSplit(fields)).toThrow(ModelError);
     },
   );
 
   test.each(['model', 'added_tokens', 'post_processor', 'normalizer', 'decoder'])(
     'with a number as %s is a ModelError',
     (key) => {
-      const build = changed((tokenizer) => {
+      const build = buildChanged((tokenizer) => {
         tokenizer[key] = 5;
       });
       expect(build).toThrow(ModelError);
@@ -157,7 +160,7 @@ describe('a hostile tokenizer.json', () => {
   );
 });
 
-describe('a folder', () => {
+describe('a tokenizer folder', () => {
   let folder: string;
   beforeEach(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'temper-tokenizer-'));
@@ -173,21 +176,21 @@ describe('a folder', () => {
     const [a, b] = await Promise.all([ModelTokenizer.load(folder), ModelTokenizer.load(copy)]);
     await rm(copy, { recursive: true });
     expect(a.encode('Hello', { addSpecial: false })).toEqual(
-      rebuilt('smollm').encode('Hello', { addSpecial: false }),
+      rebuildTokenizer('smollm').encode('Hello', { addSpecial: false }),
     );
     expect(a.digest).toBe(b.digest);
     expect(await tokenizerDigest(folder)).toBe(a.digest);
   });
 
-  test('a chat template in a file of its own counts, and changes the digest', async () => {
-    const before = await ModelTokenizer.load(folder);
+  test('may have its chat template in a separate file, which changes the digest', async () => {
+    const tokenizerBefore = await ModelTokenizer.load(folder);
     await writeFile(path.join(folder, 'chat_template.jinja'), '{{ messages[0].content }}!');
-    const after = await ModelTokenizer.load(folder);
-    expect(before.hasChatTemplate).toBe(false);
-    expect(after.applyChatTemplate([{ role: 'user', content: 'Hi' }], { addGenerationPrompt: false })).toBe(
-      'Hi!',
-    );
-    expect(after.digest).not.toBe(before.digest);
+    const tokenizer = await ModelTokenizer.load(folder);
+    expect(tokenizerBefore.hasChatTemplate).toBe(false);
+    expect(
+      tokenizer.applyChatTemplate([{ role: 'user', content: 'Hi' }], { addGenerationPrompt: false }),
+    ).toBe('Hi!');
+    expect(tokenizer.digest).not.toBe(tokenizerBefore.digest);
   });
 
   test('without tokenizer.json is refused by name', async () => {
@@ -202,7 +205,7 @@ describe('a folder', () => {
   });
 });
 
-test('NFC is followed through to offsets in the original text', () => {
+test('offsets after NFC normalization are those of the original text', () => {
   const { tokenizer, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
   const nfc = new ModelTokenizer(
     { tokenizer: { ...tokenizer, normalizer: { type: 'NFC' } }, config, chatTemplate: null },
@@ -238,20 +241,20 @@ describe('chat templates', () => {
     );
 
   test.each(readGolden<ChatCase[]>('tokenizers', 'chat_templates.json'))(
-    '$name renders as in transformers, prompt $addGenerationPrompt',
+    '$name renders as in transformers (generation prompt: $addGenerationPrompt)',
     ({ template, messages, addGenerationPrompt, tools, text }) => {
       expect(withTemplate(template).applyChatTemplate(messages, { addGenerationPrompt, tools })).toBe(text);
     },
   );
 
-  test('a template that refuses the messages says so', () => {
+  test('a template that refuses the messages is an error with its reason', () => {
     const refusing = withTemplate("{{ raise_exception('roles must alternate') }}");
     expect(() => refusing.applyChatTemplate([], { addGenerationPrompt: false })).toThrow(
       /refuses these messages: roles must alternate/,
     );
   });
 
-  test('a template that cannot be parsed is refused when the tokenizer is made', () => {
+  test('a template that cannot be parsed is refused when the tokenizer is built', () => {
     expect(() => withTemplate('{% if %}')).toThrow(/the chat template cannot be parsed/);
   });
 });

@@ -65,17 +65,17 @@ test.each(['!(a)', '@(a', '[a', `${'a'.repeat(2000)}*`])('the glob %s is refused
   expect(() => compileGlob(source, 'path', { dot: false })).toThrow(/^path: .* is not a glob: /);
 });
 
-test('unclosed braces are characters, however many there are', () => {
+test('unclosed braces in a glob match themselves, however many there are', () => {
   expect(compileGlob('{'.repeat(900), 'path', { dot: true })('{'.repeat(900))).toBe(true);
 });
 
-test('the folder above a pattern is where its files are looked for', () => {
+test('the base of a glob is the folder above its first pattern', () => {
   expect(globBase('/d/e/*.csv')).toBe('/d/e');
   expect(globBase('/*.csv')).toBe('/');
   expect(globBase('*.csv')).toBe('.');
   expect([isGlob('/d/a (1).csv'), isGlob('/d/*.csv')]).toEqual([false, true]);
 });
 
-test('repetitions of repetitions are limited', () => {
+test('a regular expression whose repetitions multiply is refused', () => {
   expect(() => compileRegex('((a{100}){100}){100}', 'key')).toThrow('multiply each other');
 });

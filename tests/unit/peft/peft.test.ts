@@ -50,11 +50,11 @@ describe('target modules', () => {
     [['model.layers.1.mlp.*'], names.filter((name) => name.startsWith('model.layers.1.mlp.'))],
     [['{gate,up}_proj'], names.filter((name) => /(gate|up)_proj$/.test(name))],
     [['/.*\\.0\\.mlp\\.(up|down)_proj/'], ['model.layers.0.mlp.up_proj', 'model.layers.0.mlp.down_proj']],
-  ])('%j', (targets, expected) => {
+  ])('%j select the matching modules', (targets, expected) => {
     expect(matchTargetModules(targets, names)).toEqual(expected);
   });
 
-  test('a regular expression is for the whole path, as in peft', () => {
+  test('a regular expression has to match the whole path, as in peft', () => {
     expect(() => matchTargetModules(['/q_proj/'], names)).toThrow(/matches no linear module/);
   });
 
@@ -71,10 +71,10 @@ describe('target modules', () => {
   });
 
   test.each(['/([a-z_.0-9]+)+X/', '/(a|aa|[a-z.])*\\d*\\d*\\d*X/', '+(*+(*))X', '*a*e*o*r*s*_*p*j*X'])(
-    '%s is answered at once, though no module matches',
+    '%s is checked in linear time, though no module matches',
     (target) => {
-      const long = `model.layers.0.${'self_attn_'.repeat(40)}q_proj`;
-      expect(() => matchTargetModules([target], [...names, long])).toThrow(/matches no linear module/);
+      const longName = `model.layers.0.${'self_attn_'.repeat(40)}q_proj`;
+      expect(() => matchTargetModules([target], [...names, longName])).toThrow(/matches no linear module/);
     },
   );
 });
@@ -100,7 +100,7 @@ describe('parameters', () => {
     ]);
   });
 
-  test('draw from streams that differ, and depend on the name alone', () => {
+  test('draw from different streams, which depend only on their names', () => {
     const sites = adapterInit(linears, { rank: 2, init: 'kaiming' }).flatMap((init) =>
       'site' in init ? [init.site] : [],
     );
@@ -145,7 +145,7 @@ describe('reading an adapter of peft', () => {
     await expect(readAdapter(target, linears)).rejects.toThrow(message);
   });
 
-  test('a rank that its tensors do not have is refused by tensor', async () => {
+  test('a rank that differs from its tensors is refused by tensor', async () => {
     const target = await copy((config) => Object.assign(config, { r: 5 }));
     await expect(readAdapter(target, linears)).rejects.toThrow(
       /lora_A.weight: shape \[4,16\], but model and rank make it \[5,16\]/,
@@ -153,13 +153,13 @@ describe('reading an adapter of peft', () => {
   });
 
   test('an adapter of another model is refused by tensor', async () => {
-    const other = linears.filter(({ module }) => !module.includes('layers.1'));
-    await expect(readAdapter(golden('peft', 'lora'), other)).rejects.toThrow(
+    const otherLinears = linears.filter(({ module }) => !module.includes('layers.1'));
+    await expect(readAdapter(golden('peft', 'lora'), otherLinears)).rejects.toThrow(
       /unexpected: base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight/,
     );
   });
 
-  test('going on from it wants the recipe to say the same', async () => {
+  test('training can start from it only with the same options in the recipe', async () => {
     const adapter = await readAdapter(golden('peft', 'lora'), linears);
     const options = peftSchema.parse({
       type: 'lora',
@@ -179,7 +179,7 @@ describe('reading an adapter of peft', () => {
 });
 
 describe('writing an adapter', () => {
-  test('gives the same tensors back', async () => {
+  test('gives an adapter that is read with the same tensors', async () => {
     const source = await readAdapter(golden('peft', 'lora'), linears);
     const target = await mkdtemp(path.join(folder, 'written-'));
     const sources = await Promise.all(
@@ -195,14 +195,14 @@ describe('writing an adapter', () => {
       baseModel: 'some/model',
     };
     await writeAdapter(target, input, sources);
-    const back = await readAdapter(target, linears);
-    expect(back).toMatchObject({ rank: 4, alpha: 8, baseModel: 'some/model' });
+    const copy = await readAdapter(target, linears);
+    expect(copy).toMatchObject({ rank: 4, alpha: 8, baseModel: 'some/model' });
     for (const name of source.tensors.keys()) {
-      expect(await readAdapterTensor(back, name)).toEqual(await readAdapterTensor(source, name));
+      expect(await readAdapterTensor(copy, name)).toEqual(await readAdapterTensor(source, name));
     }
   });
 
-  test('names a kind of module where all of the kind are adapted, else each path', () => {
+  test('names a kind of module if all of that kind are adapted, otherwise each path', () => {
     const options = { rank: 1, alpha: 1, rslora: false, dropout: 0 };
     const targets = (modules: string[]) =>
       adapterConfig({ options, modules, linears: names, baseModel: 'x' }).target_modules;
@@ -212,7 +212,7 @@ describe('writing an adapter', () => {
 });
 
 test.each(['lora', 'rslora'])(
-  'merging %s gives peft’s merge_and_unload, to one rounding of float32',
+  'merging %s gives the weights of peft’s merge_and_unload, to one rounding of float32',
   async (name) => {
     const adapter = await readAdapter(golden('peft', name), linears);
     const baseHeader = await readSafetensorsHeader(path.join(base, 'model.safetensors'));
@@ -236,10 +236,10 @@ test.each(['lora', 'rslora'])(
         dtype: 'F32',
       }))
         chunks.push(chunk);
-      const own = toFloat32(Buffer.concat(chunks), 'F32');
+      const actual = toFloat32(Buffer.concat(chunks), 'F32');
       const { byteOffset, byteLength } = merged.tensors.get(`${module}.weight`)!;
       const expected = toFloat32(mergedBytes.subarray(byteOffset, byteOffset + byteLength), 'F32');
-      const worst = Math.max(...own.map((value, i) => Math.abs(value - expected[i]!)));
+      const worst = Math.max(...actual.map((value, i) => Math.abs(value - expected[i]!)));
       expect(worst).toBeLessThan(3e-7);
     }
   },

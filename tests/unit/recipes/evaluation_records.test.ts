@@ -7,8 +7,8 @@ import { trainerState } from '../checkpoint/fixture.js';
 
 const root = temporaryFolder();
 
-/** The samples of a task after an evaluation of the base model and of step 4; a detail of undefined is left out. */
-async function samplesOf(name: string, prompts: { before?: string; after?: string }): Promise<unknown[]> {
+/** Returns the samples of a task after evaluations of the base model and of step 4; without a prompt in their details where it is undefined. */
+async function recordSamples(name: string, prompts: { before?: string; after?: string }): Promise<unknown[]> {
   const folder = path.join(root, name);
   const storage = await openStorage(folder, { roots: null });
   const commit = { id: 'commit', trainer: trainerState(4) } as never;
@@ -27,18 +27,18 @@ async function samplesOf(name: string, prompts: { before?: string; after?: strin
     .map((line) => JSON.parse(line));
 }
 
-test('answers to one prompt stand side by side, by step', async () => {
-  expect(await samplesOf('same', { before: 'true?', after: 'true?' })).toEqual([
+test('the samples of a prompt hold its answers side by side, by step', async () => {
+  expect(await recordSamples('same', { before: 'true?', after: 'true?' })).toEqual([
     { id: '1', prompt: 'true?', answers: { 0: 'no', 4: 'yes' } },
   ]);
 });
 
-test('an answer to another prompt under the same id is dropped', async () => {
-  expect(await samplesOf('changed', { before: 'true?', after: 'false?' })).toEqual([
+test('the samples drop an earlier answer to another prompt with the same id', async () => {
+  expect(await recordSamples('changed', { before: 'true?', after: 'false?' })).toEqual([
     { id: '1', prompt: 'false?', answers: { 4: 'yes' } },
   ]);
 });
 
 test('a task whose examples have answers and no prompts gets its samples', async () => {
-  expect(await samplesOf('bare', {})).toEqual([{ id: '1', answers: { 0: 'no', 4: 'yes' } }]);
+  expect(await recordSamples('bare', {})).toEqual([{ id: '1', answers: { 0: 'no', 4: 'yes' } }]);
 });

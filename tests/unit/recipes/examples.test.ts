@@ -1,11 +1,11 @@
-/** Examples run as they stand: each is a recipe, and the data that it names lie beside it or are the quickstart's. */
+/** Examples run unchanged: each is a recipe, and the data that it names is next to it or comes from the quickstart. */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { readRecipe } from '../../../recipes/admission.js';
 
 const examples = path.resolve('examples');
-/** The recipe that `npm run quickstart` writes. */
-const generated = ['train.jsonl', 'held_out.jsonl'].map((name) =>
+/** The data that `npm run quickstart` writes. */
+const quickstartFiles = ['train.jsonl', 'held_out.jsonl'].map((name) =>
   path.join(examples, 'data', 'countries', name),
 );
 
@@ -13,21 +13,21 @@ const recipes = readdirSync(examples, { recursive: true, encoding: 'utf8' }).fil
   (file) => /\.ya?ml$/.test(file) && !file.split(path.sep).includes('runs'),
 );
 
-test('there are some', () => {
+test('the examples include the quickstart’s recipe', () => {
   expect(recipes).toContain(path.join('llm', 'smollm2_135m_countries_lora.yaml'));
 });
 
-test.each(recipes)('%s is a recipe whose files exist', async (file) => {
+test.each(recipes)('the example %s is a recipe whose files exist', async (file) => {
   const { value } = await readRecipe(path.join(examples, file), []);
-  const named = pathsOf({ data: value.data, tasks: value.evaluation.tasks });
-  expect(named.length).toBeGreaterThan(0);
-  expect(named.filter((data) => !generated.includes(data) && !existsSync(data))).toEqual([]);
+  const paths = findPaths({ data: value.data, tasks: value.evaluation.tasks });
+  expect(paths.length).toBeGreaterThan(0);
+  expect(paths.filter((data) => !quickstartFiles.includes(data) && !existsSync(data))).toEqual([]);
 });
 
-/** The values of every `path` key. */
-function pathsOf(value: unknown): string[] {
+/** Returns the values of every `path` key. */
+function findPaths(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, entry]) =>
-    key === 'path' && entry !== null ? [entry].flat().map(String) : pathsOf(entry),
+    key === 'path' && entry !== null ? [entry].flat().map(String) : findPaths(entry),
   );
 }

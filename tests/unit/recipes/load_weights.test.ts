@@ -33,8 +33,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** The model's frozen weights in one file, as float16 or as the same values in float32. */
-async function weightFile(compiled: CompiledTraining, dtype: 'f16' | 'f32') {
+/** Writes the model's frozen weights into one file, as float16 or as the same values in float32. */
+async function writeWeightFile(compiled: CompiledTraining, dtype: 'f16' | 'f32') {
   const file = path.join(folder, dtype);
   const feeds = feedsFor(compiled.graph);
   const weights = new Map<string, Weight>();
@@ -55,8 +55,8 @@ async function weightFile(compiled: CompiledTraining, dtype: 'f16' | 'f32') {
   return { file, weights };
 }
 
-/** Gradients of one micro-batch. */
-async function gradients(compiled: CompiledTraining, context: EngineContext) {
+/** Returns the gradients of one micro-batch. */
+async function computeGradients(compiled: CompiledTraining, context: EngineContext) {
   const feeds = feedsFor(compiled.graph);
   for (const { name, dtype, shape } of compiled.tensors) {
     if (context.tensors.has(name)) continue;
@@ -74,15 +74,15 @@ async function gradients(compiled: CompiledTraining, context: EngineContext) {
   return compiled.trained.map((name) => context.read(`grad:${name}`));
 }
 
-test('float16 weights are mapped as they lie in their file, and count as much in the forecast', async () => {
+test('float16 weights are mapped unchanged from their file, and the forecast counts their size', async () => {
   const compiled = compile('f16');
-  const { file, weights } = await weightFile(compiled, 'f16');
+  const { file, weights } = await writeWeightFile(compiled, 'f16');
   expect(compiled.memory.frozen).toBe((await stat(file)).size);
   const context = createContext({ threads: 1 });
-  const frozen = compiled.tensors.filter(({ role }) => role === 'frozen');
-  await loadWeights(context, frozen, weights);
-  expect([...context.tensors.keys()].sort()).toEqual(frozen.map(({ name }) => name).sort());
-  for (const { name, shape } of frozen) {
+  const frozenTensors = compiled.tensors.filter(({ role }) => role === 'frozen');
+  await loadWeights(context, frozenTensors, weights);
+  expect([...context.tensors.keys()].sort()).toEqual(frozenTensors.map(({ name }) => name).sort());
+  for (const { name, shape } of frozenTensors) {
     expect(context.tensors.get(name)!.dtype).toBe('f16');
     expect(() => context.write(name, new Uint16Array(elements(shape)))).toThrow(
       'is mapped from a file and read-only',
@@ -91,18 +91,18 @@ test('float16 weights are mapped as they lie in their file, and count as much in
   context.close();
 });
 
-test('they give the bits that the same values in float32 give', async () => {
+test('float16 weights give the same gradients, bit for bit, as their values in float32', async () => {
   const results = [];
   for (const dtype of ['f16', 'f32'] as const) {
     const compiled = compile(dtype);
     const context = createContext({ threads: 1 });
-    const { weights } = await weightFile(compiled, dtype);
+    const { weights } = await writeWeightFile(compiled, dtype);
     await loadWeights(
       context,
       compiled.tensors.filter(({ role }) => role === 'frozen'),
       weights,
     );
-    results.push(await gradients(compiled, context));
+    results.push(await computeGradients(compiled, context));
     context.close();
   }
   expect(results[0]!.length).toBeGreaterThan(0);

@@ -12,7 +12,7 @@ const memory = {
   total: 24_317_629_040,
 };
 
-test('an arena that cannot fit is refused in gigabytes, with its parts from the largest', () => {
+test('an arena that does not fit is refused, with sizes in gigabytes and the largest part first', () => {
   expect(arenaDoesNotFit(memory, 17_084_188_431.36)).toBe(
     'with every layer recomputed the run needs 24.38 GB of memory, of which the arena (activations) may take 17.08 GB ' +
       'on this host: arena 23.97 GB, weights 0.27 GB, snapshot 0.06 GB, optimizer 0.04 GB. ' +
@@ -20,7 +20,7 @@ test('an arena that cannot fit is refused in gigabytes, with its parts from the 
   );
 });
 
-test('so is a run whose forecast is beyond the host', () => {
+test('a run whose forecast exceeds the host’s memory is refused, with the largest part first', () => {
   const parts = {
     weights: 5e9,
     trained: 0,
@@ -35,10 +35,10 @@ test('so is a run whose forecast is beyond the host', () => {
   );
 });
 
-test('activations may take what the tensors and a checkpoint’s copy leave, less a tenth for scratch', () => {
-  const held = { frozen: 100, trained: 10, gradient: 10, statistic: 0, constant: 5 };
-  expect(arenaBudget({ ...held, optimizer: 20 }, 1000)).toBeCloseTo(0.9 * (1000 - 145 - 30), 9);
-  // An optimizer that keeps nothing leaves what its tensors and their copies would take.
-  expect(arenaBudget({ ...held, optimizer: 0 }, 1000)).toBeCloseTo(0.9 * (1000 - 125 - 10), 9);
-  expect(arenaBudget({ ...held, optimizer: 20 }, 100)).toBe(0);
+test('activations may use the memory that tensors and a checkpoint’s copy leave, less a tenth for scratch', () => {
+  const tensorBytes = { frozen: 100, trained: 10, gradient: 10, statistic: 0, constant: 5 };
+  expect(arenaBudget({ ...tensorBytes, optimizer: 20 }, 1000)).toBeCloseTo(0.9 * (1000 - 145 - 30), 9);
+  // An optimizer without state leaves the memory of its tensors and their copies.
+  expect(arenaBudget({ ...tensorBytes, optimizer: 0 }, 1000)).toBeCloseTo(0.9 * (1000 - 125 - 10), 9);
+  expect(arenaBudget({ ...tensorBytes, optimizer: 20 }, 100)).toBe(0);
 });

@@ -1,4 +1,4 @@
-/** The files of an exported model: where bytes lie, and what is refused. */
+/** The files of an exported model: where their bytes are, and what is refused. */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { locateWeights, type Model, openModel } from '../../../components/models/index.js';
@@ -22,19 +22,19 @@ beforeAll(async () => {
   tensors = folderSources(await locateWeights(folder, model), null);
 });
 
-async function bytesOf(file: OnnxFile): Promise<Buffer> {
+async function readBytes(file: OnnxFile): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of file.content()) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
 
-async function initializers(options: Partial<OnnxExport> = {}): Promise<ReadTensor[]> {
+async function readInitializers(options: Partial<OnnxExport> = {}): Promise<ReadTensor[]> {
   const file = onnxFiles({ model, tensors, precision: 'fp32', ...options }).at(-1)!;
-  return readOnnx(await bytesOf(file)).graph.initializer;
+  return readOnnx(await readBytes(file)).graph.initializer;
 }
 
-/** bfloat16 from the file of the golden, widened. */
-async function expectedTable(): Promise<Float32Array> {
+/** Returns the bfloat16 table of the golden's file, widened to float32. */
+async function readGoldenTable(): Promise<Float32Array> {
   const file = await readFile(path.join(folder, 'model.safetensors'));
   const header = JSON.parse(file.subarray(8, 8 + Number(file.readBigUInt64LE())).toString()) as Record<
     string,
@@ -49,58 +49,60 @@ async function expectedTable(): Promise<Float32Array> {
   });
 }
 
-test('each file has the length that it says, in both precisions and apart', async () => {
+test('each file of an export has the length that it declares, in both precisions and with external weights', async () => {
   for (const options of [{}, { precision: 'fp16' as const }, { inlineBytes: 0 }]) {
     for (const file of onnxFiles({ model, tensors, precision: 'fp32', ...options })) {
-      expect((await bytesOf(file)).length).toBe(file.bytes);
+      expect((await readBytes(file)).length).toBe(file.bytes);
     }
   }
 });
 
-test('a weight’s values are those of the model’s file', async () => {
-  const table = (await initializers()).find(({ name }) => name === 'model.embed_tokens.weight')!;
+test('the weights of an export have the values of the model’s file', async () => {
+  const table = (await readInitializers()).find(({ name }) => name === 'model.embed_tokens.weight')!;
   const bytes = new Uint8Array(table.raw_data!);
-  expect(new Float32Array(bytes.buffer)).toEqual(await expectedTable());
+  expect(new Float32Array(bytes.buffer)).toEqual(await readGoldenTable());
 });
 
-test('weights that lie apart begin at pages of their own, and are found where the model says', async () => {
+test('external weights begin at page boundaries, at the offsets that the model gives', async () => {
   const [data] = onnxFiles({ model, tensors, precision: 'fp32', inlineBytes: 0 });
-  const bytes = await bytesOf(data!);
-  const apart = (await initializers({ inlineBytes: 0 })).filter(({ external_data }) => external_data);
-  const ranges = apart.map(({ external_data }) => {
+  const bytes = await readBytes(data!);
+  const externalTensors = (await readInitializers({ inlineBytes: 0 })).filter(
+    ({ external_data }) => external_data,
+  );
+  const ranges = externalTensors.map(({ external_data }) => {
     const entry = Object.fromEntries(external_data!.map(({ key, value }) => [key, value]));
     return { location: entry.location, offset: Number(entry.offset), length: Number(entry.length) };
   });
   expect(new Set(ranges.map(({ location }) => location))).toEqual(new Set(['model.onnx_data']));
   expect(ranges.filter(({ offset }) => offset % 4096 !== 0)).toEqual([]);
-  const at = ranges[apart.findIndex(({ name }) => name === 'model.embed_tokens.weight')]!;
-  const table = new Uint8Array(bytes.subarray(at.offset, at.offset + at.length));
-  expect(new Float32Array(table.buffer)).toEqual(await expectedTable());
+  const range = ranges[externalTensors.findIndex(({ name }) => name === 'model.embed_tokens.weight')]!;
+  const table = new Uint8Array(bytes.subarray(range.offset, range.offset + range.length));
+  expect(new Float32Array(table.buffer)).toEqual(await readGoldenTable());
 });
 
-test('chunks that end within an element are put together again', async () => {
-  const whole = await initializers();
-  const cut = tensors.map((tensor) => ({
+test('chunks that end within an element are joined', async () => {
+  const expected = await readInitializers();
+  const recutTensors = tensors.map((tensor) => ({
     ...tensor,
     async *chunks() {
       for await (const chunk of tensor.chunks())
-        for (let at = 0; at < chunk.length; at += 7) yield chunk.subarray(at, at + 7);
+        for (let start = 0; start < chunk.length; start += 7) yield chunk.subarray(start, start + 7);
     },
   }));
-  expect(await initializers({ tensors: cut })).toEqual(whole);
+  expect(await readInitializers({ tensors: recutTensors })).toEqual(expected);
 });
 
-test('a source that ends early is named', async () => {
-  const short = tensors.map((tensor) =>
+test('a weight whose source ends early is named', async () => {
+  const shortTensors = tensors.map((tensor) =>
     tensor.name === 'model.norm.weight' ? { ...tensor, chunks: () => [new Uint8Array(6)] } : tensor,
   );
-  await expect(initializers({ tensors: short })).rejects.toThrow(
+  await expect(readInitializers({ tensors: shortTensors })).rejects.toThrow(
     "'model.norm.weight' takes 64 bytes, but its source gave 12",
   );
 });
 
 test('a weight that float16 cannot express is named', async () => {
-  const large = tensors.map((tensor) =>
+  const largeTensors = tensors.map((tensor) =>
     tensor.name === 'model.norm.weight'
       ? {
           ...tensor,
@@ -109,21 +111,21 @@ test('a weight that float16 cannot express is named', async () => {
         }
       : tensor,
   );
-  await expect(initializers({ tensors: large, precision: 'fp16' })).rejects.toThrow(
+  await expect(readInitializers({ tensors: largeTensors, precision: 'fp16' })).rejects.toThrow(
     "'model.norm.weight' holds 100000, which float16 cannot express",
   );
 });
 
-test('transformers.js is told of weights that lie apart, and of no others', () => {
-  const apart = onnxFiles({ model, tensors, precision: 'fp16', inlineBytes: 0 });
-  const within = onnxFiles({ model, tensors, precision: 'fp32' });
-  const config = JSON.parse(onnxConfigJson({ vocab_size: 64 }, [...within, ...apart])) as object;
-  const external = { 'model_fp16.onnx': 1 };
+test('config.json tells transformers.js about external weights, and about no others', () => {
+  const externalFiles = onnxFiles({ model, tensors, precision: 'fp16', inlineBytes: 0 });
+  const inlineFiles = onnxFiles({ model, tensors, precision: 'fp32' });
+  const config = JSON.parse(onnxConfigJson({ vocab_size: 64 }, [...inlineFiles, ...externalFiles])) as object;
+  const externalCounts = { 'model_fp16.onnx': 1 };
   expect(config).toEqual({
     vocab_size: 64,
-    'transformers.js_config': { use_external_data_format: external },
+    'transformers.js_config': { use_external_data_format: externalCounts },
   });
-  expect(JSON.parse(onnxConfigJson({ vocab_size: 64 }, within))).toEqual({ vocab_size: 64 });
+  expect(JSON.parse(onnxConfigJson({ vocab_size: 64 }, inlineFiles))).toEqual({ vocab_size: 64 });
 });
 
 test('genai_config.json names the file, the heads and the context', () => {
@@ -141,10 +143,10 @@ test('genai_config.json names the file, the heads and the context', () => {
 
 test('genai_config.json takes tokens and sampling from generation_config.json', () => {
   const generation = { eos_token_id: [2, 7], do_sample: true, temperature: 0.6, top_p: 0.9 };
-  const { model: described, search } = JSON.parse(genaiConfigJson(model, 'fp32', generation)) as {
+  const { model: genaiModel, search } = JSON.parse(genaiConfigJson(model, 'fp32', generation)) as {
     model: object;
     search: object;
   };
-  expect(described).toMatchObject({ eos_token_id: [2, 7] });
+  expect(genaiModel).toMatchObject({ eos_token_id: [2, 7] });
   expect(search).toMatchObject({ do_sample: true, temperature: 0.6, top_p: 0.9, repetition_penalty: 1 });
 });

@@ -8,7 +8,7 @@ test.each([
   ['/models/mine/', { kind: 'storage', uri: '/models/mine', parent: '/models', name: 'mine' }],
   ['/mine', { kind: 'storage', uri: '/mine', parent: '/', name: 'mine' }],
   ['file:///models/mine', { kind: 'storage', uri: '/models/mine', parent: '/models', name: 'mine' }],
-])('%s', (text, location) => {
+])('%s is parsed as a location to publish to', (text, location) => {
   expect(publishLocationProblem(text)).toBeNull();
   expect(parsePublishLocation(text)).toEqual(location);
 });

@@ -7,12 +7,12 @@ import { golden } from '../../support/goldens.js';
 
 const { tokenizer: json, config } = tokenizerFromGguf(parseGguf(golden('tokenizers', 'smollm.gguf')));
 const tokenizer = new ModelTokenizer({ tokenizer: json, config, chatTemplate: null }, 'smollm');
-const idsOf = (text: string) => tokenizer.encode(text, { addSpecial: false }).ids;
+const encodeIds = (text: string) => tokenizer.encode(text, { addSpecial: false }).ids;
 
-async function read(input: string | Uint8Array, chunk = 7): Promise<ScoreRequest[]> {
+async function readLines(input: string | Uint8Array, chunk = 7): Promise<ScoreRequest[]> {
   const bytes = Buffer.from(input);
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    for (let at = 0; at < bytes.length; at += chunk) yield bytes.subarray(at, at + chunk);
+    for (let start = 0; start < bytes.length; start += chunk) yield bytes.subarray(start, start + chunk);
   }
   const context = { file: 'x.jsonl', vocabularySize: 100, tokenizer: async () => tokenizer };
   const requests: ScoreRequest[] = [];
@@ -20,31 +20,36 @@ async function read(input: string | Uint8Array, chunk = 7): Promise<ScoreRequest
   return requests;
 }
 
-test('ids are taken as they are, other keys are ignored, and empty lines skipped', async () => {
-  expect(await read('{"input_ids": [1, 2, 3], "id": 7}\n\n{"input_ids": []}')).toEqual([
+test('ids are scored unchanged, other keys are ignored, and empty lines are skipped', async () => {
+  expect(await readLines('{"input_ids": [1, 2, 3], "id": 7}\n\n{"input_ids": []}')).toEqual([
     { ids: [1, 2, 3], from: 0 },
     { ids: [], from: 0 },
   ]);
 });
 
-test('a text has no special tokens added, wherever its bytes are cut', async () => {
+test('a text to score gets no special tokens, however its bytes are chunked', async () => {
   for (const chunk of [1, 3, 1000])
-    expect(await read('{"text": "Größe 東京"}\n', chunk)).toEqual([{ ids: idsOf('Größe 東京'), from: 0 }]);
+    expect(await readLines('{"text": "Größe 東京"}\n', chunk)).toEqual([
+      { ids: encodeIds('Größe 東京'), from: 0 },
+    ]);
 });
 
-test('a completion begins with the first token that has one of its characters', async () => {
-  const [request] = await read('{"prompt": "the capital of", "completion": " France is"}');
+test('a completion begins with the first token that contains one of its characters', async () => {
+  const [request] = await readLines('{"prompt": "the capital of", "completion": " France is"}');
   const { ids, offsets } = tokenizer.encode('the capital of France is', { addSpecial: false });
-  const first = offsets.findIndex(([, end]) => end > 'the capital of'.length);
-  expect(request).toEqual({ ids, from: first - 1 });
-  expect(offsets[first]![0]).toBe('the capital of'.length);
+  const firstToken = offsets.findIndex(([, end]) => end > 'the capital of'.length);
+  expect(request).toEqual({ ids, from: firstToken - 1 });
+  expect(offsets[firstToken]![0]).toBe('the capital of'.length);
 });
 
-test('an empty completion has no tokens, and an empty prompt leaves all that can be predicted', async () => {
-  const requests = await read(
+test('an empty completion has no tokens, and with an empty prompt every predictable token is scored', async () => {
+  const requests = await readLines(
     '{"prompt": "one two", "completion": ""}\n{"prompt": "", "completion": "one two"}',
   );
-  expect(requests.map(({ ids, from }) => ids.length - 1 - from)).toEqual([0, idsOf('one two').length - 1]);
+  expect(requests.map(({ ids, from }) => ids.length - 1 - from)).toEqual([
+    0,
+    encodeIds('one two').length - 1,
+  ]);
 });
 
 test.each([
@@ -56,8 +61,8 @@ test.each([
   ['[1, 2]', 'x.jsonl:1: a line must be a JSON object'],
   ['{"text": "a"', 'x.jsonl:1: malformed JSON'],
 ])('%j is refused by file and line', async (input, message) => {
-  await expect(read(input)).rejects.toThrow(DataError);
-  await expect(read(input)).rejects.toThrow(message);
+  await expect(readLines(input)).rejects.toThrow(DataError);
+  await expect(readLines(input)).rejects.toThrow(message);
 });
 
 test('bytes that are not UTF-8 are refused by file and line', async () => {
@@ -66,10 +71,10 @@ test('bytes that are not UTF-8 are refused by file and line', async () => {
     Buffer.from([0xff]),
     Buffer.from('"}'),
   ]);
-  await expect(read(bytes)).rejects.toThrow('x.jsonl:2: not valid UTF-8');
+  await expect(readLines(bytes)).rejects.toThrow('x.jsonl:2: not valid UTF-8');
 });
 
-test('buffers have four sizes an octave and waste at most a quarter', () => {
+test('score buffers have four sizes per power of two and waste at most a quarter', () => {
   expect([1, 64, 65, 80, 81, 2048, 2049].map(bufferSize)).toEqual([64, 64, 80, 80, 96, 2048, 2560]);
   for (let tokens = 65; tokens < 5000; tokens += 13) {
     expect(bufferSize(tokens)).toBeGreaterThanOrEqual(tokens);

@@ -12,8 +12,12 @@ const [, byteLevel] = tokenizers[0]!;
 const encode = (tokenizer: ModelTokenizer, text: string) =>
   tokenizer.encode(text, { addSpecial: false, offsets: false }).ids;
 
-/** The pieces that a stream gives, up to its stop. */
-function pieces(tokenizer: ModelTokenizer, ids: readonly number[], stop: readonly string[] = []): string[] {
+/** Returns the pieces that a stream gives, up to its stop. */
+function streamPieces(
+  tokenizer: ModelTokenizer,
+  ids: readonly number[],
+  stop: readonly string[] = [],
+): string[] {
   const stream = new TextStream(tokenizer, stop);
   const texts: string[] = [];
   for (const id of ids) {
@@ -28,21 +32,21 @@ const text = 'Zürich — naïve café… 😀👩‍👩‍👧‍👦 こん�
 
 test.each(tokenizers)('the pieces of %s are whole characters and add up to the text', (_, tokenizer) => {
   const ids = encode(tokenizer, text);
-  const texts = pieces(tokenizer, ids);
+  const texts = streamPieces(tokenizer, ids);
   expect(texts.join('')).toBe(tokenizer.decode(ids, { skipSpecial: true }));
   expect(texts.join('')).toBe(text);
   expect(texts.filter((piece) => piece.includes('\ufffd') || /^[\udc00-\udfff]/.test(piece))).toEqual([]);
 });
 
-test('text comes as soon as it is certain', () => {
+test('a text stream gives each token’s text as soon as it is certain', () => {
   const ids = encode(byteLevel, 'The capital of France');
   const stream = new TextStream(byteLevel, []);
   expect(ids.map((id) => stream.push(id).text)).toEqual(ids.map((id) => byteLevel.decode([id])));
 });
 
-test('bytes that are no character come out at the end as U+FFFD', () => {
-  const [first] = encode(byteLevel, '😀');
-  expect(pieces(byteLevel, [...encode(byteLevel, 'a'), first!]).join('')).toBe('a\ufffd');
+test('a text stream gives bytes that are not a character as U+FFFD at its end', () => {
+  const [firstByte] = encode(byteLevel, '😀');
+  expect(streamPieces(byteLevel, [...encode(byteLevel, 'a'), firstByte!]).join('')).toBe('a\ufffd');
 });
 
 test.each([
@@ -52,17 +56,17 @@ test.each([
   ['at the beginning', ['The'], ''],
 ])('a stop string %s ends the text before it', (_, stop, expected) => {
   const ids = encode(byteLevel, 'The capital of France is Paris.');
-  const texts = pieces(byteLevel, ids, stop);
+  const texts = streamPieces(byteLevel, ids, stop);
   expect(texts.join('')).toBe(expected);
   expect(texts.length).toBeLessThan(ids.length);
 });
 
-test('what only began like a stop string is given out', () => {
+test('a text stream gives text that only began like a stop string', () => {
   const ids = encode(byteLevel, 'The capital of');
-  expect(pieces(byteLevel, ids, ['capital city', 'of course']).join('')).toBe('The capital of');
+  expect(streamPieces(byteLevel, ids, ['capital city', 'of course']).join('')).toBe('The capital of');
 });
 
-test('special tokens are no text', () => {
+test('a text stream leaves out special tokens', () => {
   const id = [...byteLevel.specialTokens].map((token) => byteLevel.tokenToId(token)!)[0]!;
-  expect(pieces(byteLevel, [...encode(byteLevel, 'a'), id]).join('')).toBe('a');
+  expect(streamPieces(byteLevel, [...encode(byteLevel, 'a'), id]).join('')).toBe('a');
 });

@@ -9,7 +9,7 @@ const requests = (number: number, more: Partial<RunRequests> = {}): RunRequests 
   ...more,
 });
 
-test('of requests in any order the one with the highest number holds', () => {
+test('the request with the highest number applies, whatever the order', () => {
   const control = new Control();
   control.apply(requests(0));
   control.apply(requests(2));
@@ -17,7 +17,7 @@ test('of requests in any order the one with the highest number holds', () => {
   expect(control.paused).toBe(false);
 });
 
-test('a checkpoint is saved once for each growth of the count, and not for what was asked before the rank started', () => {
+test('a checkpoint is saved once each time its count grows, and not for requests from before the rank started', () => {
   const control = new Control();
   control.apply(requests(4, { checkpoint: 3 }));
   expect(control.saveRequested).toBe(false);
@@ -28,7 +28,7 @@ test('a checkpoint is saved once for each growth of the count, and not for what 
   expect(control.saveRequested).toBe(false);
 });
 
-test('a stop wins over a preemption, whichever comes first', () => {
+test('a stop takes precedence over a preemption that comes first', () => {
   const control = new Control();
   control.apply(requests(0));
   control.preempt();
@@ -44,9 +44,9 @@ test('a paused rank continues when it is resumed, and when it is preempted', asy
   ]) {
     const control = new Control();
     control.apply(requests(1, { paused: true }));
-    const waiting = control.whilePaused();
+    const pause = control.whilePaused();
     wake(control);
-    await waiting;
+    await pause;
     expect(control.paused).toBe(false);
   }
 });

@@ -5,7 +5,7 @@ import { newRun, newSaver, save } from '../checkpoint/fixture.js';
 
 const root = temporaryFolder();
 
-test('what is published of a checkpoint is decided by the role of each tensor, whatever its name', async () => {
+test('the tensors of a checkpoint are published by their role, whatever their names', async () => {
   const storage = await newRun(root);
   const checkpoint = await openCheckpoint(storage, await save(await newSaver(storage), 1));
   expect(Object.keys(checkpoint.tensors)).toEqual(['w', 'adam.m/w', 'scalar']);

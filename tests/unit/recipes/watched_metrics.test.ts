@@ -1,8 +1,8 @@
 import { recipeSchema, watchedLoss } from '../../../recipes/llm/recipe.js';
 
 const mock = { dataset_type: 'mock' };
-const named = { a: mock, b: mock, kitchen: mock };
-const recipe = (training: object, evaluation: object, validation: object | null = named) =>
+const validationSets = { a: mock, b: mock, kitchen: mock };
+const recipe = (training: object, evaluation: object, validation: object | null = validationSets) =>
   recipeSchema.safeParse({
     name: 'watched',
     model: { name: 'model' },
@@ -16,7 +16,7 @@ const problems = (...sections: Parameters<typeof recipe>) =>
 const facts = { task: 'json_fields', name: 'facts', path: 'facts.jsonl' };
 const stopping = (metric: string) => ({ early_stopping: { metric, patience: 2 } });
 
-test('early stopping can go by a task of each epoch, and by no other', () => {
+test('early stopping can watch a task of each epoch, and no other', () => {
   expect(problems(stopping('facts/valid_json'), { tasks: [{ ...facts, when: 'epoch' }] })).toBeUndefined();
   expect(problems(stopping('facts/valid_json'), { tasks: [facts] })).toEqual([
     "training.early_stopping.metric: 'facts/valid_json' is known only at the end: give the task 'facts' when: epoch",
@@ -26,13 +26,13 @@ test('early stopping can go by a task of each epoch, and by no other', () => {
   ]);
 });
 
-test('a run watches one validation loss', () => {
+test('a recipe may watch only one validation loss', () => {
   const loadBest = { load_best: true, metric: 'val_loss/kitchen' };
   expect(problems(stopping('val_loss'), loadBest)).toHaveLength(1);
   expect(problems(stopping('val_loss/kitchen'), loadBest)).toBeUndefined();
 });
 
-test('a loss that no validation set gives is refused, before anything is trained', () => {
+test('a recipe that watches a loss of no validation set is refused', () => {
   const loadBest = { load_best: true };
   expect(problems({}, loadBest, null)).toEqual([
     "evaluation.metric: 'val_loss' is measured on data.validation, and the recipe has none",
@@ -49,14 +49,19 @@ test('a loss that no validation set gives is refused, before anything is trained
 
 test.each([
   ['the loss of early stopping', stopping('val_loss/a'), {}, 'val_loss/a'],
-  ['else that of load_best', {}, { load_best: true, metric: 'val_loss/b' }, 'val_loss/b'],
   [
-    'of the two the one that is a loss',
+    'the loss of load_best, without early stopping',
+    {},
+    { load_best: true, metric: 'val_loss/b' },
+    'val_loss/b',
+  ],
+  [
+    'the one of the two that is a loss',
     stopping('facts/exact'),
     { load_best: true, metric: 'val_loss/b', tasks: [{ ...facts, when: 'epoch' }] },
     'val_loss/b',
   ],
-  ['and val_loss otherwise', {}, {}, 'val_loss'],
-])('watched is %s', (_what, training, evaluation, expected) => {
+  ['val_loss, if the recipe names no metric', {}, {}, 'val_loss'],
+])('the watched loss is %s', (_what, training, evaluation, expected) => {
   expect(watchedLoss(recipe(training, evaluation).data!)).toBe(expected);
 });

@@ -9,31 +9,31 @@ import { temporaryFolder } from '../../support/temporary_folder.js';
 const root = temporaryFolder();
 let count = 0;
 
-async function fresh(): Promise<Storage & { folder: string }> {
+async function newStorage(): Promise<Storage & { folder: string }> {
   count += 1;
   const storage = await openStorage(path.join(root, `s${count}`), { roots: null });
   return storage as Storage & { folder: string };
 }
 
-async function keys(storage: Storage, prefix: string): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { key } of storage.list(prefix)) found.push(key);
-  return found;
+async function listKeys(storage: Storage, prefix: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of storage.list(prefix)) keys.push(key);
+  return keys;
 }
 
-test('what is written is read back, whole, in ranges and as a stream', async () => {
-  const storage = await fresh();
+test('an object in a folder is read back whole, in ranges and as a stream', async () => {
+  const storage = await newStorage();
   await storage.write('a/b.bin', Buffer.from('0123456789'));
   expect((await storage.read('a/b.bin')).toString()).toBe('0123456789');
   expect((await storage.readRange('a/b.bin', 3, 6)).toString()).toBe('345');
   expect(await storage.size('a/b.bin')).toBe(10);
-  let streamed = '';
-  for await (const chunk of storage.readStream('a/b.bin', 8)) streamed += String(chunk);
-  expect(streamed).toBe('89');
+  let text = '';
+  for await (const chunk of storage.readStream('a/b.bin', 8)) text += String(chunk);
+  expect(text).toBe('89');
 });
 
 test('a stream of chunks is written in order', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   await storage.write(
     'x',
     (async function* () {
@@ -44,8 +44,8 @@ test('a stream of chunks is written in order', async () => {
   expect((await storage.read('x')).toString()).toBe('abcd');
 });
 
-test('a write that fails half way leaves the old object and no other file', async () => {
-  const storage = await fresh();
+test('a write that fails midway leaves the old object and no other file', async () => {
+  const storage = await newStorage();
   await storage.write('x', Buffer.from('old'));
   const failing = storage.write(
     'x',
@@ -59,38 +59,38 @@ test('a write that fails half way leaves the old object and no other file', asyn
   expect(readdirSync(storage.folder)).toEqual(['x']);
 });
 
-test('of many exclusive creations of one key exactly one succeeds, and its content stays', async () => {
-  const storage = await fresh();
-  const won = await Promise.all(
+test('exactly one of many exclusive creations of a key succeeds, and its content stays', async () => {
+  const storage = await newStorage();
+  const outcomes = await Promise.all(
     Array.from({ length: 16 }, (_, i) => storage.createExclusive('log/1', Buffer.from(`writer ${i}`))),
   );
-  expect(won.filter(Boolean)).toHaveLength(1);
-  expect((await storage.read('log/1')).toString()).toBe(`writer ${won.indexOf(true)}`);
+  expect(outcomes.filter(Boolean)).toHaveLength(1);
+  expect((await storage.read('log/1')).toString()).toBe(`writer ${outcomes.indexOf(true)}`);
   expect(readdirSync(path.join(storage.folder, 'log'))).toEqual(['1']);
 });
 
 test('a range past the end is an error that says where the object ends', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   await storage.write('x', Buffer.from('0123'));
   await expect(storage.readRange('x', 2, 9)).rejects.toThrow(/x: ends at byte 4, before 9/);
 });
 
-test('an absent object has no size, and reading it names it', async () => {
-  const storage = await fresh();
+test('a missing object has no size, and reading it fails with its name', async () => {
+  const storage = await newStorage();
   expect(await storage.size('no/such')).toBeNull();
   await expect(storage.read('no/such')).rejects.toThrow(/no\/such: cannot be read: there is no such file/);
 });
 
 test('objects are listed by prefix in byte order, as S3 lists them', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   for (const key of ['b', 'a/2', 'a/1', 'a.x', 'a0', 'ä']) await storage.write(key, Buffer.from(key));
-  expect(await keys(storage, '')).toEqual(['a.x', 'a/1', 'a/2', 'a0', 'b', 'ä']);
-  expect(await keys(storage, 'a/')).toEqual(['a/1', 'a/2']);
-  expect(await keys(storage, 'a')).toEqual(['a.x', 'a/1', 'a/2', 'a0']);
+  expect(await listKeys(storage, '')).toEqual(['a.x', 'a/1', 'a/2', 'a0', 'b', 'ä']);
+  expect(await listKeys(storage, 'a/')).toEqual(['a/1', 'a/2']);
+  expect(await listKeys(storage, 'a')).toEqual(['a.x', 'a/1', 'a/2', 'a0']);
 });
 
 test('deleting the last object of a folder removes the folder', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   await storage.write('g1/step/x', Buffer.alloc(1));
   await storage.write('keep', Buffer.alloc(1));
   await storage.delete('g1/step/x');
@@ -98,7 +98,7 @@ test('deleting the last object of a folder removes the folder', async () => {
 });
 
 test('deleting a prefix also removes files that were never finished', async () => {
-  const storage = await fresh();
+  const storage = await newStorage();
   mkdirSync(path.join(storage.folder, 'g1/step-00000001'), { recursive: true });
   writeFileSync(path.join(storage.folder, 'g1/step-00000001/.rank.partial'), 'torn');
   await storage.write('g2/x', Buffer.alloc(1));
@@ -109,7 +109,7 @@ test('deleting a prefix also removes files that were never finished', async () =
 test.each(['../x', 'a/../../x', '/etc/passwd', './x', 'a//b', '', 'a\0b'])(
   'the key %j is refused',
   async (key) => {
-    const storage = await fresh();
+    const storage = await newStorage();
     await expect(storage.read(key)).rejects.toThrow(StorageError);
     await expect(storage.write(key, Buffer.alloc(1))).rejects.toThrow(/the key/);
   },
@@ -134,13 +134,13 @@ test('a symbolic link that leads out of the roots is refused, one that stays wit
   await expect(openStorage(path.join(allowed, 'bad'), { roots: [allowed] })).rejects.toThrow(/outside/);
 });
 
-test('a file where a folder is needed is named with the reason', async () => {
-  const storage = await fresh();
+test('a write below a file is a StorageError', async () => {
+  const storage = await newStorage();
   await storage.write('x', Buffer.alloc(1));
   await expect(storage.write('x/y', Buffer.alloc(1))).rejects.toThrow(StorageError);
 });
 
-test('a full disk is a StorageError that says what to do; what was there stays and nothing partial is left', async () => {
+test('a full disk is a StorageError with a remedy; earlier objects stay, and no partial file is left', async () => {
   const folder = path.join(root, 'small');
   mkdirSync(folder);
   if (!mountTmpfs(folder)) return;
@@ -157,7 +157,7 @@ test('a full disk is a StorageError that says what to do; what was there stays a
   }
 });
 
-test('a read-only file system is named as such', async () => {
+test('a write to a read-only file system says that it is read-only', async () => {
   const folder = path.join(root, 'readonly');
   mkdirSync(folder);
   if (!mountTmpfs(folder, 'ro')) return;

@@ -8,7 +8,7 @@ test('without roots everything is allowed, and the cache is below HOME', () => {
   });
 });
 
-test('TEMPER_ROOTS goes before the configured roots and mixes paths with URIs', () => {
+test('TEMPER_ROOTS replaces the configured roots, and may mix paths and URIs', () => {
   const env = {
     HOME: '/home/ada',
     TEMPER_ROOTS: '/data:file:///runs/:s3://bucket/team//a',
@@ -30,11 +30,14 @@ test('relative locations start at the base, which may be on S3', () => {
   expect(canonicalUri('runs/../a', 's3://bucket/x')).toBe('s3://bucket/x/a');
 });
 
-test.each(['s3://bucket/../other', 's3://', 'gs://bucket/x', ''])('%j is no storage location', (uri) => {
-  expect(() => canonicalUri(uri, '/work')).toThrow(StorageError);
-});
+test.each(['s3://bucket/../other', 's3://', 'gs://bucket/x', ''])(
+  '%j is not a valid storage location',
+  (uri) => {
+    expect(() => canonicalUri(uri, '/work')).toThrow(StorageError);
+  },
+);
 
-test('a root holds itself and what is below it, not what merely begins alike', () => {
+test('a root contains itself and everything below it, not paths that only share a prefix', () => {
   expect(isWithin('s3://b/run', ['s3://b/run'])).toBe(true);
   expect(isWithin('s3://b/run/x', ['s3://b/run'])).toBe(true);
   expect(isWithin('s3://b/runs', ['s3://b/run'])).toBe(false);

@@ -5,7 +5,7 @@ const eos = '<|im_end|>';
 const start = '<|im_start|>';
 const special = [bos, eos, start];
 
-/** UTF-8 bytes as tokens, and three special tokens: small, exact, and with offsets that a reader can check by hand. */
+/** Returns a tokenizer of UTF-8 bytes and three special tokens, whose offsets a reader can check by hand. */
 export function byteTokenizer({ chatTemplate = true }: { chatTemplate?: boolean } = {}): Tokenizer {
   return {
     vocabularySize: 256 + special.length,
@@ -13,8 +13,8 @@ export function byteTokenizer({ chatTemplate = true }: { chatTemplate?: boolean 
     eosId: 257,
     specialTokens: new Set(special),
     hasChatTemplate: chatTemplate,
-    encode(text, { addSpecial, offsets: wanted }) {
-      if (wanted === false && !text.includes('<')) {
+    encode(text, { addSpecial, offsets: wantsOffsets }) {
+      if (wantsOffsets === false && !text.includes('<')) {
         return { ids: [...(addSpecial ? [256] : []), ...Buffer.from(text)], offsets: [] };
       }
       const ids: number[] = addSpecial ? [256] : [];

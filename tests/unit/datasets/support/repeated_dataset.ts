@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { registerDataset } from '../../../../components/datasets/llm/index.js';
 
-/** A dataset type as an operator would add one: three times the same token, so many times over. */
+/** A dataset type as a user would add one: `times` rows of the same token three times. */
 const schema = z.strictObject({ dataset_type: z.literal('repeated'), token: z.int(), times: z.int() });
 
 registerDataset<z.output<typeof schema>>({
