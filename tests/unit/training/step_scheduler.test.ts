@@ -42,8 +42,6 @@ test('the last step of max_steps also counts as the end of its epoch', () => {
   expect(stepPosition(shortSchedule, 5)).toMatchObject({ last: true, lastOfEpoch: true });
 });
 
-test('a step is cut into micro-batches, the last possibly short', () => {});
-
 test('checkpoints are saved every N steps and at the end of each epoch', () => {
   expect([1, 2, 3, 4, 5, 6].filter((step) => savesAfter(schedule, stepPosition(schedule, step)))).toEqual([
     2, 3, 4, 6,
