@@ -12,7 +12,7 @@
 
 namespace temper {
 
-// x · σ(x) (Elfwing et al. 2017); NaN at the infinities, as in PyTorch.
+// x · σ(x) (Elfwing et al. 2017). Not bounded: infinity and NaN come of infinities, as in PyTorch.
 struct Silu {
     static constexpr const char* name = "silu";
     template <class M> [[gnu::always_inline]] static typename M::Curve at(typename M::V x) {
