@@ -23,7 +23,7 @@ import {
   type RetirementEntry,
 } from '../../contracts/index.js';
 import { CheckpointError, FencedError, ServiceUnavailable } from '../../shared/errors.js';
-import type { Storage } from '../../shared/storage/storage.js';
+import { describeExcess, readDocument, type Storage } from '../../shared/storage/index.js';
 import { formatCommitFile, parseCommitFile } from './commit_file.js';
 
 /** An entry as it was found: sound, or with what is wrong with it. */
@@ -259,9 +259,9 @@ async function listHighest(storage: Storage): Promise<number> {
 export async function readEntry(storage: Storage, sequence: number): Promise<LoggedEntry> {
   const key = commitKey(sequence);
   const file = `${storage.uri}/${key}`;
-  if ((await storage.size(key)) === null)
-    return { sequence, file, entry: null, damage: 'the entry is missing' };
-  const commitFile = parseCommitFile(await storage.read(key));
+  const bytes = await readDocument(storage, key);
+  if (bytes === null) return { sequence, file, entry: null, damage: 'the entry is missing' };
+  const commitFile = typeof bytes === 'string' ? bytes : parseCommitFile(bytes);
   if (typeof commitFile === 'string') return { sequence, file, entry: null, damage: commitFile };
   if (commitFile.sequence !== sequence) {
     return { sequence, file, entry: null, damage: `the entry in it has the number ${commitFile.sequence}` };
@@ -296,7 +296,7 @@ async function create<E extends CommitEntry>(
   } as unknown as E;
   const bytes = formatCommitFile(entry);
   // What cannot be read back must not be written: it would look like damage, and stop the run.
-  const check = parseCommitFile(bytes);
+  const check = describeExcess(bytes.length) ?? parseCommitFile(bytes);
   if (typeof check === 'string')
     throw new CheckpointError(`${storage.uri}: the commit is not valid: ${check}`);
   return (await storage.createExclusive(commitKey(sequence), bytes)) ? (check as E) : null;

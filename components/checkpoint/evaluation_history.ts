@@ -5,21 +5,22 @@ import {
   evaluationHistorySchema,
 } from '../../contracts/index.js';
 import { CheckpointError } from '../../shared/errors.js';
-import type { Storage } from '../../shared/storage/index.js';
+import { readDocument, type Storage } from '../../shared/storage/index.js';
 
-/** @throws CheckpointError when the file is not one that we know */
+/** @throws CheckpointError when the file is not one that we know, or too long to be one */
 export async function readHistory(storage: Storage): Promise<EvaluationHistory> {
-  if ((await storage.size(evaluationHistoryKey)) === null) return { version: 1, entries: [], keep: [] };
+  const bytes = await readDocument(storage, evaluationHistoryKey);
+  if (bytes === null) return { version: 1, entries: [], keep: [] };
   let value: unknown;
   try {
-    value = JSON.parse((await storage.read(evaluationHistoryKey)).toString('utf8'));
+    value = typeof bytes === 'string' ? null : JSON.parse(bytes.toString('utf8'));
   } catch {
     value = null;
   }
   const result = evaluationHistorySchema.safeParse(value);
   if (result.success) return result.data;
   throw new CheckpointError(
-    `${storage.uri}/${evaluationHistoryKey}: damaged, or of another version; delete it, and scores are rebuilt from the results next to it`,
+    `${storage.uri}/${evaluationHistoryKey}: ${typeof bytes === 'string' ? bytes : 'damaged, or of another version'}; delete it, and scores are rebuilt from the results next to it`,
   );
 }
 

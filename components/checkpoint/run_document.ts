@@ -10,23 +10,24 @@ import {
 } from '../../contracts/index.js';
 import { canonicalJson } from '../../shared/digest.js';
 import { CheckpointError } from '../../shared/errors.js';
-import { probePrefix, type Storage } from '../../shared/storage/index.js';
+import { probePrefix, readDocument, type Storage } from '../../shared/storage/index.js';
 import { appendRetirement, readLog, takeGeneration } from './commit_log.js';
 
 /**
  * Reads a run's document; null when there is none.
- * @throws CheckpointError when it cannot be understood
+ * @throws CheckpointError when it cannot be understood, or is too long to be read
  */
 export async function readRunDocument(storage: Storage): Promise<RunDocument | null> {
-  if ((await storage.size(runDocumentKey)) === null) return null;
-  const text = (await storage.read(runDocumentKey)).toString('utf8');
+  const bytes = await readDocument(storage, runDocumentKey);
+  if (bytes === null) return null;
   const wrong = (problem: string): CheckpointError =>
     new CheckpointError(
       `${storage.uri}/${runDocumentKey}: ${problem}; restore the file, or give the run another output_dir`,
     );
+  if (typeof bytes === 'string') throw wrong(bytes);
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(bytes.toString('utf8'));
   } catch (error) {
     throw wrong(`not valid JSON: ${error instanceof Error ? error.message : error}`);
   }

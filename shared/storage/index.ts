@@ -1,4 +1,5 @@
 /** Storage over folders and S3, and where a worker may use it. */
+export { describeExcess, readDocument } from './document.js';
 export { probePrefix, requireExclusiveCreation } from './exclusive_creation.js';
 export { type OpenStorageOptions, openStorage } from './open.js';
 export { readableFolder, readablePath } from './readable.js';
