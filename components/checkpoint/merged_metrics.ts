@@ -108,7 +108,7 @@ const smallObject = 256 << 10;
 
 /**
  * An object store has no append. The object is rewritten with a commit once a quarter has been added to it, so that all
- * writes together are a few times its final size, however many commits there are.
+ * writes beyond the first 256 KiB are together a few times its final size, however many commits there are.
  */
 class MergedObject implements MergedFile {
   opened: CommittedMetrics['merged'];

@@ -3,9 +3,10 @@
  * others on its machine can report them when it is killed. One per incarnation, removed at an orderly end.
  */
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { uptime } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
-import { timestampSchema, version } from '../../contracts/index.js';
+import { version } from '../../contracts/index.js';
 import { writeUnsynced } from '../../shared/files.js';
 import { unlessLocked } from '../../shared/folder_lock.js';
 import { ownIdentity, processIdentitySchema, processState } from '../../shared/process_identity.js';
@@ -16,8 +17,8 @@ export const hostRecordSchema = z.strictObject({
   /** The namespace's own id: the same server on another port is the same, another database is not. */
   namespaceId: z.string(),
   process: processIdentitySchema,
-  /** Refreshed while it runs. */
-  aliveAt: timestampSchema,
+  /** The machine's uptime in s, refreshed while it runs: a clock that is set does not change it. */
+  aliveAt: z.number(),
   leases: z.array(
     z.strictObject({ workflowId: z.string(), generation: z.int().nullable(), step: z.int().nullable() }),
   ),
@@ -89,7 +90,7 @@ export class HostRecordWriter {
       version: 1,
       ...this.#identity,
       process: ownIdentity(),
-      aliveAt: new Date().toISOString(),
+      aliveAt: uptime(),
       leases: this.#leases(),
       activities: [...this.#activities.values()],
     };
@@ -97,8 +98,13 @@ export class HostRecordWriter {
   }
 }
 
-/** ms after which a killed host worker's record is of no use to a namespace that no worker here serves any more. */
-const keptTime = 7 * 24 * 3_600_000;
+/** s after which a killed host worker's record is of no use to a namespace that no worker here serves any more. */
+const keptTime = 7 * 24 * 3600;
+
+/** Returns for how many seconds a killed host worker has been silent. Only a process of this boot is proven gone. */
+export function secondsSilent({ aliveAt }: HostRecord): number {
+  return Math.max(0, uptime() - aliveAt);
+}
 
 /**
  * Calls `report` for the record of each host worker of the namespace that is proven gone, in one process at a time. The
@@ -119,7 +125,7 @@ export async function reapRecords(
     const current = await readReapable();
     if (current === null) continue;
     if (current.namespaceId !== namespaceId) {
-      if (Date.now() - Date.parse(current.aliveAt) > keptTime) await rm(file, { force: true });
+      if (secondsSilent(current) > keptTime) await rm(file, { force: true });
       continue;
     }
     await unlessLocked(`${file}.lock`, async () => {

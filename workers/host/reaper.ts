@@ -9,7 +9,7 @@ import {
   WorkflowNotFoundError,
 } from '@temporalio/client';
 import { failureTypes, type HostLost, type LossDetails, signalNames } from '../../contracts/index.js';
-import { type HostRecord, reapRecords } from './host_record.js';
+import { type HostRecord, reapRecords, secondsSilent } from './host_record.js';
 
 /** ms */
 const interval = 3000;
@@ -51,8 +51,7 @@ export class HostReaper {
   async #report(record: HostRecord): Promise<void> {
     const detail = `host worker ${record.queue} (process ${record.process.pid}) was killed`;
     // The signals first: they state the step.
-    // Both times are of this machine's clock: the record is of a process on it.
-    const silentFor = Math.max(0, (Date.now() - Date.parse(record.aliveAt)) / 1000);
+    const silentFor = secondsSilent(record);
     for (const { workflowId, step } of record.leases) {
       const loss: HostLost = { version: 1, queue: record.queue, silentFor, step, detail };
       await this.#client.workflow

@@ -184,3 +184,32 @@ test('an append that loses every number to other writers gives up and says so', 
   }
   expect(attempts).toBe(100);
 });
+
+test('the pauses of an append that loses its numbers grow to a second, and no further', async () => {
+  const storage = await newRun(root);
+  const { generation } = await takeGeneration(storage, holder);
+  const contested = new Proxy(storage, {
+    get(target, name) {
+      if (name === 'createExclusive') return async () => false;
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  const pauses: number[] = [];
+  const { setTimeout: realTimeout } = globalThis;
+  const { random } = Math;
+  Math.random = () => 1; // the longest pauses
+  globalThis.setTimeout = ((callback: () => void, pause: number) => {
+    pauses.push(pause);
+    return realTimeout(callback, 0);
+  }) as typeof setTimeout;
+  try {
+    await expect(appendCheckpoint(contested, draft(generation))).rejects.toThrow(/other writers took/);
+  } finally {
+    Math.random = random;
+    globalThis.setTimeout = realTimeout;
+  }
+  expect(pauses.slice(0, 12)).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1000]);
+  expect(pauses).toHaveLength(100);
+  expect(Math.max(...pauses)).toBe(1000);
+});

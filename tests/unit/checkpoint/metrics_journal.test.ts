@@ -179,6 +179,65 @@ test('the journal of a first generation has no earlier step', async () => {
   await journal.close();
 });
 
+/** Calls `observe` before each read and write, and shows an object store, which has no folder, if asked to. */
+function watching(
+  storage: Storage,
+  observe: (method: 'read' | 'write', key: string, data: unknown) => void,
+  folder = storage.folder,
+): Storage {
+  return new Proxy(storage, {
+    get(target, name) {
+      if (name === 'folder') return folder;
+      const value = Reflect.get(target, name) as unknown;
+      if (typeof value !== 'function') return value;
+      return (key: string, data: unknown) => {
+        if (name === 'read' || name === 'write') observe(name, key, data);
+        return value.call(target, key, data) as unknown;
+      };
+    },
+  });
+}
+
+test('an object store gets a few times the bytes of the merged file, however many commits there are', async () => {
+  const storage = await newRun(root);
+  let written = 0;
+  const store = watching(
+    storage,
+    (method, key, data) => {
+      if (method === 'write' && key === 'metrics.jsonl') written += (data as Buffer).length;
+    },
+    null,
+  );
+  const { generation } = await takeGeneration(store, { holder: 'pool.host.1', worldSize: 1 });
+  const journal = await MetricsJournal.open({ storage: store, generation, resumedFrom: null });
+  for (let number = 1; number <= 100; number += 1) {
+    journal.append(step(number, generation));
+    journal.append({ step: number, timestamp: 0, 'facts/text': 'x'.repeat(30_000) } as never);
+    await journal.confirm(journal.cut());
+  }
+  await journal.publish();
+  const final = (await storage.size('metrics.jsonl'))!;
+  expect(await readMerged(storage)).toHaveLength(200);
+  // A geometric series: the last write is of all, the one before of at most 1 ÷ 1.25 of it, and so on.
+  expect(written).toBeLessThan(6 * final);
+});
+
+test('a generation reads the segments of the one before it only, while the merged file is as that one left it', async () => {
+  const storage = await newRun(root);
+  let newest: CheckpointEntry | null = null;
+  for (let number = 1; number <= 12; number += 1) {
+    const commits = await train(storage, newest, [step(number, number)], [number]);
+    newest = commits.get(number)!;
+  }
+  const segments: string[] = [];
+  const watched = watching(storage, (method, key) => {
+    if (method === 'read' && key.includes('/metrics/')) segments.push(key);
+  });
+  await train(watched, newest, []);
+  expect(segments).toEqual(['g12/metrics/00000012.jsonl']);
+  expect(await readMerged(storage)).toHaveLength(12);
+});
+
 describe('lines about tasks', () => {
   const scores = (number: number, value: number) => ({
     step: number,

@@ -1,3 +1,4 @@
+import { createHook } from 'node:async_hooks';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -133,6 +134,35 @@ test('a symbolic link that leads out of the roots is refused, one that stays wit
   await expect(storage.read('bad/passwd')).rejects.toThrow(/outside the storage roots/);
   await expect(openStorage(path.join(allowed, 'bad'), { roots: [allowed] })).rejects.toThrow(/outside/);
 });
+
+test.each([
+  ['without roots', null],
+  ['within roots', [root]],
+])(
+  'a listing %s looks at no file: it asks the system as often for a thousand as for ten',
+  async (_, roots) => {
+    const questions = async (entries: number): Promise<number> => {
+      const storage = await openStorage((await newStorage()).folder, { roots });
+      mkdirSync(path.join(storage.folder!, 'commits'), { recursive: true });
+      for (let i = 0; i < entries; i += 1) writeFileSync(path.join(storage.folder!, `commits/${i}.json`), '');
+      let asked = 0;
+      const hook = createHook({
+        init(_id, type) {
+          if (type.startsWith('FSREQ')) asked += 1;
+        },
+      }).enable();
+      try {
+        expect(await listKeys(storage, 'commits/')).toHaveLength(entries);
+      } finally {
+        hook.disable();
+      }
+      return asked;
+    };
+    const forTen = await questions(10);
+    expect(forTen).toBeGreaterThan(0);
+    expect(await questions(1000)).toBe(forTen);
+  },
+);
 
 test('a write below a file is a StorageError', async () => {
   const storage = await newStorage();

@@ -1,10 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, uptime } from 'node:os';
 import path from 'node:path';
 import { ownIdentity, ownProcessTag, type ProcessIdentity } from '../../../shared/process_identity.js';
-import { type HostRecord, HostRecordWriter, reapRecords } from '../../../workers/host/host_record.js';
+import {
+  type HostRecord,
+  HostRecordWriter,
+  reapRecords,
+  secondsSilent,
+} from '../../../workers/host/host_record.js';
 
 let folder: string;
 beforeEach(() => {
@@ -25,7 +30,7 @@ function writeRecord(name: string, change: Partial<HostRecord>): void {
     queue: name,
     namespaceId: 'n',
     process: ownProcess,
-    aliveAt: new Date().toISOString(),
+    aliveAt: uptime(),
     leases: [],
     activities: [],
     ...change,
@@ -85,4 +90,31 @@ test('a host worker records what it works on, and removes its record at the end'
   expect(storedRecord).toMatchObject({ leases: [lease], activities: [activity], process: ownProcess });
   await record.close();
   expect(readdirSync(folder)).toEqual([]);
+});
+
+test('a clock that was set by two hours does not change for how long a killed host worker was silent', async () => {
+  const record = new HostRecordWriter(folder, { queue: 'q', namespaceId: 'n' }, () => []);
+  await record.open();
+  const file = path.join(folder, 'q.json');
+  const left = readFileSync(file, 'utf8');
+  await record.close();
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(left), process: endedProcess() }));
+  const silences: number[] = [];
+  const { now } = Date;
+  Date.now = () => now() + 7_200_000;
+  try {
+    await reapRecords(folder, 'n', async (killed) => void silences.push(secondsSilent(killed)));
+  } finally {
+    Date.now = now;
+  }
+  expect(silences).toHaveLength(1);
+  expect(silences[0]).toBeLessThan(60);
+});
+
+test('a record of a namespace that nobody here serves is removed after a week', async () => {
+  const week = 7 * 24 * 3600;
+  writeRecord('recent', { process: endedProcess(), namespaceId: 'another', aliveAt: uptime() - week + 60 });
+  writeRecord('old', { process: endedProcess(), namespaceId: 'another', aliveAt: uptime() - week - 60 });
+  expect(await reap()).toEqual([]);
+  expect(readdirSync(folder)).toEqual(['recent.json']);
 });
