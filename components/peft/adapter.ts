@@ -1,17 +1,12 @@
 /** Adapter folders as Hugging Face peft writes and reads them: adapter_model.safetensors and adapter_config.json. */
-import { open, writeFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { LinearModule } from '../../graph/index.js';
 import { ModelError } from '../../shared/errors.js';
 import { readModelJson } from '../../shared/model_files.js';
 import { toFloat32 } from '../../shared/safetensors/floats.js';
-import {
-  readSafetensorsHeader,
-  type SafetensorsEntry,
-  type SafetensorsSource,
-  writeSafetensors,
-} from '../../shared/safetensors/safetensors.js';
+import { readSafetensorsHeader, type SafetensorsEntry } from '../../shared/safetensors/safetensors.js';
 import { readableFolder } from '../../shared/storage/index.js';
 import { adapterParameters } from './parameters.js';
 import type { PeftOptions } from './schema.js';
@@ -225,15 +220,4 @@ function shortNames(modules: readonly string[], linears: readonly string[]): str
   const whole = (name: string) =>
     linears.filter((module) => lastPart(module) === name).every((module) => adapted.has(module));
   return [...new Set(modules.map((module) => (whole(lastPart(module)) ? lastPart(module) : module)))].sort();
-}
-
-/** Writes an adapter folder, which must exist. `sources` are named by parameter and streamed. */
-export async function writeAdapter(
-  folder: string,
-  input: AdapterConfigInput,
-  sources: readonly SafetensorsSource[],
-): Promise<void> {
-  const renamed = sources.map((source) => ({ ...source, name: adapterTensorKey(source.name) }));
-  await writeSafetensors(path.join(folder, weightsFile), renamed);
-  await writeFile(path.join(folder, configFile), `${JSON.stringify(adapterConfig(input), null, 2)}\n`);
 }

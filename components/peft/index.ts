@@ -8,7 +8,6 @@ export {
   checkInitFrom,
   readAdapter,
   readAdapterTensor,
-  writeAdapter,
 } from './adapter.js';
 export { type MergeInput, mergedWeight } from './merge.js';
 export {

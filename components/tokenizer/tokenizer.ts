@@ -111,10 +111,6 @@ export class ModelTokenizer implements Tokenizer {
     return this.#library.token_to_id(token) ?? null;
   }
 
-  idToToken(id: number): string | null {
-    return this.#library.id_to_token(id) ?? null;
-  }
-
   /** @throws ModelError when the model has no chat template, or the template refuses the messages */
   applyChatTemplate(messages: readonly object[], options: ChatTemplateOptions): string {
     if (this.#chatTemplate === null)

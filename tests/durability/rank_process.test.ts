@@ -1,5 +1,6 @@
 /** Tests what a host worker learns of its rank, with a real rank process. */
-import { noRequests, type RankStart } from '../../contracts/index.js';
+import type { ApplicationFailure } from '@temporalio/common';
+import { type LossDetails, noRequests, type RankStart } from '../../contracts/index.js';
 import { RankProcess } from '../../workers/host/rank_process.js';
 
 const digest = 'a'.repeat(64);
@@ -48,4 +49,20 @@ test('a rank exits on request', async () => {
   const rank = new RankProcess({});
   await rank.exit();
   expect(() => process.kill(rank.pid!, 0)).toThrow('ESRCH');
+});
+
+test('a clock that was set by two hours does not change for how long a killed rank was silent', async () => {
+  const rank = new RankProcess({});
+  const started = rank.start(start);
+  const { now } = Date;
+  Date.now = () => now() + 7_200_000;
+  try {
+    process.kill(rank.pid!, 'SIGKILL');
+    const lost = (await started.catch((error: unknown) => error)) as ApplicationFailure;
+    const [{ silentFor }] = lost.details as [LossDetails];
+    expect(silentFor).toBeGreaterThanOrEqual(0);
+    expect(silentFor).toBeLessThan(60);
+  } finally {
+    Date.now = now;
+  }
 });

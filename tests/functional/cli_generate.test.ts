@@ -5,7 +5,6 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { openModel } from '../../components/models/index.js';
-import { writeAdapter } from '../../components/peft/index.js';
 import {
   type Answer,
   type AnswerOptions,
@@ -14,6 +13,7 @@ import {
   type TextGenerator,
 } from '../../recipes/index.js';
 import { DataError, ModelError } from '../../shared/errors.js';
+import { writeAdapter } from '../support/adapter_folder.js';
 import { golden } from '../support/goldens.js';
 import { type CommandResult, runTemper, temperCommand } from '../support/temper_command.js';
 import { temporaryFolder } from '../support/temporary_folder.js';

@@ -83,7 +83,7 @@ async function consolidateOnnx(
   try {
     return await publishOnnx(
       run.storage,
-      'onnx',
+      publishedFolders.onnx,
       {
         run,
         commit: publisher.entry.id,
@@ -92,7 +92,9 @@ async function consolidateOnnx(
         base: model.folder,
         trained: async () => {
           const final = run.storage.at(publishedFolders.final).folder;
-          return final ?? publisher.publish(staging, 'final', trainedForm(run), '', () => undefined);
+          return (
+            final ?? publisher.publish(staging, publishedFolders.final, trainedForm(run), '', () => undefined)
+          );
         },
       },
       hooks,

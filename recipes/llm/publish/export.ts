@@ -6,7 +6,7 @@ import {
   newestSound,
   readRunDocument,
 } from '../../../components/checkpoint/index.js';
-import type { CheckpointEntry } from '../../../contracts/index.js';
+import { type CheckpointEntry, publishedFolders } from '../../../contracts/index.js';
 import { CheckpointError, UsageError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { openRooted } from '../../run/open_run.js';
@@ -117,13 +117,13 @@ async function stageParts(
 ): Promise<{ final: Storage; onnx: Storage | null }> {
   const { run, entry, base, form, onnx } = parts;
   const write = await writer(parts, hooks);
-  const folder = await write(staging, 'final', form);
-  const final = staging.at('final');
+  const folder = await write(staging, publishedFolders.final, form);
+  const final = staging.at(publishedFolders.final);
   if (onnx === null) return { final, onnx: null };
   const trained = async () => (form === 'merged' ? write(staging, 'trained', trainedForm(run)) : folder);
   const card = modelCard(run, await readEvaluation(run.storage, entry), 'onnx');
   const publication = { run, commit: entry.id, precision: onnx, card, base, trained };
-  return { final, onnx: await publishOnnx(staging, 'onnx', publication, hooks) };
+  return { final, onnx: await publishOnnx(staging, publishedFolders.onnx, publication, hooks) };
 }
 
 async function newest(storage: Storage): Promise<CheckpointEntry> {

@@ -124,7 +124,7 @@ async function trainRank(simulation: Simulation, actor: string, faults: Faults):
 
 function stepLine(step: number, generation: number): StepMetrics {
   return {
-    ...{ step, epoch: 0, loss: 1, grad_norm: 1, lr: 1, mem: 1, tps: 1, tps_per_device: 1, mfu: null },
+    ...{ step, epoch: 0, loss: 1, grad_norm: 1, lr: 1, mem: 1, tps: 1, tps_per_device: 1 },
     ...{ num_tokens_per_step: 1, num_label_tokens: 1, timestamp: 0, generation },
   };
 }

@@ -15,11 +15,11 @@ import {
   peftSchema,
   readAdapter,
   readAdapterTensor,
-  writeAdapter,
 } from '../../../components/peft/index.js';
 import { randomStream } from '../../../graph/index.js';
 import { fromFloat32, toFloat32 } from '../../../shared/safetensors/floats.js';
 import { readSafetensorsHeader } from '../../../shared/safetensors/safetensors.js';
+import { writeAdapter } from '../../support/adapter_folder.js';
 import { golden } from '../../support/goldens.js';
 
 const base = golden('models', 'gqa_tied_bf16');

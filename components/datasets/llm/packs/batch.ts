@@ -16,8 +16,6 @@ export interface MicroBatch {
   offsets: Int32Array; // (T)
   /** Positions that have a label. */
   supervised: number;
-  /** Tokens that are not padding. */
-  tokens: number;
 }
 
 /** Lets the tokens [start, end) see each other, up to themselves. @param spans (T, 2) */
@@ -49,7 +47,6 @@ export function assembleMicroBatch(
     packs: new Int32Array(total),
     offsets: new Int32Array(total),
     supervised: 0,
-    tokens: 0,
   };
   for (let slot = 0; slot < micro; slot += 1) {
     const base = slot * size;
@@ -60,7 +57,6 @@ export function assembleMicroBatch(
       batch.ids.set(pack.ids, base);
       batch.packs.fill(pack.number, base, base + size);
       batch.supervised += pack.supervised;
-      batch.tokens += pack.tokens;
     }
     let start = 0;
     for (const end of ends) {
