@@ -29,7 +29,11 @@ export function installPeer(script: string, ...args: string[]): string {
 
 /** transformers and peft. */
 export class Peer {
-  private constructor(private readonly process: LineProcess) {}
+  readonly #process: LineProcess;
+
+  private constructor(process: LineProcess) {
+    this.#process = process;
+  }
 
   static start(): Peer {
     const script = path.join(root, 'tests/interop/peer.py');
@@ -42,7 +46,7 @@ export class Peer {
     documents: readonly (readonly number[])[],
     adapter: string | null = null,
   ): Promise<PeerScores> {
-    return this.process.ask({ job: 'score', model, adapter, documents });
+    return this.#process.ask({ job: 'score', model, adapter, documents });
   }
 
   /** Returns `tokens` greedy tokens after each prompt, without stopping at an end-of-sequence token. */
@@ -51,19 +55,19 @@ export class Peer {
     prompts: readonly (readonly number[])[],
     tokens: number,
   ): Promise<{ answers: Greedy[] }> {
-    return this.process.ask({ job: 'greedy', model, prompts, tokens });
+    return this.#process.ask({ job: 'greedy', model, prompts, tokens });
   }
 
   tokenize(model: string, texts: readonly string[]): Promise<{ ids: number[][]; decoded: string[] }> {
-    return this.process.ask({ job: 'tokenize', model, texts });
+    return this.#process.ask({ job: 'tokenize', model, texts });
   }
 
   /** Returns the messages in the model's own chat template. */
   chat(model: string, messages: readonly object[]): Promise<{ text: string }> {
-    return this.process.ask({ job: 'chat', model, messages });
+    return this.#process.ask({ job: 'chat', model, messages });
   }
 
   stop(): Promise<void> {
-    return this.process.stop();
+    return this.#process.stop();
   }
 }
