@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type Dataset, dataSchema, prepareData } from '../../components/datasets/llm/index.js';
 import { StorageError } from '../../shared/errors.js';
-import { mountTmpfs } from '../support/small_disk.js';
+import { mountingTest, mountTmpfs } from '../support/small_disk.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
 
 const cache = temporaryFolder();
@@ -28,18 +28,22 @@ test('a row that is not tokenized in time ends the preparation, and the error na
   });
 }, 60_000);
 
-test('preparing data on a full disk is a StorageError with the folder and the remedy', async () => {
-  const smallDisk = path.join(cache, 'small');
-  await mkdir(smallDisk);
-  if (!mountTmpfs(smallDisk)) return;
-  try {
-    const mock = options({ dataset_type: 'mock_packed', packs: 20_000, vocabulary_size: 50 });
-    const attempt = prepareData({ ...mock, cache: smallDisk });
-    await expect(attempt).rejects.toBeInstanceOf(StorageError);
-    await expect(attempt).rejects.toThrow(
-      new RegExp(`^${smallDisk}: the disk is full.*TEMPER_CACHE.*ENOSPC`),
-    );
-  } finally {
-    execFileSync('umount', [smallDisk]);
-  }
-}, 60_000);
+mountingTest(
+  'preparing data on a full disk is a StorageError with the folder and the remedy',
+  async () => {
+    const smallDisk = path.join(cache, 'small');
+    await mkdir(smallDisk);
+    mountTmpfs(smallDisk);
+    try {
+      const mock = options({ dataset_type: 'mock_packed', packs: 20_000, vocabulary_size: 50 });
+      const attempt = prepareData({ ...mock, cache: smallDisk });
+      await expect(attempt).rejects.toBeInstanceOf(StorageError);
+      await expect(attempt).rejects.toThrow(
+        new RegExp(`^${smallDisk}: the disk is full.*TEMPER_CACHE.*ENOSPC`),
+      );
+    } finally {
+      execFileSync('umount', [smallDisk]);
+    }
+  },
+  60_000,
+);

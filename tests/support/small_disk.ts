@@ -1,13 +1,20 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 
-/** Mounts a file system of 1 MiB. Returns false without the right to mount: such a machine cannot test a full disk. */
-export function mountTmpfs(folder: string, ...options: string[]): boolean {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', ['size=1m', ...options].join(), 'tmpfs', folder], {
-      stdio: 'ignore',
-    });
-    return true;
-  } catch {
-    return false;
-  }
+/** Mounts a file system of 1 MiB. */
+export function mountTmpfs(folder: string, ...options: string[]): void {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', ['size=1m', ...options].join(), 'tmpfs', folder]);
+}
+
+/** A test that mounts a file system; skipped where this process may not, as that machine cannot show a full disk. */
+export const mountingTest = mayMount() ? test : test.skip;
+
+function mayMount(): boolean {
+  const folder = mkdtempSync(path.join(tmpdir(), 'temper-mount-'));
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', folder]).status === 0;
+  if (mounted) execFileSync('umount', [folder]);
+  rmdirSync(folder);
+  return mounted;
 }

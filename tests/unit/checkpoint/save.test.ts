@@ -4,6 +4,7 @@ import path from 'node:path';
 import { newestSound, takeGeneration, writeHistory } from '../../../components/checkpoint/index.js';
 import { FencedError, ServiceUnavailable } from '../../../shared/errors.js';
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
+import { mountingTest, mountTmpfs } from '../../support/small_disk.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 import { closeJournals, newRun, newSaver, save, tensorsAt, trainerState } from './fixture.js';
 
@@ -166,40 +167,39 @@ test('partial files of older generations, and old ones in the log, are removed',
   expect(listSteps(storage.folder, 1)).toEqual(['step-00000010']);
 });
 
-test('a save on a full disk fails with a remedy, keeps earlier commits, and works again when there is space', async () => {
-  const folder = path.join(root, 'small');
-  mkdirSync(folder);
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'ignore' });
-  } catch {
-    return; // Without the right to mount, this machine cannot test a full disk.
-  }
-  try {
-    const storage = await openStorage(path.join(folder, 'run'), { roots: null });
-    const saver = await newSaver(storage);
-    await save(saver, 1);
-    await storage.write('ballast', Buffer.alloc(980_000));
-    const large = {
-      name: 'big',
-      dtype: 'f32' as const,
-      role: 'trained' as const,
-      shape: [50_000],
-      rows: [0, 50_000] as const,
-      data: new Float32Array(50_000),
-    };
-    await saver.begin({ trainer: trainerState(2), tensors: [large] });
-    await expect(saver.settle()).rejects.toThrow(/step-00000002.*the disk is full: free some space/);
-    expect(listSteps(path.join(folder, 'run'), 1)).toEqual(['step-00000001']);
-    expect((await newestSound(storage)).entry?.trainer.step).toBe(1);
-    await storage.delete('ballast');
-    await saver.begin({ trainer: trainerState(3), tensors: [large] });
-    await saver.settle();
-    expect((await newestSound(storage)).entry?.trainer.step).toBe(3);
-  } finally {
-    await closeJournals();
-    execFileSync('umount', [folder]);
-  }
-});
+mountingTest(
+  'a save on a full disk fails with a remedy, keeps earlier commits, and works again when there is space',
+  async () => {
+    const folder = path.join(root, 'small');
+    mkdirSync(folder);
+    mountTmpfs(folder);
+    try {
+      const storage = await openStorage(path.join(folder, 'run'), { roots: null });
+      const saver = await newSaver(storage);
+      await save(saver, 1);
+      await storage.write('ballast', Buffer.alloc(980_000));
+      const large = {
+        name: 'big',
+        dtype: 'f32' as const,
+        role: 'trained' as const,
+        shape: [50_000],
+        rows: [0, 50_000] as const,
+        data: new Float32Array(50_000),
+      };
+      await saver.begin({ trainer: trainerState(2), tensors: [large] });
+      await expect(saver.settle()).rejects.toThrow(/step-00000002.*the disk is full: free some space/);
+      expect(listSteps(path.join(folder, 'run'), 1)).toEqual(['step-00000001']);
+      expect((await newestSound(storage)).entry?.trainer.step).toBe(1);
+      await storage.delete('ballast');
+      await saver.begin({ trainer: trainerState(3), tensors: [large] });
+      await saver.settle();
+      expect((await newestSound(storage)).entry?.trainer.step).toBe(3);
+    } finally {
+      await closeJournals();
+      execFileSync('umount', [folder]);
+    }
+  },
+);
 
 /** Returns the storage with a fault: each exclusive creation takes effect and then loses its answer. */
 function loseAnswers(storage: Storage, meanwhile: () => Promise<void>): Storage {

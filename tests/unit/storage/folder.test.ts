@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { StorageError } from '../../../shared/errors.js';
 import { openStorage, type Storage } from '../../../shared/storage/index.js';
-import { mountTmpfs } from '../../support/small_disk.js';
+import { mountingTest, mountTmpfs } from '../../support/small_disk.js';
 import { temporaryFolder } from '../../support/temporary_folder.js';
 
 const root = temporaryFolder();
@@ -170,27 +170,30 @@ test('a write below a file is a StorageError', async () => {
   await expect(storage.write('x/y', Buffer.alloc(1))).rejects.toThrow(StorageError);
 });
 
-test('a full disk is a StorageError with a remedy; earlier objects stay, and no partial file is left', async () => {
-  const folder = path.join(root, 'small');
-  mkdirSync(folder);
-  if (!mountTmpfs(folder)) return;
-  try {
-    const storage = await openStorage(folder, { roots: null });
-    await storage.write('earlier', Buffer.alloc(200_000, 1));
-    await expect(storage.write('later', Buffer.alloc(2_000_000))).rejects.toThrow(
-      /later: cannot be written: the disk is full.*ENOSPC/,
-    );
-    await expect(storage.createExclusive('entry', Buffer.alloc(2_000_000))).rejects.toThrow(/disk is full/);
-    expect(readdirSync(folder)).toEqual(['earlier']);
-  } finally {
-    execFileSync('umount', [folder]);
-  }
-});
+mountingTest(
+  'a full disk is a StorageError with a remedy; earlier objects stay, and no partial file is left',
+  async () => {
+    const folder = path.join(root, 'small');
+    mkdirSync(folder);
+    mountTmpfs(folder);
+    try {
+      const storage = await openStorage(folder, { roots: null });
+      await storage.write('earlier', Buffer.alloc(200_000, 1));
+      await expect(storage.write('later', Buffer.alloc(2_000_000))).rejects.toThrow(
+        /later: cannot be written: the disk is full.*ENOSPC/,
+      );
+      await expect(storage.createExclusive('entry', Buffer.alloc(2_000_000))).rejects.toThrow(/disk is full/);
+      expect(readdirSync(folder)).toEqual(['earlier']);
+    } finally {
+      execFileSync('umount', [folder]);
+    }
+  },
+);
 
-test('a write to a read-only file system says that it is read-only', async () => {
+mountingTest('a write to a read-only file system says that it is read-only', async () => {
   const folder = path.join(root, 'readonly');
   mkdirSync(folder);
-  if (!mountTmpfs(folder, 'ro')) return;
+  mountTmpfs(folder, 'ro');
   try {
     const storage = await openStorage(path.join(folder, 'run'), { roots: null });
     await expect(storage.write('x', Buffer.alloc(1))).rejects.toThrow(/read-only: put the run elsewhere/);
