@@ -63,6 +63,12 @@ TEST(embedding_names_an_id_outside_the_vocabulary) {
     }
 }
 
+TEST(an_operand_of_another_dtype_is_named_with_both) {
+    const Values ids = zeros(DType::f32, {3});
+    CHECK_THROWS((Invocation{"embedding", {}, {zeros(DType::f32, {5, 2}), ids}, {zeros(DType::f32, {3, 2})}}.run("portable", 2)),
+                 "embedding: ids must be i32, not f32");
+}
+
 TEST(rmsnorm_divides_by_the_root_mean_square) {
     const double eps = 1e-5;
     for (DType from : floats)
