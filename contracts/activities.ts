@@ -95,6 +95,8 @@ export const epochEvaluationSchema = z.strictObject({
   scores: z.record(z.string(), z.number()),
   /** Why training should end here; null when it should not. */
   stop: z.string().nullable(),
+  /** A line for each damage of the epoch's commit, which has no scores then: file, tensor and commit. */
+  damage: z.array(z.string()),
 });
 export type EpochEvaluation = z.infer<typeof epochEvaluationSchema>;
 

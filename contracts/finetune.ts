@@ -107,6 +107,8 @@ export const evaluationSchema = z.strictObject({
   /** Sequence number of the commit that was judged the best, and so published. */
   commit: z.int(),
   step: z.int(),
+  /** A line for each damage of the checkpoints that were passed over: file, tensor and commit. */
+  damage: z.array(z.string()),
 });
 export type Evaluation = z.infer<typeof evaluationSchema>;
 

@@ -41,6 +41,7 @@ export const exportModel = command<Flags, [outputDir: string]>(
       const exported = await exportRun({ outputDir, output, merge, onnx, step }, stepHooks(display)).finally(
         () => display.clear(),
       );
+      for (const line of exported.damage) process.stderr.write(`passed over a damaged checkpoint: ${line}\n`);
       process.stderr.write(
         `published the ${formNames[exported.form]} of step ${exported.step}${onnx === null ? '' : ' and its ONNX export'}\n`,
       );

@@ -86,7 +86,7 @@ test('a run walks through its five steps on one gang', async () => {
 
 test('tasks are evaluated at the end of each epoch, while the gang waits', async () => {
   gang.follow(twoEpochs, async () => admit(true, true));
-  gang.evaluations = [{ scores: { 'facts/valid_json': 0.25 }, stop: null }];
+  gang.evaluations = [{ scores: { 'facts/valid_json': 0.25 }, stop: null, damage: [] }];
   const result = (await (await gang.start()).result()) as FinetuneResult;
   expect(gang.calls.slice(4, 9)).toEqual([
     'train 0 of generation 1',
@@ -105,7 +105,9 @@ test('tasks are evaluated at the end of each epoch, while the gang waits', async
 
 test('an evaluation that finds no improvement ends training, and the run is published', async () => {
   gang.follow(twoEpochs, async () => admit(true, true));
-  gang.evaluations = [{ scores: { 'facts/valid_json': 0.25 }, stop: 'no improvement of facts/valid_json' }];
+  gang.evaluations = [
+    { scores: { 'facts/valid_json': 0.25 }, stop: 'no improvement of facts/valid_json', damage: [] },
+  ];
   const result = (await (await gang.start()).result()) as FinetuneResult;
   expect(result).toMatchObject({ state: 'completed', steps: 5 });
   expect(gang.requests).toHaveLength(1);
@@ -151,6 +153,21 @@ test('checkpoints that a resume passed over are in the timeline, by file and ten
   ]);
   const entry = result.timeline.find(({ event }) => event === 'checkpoint_damaged');
   expect(entry).toMatchObject({ generation: 2, detail: damage[0] });
+});
+
+test('checkpoints that an evaluation passed over are in the timeline and in the result', async () => {
+  const damageOf = (step: number) => [
+    `/run/g1/step-0000000${step}/rank-00000-of-00001.safetensors: tensor 'w', block 0: flipped (commit 2)`,
+  ];
+  gang.follow([async () => outcome('finished', 9)], async () => admit(true, true));
+  gang.evaluations = [{ scores: {}, stop: null, damage: damageOf(9) }];
+  gang.damage = damageOf(8);
+  const result = (await (await gang.start()).result()) as FinetuneResult;
+  expect(result.evaluation!.damage).toEqual(damageOf(8));
+  expect(result.timeline.filter(({ event }) => event === 'checkpoint_damaged')).toMatchObject([
+    { detail: damageOf(9)[0] },
+    { detail: damageOf(8)[0] },
+  ]);
 });
 
 test('a run may be preempted any number of times', async () => {

@@ -1,10 +1,17 @@
 /** Tests the tasks of a run in this process: what is stored, which checkpoint is chosen, what is refused. */
 import { readdirSync, statSync } from 'node:fs';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { liveCheckpoints, readHistory, writeHistory } from '../../components/checkpoint/index.js';
 import type { Evaluation } from '../../contracts/index.js';
-import { evaluate, evaluateEpoch, type JobRunner, runEvaluationJob } from '../../recipes/index.js';
+import {
+  consolidate,
+  evaluate,
+  evaluateEpoch,
+  exportRun,
+  type JobRunner,
+  runEvaluationJob,
+} from '../../recipes/index.js';
 import { openStorage } from '../../shared/storage/index.js';
 import { startS3Server } from '../support/s3_server.js';
 import { temporaryFolder } from '../support/temporary_folder.js';
@@ -15,6 +22,7 @@ import {
   quietHooks,
   readMetrics,
   type TrainingRun,
+  trainToTheEnd,
 } from '../support/training_run.js';
 
 const folder = temporaryFolder();
@@ -99,6 +107,19 @@ async function trainWithTasks(
   }
   await trainer.close();
   return { run, epochs, evaluation: () => evaluate(run.admitted.run, run, quietHooks, runner) };
+}
+
+/** Flips a bit of a trained tensor in a rank's file. */
+async function flipTrained(rankFile: string): Promise<void> {
+  const bytes = await readFile(rankFile);
+  const headerBytes = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(8, 8 + headerBytes).toString('utf8')) as Record<
+    string,
+    { data_offsets?: [number, number] }
+  >;
+  const trained = Object.entries(header).find(([name]) => /^[^:]+\.lora_B\.weight$/.test(name));
+  bytes[8 + headerBytes + trained![1].data_offsets![0]]! ^= 1;
+  await writeFile(rankFile, bytes);
 }
 
 const listParts = (name: string) =>
@@ -198,6 +219,91 @@ test('the commit that scored best in a task is kept and published, however old i
   for await (const { entry } of liveCheckpoints(storage)) live.add(entry!.trainer.step);
   expect(live.has(sorted[0]!.step)).toBe(true);
   expect((await evaluation()).step).toBe(sorted[0]!.step);
+}, 120_000);
+
+describe('a run whose newest checkpoint was damaged', () => {
+  const never: JobRunner = () => Promise.reject(new Error('no damaged checkpoint is evaluated'));
+  const rankFile = (name: string, step: number) =>
+    file(`${name}/g1/step-${String(step).padStart(8, '0')}/rank-00000-of-00001.safetensors`);
+  const namedDamage = (damagedFile: string) => [
+    expect.stringMatching(
+      new RegExp(`^${damagedFile}: tensor '.+', block 0: .*CRC-32C.* \\(commit \\d+\\)$`),
+    ),
+  ];
+  let run: TrainingRun;
+  let steps: number[];
+  beforeAll(async () => {
+    run = await prepareRun({
+      ...recipe('intact', { tasks: [choices] }),
+      checkpoint: { every_steps: null, keep_last: 3 },
+    });
+    const trainer = await openTrainer(run);
+    steps = (await trainToTheEnd(trainer)).map(({ step }) => step);
+    await trainer.close();
+  }, 120_000);
+
+  /** Copies the run, so that each test damages its own. */
+  async function copy(name: string): Promise<TrainingRun> {
+    await cp(file('intact'), file(name), { recursive: true });
+    const { admitted } = run;
+    return {
+      ...run,
+      admitted: { ...admitted, run: { ...admitted.run, outputDir: `file://${file(name)}` } },
+    };
+  }
+
+  test('evaluates the one before it, and names file and tensor', async () => {
+    const { admitted, model, data } = await copy('passed-over');
+    const damagedFile = rankFile('passed-over', steps[2]!);
+    await flipTrained(damagedFile);
+    const evaluation = await evaluate(admitted.run, { model, data }, quietHooks);
+    expect(evaluation.step).toBe(steps[1]);
+    expect(evaluation.damage).toEqual(namedDamage(damagedFile));
+    expect(await consolidate(admitted.run, { model, data, evaluation }, quietHooks)).toMatchObject({
+      model: file('passed-over/final'),
+    });
+  }, 120_000);
+
+  test('has no scores of that epoch, and names file and tensor', async () => {
+    const { admitted, model } = await copy('unscored');
+    const damagedFile = rankFile('unscored', steps[2]!);
+    await flipTrained(damagedFile);
+    const input = { model, step: steps[2]!, finished: true };
+    expect(await evaluateEpoch(admitted.run, input, quietHooks, never)).toEqual({
+      scores: {},
+      stop: null,
+      damage: namedDamage(damagedFile),
+    });
+  });
+
+  test('exports the one before it, and names file and tensor', async () => {
+    await copy('exported');
+    const damagedFile = rankFile('exported', steps[2]!);
+    await flipTrained(damagedFile);
+    const options = { merge: false, onnx: null, step: null } as const;
+    const exported = await exportRun(
+      { outputDir: file('exported'), output: file('by-hand'), ...options },
+      quietHooks,
+    );
+    expect(exported).toMatchObject({ step: steps[1], damage: namedDamage(damagedFile) });
+  });
+});
+
+test('a damaged commit that would have been judged the best is named', async () => {
+  const { run, evaluation } = await walk('best-damaged', {
+    tasks: [other],
+    load_best: true,
+    metric: 'other/token_perplexity',
+  });
+  const storage = await openStorage(run.admitted.run.outputDir, { roots: null });
+  const [step] = (await readHistory(storage)).keep;
+  const damagedFile = file(
+    `best-damaged/g1/step-${String(step).padStart(8, '0')}/rank-00000-of-00001.safetensors`,
+  );
+  await flipTrained(damagedFile);
+  const { step: chosenStep, damage } = await evaluation();
+  expect(chosenStep).not.toBe(step);
+  expect(damage).toEqual([expect.stringContaining(`${damagedFile}: tensor '`)]);
 }, 120_000);
 
 test('a run on S3 keeps its results, scores and samples there', async () => {

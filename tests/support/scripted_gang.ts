@@ -92,6 +92,8 @@ export class ScriptedGang {
   requests: TrainRequest[] = [];
   /** The answers of `evaluateEpoch`, call by call. */
   evaluations: EpochEvaluation[] = [];
+  /** The damage that `evaluate` reports. */
+  damage: string[] = [];
   acquires: AcquireRequest[] = [];
   /** Every entry that `recordTimeline` has received. */
   timelineEntries: TimelineEntry[] = [];
@@ -135,6 +137,7 @@ export class ScriptedGang {
     this.acquires = [];
     this.timelineEntries = [];
     this.evaluations = [];
+    this.damage = [];
     this.failures = {};
     this.slot = Promise.resolve();
   }
@@ -221,11 +224,18 @@ export class ScriptedGang {
       evaluate: async () => {
         this.#call('evaluate');
         const scores = { before: {}, after: {} };
-        return { before: { val_loss: 2 }, after: { val_loss: 1 }, scores, commit: 1, step: 10 };
+        return {
+          before: { val_loss: 2 },
+          after: { val_loss: 1 },
+          scores,
+          commit: 1,
+          step: 10,
+          damage: this.damage,
+        };
       },
       evaluateEpoch: async ({ step }) => {
         this.#call('evaluateEpoch', `evaluateEpoch ${step}`);
-        return this.evaluations.shift() ?? { scores: {}, stop: null };
+        return this.evaluations.shift() ?? { scores: {}, stop: null, damage: [] };
       },
       consolidate: async () => {
         this.#call('consolidate');

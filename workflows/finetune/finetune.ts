@@ -119,6 +119,7 @@ async function publish(run: Run): Promise<FinetuneResult> {
     steps.evaluate(request),
   );
   state.evaluation = evaluation;
+  run.recordDamage(evaluation.damage);
   run.record('evaluated', `commit ${evaluation.commit}`, { step: evaluation.step });
   run.enter('publishing');
   const published = await runStep(run, 'write and verify the model', (steps) =>

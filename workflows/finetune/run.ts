@@ -135,7 +135,7 @@ export class Run {
   resumed({ fromStep, stepsLost, exactness, loadSeconds, firstStepSeconds, damage }: Resumed): void {
     const { comingUp, interruption } = this.state;
     if (comingUp === null) return;
-    if (!comingUp.damageRecorded && damage.length > 0) this.record('checkpoint_damaged', damage.join('\n'));
+    if (!comingUp.damageRecorded) this.recordDamage(damage);
     comingUp.damageRecorded = true;
     if (comingUp.resumed === null && exactness !== 'fresh')
       comingUp.resumed = this.record('resumed', `from step ${fromStep}`, { step: fromStep });
@@ -146,6 +146,11 @@ export class Run {
       if (entry !== null) this.#timeline.complete(entry, { ...loaded, stepsLost: lost, exactness });
     }
     if (firstStepSeconds !== null) this.cameUp();
+  }
+
+  /** Notes checkpoints that were passed over, a line for each damage. */
+  recordDamage(damage: readonly string[]): void {
+    if (damage.length > 0) this.record('checkpoint_damaged', damage.join('\n'));
   }
 
   /** Ends the entry of the generation's start: nothing more will be known of it. */

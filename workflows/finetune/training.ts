@@ -187,11 +187,12 @@ export class Training {
     const finished = kind === 'finished';
     const request = { version: 1, run: run.admitted.run, model: run.state.model!, step, finished } as const;
     const summary = `epoch ${run.state.epoch} of ${run.admitted.epochs}`;
-    const { scores, stop } = await runStep(run, summary, (steps) => steps.evaluateEpoch(request));
+    const { scores, stop, damage } = await runStep(run, summary, (steps) => steps.evaluateEpoch(request));
     const scoreTexts = Object.entries(scores).map(
       ([metric, value]) => `${metric} ${Number(value.toPrecision(4))}`,
     );
     if (scoreTexts.length > 0) run.record('evaluated', scoreTexts.join(', '), { step });
+    run.recordDamage(damage);
     if (stop !== null && !finished) {
       run.record('stopped', stop, { step });
       run.state.outcome = { ...run.state.outcome!, kind: 'finished', reason: stop };

@@ -1,6 +1,10 @@
 /** Step 4 of a run: its tasks on the model before and after, and on the commit of each epoch. */
 import {
+  type Damage,
+  DamagedCheckpoint,
+  describeDamage,
   findDamage,
+  type LiveCheckpoint,
   liveCheckpoints,
   newestSound,
   readHistory,
@@ -23,11 +27,11 @@ import {
 import { CheckpointError, TemperError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import type { StepHooks } from '../../run/progress.js';
-import { openRun } from '../kind.js';
+import { type OpenRun, openRun } from '../kind.js';
 import { logAllMetrics } from '../loggers.js';
 import type { Recipe } from '../recipe.js';
 import { scoreSubject } from './evaluate_subject.js';
-import { prepareTasks } from './evaluate_tasks.js';
+import { prepareTasks, type TaskScores } from './evaluate_tasks.js';
 import { type JobRunner, runEvaluationJob } from './evaluation_job.js';
 import { currentEntries, recordScores, settleMetrics } from './evaluation_records.js';
 
@@ -45,8 +49,9 @@ export class RequirementNotMet extends TemperError {
 
 /**
  * Chooses the commit to publish (the newest, or with `evaluation.load_best` the one with the best `evaluation.metric`) and
- * compares its scores with those before training. What is stored already is not computed again. Throws
- * RequirementNotMet when a final metric is outside `evaluation.require`.
+ * compares its scores with those before training. What is stored already is not computed again; checkpoints that are
+ * damaged are passed over, and named in the result. Throws RequirementNotMet when a final metric is outside
+ * `evaluation.require`.
  */
 export async function evaluate(
   run: RunReference,
@@ -57,12 +62,7 @@ export async function evaluate(
   const openedRun = await openRun(run);
   const { recipe, storage } = openedRun;
   hooks.progress(null, 'reading scores');
-  const newest = (await newestSound(storage)).entry;
-  if (newest === null)
-    throw new CheckpointError(`${storage.uri}: the run has no sound checkpoint to publish`);
-  const chosen = recipe.evaluation.load_best
-    ? await best(storage, recipe, await readHistory(storage), newest)
-    : newest;
+  const { newest, chosen, damage } = await chooseCommit(openedRun);
   if (recipe.evaluation.tasks.length > 0) {
     const tasks = await prepareTasks(recipe.evaluation.tasks);
     const say = (what: string): StepHooks => ({
@@ -76,14 +76,15 @@ export async function evaluate(
     await settleMetrics(storage, await recordScores(storage, chosen, after), newest.trainer.step);
   }
   await logAllMetrics(openedRun);
-  const evaluation = await readEvaluation(storage, chosen);
+  const evaluation = { ...(await readScores(storage, chosen)), damage: damage.map(describeDamage) };
   requireBounds(recipe, evaluation, storage);
   return evaluation;
 }
 
 /**
  * Evaluates the tasks that every epoch asks for on the commit of `step`, and judges whether training should stop. Notes
- * which commit must be kept. Nothing is done for a resumed run's epochs, whose end was passed before.
+ * which commit must be kept. Nothing is done for a resumed run's epochs, whose end was passed before. A commit whose weights
+ * are damaged gets no scores; the result names the damage.
  */
 export async function evaluateEpoch(
   run: RunReference,
@@ -93,21 +94,36 @@ export async function evaluateEpoch(
 ): Promise<EpochEvaluation> {
   const openedRun = await openRun(run);
   const { recipe, storage } = openedRun;
-  const commit = await findCommit(storage, step);
-  if (commit === null || (!finished && commit.trainer.cursor !== 0)) return { scores: {}, stop: null };
+  const { commit, damage } = await findCommit(storage, step);
+  if (commit === null || (!finished && commit.trainer.cursor !== 0)) return unscored(damage);
   const tasks = (await prepareTasks(recipe.evaluation.tasks)).filter(
     ({ options }) => options.when === 'epoch',
   );
-  const scores = await scoreSubject({ run: openedRun, model, tasks, commit }, runner, hooks);
+  let scores: TaskScores[];
+  try {
+    scores = await scoreSubject({ run: openedRun, model, tasks, commit }, runner, hooks);
+  } catch (error) {
+    // The rank has these weights in memory and trains on: its next commit may well be sound.
+    if (error instanceof DamagedCheckpoint) return unscored(error.damage);
+    throw error;
+  }
   const history = await recordScores(storage, commit, scores);
   await writeHistory(storage, { ...history, keep: stepsToKeep(recipe, history, step) });
   const entry = currentEntries(history, step).at(-1)!;
   const values = Object.entries(entry.scores).map(([metric, { value }]) => [metric, value] as const);
-  return { scores: Object.fromEntries(values), stop: stopReason(recipe, history, step) };
+  return { scores: Object.fromEntries(values), stop: stopReason(recipe, history, step), damage: [] };
 }
 
+const unscored = (damage: readonly Damage[]): EpochEvaluation => ({
+  scores: {},
+  stop: null,
+  damage: damage.map(describeDamage),
+});
+
+export type CommitScores = Omit<Evaluation, 'damage'>;
+
 /** Returns the scores that a run's ranks and tasks reported for a commit, and of the model that training began with. */
-export async function readEvaluation(storage: Storage, chosen: CheckpointEntry): Promise<Evaluation> {
+export async function readScores(storage: Storage, chosen: CheckpointEntry): Promise<CommitScores> {
   const { entries } = await readHistory(storage);
   const scoresOf = (commit: string | null) => entries.find((entry) => entry.commit === commit)?.scores ?? {};
   const scores = { before: scoresOf(null), after: scoresOf(chosen.id) };
@@ -122,19 +138,48 @@ export async function readEvaluation(storage: Storage, chosen: CheckpointEntry):
   };
 }
 
-/** Returns the newest commit of a step. */
-async function findCommit(storage: Storage, step: number): Promise<CheckpointEntry | null> {
-  for await (const { entry } of liveCheckpoints(storage)) if (entry?.trainer.step === step) return entry;
-  return null;
+/** Returns the newest commit of a step; where there is none, the entries that may have been it and cannot be read. */
+async function findCommit(
+  storage: Storage,
+  step: number,
+): Promise<{ commit: CheckpointEntry | null; damage: Damage[] }> {
+  const damage: Damage[] = [];
+  for await (const checkpoint of liveCheckpoints(storage)) {
+    if (checkpoint.entry === null) damage.push(unreadableEntry(checkpoint));
+    else if (checkpoint.entry.trainer.step === step) return { commit: checkpoint.entry, damage: [] };
+  }
+  return { commit: null, damage };
+}
+
+interface Choice {
+  newest: CheckpointEntry;
+  chosen: CheckpointEntry;
+  /** Damage of the checkpoints that were passed over. */
+  damage: Damage[];
+}
+
+/**
+ * Returns the newest sound commit and the one to publish.
+ * @throws CheckpointError when none is sound
+ */
+async function chooseCommit({ recipe, storage }: OpenRun): Promise<Choice> {
+  const { entry: newest, damage } = await newestSound(storage);
+  if (newest === null) {
+    const problem = `${storage.uri}: the run has no sound checkpoint to publish`;
+    throw new CheckpointError([problem, ...damage.map(describeDamage)].join('\n'));
+  }
+  if (!recipe.evaluation.load_best) return { newest, chosen: newest, damage };
+  const best = await chooseBest(storage, recipe, newest);
+  return { newest, chosen: best.chosen, damage: [...damage, ...best.damage] };
 }
 
 /** Returns the sound commit with the best value of the watched metric, the newest if several tie. */
-async function best(
+async function chooseBest(
   storage: Storage,
   { evaluation: { metric, tasks } }: Recipe,
-  history: EvaluationHistory,
   newest: CheckpointEntry,
-): Promise<CheckpointEntry> {
+): Promise<Pick<Choice, 'chosen' | 'damage'>> {
+  const history = await readHistory(storage);
   const sign = findDirection(metric, tasks) === 'higher' ? 1 : -1;
   const gain = (entry: CheckpointEntry): number => {
     const judged = history.entries.find(({ commit }) => commit === entry.id);
@@ -142,12 +187,26 @@ async function best(
     return value === undefined ? Number.NEGATIVE_INFINITY : sign * value;
   };
   let chosen = newest;
-  for await (const { entry } of liveCheckpoints(storage)) {
-    // Publishing reads by ranges, which carry no checksum of their own: every byte is checked here.
-    if (entry !== null && gain(entry) > gain(chosen) && (await findDamage(storage, entry)).length === 0)
-      chosen = entry;
+  const damage: Damage[] = [];
+  for await (const checkpoint of liveCheckpoints(storage)) {
+    const { entry, sequence } = checkpoint;
+    // Newer ones are damaged, and named already.
+    if (sequence >= newest.sequence) continue;
+    if (entry === null) damage.push(unreadableEntry(checkpoint));
+    else if (gain(entry) > gain(chosen)) {
+      // Publishing reads by ranges, which carry no checksum of their own: every byte is checked here.
+      const entryDamage = await findDamage(storage, entry);
+      if (entryDamage.length === 0) chosen = entry;
+      damage.push(...entryDamage);
+    }
   }
-  return chosen;
+  return { chosen, damage };
+}
+
+type UnreadableEntry = Extract<LiveCheckpoint, { entry: null }>;
+
+function unreadableEntry({ sequence, file, damage: problem }: UnreadableEntry): Damage {
+  return { sequence, file, tensor: null, block: null, problem };
 }
 
 /** Returns the step that retention must keep: that of the best commit so far, where a task decides which that is. */

@@ -1,6 +1,8 @@
 /** `temper export`: a checkpoint of a run that has ended, or is under way, published by hand. */
 import {
+  type Damage,
   DamagedCheckpoint,
+  describeDamage,
   findDamage,
   liveCheckpoints,
   newestSound,
@@ -11,7 +13,7 @@ import { CheckpointError, UsageError } from '../../../shared/errors.js';
 import type { Storage } from '../../../shared/storage/index.js';
 import { openRooted } from '../../run/open_run.js';
 import { type StepHooks, stoppable } from '../../run/progress.js';
-import { readEvaluation } from '../evaluate/evaluate.js';
+import { readScores } from '../evaluate/evaluate.js';
 import { type OpenRun, openRun } from '../kind.js';
 import { resolveRunModel } from '../model.js';
 import { type ModelForm, Publisher } from '../model_folder/publisher.js';
@@ -43,6 +45,8 @@ export interface Exported {
   model: string;
   form: ModelForm;
   step: number;
+  /** A line for each damage of newer checkpoints, which were passed over: file, tensor and commit. */
+  damage: string[];
 }
 
 /**
@@ -57,22 +61,23 @@ export async function exportRun(options: ExportOptions, stepHooks: StepHooks): P
   const location = parsePublishLocation(options.output);
   const run = await openExportedRun(options);
   await checkLocation(location, run.storage.uri);
-  const entry = options.step === null ? await newest(run.storage) : await atStep(run.storage, options.step);
+  const { entry, damage } =
+    options.step === null ? await newest(run.storage) : await atStep(run.storage, options.step);
   const { folder: base } = await resolveRunModel(run.recipe, hooks);
   const form = options.merge ? 'merged' : trainedForm(run);
-  const { step } = entry.trainer;
+  const published = { form, step: entry.trainer.step, damage: damage.map(describeDamage) };
   const parts = { run, entry, base, form, onnx: options.onnx };
   if (location.kind === 'storage' && options.onnx === null) {
     const target = await openLocation(location);
     const write = await writer(parts, hooks);
-    return { model: await write(target.parent, target.name, form), form, step };
+    return { ...published, model: await write(target.parent, target.name, form) };
   }
   const staging = await openStaging(run);
   try {
     const staged = await stageParts(staging, parts, hooks);
-    const union = { ...staged, title: `${run.recipe.name}, step ${step}` };
+    const union = { ...staged, title: `${run.recipe.name}, step ${published.step}` };
     const { uri } = await publishUnion(location, union, hooks);
-    return { model: uri, form, step };
+    return { ...published, model: uri };
   } finally {
     await removeStaging(staging);
   }
@@ -102,7 +107,7 @@ interface Parts {
 /** Writes the commit as a model folder, with its card. */
 async function writer({ run, entry, base }: Parts, hooks: StepHooks) {
   const publisher = await Publisher.open(run, base, entry.sequence);
-  const evaluation = await readEvaluation(run.storage, entry);
+  const evaluation = await readScores(run.storage, entry);
   return (home: Storage, name: string, form: ModelForm): Promise<string> =>
     publisher.publish(home, name, form, modelCard(run, evaluation, form), (bytes) =>
       hooks.progress(null, `wrote ${Math.round(bytes / 1e6)} MB`),
@@ -121,22 +126,31 @@ async function stageParts(
   const final = staging.at(publishedFolders.final);
   if (onnx === null) return { final, onnx: null };
   const trained = async () => (form === 'merged' ? write(staging, 'trained', trainedForm(run)) : folder);
-  const card = modelCard(run, await readEvaluation(run.storage, entry), 'onnx');
+  const card = modelCard(run, await readScores(run.storage, entry), 'onnx');
   const publication = { run, commit: entry.id, precision: onnx, card, base, trained };
   return { final, onnx: await publishOnnx(staging, publishedFolders.onnx, publication, hooks) };
 }
 
-async function newest(storage: Storage): Promise<CheckpointEntry> {
-  const { entry } = await newestSound(storage);
-  if (entry === null)
-    throw new CheckpointError(`${storage.uri}: the run has no sound checkpoint yet; wait for its next save`);
-  return entry;
+/** A sound checkpoint, and the damage of newer ones that were passed over. */
+interface Chosen {
+  entry: CheckpointEntry;
+  damage: Damage[];
 }
 
-async function atStep(storage: Storage, step: number): Promise<CheckpointEntry> {
+async function newest(storage: Storage): Promise<Chosen> {
+  const { entry, damage } = await newestSound(storage);
+  if (entry !== null) return { entry, damage };
+  if (damage.length > 0) throw new DamagedCheckpoint(damage);
+  throw new CheckpointError(`${storage.uri}: the run has no checkpoint yet; wait for its next save`);
+}
+
+async function atStep(storage: Storage, step: number): Promise<Chosen> {
   const steps = new Set<number>();
   for await (const { entry } of liveCheckpoints(storage)) {
-    if (entry?.trainer.step === step) return soundOrThrow(storage, entry);
+    if (entry?.trainer.step === step) {
+      await requireSound(storage, entry);
+      return { entry, damage: [] };
+    }
     if (entry !== null) steps.add(entry.trainer.step);
   }
   const available =
@@ -147,8 +161,7 @@ async function atStep(storage: Storage, step: number): Promise<CheckpointEntry> 
 }
 
 /** Checks every byte of a commit: publishing reads large tensors in pieces, which have no checksums of their own. */
-async function soundOrThrow(storage: Storage, entry: CheckpointEntry): Promise<CheckpointEntry> {
+async function requireSound(storage: Storage, entry: CheckpointEntry): Promise<void> {
   const damage = await findDamage(storage, entry);
   if (damage.length > 0) throw new DamagedCheckpoint(damage);
-  return entry;
 }

@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
 import { redact } from '../../../components/config/index.js';
-import type { Evaluation, Score } from '../../../contracts/index.js';
+import type { Score } from '../../../contracts/index.js';
+import type { CommitScores } from '../evaluate/evaluate.js';
 import type { OpenRun } from '../kind.js';
 import type { ModelForm } from '../model_folder/publisher.js';
 
@@ -25,7 +26,7 @@ const isHubId = (name: string) => /^[\w.-]+\/[\w.-]+$/.test(name) && !name.endsW
 /** Returns README.md of a published model: what it is, how it scored, and the recipe that makes it again. */
 export function modelCard(
   { recipe, document, run }: OpenRun,
-  evaluation: Evaluation,
+  evaluation: CommitScores,
   form: CardForm,
 ): string {
   const header = {

@@ -52,8 +52,8 @@ const stories: Record<string, Story> = {
     script: [async () => outcome('epoch', 5), finish],
     admission: async () => admit(true, true),
     evaluations: [
-      { scores: { 'facts/valid_json': 0.25 }, stop: null },
-      { scores: { 'facts/valid_json': 0.5 }, stop: null },
+      { scores: { 'facts/valid_json': 0.25 }, stop: null, damage: [] },
+      { scores: { 'facts/valid_json': 0.5 }, stop: null, damage: [] },
     ],
   },
   preempted: { script: [async () => outcome('preempted', 3), finish] },
