@@ -1,4 +1,4 @@
-import { EngineError, OutOfMemoryError, PeerLost } from '../shared/errors.js';
+import { EngineError, OutOfMemoryError, PeerLost, UnsupportedError } from '../shared/errors.js';
 
 /** The run was ended by `abort()` or `close()`; tensors it writes hold what it had got to. */
 export class EngineAborted extends EngineError {}
@@ -10,6 +10,7 @@ export class DeviceLost extends EngineError {}
 function typed(error: unknown): Error {
   const { message, code } = error as Error & { code?: string };
   if (message === 'aborted') return new EngineAborted('the engine was aborted', { cause: error });
+  if (code === 'UNSUPPORTED') return new UnsupportedError(message, { cause: error });
   if (code === 'OUT_OF_MEMORY') return new OutOfMemoryError(message, { cause: error });
   if (code === 'DEVICE_LOST') return new DeviceLost(message, { cause: error });
   if (code === 'PEER_LOST') return new PeerLost(message, { cause: error });

@@ -82,6 +82,9 @@ export class EngineError extends NamedError {
   static override readonly retry = 'process';
 }
 
+/** The device's backend has no kernel for what the plan asks of it. Every process on that device would find the same. */
+export class UnsupportedError extends NamedError {}
+
 /** Another rank of the gang is gone: this one computes nothing more, and its generation ends. */
 export class PeerLost extends NamedError {
   static override readonly retry = 'process';
@@ -134,6 +137,7 @@ const retries = new Map<string, Retry>(
     FencedError,
     StorageError,
     EngineError,
+    UnsupportedError,
     PeerLost,
     NonFiniteError,
     OutOfMemoryError,

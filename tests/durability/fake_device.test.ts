@@ -4,6 +4,7 @@
  * device is lost.
  */
 import path from 'node:path';
+import { queryNames, type RunStatus } from '../../contracts/index.js';
 import { Deployment, type Ending, interruptions } from '../support/deployment.js';
 import { writeTokenizedModel } from '../support/tokenized_model.js';
 
@@ -116,6 +117,8 @@ test('a run with an op that has neither a kernel nor a fallback fails before it 
   expect(error.cause.message).toContain(
     "the target has no kernel for op 'matmul', and the op has no fallback",
   );
+  const { timeline } = await handle.query<RunStatus>(queryNames.progress);
+  expect(timeline.map(({ event }) => event)).toEqual(['admitted', 'data_prepared']);
 }, 120_000);
 
 test('a run on a device that needs another alignment ends with the same bits', async () => {
