@@ -71,8 +71,8 @@ function listRanks(): number[] {
   return lines.map((line) => Number.parseInt(line, 10));
 }
 
-test('a slot whose rank SIGKILL does not end is quarantined until the process is gone', async () => {
-  const { slots, notices } = open();
+/** Begins to train on a rank that SIGKILL does not end, until `end` is called. */
+async function trainUnkillable(slots: Slots) {
   const grant = await slots.reserve(request());
   const train: TrainRequest = {
     version: 1,
@@ -88,13 +88,31 @@ test('a slot whose rank SIGKILL does not end is quarantined until the process is
   // In place of a process that waits in the kernel, which this test has no means to make.
   process.kill(rank!, 'SIGSTOP');
   const kill = jest.spyOn(ForkedProcess.prototype, 'kill').mockImplementation(() => undefined);
-  const training = slots.train(train, () => undefined);
-  const loss = expect(training).rejects.toMatchObject({ type: 'RankLost' });
+  const end = () => {
+    kill.mockRestore();
+    process.kill(rank!, 'SIGKILL');
+  };
+  return { grant, trained: slots.train(train, () => undefined), end };
+}
+
+test('a slot whose rank SIGKILL does not end is quarantined until the process is gone', async () => {
+  const { slots, notices } = open();
+  const { grant, trained, end } = await trainUnkillable(slots);
+  const loss = expect(trained).rejects.toMatchObject({ type: 'RankLost' });
   await expect(slots.release(grant)).resolves.toBe(false);
   await loss;
   expect(slots.free).toBe(0);
   expect(notices).toEqual(["slot cpu:0 is quarantined: the rank of run 'r' is still running after SIGKILL"]);
-  kill.mockRestore();
-  process.kill(rank!, 'SIGKILL');
+  end();
   await until('a free slot', () => slots.free === 1);
+});
+
+test('a host that drains does not wait for a rank that SIGKILL does not end', async () => {
+  const { slots, notices } = open();
+  const { trained, end } = await trainUnkillable(slots);
+  const lost = expect(trained).rejects.toMatchObject({ type: 'LeaseLost' });
+  await slots.drain();
+  await lost;
+  expect(notices).toEqual(["slot cpu:0 is quarantined: the rank of run 'r' is still running after SIGKILL"]);
+  end();
 });

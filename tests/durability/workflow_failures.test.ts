@@ -73,6 +73,15 @@ test('storage that stays broken ends a step with its own message', async () => {
   expect(gang.calls.filter((call) => call === 'prepareData')).toHaveLength(4);
 });
 
+test('failures of unrelated causes do not add up', async () => {
+  gang.follow([finish]);
+  const causes = ['storage', 'process', 'service'] as const;
+  gang.failures.prepareData = [...causes, ...causes].map((cause) => failing('Failure', cause));
+  const { state, interruptions } = await result();
+  expect(state).toBe('completed');
+  expect(interruptions.error_retried).toBe(6);
+}, 60_000);
+
 test('a step whose hosts are shut down or lost is tried again any number of times', async () => {
   gang.follow([finish]);
   const shutDown = () => ApplicationFailure.retryable('shutdown', failureTypes.workerShutdown);
@@ -143,6 +152,21 @@ test('a gang that has lost a rank is replaced as often as it takes, and the host
   expect(timeline.find(({ event }) => event === 'rank_lost')?.detail).toBe('another rank is gone');
   expect(gang.acquires.map(({ avoid }) => avoid)).toEqual([[], [], [], [], []]);
 }, 60_000);
+
+test('a rank that SIGKILL does not end is replaced, and the entry says that its slot is quarantined', async () => {
+  gang.follow([
+    async ({ grant }) => {
+      throw rankLost(grant.generation, 4, 'it is still running 10 s after SIGKILL');
+    },
+    finish,
+  ]);
+  gang.torn = false;
+  const { state, timeline } = await result();
+  expect(state).toBe('completed');
+  expect(timeline.find(({ event }) => event === 'rank_lost')?.detail).toBe(
+    'it is still running 10 s after SIGKILL; its process is still running, so its slot is quarantined',
+  );
+});
 
 test('the entry of an interruption is complete although the next generation was lost before its epoch ended', async () => {
   const resumed = {

@@ -94,6 +94,8 @@ export class ScriptedGang {
   evaluations: EpochEvaluation[] = [];
   /** The damage that `evaluate` reports. */
   damage: string[] = [];
+  /** The answer of `release`. */
+  torn = true;
   acquires: AcquireRequest[] = [];
   /** Every entry that `recordTimeline` has received. */
   timelineEntries: TimelineEntry[] = [];
@@ -138,6 +140,7 @@ export class ScriptedGang {
     this.timelineEntries = [];
     this.evaluations = [];
     this.damage = [];
+    this.torn = true;
     this.failures = {};
     this.slot = Promise.resolve();
   }
@@ -273,7 +276,7 @@ export class ScriptedGang {
       },
       release: async ({ generation }) => {
         this.#call('release', `release ${generation}`);
-        return { torn: true };
+        return { torn: this.torn };
       },
     };
   }
