@@ -290,8 +290,8 @@ describe('a run whose newest checkpoint was damaged', () => {
 });
 
 test('a damaged commit that would have been judged the best is named', async () => {
-  const { run, evaluation } = await walk('best-damaged', {
-    tasks: [other],
+  const { run, evaluation } = await trainWithTasks('best-damaged', {
+    tasks: [otherTask],
     load_best: true,
     metric: 'other/token_perplexity',
   });
