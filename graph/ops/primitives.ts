@@ -1,7 +1,7 @@
 /**
- * The primitives that fallbacks are written in, with those of `arithmetic.ts` and `einsum.ts`. Small in number and obvious in meaning, each
- * with its own VJP, so that a fused op and its gradient have an independent oracle, and an op that a target has no kernel for
- * runs all the same (`passes/lower.ts`): slower, and with its intermediate values in memory.
+ * The primitives that fallbacks are written in, with those of `arithmetic.ts` and `einsum.ts`. Small in number and obvious in
+ * meaning, each with its own VJP, so that a fused op and its gradient have an independent oracle, and an op that a target has no
+ * kernel for runs all the same (`passes/lower.ts`): slower, and with its intermediate values in memory.
  */
 import { GraphError } from '../ir/error.js';
 import type { Value } from '../ir/graph.js';

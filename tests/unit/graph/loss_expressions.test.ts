@@ -86,6 +86,17 @@ test.each(Object.keys(lossExpressions))('%s: trains without kernels for losses',
   expectGradients(compiled, models.untied!, expression);
 });
 
+test.each(['log(ce), or 0 without a weight', 'ce · aux', 'preference', 'focal'])(
+  '%s: a micro-batch of weight 0 adds nothing',
+  (expression) => {
+    const compiled = compile(models.tied!, expression);
+    const [feeds] = microBatches(compiled) as [Feeds];
+    const { tensors } = runMicro(compiled, { ...feeds, weight: Float64Array.of(0) });
+    for (const name of ['stat:loss', ...compiled.trained.map((trained) => `grad:${trained}`)])
+      expect([name, tensors[name]!.every((x) => x === 0)]).toEqual([name, true]);
+  },
+);
+
 test.each([
   ['ce + 0.1 · aux', 2],
   ['log(ce)', 2],

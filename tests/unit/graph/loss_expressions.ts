@@ -45,6 +45,10 @@ function preference(g: GraphBuilder, inputs: LossInputs): Value {
 
 export const lossExpressions: Readonly<Record<string, Append>> = {
   'log(ce)': (g, inputs) => mathOf(g).log(linear(g, inputs)),
+  'log(ce), or 0 without a weight': (g, inputs) => {
+    const math = mathOf(g);
+    return math.log(math.where(inputs.weight, linear(g, inputs), math.number(1)));
+  },
   'log(ce of logits)': (g, inputs) => mathOf(g).log(chunked(g, inputs)),
   'ce · aux': (g, inputs) => mathOf(g).multiply(linear(g, inputs), auxiliary(g, inputs)),
   'ce ÷ aux': (g, inputs) => mathOf(g).divide(chunked(g, inputs), auxiliary(g, inputs)),
