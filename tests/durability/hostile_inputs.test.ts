@@ -58,8 +58,6 @@ const withData = (train: object, more: object = {}) => ({
   data: { train, packed_sequence_size: 64, ...more },
 });
 
-const crashTypes = /^(ProcessCrashed|PoisonInput)$/;
-
 test.each([
   ['reading', 'loop', 'admit', 'computed for more than 10 s without a pause'],
   ['reading', 'allocate', 'admit', 'used more than 0.5 GB of memory'],
@@ -72,7 +70,8 @@ test.each([
   async (moment, action, step, reason) => {
     const change = withData({ dataset_type: 'hostile', [moment]: action });
     const { type, message } = await runToFailure(`${moment}-${action}`, change);
-    expect(type).toMatch(crashTypes);
+    // Two crashes on an input of the same digest.
+    expect(type).toBe('PoisonInput');
     expect(message).toContain(step);
     expect(message).toContain(reason);
     await untilBystanderContinues();
@@ -104,7 +103,8 @@ test('a chat template that loops a thousand million times ends its run, and anot
     model: { name: file('templated') },
     ...withData({ dataset_type: 'chat', path: file('chat.jsonl') }),
   });
-  expect(`${type}: ${message}`).toMatch(/^(ProcessCrashed|PoisonInput): .*|chat template/s);
+  expect(type).toBe('PoisonInput');
+  expect(message).toMatch(/^prepareData crashed .*used more than 0\.5 GB of memory/);
   await untilBystanderContinues();
 }, 240_000);
 
@@ -113,11 +113,12 @@ test('a damaged Parquet file of a task ends its run, and another run continues',
   bytes.fill(0xff, 8, 60);
   await writeFile(file('damaged.parquet'), bytes);
   await writeTinyTextModel(file('with_text'));
-  const { message } = await runToFailure('damaged-task', {
+  const { type, message } = await runToFailure('damaged-task', {
     model: { name: file('with_text') },
     evaluation: { tasks: [{ task: 'perplexity', path: file('damaged.parquet') }] },
   });
-  expect(message).toMatch(/zstd|damaged|parquet/i);
+  expect(type).toBe('DataError');
+  expect(message).toContain('damaged.parquet: rows 1 to 3: cannot be read as Parquet');
   await untilBystanderContinues();
 }, 120_000);
 
@@ -145,9 +146,6 @@ test('a host worker with a step that never pauses still answers SIGTERM', async 
 
 test('a recipe that extends an endless file ends its run, and the workers keep running', async () => {
   workers = workerPids();
-  const handle = await deployment.run('endless', { extends: '/dev/zero' });
-  await expect(handle.result()).rejects.toMatchObject({
-    cause: { type: expect.stringMatching(/Crashed|Poison|InvalidRecipe/) },
-  });
-  expect(workerPids()).toEqual(workers);
+  const { type } = await runToFailure('endless', { extends: '/dev/zero' });
+  expect(type).toBe('InvalidRecipe');
 }, 120_000);
