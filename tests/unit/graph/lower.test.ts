@@ -67,7 +67,7 @@ describe.each(['glu', 'rope', 'rmsnorm', 'attention', 'embedding', 'linear_cross
   },
 );
 
-describe.each(['swiglu', 'rmsnorm', 'attention', 'embedding'])(
+describe.each(['glu', 'rmsnorm', 'attention', 'embedding'])(
   'with a kernel for %s but none for its gradient',
   (name) => {
     const kernels = without(`${name}_grad`);
