@@ -80,17 +80,21 @@ async function serverPid(): Promise<number> {
   return server.pid;
 }
 
-async function killServer(): Promise<void> {
+/** Kills the server; returns the id of the process that it was. */
+async function killServer(): Promise<number> {
   const pid = await serverPid();
   process.kill(pid, 'SIGKILL');
   await until('the server to end', () => identifyProcess(pid) === null);
+  return pid;
 }
 
 test('a server that was killed is started again by its users, on the same port and once', async () => {
   const firstServer = await useDevServer(folder, log);
   const other = await startOtherUser();
-  await killServer();
-  await until('the server to answer again', () => answers(firstServer.address));
+  const killed = await killServer();
+  // It answers a moment before its file names it.
+  await until('another server', async () => (await serverPid()) !== killed);
+  expect(await answers(firstServer.address)).toBe(true);
   expect(other.address).toBe(firstServer.address);
   const pid = await serverPid();
   await new Promise((resolve) => setTimeout(resolve, 2500));
