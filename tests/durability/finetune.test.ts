@@ -142,7 +142,7 @@ test('a cancelled run keeps its checkpoint, and resumes from it when it is start
 
 test('a run does not wait for a host that was killed while it prepared data', async () => {
   const data = {
-    train: { dataset_type: 'mock', documents: 400_000 },
+    train: { dataset_type: 'mock', documents: 100_000 },
     packed_sequence_size: 256,
     batch_size: { global: 4, micro: 1 },
   };

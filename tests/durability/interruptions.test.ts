@@ -18,7 +18,7 @@ afterAll(async () => deployment.stop(), 60_000);
 
 test('SIGTERM to a host that prepares data costs another try and no budget', async () => {
   const data = {
-    train: { dataset_type: 'mock', documents: 400_000 },
+    train: { dataset_type: 'mock', documents: 100_000 },
     packed_sequence_size: 256,
     batch_size: { global: 4, micro: 1 },
   };
