@@ -169,7 +169,7 @@ await jest('unit tests', [
 await jest('functional and durability tests', ['tests/durability', 'tests/functional', '--maxWorkers=3']);
 if (withInterop) {
   await peers;
-  await jest('interop tests', ['--testMatch', '<rootDir>/dist/tests/interop/*.interop.js', '--maxWorkers=2']);
+  await jest('interop tests', ['--testMatch', '<rootDir>/dist/tests/interop/*.interop.js', '--runInBand']);
 }
 if (failures.length > 0) process.stdout.write(`\n── what failed\n${failures.join('\n')}\n`);
 process.stdout.write(`\n${passed} passed, ${failed} failed\n`);

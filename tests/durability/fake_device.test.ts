@@ -9,33 +9,39 @@ import { Deployment, type Ending, interruptions } from '../support/deployment.js
 import { writeTokenizedModel } from '../support/tokenized_model.js';
 
 let deployment: Deployment;
+let onCpu: Ending;
 
-async function runToEnd(environment: Record<string, string>, name: string): Promise<Ending> {
-  deployment = await Deployment.start(environment);
+async function runToEnd(name: string): Promise<Ending> {
   return await deployment.awaitEnding(await deployment.run(name));
 }
 
-afterEach(async () => deployment.stop(), 60_000);
+/** Offers a fake device with these settings (`native/fake/plugin.cpp`) in place of what the host had before. */
+const offerFake = (settings: Record<string, string> = {}): Promise<void> =>
+  deployment.replaceHost({ TEMPER_TEST_DEVICES: 'fake:1', ...settings });
 
-let onCpu: Ending;
 beforeAll(async () => {
+  deployment = await Deployment.start({
+    TEMPER_CONFIG: path.join(import.meta.dirname, 'support/loaded_backend_config.js'),
+  });
   // What the fake device lacks is nothing to a run on the CPU.
-  onCpu = await runToEnd({ TEMPER_ISA: 'portable', TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'cpu');
-  await deployment.stop();
+  await deployment.replaceHost({ TEMPER_ISA: 'portable', TEMPER_FAKE_WITHOUT: 'rmsnorm' });
+  onCpu = await runToEnd('cpu');
 }, 120_000);
 
-const fake = { TEMPER_TEST_DEVICES: 'fake:1' };
+afterAll(async () => deployment.stop(), 60_000);
 
 test.each([
-  ['with late streams and captured segments', {}],
+  ['with late streams and captured segments', 'captured', {}],
   [
     'that uploads first and runs record by record',
+    'record-by-record',
     { TEMPER_FAKE_ORDER: 'uploads_first', TEMPER_FAKE_CAPTURE: 'off' },
   ],
 ])(
   'a fake device %s computes what the CPU does',
-  async (_, settings) => {
-    const { losses, weights } = await runToEnd({ ...fake, ...settings }, 'undisturbed');
+  async (_, name, settings) => {
+    await offerFake(settings);
+    const { losses, weights } = await runToEnd(name);
     expect(losses).toEqual(onCpu.losses);
     expect(weights).toBe(onCpu.weights);
   },
@@ -43,7 +49,7 @@ test.each([
 );
 
 test('a killed rank of a fake device is replaced, and the weights are the same bits', async () => {
-  deployment = await Deployment.start(fake);
+  await offerFake();
   const handle = await deployment.run('killed');
   await deployment.untilLines('killed', 1, 12);
   process.kill(deployment.ranks()[0]!, 'SIGKILL');
@@ -54,11 +60,7 @@ test('a killed rank of a fake device is replaced, and the weights are the same b
 }, 120_000);
 
 test('a lost device costs its rank, not the run', async () => {
-  deployment = await Deployment.start({
-    ...fake,
-    TEMPER_FAKE_LOST_AFTER: '7000',
-    TEMPER_FAKE_CAPTURE: 'off',
-  });
+  await offerFake({ TEMPER_FAKE_LOST_AFTER: '7000', TEMPER_FAKE_CAPTURE: 'off' });
   const { result, weights } = await deployment.awaitEnding(await deployment.run('lost'));
   expect(weights).toBe(onCpu.weights);
   const [loss] = interruptions(result);
@@ -67,11 +69,7 @@ test('a lost device costs its rank, not the run', async () => {
 }, 120_000);
 
 test('a lost peer costs the generation, not the run', async () => {
-  deployment = await Deployment.start({
-    ...fake,
-    TEMPER_FAKE_PEER_LOST_AFTER: '7000',
-    TEMPER_FAKE_CAPTURE: 'off',
-  });
+  await offerFake({ TEMPER_FAKE_PEER_LOST_AFTER: '7000', TEMPER_FAKE_CAPTURE: 'off' });
   const host = deployment.host.child.pid;
   const { result, losses, weights } = await deployment.awaitEnding(await deployment.run('peer'));
   expect(losses).toEqual(onCpu.losses);
@@ -83,11 +81,11 @@ test('a lost peer costs the generation, not the run', async () => {
 }, 120_000);
 
 test('an evaluation computes on the CPU, and its process never loads the deviceâ€™s backend', async () => {
-  const config = path.join(import.meta.dirname, 'support/loaded_backend_config.js');
-  deployment = await Deployment.start({ ...fake, TEMPER_CONFIG: config });
-  await writeTokenizedModel(path.join(deployment.folder, 'model'));
+  await offerFake();
+  const model = { name: path.join(deployment.folder, 'tokenized') };
+  await writeTokenizedModel(model.name);
   const evaluation = { tasks: [{ task: 'backend', when: 'epoch' }] };
-  const { result } = await deployment.awaitEnding(await deployment.run('evaluated', { evaluation }));
+  const { result } = await deployment.awaitEnding(await deployment.run('evaluated', { model, evaluation }));
   for (const scores of [result.evaluation!.before, result.evaluation!.after]) {
     expect(scores['backend/tokens']).toBeGreaterThan(1);
     expect(scores['backend/is_loaded']).toBe(0);
@@ -95,7 +93,7 @@ test('an evaluation computes on the CPU, and its process never loads the deviceâ
 }, 120_000);
 
 test('a run that needs more memory than its device has fails, and the error gives the forecast', async () => {
-  deployment = await Deployment.start({ ...fake, TEMPER_FAKE_MEMORY: '100000' });
+  await offerFake({ TEMPER_FAKE_MEMORY: '100000' });
   const handle = await deployment.run('small');
   const error = (await handle.result().catch((thrown: unknown) => thrown)) as { cause: Error };
   expect(error.cause.message).toMatch(
@@ -104,14 +102,15 @@ test('a run that needs more memory than its device has fails, and the error give
 }, 120_000);
 
 test('a run with an op that the device has no kernel for computes it by its fallback', async () => {
-  const { losses, weights } = await runToEnd({ ...fake, TEMPER_FAKE_WITHOUT: 'rmsnorm' }, 'lowered');
+  await offerFake({ TEMPER_FAKE_WITHOUT: 'rmsnorm' });
+  const { losses, weights } = await runToEnd('lowered');
   // The fallback rounds elsewhere: the same model, and soon other bits.
   expect(Math.abs(losses.get(1)! / onCpu.losses.get(1)! - 1)).toBeLessThan(1e-5);
   expect(weights).not.toBe(onCpu.weights);
 }, 120_000);
 
 test('a run with an op that has neither a kernel nor a fallback fails before it trains', async () => {
-  deployment = await Deployment.start({ ...fake, TEMPER_FAKE_WITHOUT: 'matmul' });
+  await offerFake({ TEMPER_FAKE_WITHOUT: 'matmul' });
   const handle = await deployment.run('unsupported');
   const error = (await handle.result().catch((thrown: unknown) => thrown)) as { cause: Error };
   expect(error.cause.message).toContain(
@@ -122,7 +121,8 @@ test('a run with an op that has neither a kernel nor a fallback fails before it 
 }, 120_000);
 
 test('a run on a device that needs another alignment ends with the same bits', async () => {
-  const { losses, weights } = await runToEnd({ ...fake, TEMPER_FAKE_ALIGNMENT: '256' }, 'aligned');
+  await offerFake({ TEMPER_FAKE_ALIGNMENT: '256' });
+  const { losses, weights } = await runToEnd('aligned');
   expect(losses).toEqual(onCpu.losses);
   expect(weights).toBe(onCpu.weights);
 }, 120_000);

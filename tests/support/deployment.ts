@@ -97,6 +97,13 @@ export class Deployment {
     this[role] = await Deployment.#worker(this.folder, this.server, role, this.#environment, wrapper);
   }
 
+  /** Stops the host worker, and starts another one in a changed environment. */
+  async replaceHost(environment: Record<string, string>): Promise<void> {
+    await this.host.stop();
+    const changed = { ...this.#environment, ...environment };
+    this.host = await Deployment.#worker(this.folder, this.server, 'host', changed);
+  }
+
   /** Starts one more host worker. */
   async startAnotherHost(): Promise<TestWorker> {
     return Deployment.#worker(this.folder, this.server, 'host', this.#environment);
