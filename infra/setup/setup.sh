@@ -90,6 +90,7 @@ step "TypeScript" node infra/setup/build_ts.mjs
 [ "$(bash infra/setup/build_native.sh --check 2>/dev/null)" = current ] || step "native engine" bash infra/setup/build_native.sh
 step "workflow bundle" node infra/setup/build_workflows.mjs
 wait $cli
+trap - EXIT
 if [ "$quickstart" = yes ]; then
   step "weights of SmolLM2-135M-Instruct" bash infra/quickstart/fetch_weights.sh
   step "data: countries" node infra/quickstart/make_countries.mjs
