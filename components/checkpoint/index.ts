@@ -16,7 +16,7 @@ export {
 } from './commit_log.js';
 export { type Damage, DamagedCheckpoint, describeDamage, findDamage } from './damage.js';
 export { readHistory, writeHistory } from './evaluation_history.js';
-export { type LiveCheckpoint, liveCheckpoints } from './live.js';
+export { liveCheckpoints } from './live.js';
 export {
   type Checkpoint,
   loadNewestSound,

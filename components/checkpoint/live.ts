@@ -1,11 +1,12 @@
 import type { CheckpointEntry } from '../../contracts/index.js';
 import type { Storage } from '../../shared/storage/index.js';
 import { type LoggedEntry, readEntry, readLog } from './commit_log.js';
+import type { Damage } from './damage.js';
 
 /** A checkpoint that has not been retired, or an entry that may have been one and cannot be read. */
 export type LiveCheckpoint =
-  | { sequence: number; file: string; entry: CheckpointEntry; damage: null }
-  | { sequence: number; file: string; entry: null; damage: string };
+  | { sequence: number; entry: CheckpointEntry; damage: null }
+  | { sequence: number; entry: null; damage: Damage };
 
 /**
  * Yields the checkpoints that may be loaded, newest first. The newest retirement says which older ones are left, so the
@@ -26,10 +27,13 @@ export async function* liveCheckpoints(storage: Storage): AsyncGenerator<LiveChe
 }
 
 function asCheckpoint(logged: LoggedEntry): LiveCheckpoint | null {
-  if (logged.entry === null) return logged;
-  if (logged.entry.kind !== 'checkpoint') return null;
   const { sequence, file, entry } = logged;
-  return { sequence, file, entry, damage: null };
+  if (entry === null) {
+    const damage = { sequence, file, tensor: null, block: null, problem: logged.damage };
+    return { sequence, entry, damage };
+  }
+  if (entry.kind !== 'checkpoint') return null;
+  return { sequence, entry, damage: null };
 }
 
 /**

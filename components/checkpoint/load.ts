@@ -229,8 +229,7 @@ async function walk(
   const damage: Damage[] = [];
   for await (const checkpoint of liveCheckpoints(storage)) {
     if (checkpoint.entry === null) {
-      const { sequence, file, damage: problem } = checkpoint;
-      damage.push({ sequence, file, tensor: null, block: null, problem });
+      damage.push(checkpoint.damage);
       continue;
     }
     try {

@@ -4,7 +4,6 @@ import {
   DamagedCheckpoint,
   describeDamage,
   findDamage,
-  type LiveCheckpoint,
   liveCheckpoints,
   newestSound,
   readHistory,
@@ -145,7 +144,7 @@ async function findCommit(
 ): Promise<{ commit: CheckpointEntry | null; damage: Damage[] }> {
   const damage: Damage[] = [];
   for await (const checkpoint of liveCheckpoints(storage)) {
-    if (checkpoint.entry === null) damage.push(unreadableEntry(checkpoint));
+    if (checkpoint.entry === null) damage.push(checkpoint.damage);
     else if (checkpoint.entry.trainer.step === step) return { commit: checkpoint.entry, damage: [] };
   }
   return { commit: null, damage };
@@ -192,7 +191,7 @@ async function chooseBest(
     const { entry, sequence } = checkpoint;
     // Newer ones are damaged, and named already.
     if (sequence >= newest.sequence) continue;
-    if (entry === null) damage.push(unreadableEntry(checkpoint));
+    if (entry === null) damage.push(checkpoint.damage);
     else if (gain(entry) > gain(chosen)) {
       // Publishing reads by ranges, which carry no checksum of their own: every byte is checked here.
       const entryDamage = await findDamage(storage, entry);
@@ -201,12 +200,6 @@ async function chooseBest(
     }
   }
   return { chosen, damage };
-}
-
-type UnreadableEntry = Extract<LiveCheckpoint, { entry: null }>;
-
-function unreadableEntry({ sequence, file, damage: problem }: UnreadableEntry): Damage {
-  return { sequence, file, tensor: null, block: null, problem };
 }
 
 /** Returns the step that retention must keep: that of the best commit so far, where a task decides which that is. */
