@@ -5,7 +5,7 @@
  */
 import path from 'node:path';
 import { queryNames, type RunStatus } from '../../contracts/index.js';
-import { Deployment, type Ending, interruptions } from '../support/deployment.js';
+import { Deployment, type Ending, expectSameEnd, interruptions } from '../support/deployment.js';
 import { writeTokenizedModel } from '../support/tokenized_model.js';
 
 let deployment: Deployment;
@@ -41,9 +41,7 @@ test.each([
   'a fake device %s computes what the CPU does',
   async (_, name, settings) => {
     await offerFake(settings);
-    const { losses, weights } = await runToEnd(name);
-    expect(losses).toEqual(onCpu.losses);
-    expect(weights).toBe(onCpu.weights);
+    expectSameEnd(await runToEnd(name), onCpu);
   },
   120_000,
 );
@@ -53,10 +51,9 @@ test('a killed rank of a fake device is replaced, and the weights are the same b
   const handle = await deployment.run('killed');
   await deployment.untilLines('killed', 1, 12);
   process.kill(deployment.ranks()[0]!, 'SIGKILL');
-  const { result, losses, weights } = await deployment.awaitEnding(handle);
-  expect(losses).toEqual(onCpu.losses);
-  expect(weights).toBe(onCpu.weights);
-  expect(interruptions(result)).toMatchObject([{ event: 'rank_lost', exactness: 'bitwise' }]);
+  const end = await deployment.awaitEnding(handle);
+  expectSameEnd(end, onCpu);
+  expect(interruptions(end.result)).toMatchObject([{ event: 'rank_lost', exactness: 'bitwise' }]);
 }, 120_000);
 
 test('a lost device costs its rank, not the run', async () => {
@@ -71,10 +68,9 @@ test('a lost device costs its rank, not the run', async () => {
 test('a lost peer costs the generation, not the run', async () => {
   await offerFake({ TEMPER_FAKE_PEER_LOST_AFTER: '7000', TEMPER_FAKE_CAPTURE: 'off' });
   const host = deployment.host.child.pid;
-  const { result, losses, weights } = await deployment.awaitEnding(await deployment.run('peer'));
-  expect(losses).toEqual(onCpu.losses);
-  expect(weights).toBe(onCpu.weights);
-  const [loss] = interruptions(result);
+  const end = await deployment.awaitEnding(await deployment.run('peer'));
+  expectSameEnd(end, onCpu);
+  const [loss] = interruptions(end.result);
   expect(loss).toMatchObject({ event: 'rank_lost', exactness: 'bitwise' });
   expect(loss!.detail).toBe('another rank was lost after 7000 records');
   expect(deployment.host.child).toMatchObject({ pid: host, exitCode: null });
@@ -122,7 +118,5 @@ test('a run with an op that has neither a kernel nor a fallback fails before it 
 
 test('a run on a device that needs another alignment ends with the same bits', async () => {
   await offerFake({ TEMPER_FAKE_ALIGNMENT: '256' });
-  const { losses, weights } = await runToEnd('aligned');
-  expect(losses).toEqual(onCpu.losses);
-  expect(weights).toBe(onCpu.weights);
+  expectSameEnd(await runToEnd('aligned'), onCpu);
 }, 120_000);

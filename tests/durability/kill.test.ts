@@ -7,7 +7,13 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { FinetuneResult } from '../../contracts/index.js';
 import { identifyProcess } from '../../shared/process_identity.js';
-import { Deployment, type Ending, interruptions, stepsOfEpoch } from '../support/deployment.js';
+import {
+  Deployment,
+  type Ending,
+  expectSameEnd,
+  interruptions,
+  stepsOfEpoch,
+} from '../support/deployment.js';
 
 const killAfterStep = 12;
 
@@ -21,17 +27,12 @@ beforeAll(async () => {
 
 afterAll(async () => deployment.stop(), 60_000);
 
-function expectUndisturbed({ losses, weights }: Ending): void {
-  expect(losses).toEqual(undisturbed.losses);
-  expect(weights).toBe(undisturbed.weights);
-}
-
 test('a killed rank is replaced, and the weights are the same bits', async () => {
   const handle = await deployment.run('rank');
   await deployment.untilLines('rank', 1, killAfterStep);
   process.kill(deployment.ranks()[0]!, 'SIGKILL');
   const end = await deployment.awaitEnding(handle);
-  expectUndisturbed(end);
+  expectSameEnd(end, undisturbed);
   expect(interruptions(end.result)).toMatchObject([{ event: 'rank_lost', exactness: 'bitwise' }]);
   // The parent notices the exit at once; no timeout has to pass.
   expect(interruptions(end.result)[0]!.detectedAfter).toBeLessThan(5);
@@ -48,7 +49,7 @@ test('after the host worker is killed, the next one resumes the run within secon
   expect(Date.now() - restartTime).toBeLessThan(20_000);
   expect(identifyProcess(rank!)).toBeNull();
   const end = await deployment.awaitEnding(handle);
-  expectUndisturbed(end);
+  expectSameEnd(end, undisturbed);
   expect(interruptions(end.result)).toMatchObject([{ event: 'host_lost', exactness: 'bitwise' }]);
 }, 120_000);
 
@@ -70,7 +71,7 @@ const isPrivileged = spawnSync(container[0]!, [...container.slice(1), 'true']).s
     await new Promise((resolve) => setTimeout(resolve, 4000));
     await handle.signal('resume');
     const end = await deployment.awaitEnding(handle);
-    expectUndisturbed(end);
+    expectSameEnd(end, undisturbed);
     expect(interruptions(end.result)).toEqual([]);
     await deployment.host.kill();
     deployment.host = neighbor;
@@ -85,7 +86,7 @@ test('training continues while the control worker is killed and replaced', async
   await new Promise((resolve) => setTimeout(resolve, 1000));
   await deployment.restart('control');
   const end = await deployment.awaitEnding(handle);
-  expectUndisturbed(end);
+  expectSameEnd(end, undisturbed);
   expect(interruptions(end.result)).toEqual([]);
 }, 120_000);
 
@@ -96,7 +97,7 @@ test('training continues while the server is killed and restarted on its databas
   await new Promise((resolve) => setTimeout(resolve, 5000));
   await deployment.server.restart();
   const end = await deployment.awaitEnding(handle);
-  expectUndisturbed(end);
+  expectSameEnd(end, undisturbed);
   expect(interruptions(end.result)).toEqual([]);
 }, 120_000);
 
@@ -106,7 +107,7 @@ test('on SIGTERM to the host worker the rank commits, and no step is lost', asyn
   expect(await deployment.host.stop()).toBe(0);
   await deployment.restart('host');
   const end = await deployment.awaitEnding(handle);
-  expectUndisturbed(end);
+  expectSameEnd(end, undisturbed);
   expect(interruptions(end.result)).toMatchObject([
     { event: 'preempted', exactness: 'bitwise', stepsLost: 0 },
   ]);
@@ -120,7 +121,7 @@ test('a run whose server, workers and rank are killed at once ends with the same
   await deployment.server.restart();
   await Promise.all([deployment.restart('control'), deployment.restart('host')]);
   const end = await deployment.awaitEnding(handle);
-  expectUndisturbed(end);
+  expectSameEnd(end, undisturbed);
   expect(interruptions(end.result)).toMatchObject([{ event: 'host_lost' }]);
 }, 120_000);
 
@@ -135,7 +136,7 @@ test('a paused run makes no step until it is resumed', async () => {
   await new Promise((resolve) => setTimeout(resolve, 2000));
   expect(await readFile(file, 'utf8')).toBe(metricsBefore);
   await handle.signal('resume');
-  expectUndisturbed(await deployment.awaitEnding(handle));
+  expectSameEnd(await deployment.awaitEnding(handle), undisturbed);
 }, 120_000);
 
 test('a stopped run ends early and publishes the model it has', async () => {

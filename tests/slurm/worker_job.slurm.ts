@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
-import { Deployment, type Ending, interruptions } from '../support/deployment.js';
+import { Deployment, type Ending, expectSameEnd, interruptions } from '../support/deployment.js';
 import { until } from '../support/until.js';
 import { SlurmCluster } from './slurm_cluster.js';
 
@@ -41,10 +41,11 @@ function submitWorker(name: string, options: readonly string[]): string {
 
 /** Expects the run to end as if nothing had happened, with one interruption that lost no step. */
 async function expectPreempted(handle: WorkflowHandle): Promise<void> {
-  const { losses, weights, result } = await deployment.awaitEnding(handle);
-  expect(losses).toEqual(undisturbed.losses);
-  expect(weights).toBe(undisturbed.weights);
-  expect(interruptions(result)).toMatchObject([{ event: 'preempted', exactness: 'bitwise', stepsLost: 0 }]);
+  const end = await deployment.awaitEnding(handle);
+  expectSameEnd(end, undisturbed);
+  expect(interruptions(end.result)).toMatchObject([
+    { event: 'preempted', exactness: 'bitwise', stepsLost: 0 },
+  ]);
 }
 
 test('a job near its time limit saves the run and queues itself again, and the run continues in it', async () => {

@@ -30,6 +30,12 @@ export interface Ending {
   weights: string;
 }
 
+/** Expects a run to end with the losses of another one and, bit for bit, with its weights. */
+export function expectSameEnd({ losses, weights }: Ending, expected: Ending): void {
+  expect(losses).toEqual(expected.losses);
+  expect(weights).toBe(expected.weights);
+}
+
 export class Deployment {
   readonly #connection: Connection;
   readonly #environment: Record<string, string>;
